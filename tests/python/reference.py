@@ -1,0 +1,555 @@
+#!/usr/bin/env python3
+"""The method in plain Python: audio and an avatar folder in, frames of a talking face out.
+
+This is the yardstick of the project. It shares no code with the plugin and does everything the obvious way: librosa
+for the mel spectrogram, OpenCV for the pictures, ONNX Runtime for the two networks. Nothing here is tuned; a reader
+should be able to check each step against a description of SyncTalk_2D.
+
+The data passes through the file from top to bottom:
+sound -> mel -> windows -> embeddings -> context -> network input -> network -> paste -> frame.
+"""
+
+import argparse
+import csv
+import json
+import math
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import librosa
+import numpy as np
+import onnxruntime
+import soundfile
+import soxr
+
+SAMPLE_RATE = 16_000
+FPS = 25
+
+N_FFT = 800
+HOP = 200
+MEL_BANDS = 80
+MEL_RATE = SAMPLE_RATE // HOP
+"""Mel frames in a second."""
+
+WINDOW = 16
+"""Mel frames that the audio encoder sees at once."""
+EMBEDDING = 512
+CONTEXT_ROWS = 16
+"""Embeddings that the generator sees at once, half of them before the frame."""
+
+# The processor maker's primitives inside some builds of OpenCV round one pixel in 25 differently. OpenCV's own code
+# gives the same picture on every machine.
+if hasattr(cv2, "ipp"):
+    cv2.ipp.setUseIPP(False)
+
+
+# --- sound ------------------------------------------------------------------------------------------------------------
+
+
+def read_sound(path: Path) -> tuple[np.ndarray, int]:
+    """Returns a sound file as 16 kHz mono, and the number of video frames that it lasts."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    frames = -(-len(samples) * FPS // rate)
+    # Float files may hold NaN or infinity; one such sample would poison every mel frame that it touches.
+    mono = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0).mean(axis=1)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return mono.astype(np.float32), frames
+
+
+# --- mel --------------------------------------------------------------------------------------------------------------
+
+
+def mel_spectrogram(audio: np.ndarray) -> np.ndarray:
+    """Returns T x 80 mel levels in [-4, 4] of 16 kHz mono sound, T = 1 + samples // 200."""
+    audio = audio.astype(np.float64)
+    emphasised = np.append(audio[:1], audio[1:] - 0.97 * audio[:-1])
+    magnitude = np.abs(librosa.stft(emphasised, n_fft=N_FFT, hop_length=HOP, win_length=N_FFT))
+    filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=55, fmax=7600)
+    level = 20 * np.log10(np.maximum(1e-5, filters @ magnitude)) - 20
+    return np.clip(8 * (level + 100) / 100 - 4, -4, 4).T.astype(np.float32)
+
+
+def pad_to_one_window(audio: np.ndarray) -> np.ndarray:
+    """Appends zeros to a clip too short for a single encoder window."""
+    shortest = (WINDOW - 1) * HOP
+    return np.pad(audio, (0, max(0, shortest - len(audio))))
+
+
+# --- windows and embeddings -------------------------------------------------------------------------------------------
+
+
+def window_count(mel_frames: int) -> int:
+    """Returns the number of encoder windows of a clip, in the very floating point arithmetic of SyncTalk_2D.
+
+    For one clip length in 200 (384 mel frames is the first) the rounding of that arithmetic loses a window that exact
+    arithmetic would have; models are trained with the loss, so it stays.
+    """
+    return int((mel_frames - WINDOW) / 80.0 * 25.0) + 2
+
+
+def window_starts(mel_frames: int) -> np.ndarray:
+    """Returns the first mel frame of every encoder window; the last windows are held inside the clip."""
+    starts = [int(MEL_RATE * j / FPS) for j in range(window_count(mel_frames))]
+    return np.minimum(starts, mel_frames - WINDOW)
+
+
+def mel_windows(mel: np.ndarray) -> np.ndarray:
+    """Returns the encoder's input, N x 1 x 80 x 16."""
+    windows = [mel[start : start + WINDOW].T for start in window_starts(len(mel))]
+    return np.stack(windows)[:, np.newaxis]
+
+
+def feature_sequence(embeddings: np.ndarray) -> np.ndarray:
+    """Returns the embeddings with the first one repeated in front and the last one behind."""
+    return np.concatenate([embeddings[:1], embeddings, embeddings[-1:]])
+
+
+def window_context(sequence: np.ndarray, frame: int) -> np.ndarray:
+    """Returns the 16 rows around a frame; rows that do not exist are zeros."""
+    context = np.zeros((CONTEXT_ROWS, sequence.shape[1]), sequence.dtype)
+    first = frame - CONTEXT_ROWS // 2
+    for row in range(CONTEXT_ROWS):
+        if 0 <= first + row < len(sequence):
+            context[row] = sequence[first + row]
+    return context
+
+
+def tile_context(sequence: np.ndarray, frame: int) -> np.ndarray:
+    """Returns the one row of a frame 16 times, as the digital-clone package was demonstrated; zeros past the end."""
+    row = sequence[frame] if frame < len(sequence) else np.zeros_like(sequence[0])
+    return np.tile(row, (CONTEXT_ROWS, 1))
+
+
+CONTEXTS = {"window": window_context, "tile": tile_context}
+
+
+# --- the networks -----------------------------------------------------------------------------------------------------
+
+ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+class Network:
+    """An ONNX model, fed in whatever precision it asks for and answering in float32."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = {node.name: node for node in self.session.get_inputs()}
+
+    def run(self, **arrays: np.ndarray) -> np.ndarray:
+        feed = {name: array.astype(ELEMENT_TYPES[self.inputs[name].type]) for name, array in arrays.items()}
+        return self.session.run(None, feed)[0].astype(np.float32)
+
+
+class AudioEncoder(Network):
+    """Turns mel windows [N, 1, 80, 16] into embeddings [N, 512]."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        super().__init__(path, threads)
+        (self.mel_input,) = self.inputs.values()
+        if list(self.mel_input.shape[1:]) != [1, MEL_BANDS, WINDOW]:
+            raise ValueError(f"{path}: the input is {self.mel_input.shape}, not [N, 1, 80, 16]")
+
+    def embeddings(self, mel: np.ndarray) -> np.ndarray:
+        windows = mel_windows(mel)
+        batch = self.mel_input.shape[0] if isinstance(self.mel_input.shape[0], int) else 64
+        parts = [windows[i : i + batch] for i in range(0, len(windows), batch)]
+        return np.concatenate([self.run(**{self.mel_input.name: part}) for part in parts])
+
+    def sequence(self, audio: np.ndarray) -> np.ndarray:
+        """Returns the generator's feature sequence for a whole clip."""
+        return feature_sequence(self.embeddings(mel_spectrogram(pad_to_one_window(audio))))
+
+
+class Generator(Network):
+    """Draws the face: [N, 6, S, S] pictures and [N, 32, 16, 16] audio in, [N, 3, S, S] out."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        super().__init__(path, threads)
+        pictures = [node for node in self.inputs.values() if node.shape[1] == 6]
+        sounds = [node for node in self.inputs.values() if node.shape[1] != 6]
+        if len(pictures) != 1 or len(sounds) != 1:
+            raise ValueError(f"{path}: needs one input of 6 channels and one for the audio")
+        self.picture, self.sound = pictures[0], sounds[0]
+        if math.prod(self.sound.shape[1:]) != CONTEXT_ROWS * EMBEDDING:
+            raise ValueError(f"{path}: the audio input is {self.sound.shape}, not 8192 values")
+        self.size = self.picture.shape[-1]
+
+    def draw(self, picture: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Returns the face, 3 x S x S in [0, 1], for one 6 x S x S picture and 16 x 512 context."""
+        audio = context.reshape(1, *self.sound.shape[1:])
+        return self.run(**{self.picture.name: picture[np.newaxis], self.sound.name: audio})[0]
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+Rect = tuple[int, int, int, int]
+"""x, y, width, height."""
+
+
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def cut(frame: np.ndarray, rect: Rect) -> np.ndarray:
+    x, y, width, height = rect
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > frame.shape[1] or y + height > frame.shape[0]:
+        raise ValueError(f"crop {rect} is not inside a frame of {frame.shape[1]} x {frame.shape[0]}")
+    return frame[y : y + height, x : x + width]
+
+
+def face_crop(frame: np.ndarray, rect: Rect, size: int, border: int) -> np.ndarray:
+    """Returns the face at the network's size, without the border that surrounds it."""
+    whole = size + 2 * border
+    return resize(cut(frame, rect), whole, whole)[border : border + size, border : border + size]
+
+
+def hide_mouth(face: np.ndarray) -> np.ndarray:
+    """Returns the face with the mouth rectangle blacked: x, y, width, height, as SyncTalk_2D calls OpenCV."""
+    size = face.shape[0]
+    return cv2.rectangle(face.copy(), (5, 5, size - 10, size - 15), (0, 0, 0), -1)
+
+
+def network_input(face: np.ndarray, masked: np.ndarray) -> np.ndarray:
+    """Returns 6 x S x S: the face's planes B, G, R, then the masked face's, each value / 255."""
+    planes = np.concatenate([face.transpose(2, 0, 1), masked.transpose(2, 0, 1)])
+    return planes.astype(np.float32) / 255.0
+
+
+def to_picture(output: np.ndarray) -> np.ndarray:
+    """Returns the network's output as an 8 bit picture. It truncates, as the public scripts do."""
+    return np.clip(np.nan_to_num(output) * 255, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def paste_inner(frame: np.ndarray, rect: Rect, face: np.ndarray, border: int) -> None:
+    """Puts the drawn face into the resized crop, all but its border, and that crop back over the frame."""
+    x, y, width, height = rect
+    size = face.shape[0]
+    crop = resize(cut(frame, rect), size + 2 * border, size + 2 * border)
+    crop[border : border + size, border : border + size] = face
+    frame[y : y + height, x : x + width] = resize(crop, width, height)
+
+
+def paste_full(frame: np.ndarray, rect: Rect, face: np.ndarray, border: int) -> None:
+    """Stretches the drawn face over the whole rectangle, as the digital-clone scripts do."""
+    x, y, width, height = rect
+    frame[y : y + height, x : x + width] = resize(face, width, height)
+
+
+PASTES = {"inner": paste_inner, "full": paste_full}
+
+
+# --- avatars ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """Where everything of an avatar lies, whichever the layout of its folder."""
+
+    frames: list[Path]
+    rects: list[Rect]
+    audio_encoder: Path
+    generator: Path
+    faces: list[Path] | None = None
+    """Ready-made network inputs (face, masked face), one per frame."""
+    masked: list[Path] | None = None
+    border: int = 4
+    paste: str = "inner"
+    context: str = "window"
+    ping_pong: bool = True
+    """Forward and backward for ever; otherwise forward once, then the last frame is held."""
+    first_frame: int = 0
+
+    def picture_index(self, frame: int) -> int:
+        """Returns which avatar frame is shown as the given video frame."""
+        last = len(self.frames) - 1
+        frame += self.first_frame
+        if not self.ping_pong:
+            return min(frame, last)
+        if last == 0:
+            return 0
+        position = frame % (2 * last)
+        return min(position, 2 * last - position)
+
+
+def load_avatar(folder: Path) -> Avatar:
+    """Reads an avatar folder of any of the three layouts."""
+    if (folder / "avatar.toml").exists():
+        return load_own(folder)
+    if (folder / "cache" / "crop_rectangles.json").exists():
+        return load_digital_clone(folder)
+    if (folder / "landmarks").is_dir():
+        return load_synctalk(folder)
+    raise ValueError(f"{folder}: neither avatar.toml, cache/crop_rectangles.json nor landmarks/ is there")
+
+
+def numbered(folder: Path, first: int) -> list[Path]:
+    """Returns the pictures first, first + 1, ... of a folder, as far as they go."""
+    found = {int(p.stem): p for p in folder.iterdir() if p.suffix in (".jpg", ".png", ".webp") and p.stem.isdigit()}
+    pictures = []
+    while first + len(pictures) in found:
+        pictures.append(found[first + len(pictures)])
+    if not pictures:
+        raise ValueError(f"{folder}: no picture {first}.jpg, .png or .webp")
+    return pictures
+
+
+def load_own(folder: Path) -> Avatar:
+    """Reads the project's own layout, described by avatar.toml."""
+    description = tomllib.loads((folder / "avatar.toml").read_text(encoding="utf-8"))
+    if description["format"] != 1:
+        raise ValueError(f"{folder}: format {description['format']} is unknown")
+    if description.get("fps", FPS) != FPS:
+        raise ValueError(f"{folder}: only {FPS} fps is supported")
+    frames = numbered(folder / description["frames"], 0)
+    if "crop" in description:
+        rects = [tuple(description["crop"])] * len(frames)
+    else:
+        rects = read_crops(folder / description["crops"], len(frames))
+    return Avatar(
+        frames=frames,
+        rects=rects,
+        audio_encoder=folder / description["models"]["audio_encoder"],
+        generator=folder / description["models"]["generator"],
+        border=description.get("face", {}).get("border", 4),
+        paste=description.get("face", {}).get("paste", "inner"),
+        context=description.get("audio", {}).get("context", "window"),
+    )
+
+
+def read_crops(path: Path, count: int) -> list[Rect]:
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rects = {int(r["frame"]): (int(r["x"]), int(r["y"]), int(r["width"]), int(r["height"])) for r in rows}
+    return [rects[frame] for frame in range(count)]
+
+
+def load_synctalk(folder: Path) -> Avatar:
+    """Reads a SyncTalk_2D dataset folder."""
+    frames = numbered(folder / "full_body_img", 0)
+    return Avatar(
+        frames=frames,
+        rects=[landmark_rect(folder / "landmarks" / f"{frame.stem}.lms") for frame in frames],
+        audio_encoder=folder / "models" / "audio_encoder.onnx",
+        generator=folder / "models" / "generator.onnx",
+    )
+
+
+def landmark_rect(path: Path) -> Rect:
+    """Returns the square between the ears, from the brows down. Coordinates are truncated before anything else."""
+    points = np.loadtxt(path).astype(np.int32)
+    x, y, side = points[1][0], points[52][1], points[31][0] - points[1][0]
+    return int(x), int(y), int(side), int(side)
+
+
+def load_digital_clone(folder: Path) -> Avatar:
+    """Reads a digital-clone package; its ready-made network inputs are used as they are."""
+    frames = numbered(folder / "full_body_img", 1)
+    rectangles = json.loads((folder / "cache" / "crop_rectangles.json").read_text(encoding="utf-8"))
+    corners = [rectangles[str(i)]["rect"] for i in range(len(frames))]
+    ready = (folder / "rois_320").is_dir() and (folder / "model_inputs").is_dir()
+    return Avatar(
+        frames=frames,
+        rects=[(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners],
+        audio_encoder=folder / "models" / "audio_encoder.onnx",
+        generator=folder / "models" / "generator.onnx",
+        faces=numbered(folder / "rois_320", 1) if ready else None,
+        masked=numbered(folder / "model_inputs", 1) if ready else None,
+        ping_pong=False,
+    )
+
+
+# --- rendering --------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Adds up the seconds spent in each part of the work."""
+
+    def __init__(self):
+        self.started = time.perf_counter()
+        self.parts: dict[str, float] = {}
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+    @contextmanager
+    def part(self, name: str):
+        start = time.perf_counter()
+        yield
+        self.parts[name] = self.parts.get(name, 0.0) + time.perf_counter() - start
+
+
+def read_picture(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"{path}: not a picture that OpenCV can read")
+    return picture
+
+
+def render(
+    avatar: Avatar, audio: np.ndarray, frames: int, threads: int = 0, clock: Clock | None = None
+) -> Iterator[np.ndarray]:
+    """Yields the given number of BGR frames of the avatar speaking 16 kHz mono sound."""
+    clock = clock or Clock()
+    with clock.part("load"):
+        encoder = AudioEncoder(avatar.audio_encoder, threads)
+        generator = Generator(avatar.generator, threads)
+    with clock.part("mel"):
+        mel = mel_spectrogram(pad_to_one_window(audio))
+    with clock.part("encoder"):
+        sequence = feature_sequence(encoder.embeddings(mel))
+
+    for i in range(frames):
+        index = avatar.picture_index(i)
+        rect = avatar.rects[index]
+        with clock.part("decode"):
+            frame = read_picture(avatar.frames[index])
+            ready = (read_picture(avatar.faces[index]), read_picture(avatar.masked[index])) if avatar.faces else None
+        with clock.part("compositing"):
+            if ready and ready[0].shape[0] == generator.size:
+                face, masked = ready
+            else:
+                face = face_crop(frame, rect, generator.size, avatar.border)
+                masked = hide_mouth(face)
+            picture = network_input(face, masked)
+        with clock.part("generator"):
+            output = generator.draw(picture, CONTEXTS[avatar.context](sequence, i))
+        with clock.part("compositing"):
+            PASTES[avatar.paste](frame, rect, to_picture(output), avatar.border)
+        yield frame
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+class ArrayFile:
+    """Collects frames in one .npy file, frames x height x width x 3, u8."""
+
+    def __init__(self, path: Path, frames: int, shape: tuple[int, ...]):
+        self.array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(frames, *shape))
+        self.count = 0
+
+    def write(self, frame: np.ndarray) -> None:
+        self.array[self.count] = frame
+        self.count += 1
+
+    def close(self) -> None:
+        self.array.flush()
+
+
+class PictureFolder:
+    """Writes frames as 00000.png, 00001.png, ..."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+
+    def write(self, frame: np.ndarray) -> None:
+        cv2.imwrite(str(self.path / f"{self.count:05d}.png"), frame)
+        self.count += 1
+
+    def close(self) -> None:
+        pass
+
+
+class Mp4File:
+    """Pipes raw frames into a GStreamer encoder."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]):
+        height, width, _ = shape
+        caps = f"rawvideoparse format=bgr width={width} height={height} framerate={FPS}/1"
+        encode = "videoconvert ! x264enc speed-preset=veryfast ! mp4mux ! filesink"
+        command = f"gst-launch-1.0 -q fdsrc fd=0 ! {caps} ! {encode}".split() + [f"location={path}"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    def write(self, frame: np.ndarray) -> None:
+        self.process.stdin.write(frame.tobytes())
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            raise RuntimeError("the encoding pipeline failed")
+
+
+def open_outputs(options: argparse.Namespace, frames: int, shape: tuple[int, ...]) -> list:
+    outputs = []
+    if options.out:
+        to_array = options.out.suffix == ".npy"
+        outputs.append(ArrayFile(options.out, frames, shape) if to_array else PictureFolder(options.out))
+    if options.mp4:
+        outputs.append(Mp4File(options.mp4, shape))
+    return outputs
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--avatar", type=Path, required=True, help="avatar folder, any of the three layouts")
+    parser.add_argument("--audio", type=Path, required=True, help="sound file that libsndfile can read")
+    parser.add_argument("--out", type=Path, help="frames.npy, or a folder for numbered PNG pictures")
+    parser.add_argument("--mp4", type=Path, help="encode the frames to this file with GStreamer (no sound)")
+    parser.add_argument("--frames", type=int, help="stop after so many frames (default: the length of the sound)")
+    parser.add_argument("--context", choices=CONTEXTS, help="audio context (default: what the avatar says)")
+    parser.add_argument("--paste", choices=PASTES, help="how the face is put back (default: what the avatar says)")
+    parser.add_argument("--first-frame", type=int, default=0, help="avatar frame to start with (public script: 1)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of ONNX Runtime (default: its own choice)")
+    parser.add_argument("--timings", type=Path, help="write seconds per part to this JSON file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse_arguments()
+    clock = Clock()
+    with clock.part("load"):
+        _ = librosa.stft  # librosa imports its parts at first use; that is not the mel's fault
+        audio, frames = read_sound(options.audio)
+        avatar = load_avatar(options.avatar)
+    seconds = len(audio) / SAMPLE_RATE
+    if options.frames is not None:
+        frames = min(frames, options.frames)
+    avatar = replace(
+        avatar,
+        context=options.context or avatar.context,
+        paste=options.paste or avatar.paste,
+        first_frame=options.first_frame,
+    )
+
+    outputs = open_outputs(options, frames, read_picture(avatar.frames[0]).shape)
+    first_frame_after = None
+    for frame in render(avatar, audio, frames, options.threads, clock):
+        if first_frame_after is None:
+            first_frame_after = clock.elapsed()
+        with clock.part("encoding"):
+            for output in outputs:
+                output.write(frame)
+    with clock.part("encoding"):
+        for output in outputs:
+            output.close()
+
+    report = {
+        "frames": frames,
+        "audio_seconds": seconds,
+        "seconds": clock.parts,
+        "first_frame_seconds": first_frame_after,
+        "total_seconds": clock.elapsed(),
+    }
+    if options.timings:
+        options.timings.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"{frames} frames in {report['total_seconds']:.2f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
