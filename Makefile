@@ -1,0 +1,92 @@
+# gst-plugin-lipsync. `make help` lists the targets.
+
+ONNXRUNTIME := 1.32.0
+RUNTIME := target/onnxruntime
+# The plugin with what it looks for beside itself, and nothing else: GStreamer scans the whole folder.
+PLUGIN := target/plugin
+VENV := target/venv
+FIXTURES := target/fixtures
+PREFIX ?= /usr/local
+MULTIARCH := $(shell gcc -print-multiarch 2>/dev/null)
+PLUGINDIR ?= $(PREFIX)/lib/$(MULTIARCH)/gstreamer-1.0
+
+BUILD_PACKAGES := build-essential pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
+	python3 python3-pip python3-venv
+RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+	gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
+
+# The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
+GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
+
+.PHONY: all help packages runtime demo inspect test lint bench licences install uninstall clean
+
+all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it
+	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+packages:
+	@scripts/install-packages.sh $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+runtime: packages ## fetch ONNX Runtime
+	@scripts/fetch-onnxruntime.sh $(RUNTIME) $(ONNXRUNTIME)
+
+# Cargo knows best whether there is anything to build, so it is always asked.
+.PHONY: $(PLUGIN)
+$(PLUGIN): runtime
+	@echo "==> building the plugin (some minutes the first time)"
+	@cargo build --release --locked
+	@mkdir -p $@
+	@ln -sfn ../release/libgstlipsync.so $@/libgstlipsync.so
+	@ln -sfn ../onnxruntime/libonnxruntime.so $@/libonnxruntime.so.1
+	@ln -sfn ../../models $@/lipsync
+
+demo: $(PLUGIN) ## speak the sample recording: demo.mp4 and demo.png
+	@echo "==> the avatar speaks examples/sample.wav"
+	@$(GST_ENV) examples/demo.sh examples/sample.wav demo.mp4 demo.png
+
+inspect: $(PLUGIN) ## show the element's manual page
+	@$(GST_ENV) gst-inspect-1.0 lipsync
+
+$(VENV)/ready: tests/python/requirements.txt | packages
+	@echo "==> installing the Python reference (librosa, OpenCV, ONNX Runtime) into $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet -r tests/python/requirements.txt
+	@touch $@
+
+.PHONY: fixtures
+fixtures: $(VENV)/ready
+	@echo "==> making test models and golden values with the Python reference"
+	@$(VENV)/bin/python tests/python/make_fixtures.py $(FIXTURES)
+
+test: runtime fixtures ## pass all tests
+	@command -v cargo-nextest >/dev/null || { echo "==> installing cargo-nextest"; cargo install --locked cargo-nextest; }
+	@echo "==> running the tests"
+	@G_DEBUG=fatal-warnings cargo nextest run --locked
+	@cargo test --locked --doc
+
+lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
+
+bench: $(PLUGIN) $(VENV)/ready ## measure the whole job beside the Python reference
+	@$(GST_ENV) $(VENV)/bin/python benches/python/whole_job.py
+
+licences: ## check the licences of everything that is linked
+	@command -v cargo-deny >/dev/null || { echo "==> installing cargo-deny"; cargo install --locked cargo-deny; }
+	cargo deny check licenses bans sources
+
+install: $(PLUGIN) ## install into PREFIX (default /usr/local)
+	install -Dm755 $(PLUGIN)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so
+	install -Dm755 $(RUNTIME)/libonnxruntime.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
+	install -d $(DESTDIR)$(PREFIX)/share/lipsync/avatars
+	cp -r models/*/ $(DESTDIR)$(PREFIX)/share/lipsync/avatars/
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/lipsync
+
+clean: ## remove everything built
+	rm -rf target demo.mp4 demo.png

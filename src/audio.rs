@@ -1,0 +1,257 @@
+//! Step 1: any interleaved float audio to what the networks hear, 16 kHz mono.
+
+use rubato::{
+    Async, FixedAsync, Indexing, Resampler as _, SincInterpolationParameters, SincInterpolationType,
+    WindowFunction, audioadapter_buffers::direct::InterleavedSlice,
+};
+
+use crate::error::{Error, Result};
+use crate::rate::mul_div;
+
+/// Sample rate of everything behind this step, in Hz.
+pub const SAMPLE_RATE: u32 = 16_000;
+
+/// Taps of the windowed sinc, in input samples; half of them is its delay.
+const SINC_TAPS: usize = 128;
+
+/// Turns interleaved frames of any rate and channel count into 16 kHz mono, in step with the input:
+/// output sample `n` is the sound at input sample `n * rate / 16000`, the filter's delay being trimmed.
+///
+/// The input is resampled in blocks of a fixed size, so that the result does not depend on the size of
+/// the pieces in which it arrives.
+pub struct ToMono16k {
+    rate: u32,
+    weights: Vec<f32>,
+    /// `None` at 16 kHz, where samples pass untouched.
+    resampler: Option<Sinc>,
+    samples_in: u64,
+}
+
+/// The resampler with its input block and what is still to be trimmed in front.
+struct Sinc {
+    inner: Async<f32>,
+    block: Vec<f32>,
+    out: Vec<f32>,
+    trim: usize,
+    samples_out: u64,
+}
+
+impl ToMono16k {
+    /// A converter for audio of `rate` Hz with one channel per weight; mono is the weighted sum.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] where the rate is zero or cannot be resampled, or there is no channel.
+    pub fn new(rate: u32, weights: Vec<f32>) -> Result<Self> {
+        if rate == 0 || weights.is_empty() {
+            return Err(Error::audio(
+                format!("{rate} Hz with {} channels is not audio", weights.len()),
+                "Give raw audio with at least one channel",
+            ));
+        }
+        let resampler = (rate != SAMPLE_RATE).then(|| Sinc::new(rate)).transpose()?;
+        Ok(Self { rate, weights, resampler, samples_in: 0 })
+    }
+
+    /// The same converter before its first sample.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn restarted(self) -> Result<Self> {
+        Self::new(self.rate, self.weights)
+    }
+
+    /// Sample frames taken in so far.
+    pub fn samples_in(&self) -> u64 {
+        self.samples_in
+    }
+
+    /// Sample rate of the input, in Hz.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// How long a sample may stay inside before it comes out, in nanoseconds.
+    pub fn delay(rate: u32) -> u64 {
+        if rate == SAMPLE_RATE {
+            return 0;
+        }
+        let samples = SINC_TAPS as u64 / 2 + u64::from(block_len(rate) as u32);
+        mul_div(samples, crate::rate::SECOND, u64::from(rate))
+    }
+
+    /// Takes interleaved sample frames and appends 16 kHz mono to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] on a sample that is not a finite number, or a broken frame.
+    pub fn push(&mut self, interleaved: &[f32], out: &mut Vec<f32>) -> Result<()> {
+        let channels = self.weights.len();
+        if !interleaved.len().is_multiple_of(channels) {
+            return Err(Error::audio(
+                format!("{} values do not make frames of {channels} channels", interleaved.len()),
+                "Give whole sample frames",
+            ));
+        }
+        for frame in interleaved.chunks_exact(channels) {
+            let mono: f32 = frame.iter().zip(&self.weights).map(|(s, w)| s * w).sum();
+            if !mono.is_finite() {
+                return Err(Error::audio(
+                    format!(
+                        "sample {} ({:.3} s) is not a finite number ({mono})",
+                        self.samples_in,
+                        self.samples_in as f64 / f64::from(self.rate)
+                    ),
+                    "Repair the file, or convert it to an integer format first",
+                ));
+            }
+            self.samples_in += 1;
+            match &mut self.resampler {
+                None => out.push(mono),
+                Some(sinc) => sinc.push(mono, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `frames` sample frames of silence.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_silence(&mut self, frames: u64, out: &mut Vec<f32>) -> Result<()> {
+        self.samples_in += frames;
+        for _ in 0..frames {
+            match &mut self.resampler {
+                None => out.push(0.0),
+                Some(sinc) => sinc.push(0.0, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets out what is still inside: afterwards `ceil(samples_in * 16000 / rate)` samples have come out.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] where the resampler fails.
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
+        let Some(sinc) = &mut self.resampler else {
+            return Ok(());
+        };
+        let due =
+            (u128::from(self.samples_in) * u128::from(SAMPLE_RATE)).div_ceil(u128::from(self.rate)) as u64;
+        let start = out.len() as u64;
+        let before = sinc.samples_out;
+        while sinc.samples_out < due {
+            sinc.run(out)?;
+        }
+        out.truncate((start + due.saturating_sub(before)) as usize);
+        Ok(())
+    }
+}
+
+/// Input samples resampled at a time: 5 ms, a small part of the lookahead.
+fn block_len(rate: u32) -> usize {
+    (rate as usize / 200).max(16)
+}
+
+impl Sinc {
+    fn new(rate: u32) -> Result<Self> {
+        let parameters = SincInterpolationParameters {
+            sinc_len: SINC_TAPS,
+            f_cutoff: None,
+            oversampling_factor: 256,
+            interpolation: SincInterpolationType::Linear,
+            window: WindowFunction::BlackmanHarris2,
+        };
+        let inner = Async::new_sinc(
+            f64::from(SAMPLE_RATE) / f64::from(rate),
+            1.0,
+            &parameters,
+            block_len(rate),
+            1,
+            FixedAsync::Input,
+        )
+        .map_err(|e| {
+            Error::audio(
+                format!("{rate} Hz cannot be resampled to 16000 Hz: {e}"),
+                "Put audioresample in front",
+            )
+        })?;
+        let trim = inner.output_delay();
+        let out = vec![0.0; inner.output_frames_max()];
+        Ok(Self { inner, block: Vec::with_capacity(block_len(rate)), out, trim, samples_out: 0 })
+    }
+
+    fn push(&mut self, sample: f32, out: &mut Vec<f32>) -> Result<()> {
+        self.block.push(sample);
+        if self.block.len() == self.inner.input_frames_next() {
+            self.run(out)?;
+        }
+        Ok(())
+    }
+
+    /// Resamples the block, filled up with silence where it is short, and empties it.
+    fn run(&mut self, out: &mut Vec<f32>) -> Result<()> {
+        let valid = self.block.len();
+        self.block.resize(self.inner.input_frames_next(), 0.0);
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::audio(format!("resampling failed: {e}"), "Put audioresample in front")
+        };
+        let frames_out = self.out.len();
+        let input = InterleavedSlice::new(&self.block, 1, self.block.len()).map_err(|e| failed(&e))?;
+        let mut output = InterleavedSlice::new_mut(&mut self.out, 1, frames_out).map_err(|e| failed(&e))?;
+        let indexing = Indexing::new().partial_len(valid);
+        let (_, made) =
+            self.inner.process_into_buffer(&input, &mut output, Some(&indexing)).map_err(|e| failed(&e))?;
+        let trimmed = self.trim.min(made);
+        self.trim -= trimmed;
+        out.extend_from_slice(&self.out[trimmed..made]);
+        self.samples_out += (made - trimmed) as u64;
+        self.block.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(rate: u32, hertz: f32, seconds: f32) -> Vec<f32> {
+        (0..(rate as f32 * seconds) as usize)
+            .map(|i| (std::f32::consts::TAU * hertz * i as f32 / rate as f32).sin() * 0.5)
+            .collect()
+    }
+
+    fn convert(rate: u32, samples: &[f32], piece: usize) -> Vec<f32> {
+        let mut converter = ToMono16k::new(rate, vec![1.0]).unwrap();
+        let mut out = Vec::new();
+        for piece in samples.chunks(piece) {
+            converter.push(piece, &mut out).unwrap();
+        }
+        converter.finish(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_tone_keeps_its_place_at_every_rate() {
+        for rate in [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000] {
+            let out = convert(rate, &tone(rate, 440.0, 0.5), 1000);
+            assert_eq!(out.len(), 8000, "{rate} Hz");
+            let expected = tone(16_000, 440.0, 0.5);
+            // The ends hold the filter's ringing against silence.
+            let worst = (200..7800).map(|i| (out[i] - expected[i]).abs()).fold(0.0, f32::max);
+            assert!(worst < 0.01, "{rate} Hz: off by {worst}");
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_samples() {
+        let samples = tone(44_100, 300.0, 0.3);
+        assert_eq!(convert(44_100, &samples, 1), convert(44_100, &samples, 8192));
+    }
+
+    #[test]
+    fn nan_is_refused_with_its_place() {
+        let mut converter = ToMono16k::new(16_000, vec![1.0]).unwrap();
+        let error = converter.push(&[0.0, f32::NAN], &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("sample 1"), "{error}");
+    }
+}

@@ -1,0 +1,238 @@
+//! An avatar: a folder with frames of a person, where the face is in each, and the two networks.
+//!
+//! Three layouts are understood, told apart by what the folder holds: our own ([`own`]), a SyncTalk_2D data
+//! set ([`synctalk`]) and a digital-clone package ([`digital_clone`]). Each becomes the same [`Avatar`].
+
+mod digital_clone;
+mod files;
+mod own;
+mod synctalk;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::face::{Paste, Rect};
+use crate::features::ContextKind;
+use crate::rate::FrameRate;
+
+/// What a folder says about an avatar. Only the small files have been read; frames and networks are checked to
+/// be there.
+#[derive(Debug, Clone)]
+pub struct Avatar {
+    /// The folder.
+    pub folder: PathBuf,
+    /// A name for people.
+    pub title: String,
+    /// The audio encoder network.
+    pub audio_encoder: PathBuf,
+    /// The generator network.
+    pub generator: PathBuf,
+    /// The frames, in playing order.
+    pub frames: Vec<AvatarFrameFiles>,
+    /// Frames a second at which they play.
+    pub rate: FrameRate,
+    /// Index of the frame that is shown first.
+    pub first_frame: usize,
+    /// Width and height of every frame, in pixels.
+    pub size: (u32, u32),
+    /// Width of the crop's border around what the network sees, in pixels.
+    pub border: u32,
+    /// How the network wants to hear.
+    pub context: ContextKind,
+    /// How the painted mouth is put back.
+    pub paste: Paste,
+}
+
+/// One frame of an avatar.
+#[derive(Debug, Clone)]
+pub struct AvatarFrameFiles {
+    /// The whole picture.
+    pub picture: PathBuf,
+    /// The face in it, which may reach beyond its lower right edges.
+    pub face: FaceRect,
+    /// Ready-made pictures for the network, where the package brings them: the face and the masked face.
+    pub views: Option<(PathBuf, PathBuf)>,
+}
+
+/// A face rectangle as a file gives it, not yet checked against the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaceRect {
+    pub x: i64,
+    pub y: i64,
+    pub width: i64,
+    pub height: i64,
+}
+
+impl FaceRect {
+    /// The part inside a frame of that size; `None` where it starts outside or is empty.
+    pub fn within(self, (frame_width, frame_height): (u32, u32)) -> Option<Rect> {
+        let x = u32::try_from(self.x).ok().filter(|x| *x < frame_width)?;
+        let y = u32::try_from(self.y).ok().filter(|y| *y < frame_height)?;
+        let width = u32::try_from(self.width).ok().filter(|w| *w > 0)?;
+        let height = u32::try_from(self.height).ok().filter(|h| *h > 0)?;
+        Some(Rect { x, y, width: width.min(frame_width - x), height: height.min(frame_height - y) })
+    }
+}
+
+/// The environment variable with folders of avatars, separated as in `PATH`.
+pub const PATH_VARIABLE: &str = "LIPSYNC_AVATAR_PATH";
+
+impl Avatar {
+    /// Opens an avatar by its folder, or by its name in the search path.
+    ///
+    /// A value with a path separator is a folder. A name is looked for in [`PATH_VARIABLE`], the user's and
+    /// the system's data folders (`lipsync/avatars` in each) and the folder `lipsync` in `beside`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with the places searched, or what [`Self::open`] finds.
+    pub fn find(name: &str, beside: Option<&Path>) -> Result<Self> {
+        if name.contains(std::path::is_separator) || name == "." || name == ".." {
+            return Self::open(Path::new(name));
+        }
+        let places = search_path(beside);
+        let found = places.iter().map(|place| place.join(name)).find(|folder| folder.is_dir());
+        match found {
+            Some(folder) => Self::open(&folder),
+            None if Path::new(name).is_dir() => Self::open(Path::new(name)),
+            None => {
+                let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+                Err(Error::not_found(
+                    name,
+                    format!("no avatar of that name in {}", places.join(", ")),
+                    format!(
+                        "Set the property avatar to a folder, or {PATH_VARIABLE} to where your avatars are"
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Opens the avatar in a folder, of whichever layout.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::Invalid`], naming the file and the remedy.
+    pub fn open(folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            return Err(Error::not_found(
+                folder,
+                "no such folder",
+                "Set the property avatar to the name or folder of an avatar",
+            ));
+        }
+        let avatar = if folder.join(own::MANIFEST).exists() {
+            own::open(folder)
+        } else if folder.join(digital_clone::RECTANGLES).exists() {
+            digital_clone::open(folder)
+        } else if folder.join(synctalk::LANDMARKS).exists() {
+            synctalk::open(folder)
+        } else {
+            Err(Error::not_found(
+                folder,
+                format!(
+                    "holds no avatar: neither {} (our layout), nor {} (digital-clone), nor {}/ (SyncTalk_2D)",
+                    own::MANIFEST,
+                    digital_clone::RECTANGLES,
+                    synctalk::LANDMARKS
+                ),
+                "Give the folder that holds one of these; models/README.md describes the layouts",
+            ))
+        }?;
+        avatar.check()?;
+        Ok(avatar)
+    }
+
+    /// Looks for what every layout needs.
+    fn check(&self) -> Result<()> {
+        for model in [&self.audio_encoder, &self.generator] {
+            if !model.is_file() {
+                return Err(Error::not_found(
+                    model,
+                    "no such model",
+                    "Put the exported network there; models/README.md describes the layouts",
+                ));
+            }
+        }
+        for frame in &self.frames {
+            if frame.face.within(self.size).is_none() {
+                let FaceRect { x, y, width, height } = frame.face;
+                let (frame_width, frame_height) = self.size;
+                return Err(Error::invalid(
+                    &frame.picture,
+                    format!(
+                        "its face rectangle, {width} x {height} at {x}, {y}, starts outside the {frame_width} x {frame_height} frame"
+                    ),
+                    "Correct the rectangle or the landmarks of that frame",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.
+    pub fn ping_pong(&self, n: u64) -> usize {
+        let last = self.frames.len() as u64 - 1;
+        if last == 0 {
+            return 0;
+        }
+        let step = (n + self.first_frame as u64) % (2 * last);
+        step.min(2 * last - step) as usize
+    }
+}
+
+/// The folders in which avatars are looked for by name.
+pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let mut places: Vec<PathBuf> =
+        variable(PATH_VARIABLE).map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
+    let user = variable("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
+    let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
+    let data = user.into_iter().chain(std::env::split_paths(&system));
+    places.extend(data.map(|folder| folder.join("lipsync/avatars")));
+    places.extend(beside.map(|folder| folder.join("lipsync")));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn avatar(frames: usize, first_frame: usize) -> Avatar {
+        let frame = AvatarFrameFiles {
+            picture: "0.png".into(),
+            face: FaceRect { x: 0, y: 0, width: 8, height: 8 },
+            views: None,
+        };
+        Avatar {
+            folder: PathBuf::new(),
+            title: String::new(),
+            audio_encoder: PathBuf::new(),
+            generator: PathBuf::new(),
+            frames: vec![frame; frames],
+            rate: FrameRate::NATIVE,
+            first_frame,
+            size: (8, 8),
+            border: 4,
+            context: ContextKind::Window,
+            paste: Paste::Inner,
+        }
+    }
+
+    #[test]
+    fn plays_forward_and_backward() {
+        let shown = |avatar: Avatar, n| (0..n).map(|i| avatar.ping_pong(i)).collect::<Vec<_>>();
+        assert_eq!(shown(avatar(4, 0), 8), [0, 1, 2, 3, 2, 1, 0, 1]);
+        assert_eq!(shown(avatar(4, 1), 8), [1, 2, 3, 2, 1, 0, 1, 2]);
+        assert_eq!(shown(avatar(1, 0), 3), [0, 0, 0]);
+        assert_eq!(shown(avatar(2, 0), 3), [0, 1, 0]);
+    }
+
+    #[test]
+    fn faces_are_cut_at_the_far_edges_only() {
+        let face = FaceRect { x: 90, y: 10, width: 20, height: 20 };
+        assert_eq!(face.within((100, 50)), Some(Rect { x: 90, y: 10, width: 10, height: 20 }));
+        assert_eq!(FaceRect { x: -1, ..face }.within((100, 50)), None);
+        assert_eq!(FaceRect { width: 0, ..face }.within((100, 50)), None);
+    }
+}

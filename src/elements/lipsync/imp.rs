@@ -1,0 +1,546 @@
+//! * sink: raw interleaved audio of any format
+//! * src: raw video of the avatar speaking it
+//!
+//! ```bash
+//! gst-launch-1.0 filesrc location=speech.wav ! wavparse ! lipsync ! x264enc ! mp4mux ! filesink location=out.mp4
+//! ```
+//!
+//! # Threads
+//!
+//! 1. Upstream's thread runs the sink pad ([`super::stream`]): it hears the sound and asks the painter for frames.
+//! 2. The painter's workers paint them, several at a time.
+//! 3. The source pad's task ([`super::output`]) takes frames and events from the queue in order, waits for the
+//!    painter where it must, draws into downstream's buffers and pushes.
+//!
+//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY.
+//!
+//! # Locks
+//!
+//! `stream` is held while upstream's thread is in the sink pad, which the pad serialises: nobody waits for it but
+//! a change of state when that thread has gone. All others are held for a moment, one at a time, and never across
+//! a push, a query, a run of a network or a message. To stop, first everybody is woken (queue, painter, encoder,
+//! buffer pool), then the pads are deactivated.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_audio::AudioInfo;
+
+use super::output::{Item, Output};
+use super::settings::{PROPERTIES, Settings};
+use super::stats::Stats;
+use super::stream::Stream;
+use crate::avatar::Avatar;
+use crate::elements::messages::error_message;
+use crate::elements::queue::Queue;
+use crate::elements::{audio_input, video_output};
+use crate::error::Error;
+use crate::features::{AudioEncoder, ContextKind};
+use crate::listener::Listener;
+use crate::network::Interrupter;
+use crate::painter::{Painter, PainterOptions};
+use crate::rate::FrameRate;
+
+pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
+});
+
+/// What is there from READY on.
+#[derive(Clone)]
+pub struct Loaded {
+    /// What it was loaded with.
+    settings: Settings,
+    pub avatar: Arc<Avatar>,
+    pub painter: Arc<Painter>,
+    pub encoder: Interrupter,
+}
+
+/// The parts of the declared latency.
+struct Latency {
+    /// Context that is to be heard.
+    context: ContextKind,
+    sample_rate: u32,
+    frame_rate: FrameRate,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            context: ContextKind::default(),
+            sample_rate: crate::audio::SAMPLE_RATE,
+            frame_rate: FrameRate::NATIVE,
+        }
+    }
+}
+
+pub struct Lipsync {
+    sinkpad: gst::Pad,
+    pub(super) srcpad: gst::Pad,
+    settings: Mutex<Settings>,
+    loaded: Mutex<Option<Loaded>>,
+    /// The sink's streaming thread's own.
+    stream: Mutex<Option<Stream>>,
+    pub(super) queue: Queue<Item>,
+    /// The source's streaming thread's own.
+    pub(super) output: Mutex<Output>,
+    pool: Mutex<Option<gst::BufferPool>>,
+    latency: Mutex<Latency>,
+    /// Frames of an earlier running time come too late: what downstream says.
+    earliest: Mutex<Option<gst::ClockTime>>,
+    pub(super) stats: Mutex<Stats>,
+    /// Upstream has sent its last.
+    ended: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Lipsync {
+    pub(super) fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    pub(super) fn loaded(&self) -> Option<Loaded> {
+        lock(&self.loaded).clone()
+    }
+
+    pub(super) fn pool(&self) -> Option<gst::BufferPool> {
+        lock(&self.pool).clone()
+    }
+
+    pub(super) fn set_pool(&self, pool: Option<gst::BufferPool>) {
+        let old = std::mem::replace(&mut *lock(&self.pool), pool);
+        if let Some(old) = old {
+            let _ = old.set_active(false);
+        }
+    }
+
+    pub(super) fn input_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
+    fn beside(&self) -> Option<PathBuf> {
+        let plugin = self.obj().factory()?.plugin()?.filename()?;
+        Some(std::path::absolute(plugin).ok()?.parent()?.to_path_buf())
+    }
+
+    /// Opens avatar, ONNX Runtime and networks, if that has not been done with the same settings.
+    fn load(&self) -> Result<(), Error> {
+        let settings = self.settings();
+        if self.loaded().is_some_and(|loaded| loaded.settings.load_the_same(&settings)) {
+            return Ok(());
+        }
+        let beside = self.beside();
+        let beside = beside.as_deref();
+        let engine = settings.engine();
+        let mut avatar = Avatar::find(&settings.avatar, beside)?;
+        settings.adjust(&mut avatar);
+        let encoder = AudioEncoder::open(&avatar.audio_encoder, &engine, beside)?;
+        let options = PainterOptions { threads: settings.n_threads as usize, paste: avatar.paste };
+        let painter = Painter::open(&avatar, &engine, options, beside)?;
+        gst::info!(
+            CAT,
+            imp = self,
+            "avatar {} from {}: {} frames of {:?}, face {:?}, {} workers",
+            avatar.title,
+            avatar.folder.display(),
+            avatar.frames.len(),
+            avatar.size,
+            painter.face_size(),
+            painter.workers()
+        );
+        *lock(&self.latency) = Latency { context: avatar.context, ..Latency::default() };
+        *lock(&self.loaded) = Some(Loaded {
+            settings,
+            encoder: encoder.interrupter(),
+            painter: Arc::new(painter),
+            avatar: Arc::new(avatar.clone()),
+        });
+        *lock(&self.stream) = Some(Stream::new(Listener::new(encoder, avatar.context, FrameRate::NATIVE)));
+        Ok(())
+    }
+
+    fn restart_stream(&self) -> Result<(), Error> {
+        lock(&self.stream).as_mut().map_or(Ok(()), Stream::restart)
+    }
+
+    /// Wakes whoever waits or runs a network, and lets nobody wait again.
+    fn interrupt(&self) {
+        self.queue.stop(gst::FlowError::Flushing);
+        if let Some(loaded) = self.loaded() {
+            loaded.painter.interrupt();
+            loaded.encoder.interrupt();
+        }
+        if let Some(pool) = self.pool() {
+            pool.set_flushing(true);
+        }
+    }
+
+    /// Lets work begin again after [`Self::interrupt`].
+    fn resume(&self) {
+        if let Some(pool) = self.pool() {
+            pool.set_flushing(false);
+        }
+        if let Some(loaded) = self.loaded() {
+            loaded.encoder.rearm();
+        }
+        self.ended.store(false, Ordering::SeqCst);
+        *lock(&self.earliest) = None;
+        self.queue.start();
+    }
+
+    fn start_task(&self) -> Result<(), gst::LoggableError> {
+        let element = self.obj().downgrade();
+        self.srcpad
+            .start_task(move || {
+                if let Some(element) = element.upgrade() {
+                    // A panic becomes an element error; the queue is closed so that upstream sees it.
+                    let imp = element.imp();
+                    let sent = imp.catch_panic(
+                        || false,
+                        |imp| {
+                            imp.send_next();
+                            true
+                        },
+                    );
+                    if !sent {
+                        imp.queue.stop(gst::FlowError::Error);
+                        let _ = imp.srcpad.pause_task();
+                    }
+                }
+            })
+            .map_err(|_| gst::loggable_error!(CAT, "the source pad's task cannot be started"))
+    }
+
+    fn activate_src(&self, mode: gst::PadMode, active: bool) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "only push mode is possible"));
+        }
+        if active {
+            self.resume();
+            self.start_task()
+        } else {
+            self.interrupt();
+            self.srcpad
+                .stop_task()
+                .map_err(|_| gst::loggable_error!(CAT, "the source pad's task cannot be stopped"))
+        }
+    }
+
+    /// Runs `hear` on the stream and settles what comes of it.
+    fn with_stream(
+        &self,
+        hear: impl FnOnce(&mut Stream) -> Result<(), super::stream::Stop>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut stream = lock(&self.stream);
+        let stream = stream.as_mut().ok_or(gst::FlowError::Flushing)?;
+        self.queue.flow()?;
+        let heard = hear(stream);
+        self.settle(stream, heard)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        use gst::EventView;
+        gst::log!(CAT, imp = self, "event {event:?}");
+        match event.view() {
+            EventView::FlushStart(_) => {
+                self.interrupt();
+                let forwarded = self.srcpad.push_event(event);
+                let _ = self.srcpad.pause_task();
+                forwarded
+            }
+            EventView::FlushStop(_) => {
+                if let Some(stream) = lock(&self.stream).as_mut()
+                    && let Err(error) = stream.flush()
+                {
+                    gst::error!(CAT, imp = self, "{error}");
+                    return false;
+                }
+                let forwarded = self.srcpad.push_event(event);
+                self.resume();
+                forwarded && self.start_task().is_ok()
+            }
+            EventView::StreamStart(start) => self.forward(video_stream_start(start)),
+            EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
+                Ok(info) => self.with_stream(|stream| self.set_input(stream, info)).is_ok(),
+                Err(_) => false,
+            },
+            EventView::Segment(segment) => {
+                self.with_stream(|stream| self.set_segment(stream, segment.segment())).is_ok()
+            }
+            EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)).is_ok(),
+            EventView::Eos(_) => {
+                self.ended.store(true, Ordering::SeqCst);
+                let drained = self.with_stream(|stream| self.drain(stream));
+                // A failure on its way ends the stream itself.
+                let failed = lock(&self.stream).as_ref().is_some_and(Lipsync::has_failed);
+                match drained {
+                    Ok(_) if !failed => self.forward(event),
+                    Ok(_) | Err(gst::FlowError::Eos) => true,
+                    Err(_) => false,
+                }
+            }
+            // Tags of the sound (its codec, its bit rate) are not those of the video.
+            EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => true,
+            _ if event.is_serialized() => self.forward(event),
+            _ => gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event),
+        }
+    }
+
+    /// Sends an event downstream behind the frames that are in work.
+    fn forward(&self, event: gst::Event) -> bool {
+        self.queue.push(Item::Event(event), 0).is_ok()
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            EventView::Qos(qos) => {
+                let (_, _, jitter, timestamp) = qos.get();
+                let jitter = gst::ClockTime::from_nseconds(jitter.max(0) as u64);
+                *lock(&self.earliest) = timestamp.map(|timestamp| timestamp + jitter);
+                true
+            }
+            EventView::Seek(seek) if seek.get().0 <= 0.0 => {
+                gst::warning!(CAT, imp = self, "a face cannot speak backward");
+                false
+            }
+            _ => gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event),
+        }
+    }
+
+    fn src_query(&self, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => {
+                let mut upstream = gst::query::Latency::new();
+                if !self.sinkpad.peer_query(&mut upstream) {
+                    return false;
+                }
+                let (live, min, max) = upstream.result();
+                let own = self.own_latency();
+                gst::debug!(CAT, imp = self, "latency: upstream {live} {min} {max:?}, own {own}");
+                latency.set(live, min + own, max.map(|max| max + own));
+                true
+            }
+            _ => gst::Pad::query_default(&self.srcpad, Some(&*self.obj()), query),
+        }
+    }
+
+    /// From a sample's arrival to its frame's leaving: the sound that must follow it, the frame, the painting.
+    fn own_latency(&self) -> gst::ClockTime {
+        let processing = lock(&self.settings).processing_latency;
+        let latency = lock(&self.latency);
+        let lookahead = Listener::lookahead(latency.context, latency.sample_rate);
+        gst::ClockTime::from_nseconds(lookahead + latency.frame_rate.time_of(1)) + processing
+    }
+
+    /// Takes note of what the latency depends on and tells the pipeline if it has changed.
+    pub(super) fn note_latency(&self, sample_rate: u32, frame_rate: FrameRate) {
+        let before = self.own_latency();
+        {
+            let mut latency = lock(&self.latency);
+            latency.sample_rate = sample_rate;
+            latency.frame_rate = frame_rate;
+        }
+        if self.own_latency() != before {
+            self.post_latency();
+        }
+    }
+
+    fn post_latency(&self) {
+        let element = self.obj();
+        let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+    }
+
+    /// Whether a frame would come too late to be shown; then it is told on the bus.
+    pub(super) fn note_if_late(
+        &self,
+        running_time: gst::ClockTime,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        pts: gst::ClockTime,
+        duration: gst::ClockTime,
+    ) -> bool {
+        let Some(earliest) = *lock(&self.earliest) else { return false };
+        if !lock(&self.settings).qos || running_time >= earliest {
+            return false;
+        }
+        let (processed, dropped) = lock(&self.stats).processed_and_dropped();
+        let jitter = (earliest - running_time).nseconds() as i64;
+        let element = self.obj();
+        let count = gst::format::Buffers::from_u64;
+        let message = gst::message::Qos::builder(true)
+            .src(&*element)
+            .running_time(running_time)
+            .stream_time(segment.to_stream_time(pts))
+            .timestamp(pts)
+            .duration(duration)
+            .values(jitter, 1.0, 1_000_000)
+            .stats(count(processed), count(dropped + 1))
+            .build();
+        let _ = element.post_message(message);
+        true
+    }
+}
+
+/// The start of a video stream that belongs to that of a sound.
+fn video_stream_start(sound: &gst::event::StreamStart) -> gst::Event {
+    gst::event::StreamStart::builder(&format!("{}/lipsync", sound.stream_id()))
+        .seqnum(sound.seqnum())
+        .flags(sound.stream_flags())
+        .group_id_if_some(sound.group_id())
+        .build()
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Lipsync {
+    const NAME: &'static str = "GstLipsync";
+    type Type = super::Lipsync;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let template = |name| klass.pad_template(name).unwrap_or_else(|| unreachable!("template {name}"));
+        let sinkpad = gst::Pad::builder_from_template(&template("sink"))
+            .chain_function(|_, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.with_stream(|stream| this.hear_buffer(stream, buffer)),
+                )
+            })
+            .event_function(|_, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_event(event))
+            })
+            .build();
+        let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .activatemode_function(|_, parent, mode, active| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::loggable_error!(CAT, "panic while the source pad was activated")),
+                    |this| this.activate_src(mode, active),
+                )
+            })
+            .event_function(|_, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_event(event))
+            })
+            .query_function(|_, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_query(query))
+            })
+            .build();
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            loaded: Mutex::default(),
+            stream: Mutex::default(),
+            queue: Queue::default(),
+            output: Mutex::default(),
+            pool: Mutex::default(),
+            latency: Mutex::default(),
+            earliest: Mutex::default(),
+            stats: Mutex::default(),
+            ended: AtomicBool::default(),
+        }
+    }
+}
+
+impl ObjectImpl for Lipsync {
+    fn properties() -> &'static [glib::ParamSpec] {
+        PROPERTIES.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        lock(&self.settings).set(pspec.name(), value);
+        if pspec.name() == "processing-latency" {
+            self.post_latency();
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => lock(&self.stats).structure().to_value(),
+            name => lock(&self.settings).get(name),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        for pad in [&self.sinkpad, &self.srcpad] {
+            element.add_pad(pad).unwrap_or_else(|e| unreachable!("the pads have names of their own: {e}"));
+        }
+    }
+}
+
+impl GstObjectImpl for Lipsync {}
+
+impl ElementImpl for Lipsync {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Lip sync",
+                "Visualization",
+                "Makes a face speak: turns audio into video of a talking avatar, its mouth painted by neural networks (the method of SyncTalk_2D)",
+                "The gst-plugin-lipsync authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let always = |name, direction, caps: gst::Caps| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
+                    .unwrap_or_else(|e| unreachable!("the caps are valid: {e}"))
+            };
+            vec![
+                always("sink", gst::PadDirection::Sink, audio_input::caps()),
+                always("src", gst::PadDirection::Src, video_output::caps(None)),
+            ]
+        });
+        TEMPLATES.as_ref()
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state {transition:?}");
+        match transition {
+            // Again from READY on, where properties may have changed.
+            gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused => {
+                *lock(&self.stats) = Stats::default();
+                if let Err(error) = self.load().and_then(|()| self.restart_stream()) {
+                    if let Some(message) = error_message(&error) {
+                        self.post_error_message(message);
+                    }
+                    return Err(gst::StateChangeError);
+                }
+            }
+            // Before the parent deactivates the pads and waits for their threads.
+            gst::StateChange::PausedToReady => self.interrupt(),
+            _ => {}
+        }
+        let changed = self.parent_change_state(transition)?;
+        match transition {
+            gst::StateChange::PausedToReady => {
+                self.queue.clear();
+                self.set_pool(None);
+                *lock(&self.output) = Output::default();
+            }
+            gst::StateChange::ReadyToNull => {
+                let stream = lock(&self.stream).take();
+                let loaded = lock(&self.loaded).take();
+                // Joins the workers, with no lock held.
+                drop((stream, loaded));
+            }
+            _ => {}
+        }
+        Ok(changed)
+    }
+}

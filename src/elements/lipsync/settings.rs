@@ -1,0 +1,232 @@
+//! The properties of `lipsync`: their defaults, their words, their values.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+use crate::avatar::Avatar;
+use crate::face;
+use crate::features::ContextKind;
+use crate::runtime::{Engine, ExecutionProvider};
+
+/// Property `execution-provider`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLipsyncExecutionProvider")]
+pub enum Provider {
+    #[default]
+    #[enum_value(name = "CPU: the processor, by ONNX Runtime itself", nick = "cpu")]
+    Cpu,
+    #[enum_value(name = "CUDA: NVIDIA GPUs", nick = "cuda")]
+    Cuda,
+    #[enum_value(name = "TensorRT: NVIDIA GPUs, compiled for the GPU at the first start", nick = "tensorrt")]
+    TensorRt,
+    #[enum_value(name = "OpenVINO: Intel processors, GPUs and NPUs", nick = "openvino")]
+    OpenVino,
+}
+
+/// Property `context`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLipsyncContext")]
+pub enum Context {
+    #[default]
+    #[enum_value(name = "Auto: as the avatar says", nick = "auto")]
+    Auto,
+    #[enum_value(
+        name = "Window: the 16 windows of sound around the frame, as SyncTalk_2D trains",
+        nick = "window"
+    )]
+    Window,
+    #[enum_value(
+        name = "Tile: the frame's own window 16 times, as digital-clone was demonstrated",
+        nick = "tile"
+    )]
+    Tile,
+}
+
+/// Property `paste`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLipsyncPaste")]
+pub enum Paste {
+    #[default]
+    #[enum_value(name = "Auto: as the avatar says", nick = "auto")]
+    Auto,
+    #[enum_value(name = "Inner: inside the border of the face crop, as SyncTalk_2D does", nick = "inner")]
+    Inner,
+    #[enum_value(name = "Full: over the whole face rectangle, as digital-clone's scripts do", nick = "full")]
+    Full,
+}
+
+/// The values of the properties.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub avatar: String,
+    pub provider: Provider,
+    pub device: String,
+    pub n_threads: u32,
+    /// MiB.
+    pub cache_size: u32,
+    pub context: Context,
+    pub paste: Paste,
+    pub processing_latency: gst::ClockTime,
+    pub qos: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            avatar: "iris".into(),
+            provider: Provider::default(),
+            device: String::new(),
+            n_threads: 0,
+            cache_size: 192,
+            context: Context::default(),
+            paste: Paste::default(),
+            processing_latency: gst::ClockTime::from_mseconds(100),
+            qos: true,
+        }
+    }
+}
+
+/// The properties as `gst-inspect-1.0` shows them.
+pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let default = Settings::default();
+    vec![
+        glib::ParamSpecString::builder("avatar")
+            .nick("Avatar")
+            .blurb("Name or folder of the avatar: our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, and in lipsync/ beside the plugin")
+            .default_value(Some(default.avatar.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("execution-provider", default.provider)
+            .nick("Execution provider")
+            .blurb("What runs the networks; one that the loaded ONNX Runtime lacks is an error, never replaced in silence")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("device")
+            .nick("Device")
+            .blurb("Device of the execution provider: a GPU's number for cuda and tensorrt, a name such as GPU.0 for openvino; empty for its default")
+            .default_value(Some(default.device.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("n-threads")
+            .nick("Threads")
+            .blurb("Frames painted at the same time, each on a thread with a generator of its own (memory of the model times this); 0 = as many as there are processor cores")
+            .maximum(256)
+            .default_value(default.n_threads)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("cache-size")
+            .nick("Cache size")
+            .blurb("MiB of decoded avatar frames to keep; frames that do not fit are decoded again each time they are shown")
+            .maximum(1 << 20)
+            .default_value(default.cache_size)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("context", default.context)
+            .nick("Context")
+            .blurb("Which sound the generator hears with each frame")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("paste", default.paste)
+            .nick("Paste")
+            .blurb("How the painted mouth is put back into the face")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("processing-latency")
+            .nick("Processing latency")
+            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead of 452 ms and one frame")
+            .maximum(gst::ClockTime::from_seconds(10).nseconds())
+            .default_value(default.processing_latency.nseconds())
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("qos")
+            .nick("Quality of service")
+            .blurb("Repeat the last picture instead of painting one that would be too late to be shown")
+            .default_value(default.qos)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95)")
+            .read_only()
+            .build(),
+    ]
+});
+
+impl Settings {
+    /// Sets a property; `PROPERTIES` has checked name and type.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+            value.get().unwrap_or_else(|e| unreachable!("type checked by GObject: {e}"))
+        }
+        match name {
+            "avatar" => self.avatar = get::<Option<String>>(value).unwrap_or_default(),
+            "execution-provider" => self.provider = get(value),
+            "device" => self.device = get::<Option<String>>(value).unwrap_or_default(),
+            "n-threads" => self.n_threads = get(value),
+            "cache-size" => self.cache_size = get(value),
+            "context" => self.context = get(value),
+            "paste" => self.paste = get(value),
+            "processing-latency" => self.processing_latency = gst::ClockTime::from_nseconds(get(value)),
+            "qos" => self.qos = get(value),
+            _ => unreachable!("no property {name}"),
+        }
+    }
+
+    /// The value of a property, but for `stats`.
+    pub fn get(&self, name: &str) -> glib::Value {
+        match name {
+            "avatar" => self.avatar.to_value(),
+            "execution-provider" => self.provider.to_value(),
+            "device" => self.device.to_value(),
+            "n-threads" => self.n_threads.to_value(),
+            "cache-size" => self.cache_size.to_value(),
+            "context" => self.context.to_value(),
+            "paste" => self.paste.to_value(),
+            "processing-latency" => self.processing_latency.nseconds().to_value(),
+            "qos" => self.qos.to_value(),
+            _ => unreachable!("no property {name}"),
+        }
+    }
+
+    /// Whether what is loaded with these settings is also what `other` would load.
+    pub fn load_the_same(&self, other: &Self) -> bool {
+        let load = |settings: &Self| Self {
+            processing_latency: gst::ClockTime::ZERO,
+            qos: false,
+            ..settings.clone()
+        };
+        load(self) == load(other)
+    }
+
+    /// Where the networks are to run.
+    pub fn engine(&self) -> Engine {
+        let provider = match self.provider {
+            Provider::Cpu => ExecutionProvider::Cpu,
+            Provider::Cuda => ExecutionProvider::Cuda,
+            Provider::TensorRt => ExecutionProvider::TensorRt,
+            Provider::OpenVino => ExecutionProvider::OpenVino,
+        };
+        Engine { provider, device: self.device.clone() }
+    }
+
+    /// Puts what the user chose in the place of what the avatar says.
+    pub fn adjust(&self, avatar: &mut Avatar) {
+        match self.context {
+            Context::Auto => {}
+            Context::Window => avatar.context = ContextKind::Window,
+            Context::Tile => avatar.context = ContextKind::Tile,
+        }
+        match self.paste {
+            Paste::Auto => {}
+            Paste::Inner => avatar.paste = face::Paste::Inner,
+            Paste::Full => avatar.paste = face::Paste::Full,
+        }
+    }
+
+    /// Bytes of avatar frames to keep.
+    pub fn cache_bytes(&self) -> usize {
+        (self.cache_size as usize) << 20
+    }
+}

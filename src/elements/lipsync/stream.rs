@@ -1,0 +1,327 @@
+//! The sink pad's streaming thread: follows the sound and asks for the frames that it makes possible.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_audio::{AudioInfo, AudioStreamAlign};
+use gst_video::VideoInfo;
+
+use super::imp::{CAT, Lipsync, Loaded};
+use super::output::{Frame, Item};
+use crate::elements::audio_input::AudioInput;
+use crate::elements::messages::error_message;
+use crate::elements::video_output;
+use crate::error::Error;
+use crate::frames::FrameStore;
+use crate::listener::Listener;
+use crate::rate::FrameRate;
+
+/// Timestamps may differ by this from the count of samples before it counts as a gap.
+const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+/// For this long jitter beyond that is only watched.
+const JITTER_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Longer gaps are not filled with silence: the video has the gap, too.
+const LONGEST_GAP: gst::ClockTime = gst::ClockTime::from_seconds(60);
+/// Silence is heard in pieces, so that its frames go out in between.
+const PIECE: gst::ClockTime = gst::ClockTime::from_seconds(1);
+
+/// Where the stream of sound is. Only the sink's streaming thread uses it, under the pad's stream lock.
+pub struct Stream {
+    listener: Listener,
+    input: Option<AudioInput>,
+    align: AudioStreamAlign,
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Time of the first sample since the last discontinuity.
+    start: Option<gst::ClockTime>,
+    format: Option<VideoInfo>,
+    frames: Option<Arc<FrameStore>>,
+    /// Frames shown since the last flush: the avatar moves on over discontinuities.
+    shown: u64,
+    /// Something went wrong that the application has been told, or will be: the rest is not heard.
+    failed: bool,
+}
+
+/// Why the sound is not followed any further.
+pub enum Stop {
+    Flow(gst::FlowError),
+    Failure(gst::ErrorMessage),
+}
+
+impl From<gst::FlowError> for Stop {
+    fn from(flow: gst::FlowError) -> Self {
+        Self::Flow(flow)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        error_message(&error).map_or(Self::Flow(gst::FlowError::Flushing), Self::Failure)
+    }
+}
+
+impl Stream {
+    /// A stream at its beginning.
+    pub fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            input: None,
+            align: AudioStreamAlign::new(1, JITTER, JITTER_WAIT),
+            segment: gst::FormattedSegment::new(),
+            start: None,
+            format: None,
+            frames: None,
+            shown: 0,
+            failed: false,
+        }
+    }
+
+    /// Forgets the sound, as a flush demands; formats stay.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.align.mark_discont();
+        self.segment = gst::FormattedSegment::new();
+        self.start = None;
+        self.shown = 0;
+        self.failed = false;
+        self.listener.reset()
+    }
+
+    /// Forgets everything, for a new run of the element.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.input = None;
+        self.format = None;
+        self.frames = None;
+        self.flush()
+    }
+
+    /// Time at which the sound heard so far ends.
+    fn end(&self) -> Option<gst::ClockTime> {
+        Some(self.start? + gst::ClockTime::from_nseconds(self.listener.duration()))
+    }
+}
+
+impl Lipsync {
+    /// Hears a buffer.
+    pub fn hear_buffer(&self, stream: &mut Stream, buffer: gst::Buffer) -> Result<(), Stop> {
+        if stream.failed {
+            return Err(gst::FlowError::Eos.into());
+        }
+        if self.srcpad.check_reconfigure() {
+            self.negotiate(stream)?;
+        }
+        let Some(input) = &stream.input else {
+            return Err(gst::FlowError::NotNegotiated.into());
+        };
+        let (rate, bpf) = (input.info().rate(), input.info().bpf());
+        let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let Some(buffer) = gst_audio::audio_buffer_clip(buffer, stream.segment.upcast_ref(), rate, bpf)
+        else {
+            return Ok(());
+        };
+        let samples = (buffer.size() / bpf as usize) as u32;
+        if samples == 0 {
+            return Ok(());
+        }
+        let pts = buffer.pts().or(stream.end()).or(stream.segment.start()).unwrap_or_default();
+        let (jumped, ..) = stream.align.process(discont, pts, samples);
+        if jumped {
+            self.follow_jump(stream, pts)?;
+        }
+        if stream.start.is_none() {
+            gst::debug!(CAT, imp = self, "sound starts at {pts}");
+            stream.start = Some(pts);
+        }
+        let map = buffer.map_readable().map_err(|_| {
+            Stop::Failure(gst::error_msg!(gst::ResourceError::Read, ["audio buffer cannot be read"]))
+        })?;
+        if let Some(input) = &mut stream.input {
+            stream.listener.push(input.read(&map))?;
+        }
+        self.ask_for_frames(stream)
+    }
+
+    /// Goes on at `pts`, which is not where the sound so far ends.
+    fn follow_jump(&self, stream: &mut Stream, pts: gst::ClockTime) -> Result<(), Stop> {
+        let Some(end) = stream.end() else { return Ok(()) };
+        if pts.max(end) - pts.min(end) < JITTER {
+            return Ok(());
+        }
+        if pts > end && pts - end <= LONGEST_GAP {
+            gst::info!(CAT, imp = self, "gap from {end} to {pts} is filled with silence");
+            return self.hear_silence(stream, pts);
+        }
+        gst::warning!(CAT, imp = self, "sound jumps from {end} to {pts}");
+        self.drain(stream)
+    }
+
+    /// Hears silence until the time `until`.
+    fn hear_silence(&self, stream: &mut Stream, until: gst::ClockTime) -> Result<(), Stop> {
+        while let Some(missing) = stream.end().and_then(|end| until.checked_sub(end)) {
+            let piece = missing.min(PIECE);
+            stream.listener.push_silence(piece.nseconds())?;
+            self.ask_for_frames(stream)?;
+            if piece == missing {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears a gap: silence, so that the video goes on.
+    pub fn hear_gap(&self, stream: &mut Stream, gap: &gst::event::Gap) -> Result<(), Stop> {
+        if stream.failed {
+            return Err(gst::FlowError::Eos.into());
+        }
+        let (pts, duration) = gap.get();
+        let stop = duration.map(|duration| pts + duration);
+        let Some((pts, Some(stop))) = stream.segment.clip(pts, stop).map(|(a, b)| (a.unwrap_or(pts), b))
+        else {
+            return Ok(());
+        };
+        if stream.input.is_none() {
+            // A stream may begin with a gap, before it says what its sound will be.
+            let info = AudioInfo::builder(gst_audio::AUDIO_FORMAT_F32, crate::audio::SAMPLE_RATE, 1)
+                .build()
+                .map_err(|_| gst::FlowError::NotNegotiated)?;
+            self.set_input(stream, info)?;
+        }
+        self.follow_jump(stream, pts)?;
+        stream.start.get_or_insert(pts);
+        stream.align.mark_discont();
+        self.hear_silence(stream, stop)
+    }
+
+    /// Takes the format of the sound to come.
+    pub fn set_input(&self, stream: &mut Stream, info: AudioInfo) -> Result<(), Stop> {
+        if stream.failed {
+            return Err(gst::FlowError::Eos.into());
+        }
+        gst::debug!(CAT, imp = self, "sound is {info:?}");
+        let input = AudioInput::new(info);
+        let rate = input.info().rate();
+        stream.listener.set_input(rate, input.mono_weights())?;
+        stream.align.set_rate(rate as i32);
+        stream.input = Some(input);
+        self.ask_for_frames(stream)?;
+        if stream.format.is_none() || self.srcpad.check_reconfigure() {
+            self.negotiate(stream)?;
+        }
+        self.note_latency(rate, stream.listener.rate());
+        Ok(())
+    }
+
+    /// Agrees with downstream on format and frame rate.
+    fn negotiate(&self, stream: &mut Stream) -> Result<(), Stop> {
+        let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
+        let offered = video_output::caps(Some(avatar.size));
+        let allowed = self.srcpad.peer_query_caps(Some(&offered));
+        let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
+        let Some(format) = video_output::choose(&allowed, avatar.size, fps) else {
+            let wanted = self.srcpad.peer_query_caps(None);
+            return Err(Stop::Failure(gst::error_msg!(
+                gst::CoreError::Negotiation,
+                [
+                    "downstream takes none of the avatar's {} x {} video: it wants {wanted}. Put videoconvert ! videoscale behind lipsync",
+                    avatar.size.0,
+                    avatar.size.1
+                ]
+            )));
+        };
+        if stream.format.as_ref() == Some(&format) {
+            return Ok(());
+        }
+        let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
+            .ok_or(gst::FlowError::NotNegotiated)?;
+        if rate != stream.listener.rate() {
+            self.drain(stream)?;
+            stream.listener.set_rate(rate)?;
+        }
+        let pixels = video_output::pixel_format(&format);
+        if stream.frames.as_ref().is_none_or(|frames| frames.format() != pixels) {
+            let budget = self.settings().cache_bytes();
+            stream.frames = Some(Arc::new(FrameStore::new(avatar, pixels, painter.face_size(), budget)));
+        }
+        self.queue.push(Item::Format(format.clone()), 0)?;
+        stream.format = Some(format);
+        Ok(())
+    }
+
+    /// Takes a new segment: what was heard before is brought to its end first.
+    pub fn set_segment(&self, stream: &mut Stream, segment: &gst::Segment) -> Result<(), Stop> {
+        let Some(time) = segment.downcast_ref::<gst::ClockTime>() else {
+            return Err(Stop::Failure(gst::error_msg!(
+                gst::StreamError::Format,
+                ["the audio has no timestamps but {:?}. Put rawaudioparse in front", segment.format()]
+            )));
+        };
+        if time.rate() <= 0.0 {
+            return Err(Stop::Failure(gst::error_msg!(
+                gst::StreamError::NotImplemented,
+                ["a face cannot speak backward (rate {}). Play forward", time.rate()]
+            )));
+        }
+        self.drain(stream)?;
+        stream.segment = time.clone();
+        self.queue.push(Item::Event(gst::event::Segment::new(segment)), 0)?;
+        Ok(())
+    }
+
+    /// Brings the sound heard so far to its end: all its frames are asked for, and the next sample is a first one.
+    pub fn drain(&self, stream: &mut Stream) -> Result<(), Stop> {
+        if stream.start.is_none() || stream.failed {
+            return Ok(());
+        }
+        stream.listener.finish()?;
+        self.ask_for_frames(stream)?;
+        stream.listener.reset()?;
+        stream.start = None;
+        Ok(())
+    }
+
+    /// Asks the painter for every frame whose sound is there, waiting where too many are in work.
+    fn ask_for_frames(&self, stream: &mut Stream) -> Result<(), Stop> {
+        let (Some(start), Some(frames)) = (stream.start, stream.frames.clone()) else {
+            return Ok(());
+        };
+        let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
+        let rate = stream.listener.rate();
+        let time_of = |n| start + gst::ClockTime::from_nseconds(rate.time_of(n));
+        while let Some((number, context)) = stream.listener.next_context()? {
+            let (pts, end) = (time_of(number), time_of(number + 1));
+            let step = rate.convert_index(stream.shown, avatar.rate);
+            stream.shown += 1;
+            let Some(running_time) = stream.segment.to_running_time(pts) else {
+                continue;
+            };
+            let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
+            let ticket = (!late).then(|| painter.submit(frames.clone(), avatar.ping_pong(step), context));
+            let frame = Frame { pts, duration: end - pts, number, ticket };
+            // Two frames a worker: one in its hands and one for it to take up without waiting.
+            self.queue.push(Item::Frame(frame), 2 * painter.workers())?;
+        }
+        Ok(())
+    }
+
+    /// Turns what stopped the sound into a flow for upstream. A failure goes down the queue behind the frames that
+    /// are still good; upstream sees an orderly end, so that one message tells what happened.
+    pub fn settle(
+        &self,
+        stream: &mut Stream,
+        heard: Result<(), Stop>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        match heard {
+            Ok(()) => Ok(gst::FlowSuccess::Ok),
+            Err(Stop::Flow(flow)) => Err(flow),
+            Err(Stop::Failure(message)) => {
+                stream.failed = true;
+                self.queue.push(Item::Failure(message), 0)?;
+                Err(gst::FlowError::Eos)
+            }
+        }
+    }
+
+    /// Whether the stream has failed and its events are of no more interest.
+    pub fn has_failed(stream: &Stream) -> bool {
+        stream.failed
+    }
+}

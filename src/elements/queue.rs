@@ -1,0 +1,149 @@
+//! The one way from the sink's streaming thread to the source's: a bounded queue that keeps order.
+//!
+//! The flow of the source lives here too, the single truth between both threads: whoever waits is woken when it
+//! is no longer `Ok`.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use gst::{FlowError, FlowSuccess};
+
+/// A queue of `T`, of which some count as frames and are bounded in number.
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    /// Frames among the items.
+    frames: usize,
+    flow: Result<FlowSuccess, FlowError>,
+}
+
+/// What the queue needs to know of an item.
+pub trait Item {
+    /// Whether it counts against the bound.
+    fn is_frame(&self) -> bool;
+}
+
+impl<T: Item> Default for Queue<T> {
+    /// An empty queue that takes nothing: [`Self::start`] opens it.
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State { items: VecDeque::new(), frames: 0, flow: Err(FlowError::Flushing) }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl<T: Item> Queue<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Empties the queue and opens it.
+    pub fn start(&self) {
+        self.clear();
+        self.lock().flow = Ok(FlowSuccess::Ok);
+    }
+
+    /// Empties the queue.
+    pub fn clear(&self) {
+        let items = {
+            let mut state = self.lock();
+            state.frames = 0;
+            std::mem::take(&mut state.items)
+        };
+        // Items are dropped without the lock: what they hold may take others.
+        drop(items);
+    }
+
+    /// Closes the queue with `reason` and wakes everybody. Items stay until they are popped or it starts anew.
+    pub fn stop(&self, reason: FlowError) {
+        self.lock().flow = Err(reason);
+        self.changed.notify_all();
+    }
+
+    /// The flow as it is.
+    pub fn flow(&self) -> Result<FlowSuccess, FlowError> {
+        self.lock().flow
+    }
+
+    /// Appends an item; a frame waits until there are fewer than `max_frames` in the queue.
+    pub fn push(&self, item: T, max_frames: usize) -> Result<FlowSuccess, FlowError> {
+        let mut state = self.lock();
+        while item.is_frame() && state.flow.is_ok() && state.frames >= max_frames {
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+        state.flow?;
+        state.frames += usize::from(item.is_frame());
+        state.items.push_back(item);
+        self.changed.notify_all();
+        Ok(FlowSuccess::Ok)
+    }
+
+    /// The next item, waiting for it.
+    pub fn pop(&self) -> Result<T, FlowError> {
+        let mut state = self.lock();
+        loop {
+            state.flow?;
+            match state.items.pop_front() {
+                Some(item) => {
+                    state.frames -= usize::from(item.is_frame());
+                    self.changed.notify_all();
+                    return Ok(item);
+                }
+                None => state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    impl Item for u32 {
+        fn is_frame(&self) -> bool {
+            *self < 100
+        }
+    }
+
+    #[test]
+    fn keeps_order_and_bounds_frames_only() {
+        let queue = Arc::new(Queue::<u32>::default());
+        assert_eq!(queue.push(0, 2), Err(FlowError::Flushing));
+        queue.start();
+        for item in [1, 2, 100, 101] {
+            queue.push(item, 2).unwrap();
+        }
+        let pusher = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(3, 2)
+        });
+        let popped: Vec<u32> = (0..5).map(|_| queue.pop().unwrap()).collect();
+        assert_eq!(popped, [1, 2, 100, 101, 3]);
+        assert!(pusher.join().unwrap().is_ok());
+    }
+
+    #[test]
+    fn stopping_wakes_who_waits() {
+        let queue = Arc::new(Queue::<u32>::default());
+        queue.start();
+        let popper = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.pop()
+        });
+        queue.push(1, 9).unwrap();
+        assert_eq!(popper.join().unwrap(), Ok(1));
+        queue.push(1, 1).unwrap();
+        let pusher = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(2, 1)
+        });
+        queue.stop(FlowError::Eos);
+        assert_eq!(pusher.join().unwrap(), Err(FlowError::Eos));
+    }
+}

@@ -1,0 +1,64 @@
+//! The one error type of the core. Every message names the file or value at fault and the remedy.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a folder, some audio and a frame.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A file or folder is missing.
+    #[error("{}: {problem}. {remedy}", path.display())]
+    NotFound { path: PathBuf, problem: String, remedy: String },
+    /// A file is there, but is not what it should be.
+    #[error("{}: {problem}. {remedy}", path.display())]
+    Invalid { path: PathBuf, problem: String, remedy: String },
+    /// ONNX Runtime, or what it needs, cannot be used.
+    #[error("ONNX Runtime: {problem}. {remedy}")]
+    Runtime { problem: String, remedy: String },
+    /// A network failed while it ran.
+    #[error("{}: {problem}", model.display())]
+    Inference { model: PathBuf, problem: String },
+    /// The audio holds something that is not sound.
+    #[error("audio: {problem}. {remedy}")]
+    Audio { problem: String, remedy: String },
+    /// The work was called off by a flush or a stop; nobody needs to be told.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    pub(crate) fn not_found(
+        path: impl AsRef<Path>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::NotFound { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn invalid(
+        path: impl AsRef<Path>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn runtime(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Runtime { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn audio(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Audio { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// The error for a file that cannot be read: missing and unreadable are told apart.
+    pub(crate) fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            Self::not_found(path, "no such file", remedy)
+        } else {
+            Self::invalid(path, format!("cannot be read: {error}"), remedy)
+        }
+    }
+}
+
+/// Result of everything in the core.
+pub type Result<T> = std::result::Result<T, Error>;

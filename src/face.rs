@@ -1,0 +1,181 @@
+//! Steps 4 and 6: the face as the generator sees it, and its mouth put back into the face.
+//!
+//! The face rectangle of a frame is scaled to a *crop*, a border wider on each side than the network; the
+//! network sees the inside of the crop twice, once whole and once with the mouth blacked. What it paints
+//! replaces the inside of the crop, which is scaled back to the rectangle.
+
+use image::{RgbImage, imageops};
+
+use crate::resize::bicubic;
+
+/// Channels of the generator's picture input: the face and the blacked face, both blue, green, red.
+pub const INPUT_CHANNELS: usize = 6;
+
+/// How the painted square is put back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Paste {
+    /// Into the crop, inside its border, and the crop into the rectangle: as SyncTalk_2D does.
+    #[default]
+    Inner,
+    /// Stretched over the whole rectangle: as digital-clone's scripts do.
+    Full,
+}
+
+/// A rectangle of a frame, in pixels, that lies inside the frame and is not empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rect {
+    pub x: u32,
+    pub y: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl Rect {
+    /// The smallest rectangle around this one with even corners, within a frame of that size.
+    ///
+    /// Pictures with halved colour planes can only be changed in such rectangles.
+    pub fn even(self, frame_width: u32, frame_height: u32) -> Self {
+        let (x, y) = (self.x & !1, self.y & !1);
+        let end = |start: u32, length: u32, limit: u32| (start + length).next_multiple_of(2).min(limit);
+        Self {
+            x,
+            y,
+            width: end(self.x, self.width, frame_width) - x,
+            height: end(self.y, self.height, frame_height) - y,
+        }
+    }
+
+    /// That part of a picture.
+    pub fn cut(self, picture: &RgbImage) -> RgbImage {
+        imageops::crop_imm(picture, self.x, self.y, self.width, self.height).to_image()
+    }
+}
+
+/// Sizes of the face for a network, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FaceSize {
+    /// Side of the square that the network sees and paints.
+    pub network: u32,
+    /// What the crop is wider on each side.
+    pub border: u32,
+}
+
+/// Width of SyncTalk_2D's border.
+pub const BORDER: u32 = 4;
+
+/// The blacked mouth rectangle leaves this much of the network's square: left, top, right, bottom.
+const UNMASKED: [u32; 4] = [5, 5, 5, 10];
+
+impl FaceSize {
+    /// Side of the crop.
+    pub fn crop(self) -> u32 {
+        self.network + 2 * self.border
+    }
+
+    fn inside(self, crop: &RgbImage) -> RgbImage {
+        imageops::crop_imm(crop, self.border, self.border, self.network, self.network).to_image()
+    }
+
+    /// What the network sees of a crop: the face, and the face without its mouth.
+    pub fn views(self, crop: &RgbImage) -> FaceViews {
+        let face = self.inside(crop);
+        let mut masked = face.clone();
+        let [left, top, right, bottom] = UNMASKED;
+        for y in top..self.network.saturating_sub(bottom) {
+            for x in left..self.network.saturating_sub(right) {
+                masked.put_pixel(x, y, image::Rgb([0; 3]));
+            }
+        }
+        FaceViews { face, masked }
+    }
+
+    /// The crop of a face rectangle.
+    pub fn crop_of(self, face: &RgbImage) -> RgbImage {
+        bicubic(face, self.crop(), self.crop())
+    }
+
+    /// The face rectangle, `width` x `height`, with what the network painted.
+    pub fn paste(self, crop: &RgbImage, painted: &RgbImage, how: Paste, width: u32, height: u32) -> RgbImage {
+        match how {
+            Paste::Full => bicubic(painted, width, height),
+            Paste::Inner => {
+                let mut crop = crop.clone();
+                imageops::replace(&mut crop, painted, self.border.into(), self.border.into());
+                if crop.dimensions() == (width, height) { crop } else { bicubic(&crop, width, height) }
+            }
+        }
+    }
+}
+
+/// The two pictures that the network sees, both of its own size.
+#[derive(Debug, Clone)]
+pub struct FaceViews {
+    pub face: RgbImage,
+    pub masked: RgbImage,
+}
+
+impl FaceViews {
+    /// Bytes of both pictures.
+    pub fn size(&self) -> usize {
+        self.face.len() + self.masked.len()
+    }
+
+    /// Writes both as planes of blue, green and red in 0 to 1, the face before the masked face.
+    pub fn write(&self, input: &mut [f32]) {
+        let plane = self.face.len() / 3;
+        let (face, masked) = input.split_at_mut(3 * plane);
+        for (picture, planes) in [(&self.face, face), (&self.masked, masked)] {
+            let (blue, rest) = planes.split_at_mut(plane);
+            let (green, red) = rest.split_at_mut(plane);
+            for (i, pixel) in picture.chunks_exact(3).enumerate() {
+                red[i] = f32::from(pixel[0]) / 255.0;
+                green[i] = f32::from(pixel[1]) / 255.0;
+                blue[i] = f32::from(pixel[2]) / 255.0;
+            }
+        }
+    }
+}
+
+/// The picture in a network's output: planes of blue, green and red in 0 to 1, cut off to whole levels.
+///
+/// `None` where a value is not a number.
+pub fn painted(output: &[f32], side: u32) -> Option<RgbImage> {
+    let plane = (side * side) as usize;
+    let (blue, rest) = output.split_at(plane);
+    let (green, red) = rest.split_at(plane);
+    if output.iter().any(|v| v.is_nan()) {
+        return None;
+    }
+    let level = |v: f32| (v * 255.0) as u8;
+    let mut picture = RgbImage::new(side, side);
+    for (i, pixel) in picture.chunks_exact_mut(3).enumerate() {
+        pixel.copy_from_slice(&[level(red[i]), level(green[i]), level(blue[i])]);
+    }
+    Some(picture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn even_rectangles_cover_and_stay_inside() {
+        let odd = Rect { x: 3, y: 7, width: 11, height: 12 };
+        assert_eq!(odd.even(100, 100), Rect { x: 2, y: 6, width: 12, height: 14 });
+        let corner = Rect { x: 90, y: 90, width: 9, height: 9 };
+        assert_eq!(corner.even(99, 99), Rect { x: 90, y: 90, width: 9, height: 9 });
+    }
+
+    #[test]
+    fn the_mask_is_the_rectangle_of_the_training_code() {
+        let size = FaceSize { network: 320, border: BORDER };
+        let crop = RgbImage::from_pixel(328, 328, image::Rgb([9; 3]));
+        let masked = size.views(&crop).masked;
+        let black: Vec<_> = masked.enumerate_pixels().filter(|p| p.2.0 == [0; 3]).collect();
+        let (xs, ys): (Vec<u32>, Vec<u32>) = black.iter().map(|p| (p.0, p.1)).unzip();
+        assert_eq!((xs.iter().min(), xs.iter().max()), (Some(&5), Some(&314)));
+        assert_eq!((ys.iter().min(), ys.iter().max()), (Some(&5), Some(&309)));
+        assert_eq!(black.len(), 310 * 305);
+    }
+}

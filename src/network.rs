@@ -1,0 +1,238 @@
+//! One ONNX network, ready to run: its file, its ports, and buffers of the right shape and type.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use half::f16;
+use ndarray::ArrayD;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::value::{Outlet, TensorElementType, TensorRef};
+
+use crate::error::{Error, Result};
+use crate::runtime::{Engine, environment};
+
+/// A network with float tensors in and one float tensor out, run one item at a time.
+///
+/// Each worker owns a network of its own: ONNX Runtime's sessions are not safe to share.
+pub struct Network {
+    path: PathBuf,
+    session: Session,
+    options: Arc<RunOptions>,
+    inputs: Vec<Input>,
+    output: Port,
+    converted: Vec<f32>,
+}
+
+/// Name, shape (batch first, -1 where free) and type of a tensor that goes in or out.
+#[derive(Debug, Clone)]
+pub struct Port {
+    pub name: String,
+    pub shape: Vec<i64>,
+    half: bool,
+}
+
+struct Input {
+    port: Port,
+    values: ArrayD<f32>,
+    /// The same in the type of the network, where that is not f32.
+    half: Option<ArrayD<f16>>,
+}
+
+/// Stops a network's current run from another thread.
+#[derive(Clone)]
+pub struct Interrupter(Arc<RunOptions>);
+
+impl Interrupter {
+    /// Ends the run in flight, and every later one until [`Self::rearm`].
+    pub fn interrupt(&self) {
+        // Setting a flag: it cannot fail on options that exist.
+        let _ = self.0.terminate();
+    }
+
+    /// Allows runs again.
+    pub fn rearm(&self) {
+        let _ = self.0.unterminate();
+    }
+}
+
+const MODEL_REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
+
+/// More values than any network of the method has in a tensor: a guard against nonsense in a file.
+const MAX_VALUES: u64 = 1 << 26;
+
+impl Network {
+    /// Opens a model file.
+    ///
+    /// `threads` is how many threads one run may use; `beside` as in [`environment`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
+    pub fn open(path: &Path, engine: &Engine, threads: usize, beside: Option<&Path>) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Error::not_found(path, "no such model", "Copy the avatar's models again"));
+        }
+        let environment = environment(beside)?;
+        let provider = engine.dispatch()?;
+        let session = (|| {
+            let mut builder = Session::builder(&environment)?
+                .with_optimization_level(GraphOptimizationLevel::Level3)?
+                .with_intra_threads(threads)?
+                .with_inter_threads(1)?
+                // Idle threads that spin take the cores from the other workers and the encoder.
+                .with_intra_op_spinning(false)?
+                .with_inter_op_spinning(false)?;
+            if let Some(provider) = provider {
+                builder = builder.with_execution_providers([provider])?;
+            }
+            builder.commit_from_file(path)
+        })()
+        .map_err(|e: ort::Error| Error::invalid(path, format!("cannot be loaded: {e}"), MODEL_REMEDY))?;
+        let options = RunOptions::new().map_err(|e| Error::runtime(e.to_string(), "Restart the program"))?;
+
+        let port = |outlet: &Outlet| Port::new(path, outlet);
+        let inputs =
+            session.inputs().iter().map(|outlet| Ok(Input::new(port(outlet)?))).collect::<Result<_>>()?;
+        let output = match session.outputs() {
+            [output] => port(output)?,
+            outputs => {
+                return Err(Error::invalid(
+                    path,
+                    format!("has {} outputs, not one", outputs.len()),
+                    "Export the network alone, without its training heads",
+                ));
+            }
+        };
+        Ok(Self {
+            path: path.into(),
+            session,
+            options: Arc::new(options),
+            inputs,
+            output,
+            converted: Vec::new(),
+        })
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its inputs, in the order of the file.
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &Port> {
+        self.inputs.iter().map(|input| &input.port)
+    }
+
+    /// Its output.
+    pub fn output(&self) -> &Port {
+        &self.output
+    }
+
+    /// A handle that stops its runs.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.options.clone())
+    }
+
+    /// The values of input `index`, row-major, to be written before [`Self::run`].
+    pub fn input_mut(&mut self, index: usize) -> &mut [f32] {
+        self.inputs[index]
+            .values
+            .as_slice_mut()
+            .unwrap_or_else(|| unreachable!("the arrays are made in standard layout"))
+    }
+
+    /// Runs on the inputs as they are and returns the output, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Inference`], also where the run was interrupted.
+    pub fn run(&mut self) -> Result<&[f32]> {
+        for input in &mut self.inputs {
+            if let Some(half) = &mut input.half {
+                half.zip_mut_with(&input.values, |half, value| *half = f16::from_f32(*value));
+            }
+        }
+        let failed = |e: ort::Error| Error::Inference {
+            model: self.path.clone(),
+            problem: format!("the network failed: {e}"),
+        };
+        let values = self
+            .inputs
+            .iter()
+            .map(|input| {
+                let value: SessionInputValue<'_> = match &input.half {
+                    Some(half) => TensorRef::from_array_view(half)?.into(),
+                    None => TensorRef::from_array_view(&input.values)?.into(),
+                };
+                Ok((input.port.name.as_str(), value))
+            })
+            .collect::<ort::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let outputs = self.session.run_with_options(values, &self.options).map_err(failed)?;
+        let output = &outputs[0];
+        self.converted.clear();
+        if self.output.half {
+            let (_, values) = output.try_extract_tensor::<f16>().map_err(failed)?;
+            self.converted.extend(values.iter().map(|v| v.to_f32()));
+        } else {
+            let (_, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
+            self.converted.extend_from_slice(values);
+        }
+        Ok(&self.converted)
+    }
+}
+
+impl Port {
+    fn new(path: &Path, outlet: &Outlet) -> Result<Self> {
+        let (name, kind) = (outlet.name(), outlet.dtype());
+        let half = match kind.tensor_type() {
+            Some(TensorElementType::Float32) => false,
+            Some(TensorElementType::Float16) => true,
+            _ => {
+                return Err(Error::invalid(
+                    path,
+                    format!("\"{name}\" is {kind}, not a tensor of float32 or float16"),
+                    "Export the model with float inputs and outputs",
+                ));
+            }
+        };
+        let shape = kind.tensor_shape().map(|s| s.to_vec()).unwrap_or_default();
+        let values = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size.max(1) as u64));
+        if values.is_none_or(|n| n > MAX_VALUES) {
+            return Err(Error::invalid(path, format!("\"{name}\" is {kind}, too large"), MODEL_REMEDY));
+        }
+        Ok(Self { name: name.into(), shape, half })
+    }
+
+    /// Whether its shape, but for the batch and free dimensions, is `item`.
+    pub fn holds(&self, item: &[usize]) -> bool {
+        self.shape.len() == item.len() + 1
+            && matches!(self.shape[0], -1 | 1)
+            && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\" [", self.name)?;
+        for (i, size) in self.shape.iter().enumerate() {
+            let separator = if i > 0 { ", " } else { "" };
+            match size {
+                -1 => write!(f, "{separator}N")?,
+                size => write!(f, "{separator}{size}")?,
+            }
+        }
+        write!(f, "]")
+    }
+}
+
+impl Input {
+    /// Buffers for one item; the caller has checked the shape before it writes to them.
+    fn new(port: Port) -> Self {
+        let shape: Vec<usize> = port.shape.iter().map(|&size| size.max(1) as usize).collect();
+        Self {
+            values: ArrayD::zeros(shape.clone()),
+            half: port.half.then(|| ArrayD::from_elem(shape, f16::ZERO)),
+            port,
+        }
+    }
+}

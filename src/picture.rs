@@ -1,0 +1,254 @@
+//! Step 7: pictures in the format of the video, and parts of them changed in place.
+
+use image::RgbImage;
+use yuv::{
+    BufferStoreMut, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
+    rgb_to_yuv_nv12, rgb_to_yuv420,
+};
+
+use crate::face::Rect;
+
+/// How the pixels of a video frame lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Planes of luma, blue and red difference; the latter halved both ways.
+    I420(Matrix),
+    /// A plane of luma and one of both differences, halved both ways.
+    Nv12(Matrix),
+    /// One plane of 8-bit red, green and blue.
+    Packed(Packed),
+}
+
+/// Which weights make luma of red, green and blue; levels are 16 to 235.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matrix {
+    Bt601,
+    Bt709,
+}
+
+/// Places of the colours in a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// Bytes of a pixel: 3 or 4. A fourth byte is set to 255.
+    pub bytes: usize,
+    /// Bytes in the pixel of red, green and blue.
+    pub order: [usize; 3],
+}
+
+/// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
+pub struct PictureMut<'a> {
+    pub format: PixelFormat,
+    pub width: u32,
+    pub height: u32,
+    /// Bytes and bytes per line of each plane.
+    pub planes: Vec<(&'a mut [u8], usize)>,
+}
+
+/// A picture of our own in the format of the video, its lines without gaps.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    format: PixelFormat,
+    width: u32,
+    height: u32,
+    planes: Vec<Vec<u8>>,
+}
+
+impl PixelFormat {
+    /// Bytes per line and lines of each plane of a picture of that size, without gaps.
+    fn planes(self, width: u32, height: u32) -> Vec<(usize, usize)> {
+        let (width, height) = (width as usize, height as usize);
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        match self {
+            Self::I420(_) => vec![(width, height), (half_width, half_height), (half_width, half_height)],
+            Self::Nv12(_) => vec![(width, height), (2 * half_width, half_height)],
+            Self::Packed(packed) => vec![(width * packed.bytes, height)],
+        }
+    }
+}
+
+impl Matrix {
+    fn standard(self) -> YuvStandardMatrix {
+        match self {
+            Self::Bt601 => YuvStandardMatrix::Bt601,
+            Self::Bt709 => YuvStandardMatrix::Bt709,
+        }
+    }
+}
+
+impl Picture {
+    /// Converts a whole picture.
+    pub fn from_rgb(rgb: &RgbImage, format: PixelFormat) -> Self {
+        let (width, height) = rgb.dimensions();
+        let sizes = format.planes(width, height);
+        let mut picture = Self {
+            format,
+            width,
+            height,
+            planes: sizes.iter().map(|(stride, lines)| vec![0; stride * lines]).collect(),
+        };
+        let whole = Rect { x: 0, y: 0, width, height };
+        picture.as_mut().draw(rgb, whole);
+        picture
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.planes.iter().map(Vec::len).sum()
+    }
+
+    fn as_mut(&mut self) -> PictureMut<'_> {
+        let sizes = self.format.planes(self.width, self.height);
+        PictureMut {
+            format: self.format,
+            width: self.width,
+            height: self.height,
+            planes: (self.planes.iter_mut().zip(sizes))
+                .map(|(plane, (stride, _))| (plane.as_mut_slice(), stride))
+                .collect(),
+        }
+    }
+
+    /// Copies the picture to one of the same format and size.
+    pub fn copy_to(&self, target: &mut PictureMut<'_>) {
+        let sizes = self.format.planes(self.width, self.height);
+        for ((plane, (stride, lines)), (target, target_stride)) in
+            self.planes.iter().zip(sizes).zip(&mut target.planes)
+        {
+            if stride == *target_stride {
+                target[..stride * lines].copy_from_slice(plane);
+                continue;
+            }
+            for (line, target) in plane.chunks_exact(stride).zip(target.chunks_mut(*target_stride)) {
+                target[..stride].copy_from_slice(line);
+            }
+        }
+    }
+}
+
+impl PictureMut<'_> {
+    /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]).
+    pub fn draw(&mut self, rgb: &RgbImage, at: Rect) {
+        const RANGE: YuvRange = YuvRange::Limited;
+        const MODE: YuvConversionMode = YuvConversionMode::Balanced;
+        let rgb_stride = rgb.width() * 3;
+        let (x, y) = (at.x as usize, at.y as usize);
+        let result = match self.format {
+            PixelFormat::I420(matrix) => {
+                let [(luma, luma_stride), (blue, blue_stride), (red, red_stride)] = &mut self.planes[..]
+                else {
+                    unreachable!("I420 has three planes");
+                };
+                let mut planes = YuvPlanarImageMut {
+                    y_plane: BufferStoreMut::Borrowed(&mut luma[y * *luma_stride + x..]),
+                    y_stride: *luma_stride as u32,
+                    u_plane: BufferStoreMut::Borrowed(&mut blue[y / 2 * *blue_stride + x / 2..]),
+                    u_stride: *blue_stride as u32,
+                    v_plane: BufferStoreMut::Borrowed(&mut red[y / 2 * *red_stride + x / 2..]),
+                    v_stride: *red_stride as u32,
+                    width: at.width,
+                    height: at.height,
+                };
+                rgb_to_yuv420(&mut planes, rgb, rgb_stride, RANGE, matrix.standard(), MODE)
+            }
+            PixelFormat::Nv12(matrix) => {
+                let [(luma, luma_stride), (colour, colour_stride)] = &mut self.planes[..] else {
+                    unreachable!("NV12 has two planes");
+                };
+                let mut planes = YuvBiPlanarImageMut {
+                    y_plane: BufferStoreMut::Borrowed(&mut luma[y * *luma_stride + x..]),
+                    y_stride: *luma_stride as u32,
+                    uv_plane: BufferStoreMut::Borrowed(&mut colour[y / 2 * *colour_stride + x..]),
+                    uv_stride: *colour_stride as u32,
+                    width: at.width,
+                    height: at.height,
+                };
+                rgb_to_yuv_nv12(&mut planes, rgb, rgb_stride, RANGE, matrix.standard(), MODE)
+            }
+            PixelFormat::Packed(packed) => {
+                let (plane, stride) = &mut self.planes[0];
+                let lines = plane[y * *stride..].chunks_mut(*stride);
+                for (line, rgb) in lines.zip(rgb.chunks_exact(rgb_stride as usize)) {
+                    packed.write(rgb, &mut line[x * packed.bytes..]);
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            unreachable!("the rectangle {at:?} lies inside {}x{}: {error}", self.width, self.height);
+        }
+    }
+}
+
+impl Packed {
+    fn write(self, rgb: &[u8], line: &mut [u8]) {
+        let [red, green, blue] = self.order;
+        for (rgb, pixel) in rgb.chunks_exact(3).zip(line.chunks_exact_mut(self.bytes)) {
+            if self.bytes == 4 {
+                pixel.fill(255);
+            }
+            (pixel[red], pixel[green], pixel[blue]) = (rgb[0], rgb[1], rgb[2]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMATS: [PixelFormat; 4] = [
+        PixelFormat::I420(Matrix::Bt709),
+        PixelFormat::Nv12(Matrix::Bt601),
+        PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0] }),
+        PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3] }),
+    ];
+
+    fn noise(width: u32, height: u32) -> RgbImage {
+        let mut state = 1u32;
+        RgbImage::from_fn(width, height, |_, _| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            image::Rgb([(state >> 8) as u8, (state >> 16) as u8, (state >> 24) as u8])
+        })
+    }
+
+    #[test]
+    fn drawing_a_part_is_converting_the_changed_whole() {
+        let mut rgb = noise(61, 43);
+        for format in FORMATS {
+            let mut drawn = Picture::from_rgb(&rgb, format);
+            let part = Rect { x: 5, y: 9, width: 20, height: 17 }.even(61, 43);
+            let patch = noise(part.width, part.height);
+            drawn.as_mut().draw(&patch, part);
+            image::imageops::replace(&mut rgb, &patch, part.x.into(), part.y.into());
+            let whole = Picture::from_rgb(&rgb, format);
+            let pairs = drawn.planes.iter().flatten().zip(whole.planes.iter().flatten());
+            let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+            // One level: the converter's vector and scalar paths round differently.
+            assert!(worst <= Some(1), "{format:?} differs by {worst:?}");
+        }
+    }
+
+    #[test]
+    fn lines_with_gaps_are_left_alone_in_the_gaps() {
+        for format in FORMATS {
+            let picture = Picture::from_rgb(&noise(10, 6), format);
+            let sizes = format.planes(10, 6);
+            let mut memory: Vec<Vec<u8>> =
+                sizes.iter().map(|(stride, lines)| vec![7; (stride + 6) * lines]).collect();
+            let mut target = PictureMut {
+                format,
+                width: 10,
+                height: 6,
+                planes: (memory.iter_mut().zip(&sizes))
+                    .map(|(plane, (stride, _))| (plane.as_mut_slice(), stride + 6))
+                    .collect(),
+            };
+            picture.copy_to(&mut target);
+            for ((plane, (stride, _)), own) in memory.iter().zip(&sizes).zip(&picture.planes) {
+                for (line, own) in plane.chunks(stride + 6).zip(own.chunks(*stride)) {
+                    assert_eq!(&line[..*stride], own);
+                    assert_eq!(line[*stride..], [7; 6]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! All steps together, for programs without GStreamer: audio in, frames out.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::avatar::Avatar;
+use crate::error::Result;
+use crate::features::AudioEncoder;
+use crate::frames::FrameStore;
+use crate::listener::Listener;
+use crate::painter::{Painted, Painter, PainterOptions, Ticket};
+use crate::picture::PixelFormat;
+use crate::rate::FrameRate;
+use crate::runtime::Engine;
+
+/// How a [`Presenter`] works.
+#[derive(Debug, Clone)]
+pub struct PresenterOptions {
+    /// Where the networks run.
+    pub engine: Engine,
+    /// Frames painted at the same time; 0 for as many as there are cores.
+    pub threads: usize,
+    /// Frames a second.
+    pub rate: FrameRate,
+    /// Format of the frames.
+    pub format: PixelFormat,
+    /// Bytes of decoded avatar frames to keep.
+    pub cache: usize,
+}
+
+/// A speaking avatar: push sound, pull frames.
+///
+/// ```no_run
+/// # use gstlipsync::{avatar::Avatar, presenter::*, picture::*, rate::FrameRate, runtime::Engine};
+/// # fn main() -> gstlipsync::error::Result<()> {
+/// let avatar = Avatar::find("iris", None)?;
+/// let options = PresenterOptions {
+///     engine: Engine::default(),
+///     threads: 0,
+///     rate: FrameRate::NATIVE,
+///     format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2] }),
+///     cache: 128 << 20,
+/// };
+/// let mut presenter = Presenter::open(avatar, &options, None)?;
+/// presenter.set_input(16_000, vec![1.0])?;
+/// presenter.push(&[0.0; 16_000])?;
+/// presenter.finish()?;
+/// while let Some(frame) = presenter.pull()? {
+///     // frame.draw(...)
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Presenter {
+    listener: Listener,
+    painter: Painter,
+    frames: Arc<FrameStore>,
+    rate: FrameRate,
+    waiting: VecDeque<Ticket>,
+}
+
+impl Presenter {
+    /// Opens an avatar's networks; ONNX Runtime is looked for as in [`crate::runtime::environment`].
+    ///
+    /// # Errors
+    /// As [`AudioEncoder::open`] and [`Painter::open`].
+    pub fn open(avatar: Avatar, options: &PresenterOptions, beside: Option<&Path>) -> Result<Self> {
+        let painting = PainterOptions { threads: options.threads, paste: avatar.paste };
+        let painter = Painter::open(&avatar, &options.engine, painting, beside)?;
+        let encoder = AudioEncoder::open(&avatar.audio_encoder, &options.engine, beside)?;
+        let listener = Listener::new(encoder, avatar.context, options.rate);
+        let frames = FrameStore::new(Arc::new(avatar), options.format, painter.face_size(), options.cache);
+        Ok(Self { listener, painter, frames: Arc::new(frames), rate: options.rate, waiting: VecDeque::new() })
+    }
+
+    /// Sets the format of the sound; mono is the sum of the channels by their weights.
+    ///
+    /// # Errors
+    /// As [`Listener::set_input`].
+    pub fn set_input(&mut self, sample_rate: u32, weights: Vec<f32>) -> Result<()> {
+        self.listener.set_input(sample_rate, weights)
+    }
+
+    /// Hears interleaved samples.
+    ///
+    /// # Errors
+    /// As [`Listener::push`].
+    pub fn push(&mut self, interleaved: &[f32]) -> Result<()> {
+        self.listener.push(interleaved)
+    }
+
+    /// Hears the end of the sound.
+    ///
+    /// # Errors
+    /// As [`Listener::finish`].
+    pub fn finish(&mut self) -> Result<()> {
+        self.listener.finish()
+    }
+
+    /// The next frame, or `None` where it needs more sound, or all have been pulled.
+    ///
+    /// # Errors
+    /// As [`Listener::next_context`] and [`Ticket::wait`].
+    pub fn pull(&mut self) -> Result<Option<Painted>> {
+        // Two jobs a worker: one that it paints and one that it takes up without waiting for us.
+        while self.waiting.len() < 2 * self.painter.workers() {
+            let Some((n, context)) = self.listener.next_context()? else { break };
+            let step = self.rate.convert_index(n, self.frames.avatar().rate);
+            let index = self.frames.avatar().ping_pong(step);
+            self.waiting.push_back(self.painter.submit(self.frames.clone(), index, context));
+        }
+        self.waiting.pop_front().map(Ticket::wait).transpose()
+    }
+
+    /// Forgets all sound and the frames still in work.
+    ///
+    /// # Errors
+    /// As [`Listener::reset`].
+    pub fn reset(&mut self) -> Result<()> {
+        self.painter.interrupt();
+        self.waiting.clear();
+        self.listener.reset()
+    }
+}
