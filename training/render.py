@@ -1,0 +1,171 @@
+"""Render Iris with Blender's Cycles (pip package bpy, Python 3.11).
+
+    python render.py still      # WORK/still/still.png: 1280 x 720, mouth closed, no background
+    python render.py blinks     # WORK/still/blink_0..2.png: the eye box, open ... closed
+    python render.py mouths     # WORK/mouths/0000.png ...: the mouth box for every state in poses.npy
+    python render.py sheet      # WORK/shapes.png: all basic mouth shapes, to look at
+
+Finished pictures are kept, so `mouths` can be stopped and run again.  The render seed is
+constant: grain that does not change cancels when boxes are compared.
+"""
+
+import argparse
+import math
+import os
+import time
+
+import bpy
+import mouth
+import numpy as np
+from common import BLINKS, BOX_H, BOX_W, BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, WORK
+
+MOUTH_BOX = (BOX_X, BOX_Y, BOX_W, BOX_H)
+
+
+def build():
+    """The whole scene; returns the hair, which box renders hide."""
+    import clothes
+    import face
+    import hair
+
+    body, body_vertices = face.add_body()
+    face.add_mouth_parts()
+    face.add_eyes()
+    clothes.add_clothes()
+    skull = hair.Skull()
+    face.store(body, "scalp", hair.scalp_mask(skull, face.points[body_vertices]))
+    material = hair.hair_material("hair", 0.86, 0.35, 0.32, 0.45)
+    strands = [hair.add_hair(skull, material), hair.add_bun(skull, material)]
+    hair.add_brows(body_vertices)
+    face.followers.append(hair.Lashes().follow)
+    add_lights(face.scene)
+    add_camera(face.scene)
+    set_up_cycles(face.scene)
+    return face, strands
+
+
+def aim(item, place, at):
+    from mathutils import Vector
+
+    item.location = place
+    item.rotation_euler = (Vector(at) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
+
+
+def add_lights(scene):
+    head = (0, -0.12, 0.655)
+    for name, place, at, size, watts, colour in (
+        ("key", (-0.85, -1.25, 1.25), head, (0.8, 0.8), 24, (1, 0.955, 0.90)),
+        ("fill", (1.1, -1.2, 0.75), head, (1.2, 1.2), 5.5, (0.90, 0.95, 1)),
+        ("rim left", (-0.9, 0.75, 1.05), head, (0.35, 0.9), 9, (0.85, 0.92, 1)),
+        ("rim right", (0.95, 0.7, 1.05), head, (0.35, 0.9), 12, (1, 0.93, 0.85)),
+        ("below", (0, -0.9, 0.15), head, (0.9, 0.3), 2.2, (1, 0.93, 0.88)),
+        ("above", (0, 0.25, 1.65), (0, -0.03, 0.7), (0.6, 0.4), 4.0, (1, 1, 1)),
+    ):
+        light = bpy.data.lights.new(name, "AREA")
+        light.shape = "RECTANGLE"
+        light.size, light.size_y = size
+        light.energy, light.color = watts, colour
+        item = bpy.data.objects.new(name, light)
+        scene.collection.objects.link(item)
+        aim(item, place, at)
+    scene.world = bpy.data.worlds.new("world")
+    scene.world.use_nodes = True
+    sky = scene.world.node_tree.nodes["Background"]
+    sky.inputs[0].default_value = (0.30, 0.33, 0.38, 1)
+    sky.inputs[1].default_value = 0.28
+
+
+def add_camera(scene):
+    camera = bpy.data.cameras.new("camera")
+    camera.lens, camera.sensor_width = 96, 36
+    scene.camera = bpy.data.objects.new("camera", camera)
+    scene.collection.objects.link(scene.camera)
+    aim(scene.camera, (0, -2.05, 0.655), (0, 0, 0.592))
+
+
+def set_up_cycles(scene):
+    scene.render.engine = "CYCLES"
+    cycles = scene.cycles
+    cycles.device = "CPU"
+    cycles.use_adaptive_sampling, cycles.adaptive_threshold = True, 0.02
+    cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+    cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
+    cycles.max_bounces, cycles.diffuse_bounces = 3, 2
+    cycles.glossy_bounces = cycles.transmission_bounces = 1
+    cycles.transparent_max_bounces = 64  # hair and cut cloth
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    scene.cycles_curves.shape, scene.cycles_curves.subdivisions = "RIBBONS", 2
+    render = scene.render
+    render.threads_mode, render.threads = "FIXED", os.cpu_count()
+    render.use_persistent_data = True
+    render.resolution_x, render.resolution_y = FRAME_W, FRAME_H
+    render.film_transparent = True
+    render.image_settings.file_format, render.image_settings.color_mode = "PNG", "RGBA"
+    view = scene.view_settings
+    view.view_transform, view.look, view.exposure = "AgX", "AgX - Medium High Contrast", 0.28
+
+
+def render(scene, path, samples, box=None):
+    """Render the frame or a box (x, y, width, height) of it; the file appears when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene.cycles.samples = samples
+    scene.render.use_border = scene.render.use_crop_to_border = box is not None
+    if box:
+        x, y, width, height = box
+        scene.render.border_min_x, scene.render.border_max_x = x / FRAME_W, (x + width) / FRAME_W
+        scene.render.border_min_y, scene.render.border_max_y = 1 - (y + height) / FRAME_H, 1 - y / FRAME_H
+    part = path.with_name("part-" + path.name)
+    scene.render.filepath = str(part)
+    begun = time.time()
+    bpy.ops.render.render(write_still=True)
+    os.replace(part, path)
+    print(f"{path.name}: {time.time() - begun:.1f} s", flush=True)
+
+
+def hide(items):
+    for item in items:
+        item.hide_render = True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["still", "blinks", "mouths", "sheet"])
+    parser.add_argument("--samples", type=int, help="a pixel (32 for the still, 16 blinks, 12 mouths)")
+    arguments = parser.parse_args()
+    face, strands = build()
+    scene = face.scene
+    if arguments.what == "still":
+        face.pose({})
+        render(scene, WORK / "still" / "still.png", arguments.samples or 32)
+        return
+    hide(strands)  # 60,000 curves cost half the time of a small box and do not change it
+    if arguments.what == "blinks":
+        for number, closed in enumerate(BLINKS):
+            face.pose({"eyeBlinkLeft": closed, "eyeBlinkRight": closed})
+            render(scene, WORK / "still" / f"blink_{number}.png", arguments.samples or 16, EYES_BOX)
+    elif arguments.what == "mouths":
+        for number, state in enumerate(np.load(WORK / "mouths" / "poses.npy")):
+            path = WORK / "mouths" / f"{number:04}.png"
+            if not path.exists():
+                face.pose(mouth.face_shapes(state))
+                render(scene, path, arguments.samples or 12, MOUTH_BOX)
+    else:
+        make_sheet(face, arguments.samples or 12)
+
+
+def make_sheet(face, samples):
+    from PIL import Image
+
+    columns = 5
+    sheet = Image.new("RGB", (BOX_W * columns, BOX_H * math.ceil(len(mouth.SHAPES) / columns)), (120, 140, 155))
+    for number, name in enumerate(mouth.SHAPES):
+        path = WORK / "shapes" / f"{name}.png"
+        face.pose(mouth.face_shapes(mouth.shape_vector(name)))
+        render(face.scene, path, samples, MOUTH_BOX)
+        picture = Image.open(path)
+        sheet.paste(picture, (number % columns * BOX_W, number // columns * BOX_H), picture)
+    sheet.save(WORK / "shapes.png")
+
+
+if __name__ == "__main__":
+    main()
