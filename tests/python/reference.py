@@ -341,6 +341,7 @@ def load_synctalk(folder: Path) -> Avatar:
         rects=[landmark_rect(folder / "landmarks" / f"{frame.stem}.lms") for frame in frames],
         audio_encoder=folder / "models" / "audio_encoder.onnx",
         generator=folder / "models" / "generator.onnx",
+        first_frame=min(1, len(frames) - 1),  # the public script steps before it shows the first frame
     )
 
 
@@ -503,7 +504,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="stop after so many frames (default: the length of the sound)")
     parser.add_argument("--context", choices=CONTEXTS, help="audio context (default: what the avatar says)")
     parser.add_argument("--paste", choices=PASTES, help="how the face is put back (default: what the avatar says)")
-    parser.add_argument("--first-frame", type=int, default=0, help="avatar frame to start with (public script: 1)")
+    parser.add_argument("--first-frame", type=int, help="avatar frame to start with (default: what the layout says)")
     parser.add_argument("--threads", type=int, default=0, help="threads of ONNX Runtime (default: its own choice)")
     parser.add_argument("--timings", type=Path, help="write seconds per part to this JSON file")
     return parser.parse_args()
@@ -523,7 +524,7 @@ def main() -> int:
         avatar,
         context=options.context or avatar.context,
         paste=options.paste or avatar.paste,
-        first_frame=options.first_frame,
+        first_frame=avatar.first_frame if options.first_frame is None else options.first_frame,
     )
 
     outputs = open_outputs(options, frames, read_picture(avatar.frames[0]).shape)

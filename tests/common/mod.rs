@@ -1,0 +1,83 @@
+//! What the tests share: the fixtures that `make fixtures` writes, and how to read them.
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+use std::path::PathBuf;
+
+use gstlipsync::avatar::Avatar;
+use gstlipsync::picture::{Packed, PictureMut, PixelFormat};
+use gstlipsync::presenter::{Presenter, PresenterOptions};
+use gstlipsync::rate::FrameRate;
+use gstlipsync::runtime::Engine;
+use ndarray::{Array, Dimension};
+use ndarray_npy::ReadableElement;
+
+/// Blue, green, red: OpenCV's order, and so that of the golden pictures.
+pub const BGR: PixelFormat = PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0] });
+
+/// A file or folder of the fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fixtures").join(name);
+    assert!(path.exists(), "{} is missing: run `make fixtures` first", path.display());
+    path
+}
+
+/// An array of the fixtures.
+pub fn array<T: ReadableElement, D: Dimension>(name: &str) -> Array<T, D> {
+    ndarray_npy::read_npy(fixture(&format!("{name}.npy"))).unwrap()
+}
+
+/// An avatar of the fixtures.
+pub fn avatar(name: &str) -> Avatar {
+    Avatar::open(&fixture(&format!("avatars/{name}"))).unwrap()
+}
+
+/// All frames of an avatar that speaks 16 kHz mono samples, given in pieces, as BGR.
+pub fn render(avatar: Avatar, samples: &[f32], piece: usize, rate: FrameRate) -> Vec<Vec<u8>> {
+    let (width, height) = avatar.size;
+    let options =
+        PresenterOptions { engine: Engine::default(), threads: 2, rate, format: BGR, cache: 8 << 20 };
+    let mut presenter = Presenter::open(avatar, &options, None).unwrap();
+    presenter.set_input(16_000, vec![1.0]).unwrap();
+    let mut frames = Vec::new();
+    let mut pull = |presenter: &mut Presenter| {
+        while let Some(painted) = presenter.pull().unwrap() {
+            let mut frame = vec![0; (width * height * 3) as usize];
+            let planes = vec![(frame.as_mut_slice(), width as usize * 3)];
+            painted.draw(&mut PictureMut { format: BGR, width, height, planes });
+            frames.push(frame);
+        }
+    };
+    for piece in samples.chunks(piece) {
+        presenter.push(piece).unwrap();
+        pull(&mut presenter);
+    }
+    presenter.finish().unwrap();
+    pull(&mut presenter);
+    frames
+}
+
+/// How two pictures differ.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// Mean of the absolute differences, in levels.
+    pub mean: f64,
+    /// Largest difference, in levels.
+    pub worst: u8,
+    /// Share of the values that differ by more than a level.
+    pub above_one: f64,
+}
+
+/// Compares two lists of levels of the same length.
+pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Item = &'a u8>) -> Difference {
+    let (mut count, mut sum, mut above, mut worst) = (0u64, 0u64, 0u64, 0);
+    let mut b = b.into_iter();
+    for a in a {
+        let difference = a.abs_diff(*b.next().expect("the same length"));
+        count += 1;
+        sum += u64::from(difference);
+        above += u64::from(difference > 1);
+        worst = worst.max(difference);
+    }
+    assert!(b.next().is_none(), "the same length");
+    Difference { mean: sum as f64 / count as f64, worst, above_one: above as f64 / count as f64 }
+}

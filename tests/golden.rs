@@ -1,0 +1,258 @@
+//! The core against an independent implementation in Python (librosa, OpenCV, ONNX Runtime): `tests/python`.
+
+mod common;
+
+use common::{array, avatar, compare, fixture, render};
+use gstlipsync::face::{BORDER, FaceSize, INPUT_CHANNELS, Paste, Rect, painted};
+use gstlipsync::features::{AudioEncoder, CONTEXT, ContextKind, FeatureTrack};
+use gstlipsync::mel::{BANDS, MelSpectrogram};
+use gstlipsync::rate::FrameRate;
+use gstlipsync::resize::bicubic;
+use gstlipsync::runtime::Engine;
+use image::RgbImage;
+use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix3};
+
+/// The mel frames of samples that come in blocks.
+fn mel(samples: &[f32], block: usize) -> Vec<[f32; BANDS]> {
+    let mut mel = MelSpectrogram::default();
+    let mut frames = Vec::new();
+    for block in samples.chunks(block) {
+        mel.push(block, |frame| frames.push(frame));
+    }
+    mel.finish(|frame| frames.push(frame));
+    frames
+}
+
+fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= tolerance, "{what}: off by {worst}");
+}
+
+#[test]
+fn mel_frames_are_those_of_librosa() {
+    for (sound, golden) in [("golden/audio_16k", "golden/mel"), ("golden/audio_short", "golden/mel_short")] {
+        let samples: Array1<f32> = array(sound);
+        let golden: Array2<f32> = array(golden);
+        let samples = samples.as_slice().unwrap();
+        let whole = mel(samples, samples.len());
+        assert_close(&whole.concat(), golden.as_slice().unwrap(), 1e-3, sound);
+        for block in [1, 7, 199, 200, 800, 8192] {
+            assert_eq!(mel(samples, block), whole, "{sound} in blocks of {block}");
+        }
+    }
+}
+
+/// The contexts of every frame of the golden sound at `rate`, the mel frames coming one by one.
+fn contexts(kind: ContextKind, rate: FrameRate) -> Vec<Vec<f32>> {
+    let encoder = AudioEncoder::open(&fixture("models/encoder.onnx"), &Engine::default(), None).unwrap();
+    let mut track = FeatureTrack::new(encoder, kind, rate);
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let duration = samples.len() as u64 * 1_000_000_000 / 16_000;
+    let mut contexts = Vec::new();
+    let mut take = |track: &mut FeatureTrack| {
+        while (contexts.len() as u64) < rate.frames_covering(duration)
+            && let Some(context) = track.context(contexts.len() as u64).unwrap()
+        {
+            contexts.push(context.into_vec());
+        }
+    };
+    for frame in mel(samples.as_slice().unwrap(), 4096) {
+        track.push(frame);
+        take(&mut track);
+    }
+    track.finish();
+    take(&mut track);
+    contexts
+}
+
+#[test]
+fn contexts_are_those_of_the_reference() {
+    for (kind, golden) in
+        [(ContextKind::Window, "golden/contexts"), (ContextKind::Tile, "golden/contexts_tile")]
+    {
+        let golden: Array2<f32> = array(golden);
+        let contexts = contexts(kind, FrameRate::NATIVE);
+        assert_eq!(contexts.len(), golden.nrows());
+        // First, middle and last frames are among them: rows before the start and past the end are zeros.
+        for (i, (context, golden)) in contexts.iter().zip(golden.rows()).enumerate() {
+            assert_eq!(context.len(), CONTEXT);
+            assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("{kind:?}, frame {i}"));
+        }
+    }
+}
+
+#[test]
+fn other_rates_hear_at_their_own_times() {
+    let native = contexts(ContextKind::Window, FrameRate::NATIVE);
+    let double = contexts(ContextKind::Window, FrameRate::new(50, 1).unwrap());
+    assert!(double.len().abs_diff(2 * native.len()) <= 1);
+    for (i, context) in native.iter().enumerate() {
+        assert_eq!(*context, double[2 * i], "frame {i}");
+    }
+    // In between they hear something else than either neighbour: nothing is doubled.
+    let between =
+        (10..60).filter(|&i| double[2 * i + 1] != double[2 * i] && double[2 * i + 1] != double[2 * i + 2]);
+    assert_eq!(between.count(), 50);
+}
+
+#[test]
+fn sounds_shorter_than_a_window_are_filled_with_silence() {
+    let golden: Array2<f32> = array("golden/embeddings_short");
+    let encoder = AudioEncoder::open(&fixture("models/encoder.onnx"), &Engine::default(), None).unwrap();
+    let mut track = FeatureTrack::new(encoder, ContextKind::Window, FrameRate::NATIVE);
+    // The reference pads the sound with zeros to 3000 samples.
+    let mut samples = array::<f32, ndarray::Ix1>("golden/audio_short").to_vec();
+    samples.resize(3000, 0.0);
+    for frame in mel(&samples, 3000) {
+        track.push(frame);
+    }
+    track.finish();
+    let context = track.context(0).unwrap().unwrap();
+    // Frame 0 starts with eight rows that do not exist.
+    assert_close(&context[..8 * 512], &[0.0; 8 * 512], 0.0, "rows before the start");
+    let rows = golden.as_slice().unwrap();
+    assert_close(&context[8 * 512..][..rows.len()], rows, 1e-3, "rows");
+}
+
+/// A golden picture, which is BGR, as ours.
+fn picture(name: &str) -> RgbImage {
+    let levels: Array3<u8> = array(name);
+    let (height, width, _) = levels.dim();
+    RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let pixel = [2, 1, 0].map(|channel| levels[[y as usize, x as usize, channel]]);
+        image::Rgb(pixel)
+    })
+}
+
+fn rectangle(name: &str) -> Rect {
+    let values: Array1<i64> = array(name);
+    let [x, y, width, height] = [0, 1, 2, 3].map(|i| values[i] as u32);
+    Rect { x, y, width, height }
+}
+
+#[test]
+fn scaling_is_that_of_opencv() {
+    for name in [
+        "300x300_328x328",
+        "328x328_328x328",
+        "417x417_328x328",
+        "328x328_251x251",
+        "200x173_328x328",
+        "328x328_611x611",
+    ] {
+        let golden = picture(&format!("golden/resize_{name}_out"));
+        let scaled = bicubic(&picture(&format!("golden/resize_{name}_in")), golden.width(), golden.height());
+        let difference = compare(scaled.iter(), golden.iter());
+        // OpenCV's vector code rounds ties another way.
+        assert!(difference.worst <= 1 && difference.mean < 0.001, "{name}: {difference:?}");
+    }
+}
+
+#[test]
+fn the_network_sees_what_opencv_would_show_it() {
+    let face = rectangle("golden/crop_rect").cut(&picture("golden/crop_frame"));
+    for network in [320, 160] {
+        let size = FaceSize { network, border: BORDER };
+        let golden: Array3<f32> = array(&format!("golden/crop_input_{network}"));
+        let mut input = vec![0.0; INPUT_CHANNELS * (network * network) as usize];
+        size.views(&size.crop_of(&face)).write(&mut input);
+        assert_close(&input, golden.as_slice().unwrap(), 1.01 / 255.0, &format!("network of {network}"));
+        let exact = input.iter().zip(&golden).filter(|(a, b)| a == b).count();
+        assert!(exact as f64 > 0.999 * input.len() as f64, "only {exact} of {} are exact", input.len());
+    }
+}
+
+#[test]
+fn mouths_are_put_back_where_opencv_would() {
+    let frame = picture("golden/paste_frame");
+    let size = FaceSize { network: 320, border: BORDER };
+    for side in [328, 251, 300, 345] {
+        let rect = rectangle(&format!("golden/paste_{side}_rect"));
+        let output: Array3<f32> = array(&format!("golden/paste_{side}_output"));
+        let mouth = painted(output.as_slice().unwrap(), 320).unwrap();
+        let crop = size.crop_of(&rect.cut(&frame));
+        for (how, name) in [(Paste::Inner, "inner"), (Paste::Full, "full")] {
+            let mut ours = frame.clone();
+            let face = size.paste(&crop, &mouth, how, rect.width, rect.height);
+            image::imageops::replace(&mut ours, &face, rect.x.into(), rect.y.into());
+            let golden = picture(&format!("golden/paste_{side}_{name}"));
+            let difference = compare(ours.iter(), golden.iter());
+            assert!(difference.worst <= 1 && difference.mean < 0.002, "{name} at {side}: {difference:?}");
+        }
+    }
+}
+
+/// The frames of a golden clip.
+fn clip(name: &str) -> Vec<Vec<u8>> {
+    let clip: Array4<u8> = array(&format!("clips/{name}"));
+    clip.axis_iter(Axis(0))
+        .map(|frame| frame.to_owned().into_dimensionality::<Ix3>().unwrap().into_raw_vec_and_offset().0)
+        .collect()
+}
+
+#[test]
+fn whole_clips_are_those_of_the_reference() {
+    let samples: Array1<f32> = array("golden/audio_16k");
+    // JPEG decoders differ by a level or two, and a network may amplify that.
+    for (name, mean, worst) in
+        [("own", 0.01, 2), ("own_160", 0.01, 2), ("own_jpg", 0.2, 8), ("synctalk", 0.2, 8)]
+    {
+        let golden = clip(name);
+        let frames = render(avatar(name), samples.as_slice().unwrap(), 1000, FrameRate::NATIVE);
+        assert_eq!(frames.len(), golden.len(), "{name}");
+        let difference = compare(frames.iter().flatten(), golden.iter().flatten());
+        println!("{name}: {difference:?}");
+        assert!(difference.mean < mean && difference.worst <= worst, "{name}: {difference:?}");
+    }
+}
+
+#[test]
+fn digital_clone_packages_give_their_faces_in_both_ways() {
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let package = avatar("digital_clone");
+    let historic = {
+        let mut avatar = package.clone();
+        avatar.context = ContextKind::Tile;
+        avatar.paste = Paste::Full;
+        avatar
+    };
+    let shown = package.frames.len();
+    for (name, avatar) in [("digital_clone", package), ("digital_clone_tile_full", historic)] {
+        let frames = render(avatar, samples.as_slice().unwrap(), 8192, FrameRate::NATIVE);
+        // The package's own programs stop moving at its last frame; here it plays backward from there.
+        let golden = clip(name);
+        let difference = compare(frames[..shown].iter().flatten(), golden[..shown].iter().flatten());
+        println!("{name}: {difference:?}");
+        assert!(difference.mean < 0.2 && difference.worst <= 8, "{name}: {difference:?}");
+    }
+}
+
+#[test]
+fn frames_do_not_depend_on_how_the_sound_is_cut() {
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let samples = &samples.as_slice().unwrap()[..20_000];
+    let by_one = render(avatar("own_160"), samples, 1, FrameRate::NATIVE);
+    assert_eq!(by_one.len(), 32);
+    assert!(by_one == render(avatar("own_160"), samples, 8192, FrameRate::NATIVE));
+}
+
+#[test]
+fn half_precision_and_other_names_paint_the_same() {
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let samples = &samples.as_slice().unwrap()[..16_000];
+    let plain = render(avatar("own"), samples, 4000, FrameRate::NATIVE);
+    for model in
+        ["generator_320_fp16", "generator_320_fp16_weights", "generator_320_batch1", "generator_320_names"]
+    {
+        let mut other = avatar("own");
+        other.generator = fixture(&format!("models/{model}.onnx"));
+        if model == "generator_320_fp16" {
+            other.audio_encoder = fixture("models/encoder_fp16.onnx");
+        }
+        let frames = render(other, samples, 4000, FrameRate::NATIVE);
+        let difference = compare(frames.iter().flatten(), plain.iter().flatten());
+        println!("{model}: {difference:?}");
+        assert!(difference.mean < 0.5, "{model}: {difference:?}");
+    }
+}
