@@ -20,8 +20,9 @@ texture, faces, texture_faces, parts = (mesh[k] for k in ("texture", "faces", "t
 units = {name[5:]: mesh[name] for name in mesh.files if name.startswith("unit_")}
 NECK, MOUTH = mesh["neck"], mesh["mouth"]
 
-# A light smile and squint that never leave her face.
+# A light smile, a squint and relaxed lids that never leave her face.
 EXPRESSION = {"mouthSmileLeft": 0.22, "mouthSmileRight": 0.22, "eyeSquintLeft": 0.10, "eyeSquintRight": 0.10}
+EXPRESSION |= {"eyeBlinkLeft": 0.12, "eyeBlinkRight": 0.12}
 EXPRESSION |= {"cheekSquintLeft": 0.08, "cheekSquintRight": 0.08}
 
 bpy.ops.wm.read_factory_settings(use_empty=True)

@@ -125,6 +125,11 @@ def add_hair(skull, material, count=60_000):
     way = normalized(rng.normal(size=(count * 4, 3)))
     azimuth, elevation = skull.angles(way)
     line = np.interp(np.abs(azimuth), HAIRLINE_AZIMUTH, HAIRLINE) + rng.normal(0, 0.035, len(way))
+    # A few strands start well below the line, most at the temples: no edge like a cap's.
+    soft = np.random.default_rng(4)
+    temples = np.exp(-(((np.abs(azimuth) - np.radians(52)) / np.radians(22)) ** 2))
+    stray = soft.random(len(way)) < 0.05 + 0.30 * temples
+    line -= np.where(stray, np.abs(soft.normal(0, 0.06 + 0.06 * temples)), 0)
     way = way[elevation > line][:count]
     count = len(way)
     elevation = skull.angles(way)[1]
