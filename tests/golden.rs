@@ -196,7 +196,7 @@ fn whole_clips_are_those_of_the_reference() {
     let samples: Array1<f32> = array("golden/audio_16k");
     // JPEG decoders differ by a level or two, and a network may amplify that.
     for (name, mean, worst) in
-        [("own", 0.01, 2), ("own_160", 0.01, 2), ("own_jpg", 0.2, 8), ("synctalk", 0.2, 8)]
+        [("own", 0.01, 2), ("own_160", 0.01, 2), ("own_jpg", 0.5, 8), ("synctalk", 0.5, 8)]
     {
         let golden = clip(name);
         let frames = render(avatar(name), samples.as_slice().unwrap(), 1000, FrameRate::NATIVE);
@@ -224,7 +224,7 @@ fn digital_clone_packages_give_their_faces_in_both_ways() {
         let golden = clip(name);
         let difference = compare(frames[..shown].iter().flatten(), golden[..shown].iter().flatten());
         println!("{name}: {difference:?}");
-        assert!(difference.mean < 0.2 && difference.worst <= 8, "{name}: {difference:?}");
+        assert!(difference.mean < 0.5 && difference.worst <= 8, "{name}: {difference:?}");
     }
 }
 
