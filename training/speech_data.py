@@ -30,7 +30,14 @@ def stream(rng, clips, seconds):
     need, need_track = int(seconds * SAMPLE_RATE), int(seconds * mouth.RATE) + 2
     audio, track = [], []
     length = 0
-    skip = rng.uniform(0, 2)  # s; start anywhere, not only where clips begin
+    skip = 0.0
+    if rng.random() < 0.6:
+        skip = rng.uniform(0, 2)  # s; start anywhere ...
+    else:  # ... or as recordings do, with a little silence: zero rows before the start mean "shut"
+        pause = int(rng.uniform(0, 0.4) * mouth.RATE)
+        audio.append(np.zeros(pause * 80, np.float32))
+        track.append(np.zeros((pause, mouth.N_UNITS), np.float32))
+        length = pause * 80
     while length < need + skip * SAMPLE_RATE:
         _, clip, states = clips[rng.integers(len(clips))]
         speed = rng.uniform(0.82, 1.22)
