@@ -36,3 +36,5 @@ pub mod runtime;
 
 #[cfg(feature = "gst")]
 mod elements;
+#[cfg(feature = "gst")]
+pub use elements::plugin_register_static;

@@ -2,15 +2,37 @@
 
 use crate::error::Error;
 
-/// The message that tells an error to the application, or `None` where there is nothing to tell.
-pub fn error_message(error: &Error) -> Option<gst::ErrorMessage> {
-    let text = error.to_string();
-    Some(match error {
-        Error::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ["{text}"]),
-        Error::Invalid { .. } => gst::error_msg!(gst::ResourceError::Read, ["{text}"]),
-        Error::Runtime { .. } => gst::error_msg!(gst::LibraryError::Init, ["{text}"]),
-        Error::Inference { .. } => gst::error_msg!(gst::StreamError::Failed, ["{text}"]),
-        Error::Audio { .. } => gst::error_msg!(gst::StreamError::Decode, ["{text}"]),
-        Error::Interrupted => return None,
-    })
+/// What ends a stream: to be told to the application.
+pub enum Failure {
+    /// An error of the core.
+    Core(Error),
+    /// Something between elements.
+    Message(gst::ErrorMessage),
+}
+
+impl Failure {
+    /// The message; `source` is where the sound comes from, if that is known.
+    pub fn into_message(self, source: Option<&str>) -> gst::ErrorMessage {
+        match self {
+            Self::Message(message) => message,
+            Self::Core(error @ Error::Audio { .. }) => {
+                let place = source.map(|source| format!("{source}: ")).unwrap_or_default();
+                gst::error_msg!(gst::StreamError::Decode, ("{place}{error}"))
+            }
+            Self::Core(error) => error_message(&error),
+        }
+    }
+}
+
+/// The message that tells an error to the application.
+pub fn error_message(error: &Error) -> gst::ErrorMessage {
+    match error {
+        Error::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
+        Error::Invalid { .. } => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
+        Error::Runtime { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
+        Error::Inference { .. } | Error::Interrupted => {
+            gst::error_msg!(gst::StreamError::Failed, ("{error}"))
+        }
+        Error::Audio { .. } => gst::error_msg!(gst::StreamError::Decode, ("{error}")),
+    }
 }

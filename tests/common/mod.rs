@@ -1,7 +1,9 @@
 //! What the tests share: the fixtures that `make fixtures` writes, and how to read them.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
-use std::path::PathBuf;
+pub mod gst;
+
+use std::path::{Path, PathBuf};
 
 use gstlipsync::avatar::Avatar;
 use gstlipsync::picture::{Packed, PictureMut, PixelFormat};
@@ -19,6 +21,20 @@ pub fn fixture(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fixtures").join(name);
     assert!(path.exists(), "{} is missing: run `make fixtures` first", path.display());
     path
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// An array of the fixtures.

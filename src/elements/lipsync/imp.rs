@@ -30,7 +30,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
 
-use super::output::{Item, Output};
+use super::output::{Item, Output, Stop};
 use super::settings::{PROPERTIES, Settings};
 use super::stats::Stats;
 use super::stream::Stream;
@@ -122,6 +122,13 @@ impl Lipsync {
 
     pub(super) fn input_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The address of the file that the sound comes from, if upstream knows one.
+    pub(super) fn source(&self) -> Option<String> {
+        let mut query = gst::query::Uri::new();
+        let answered = self.sinkpad.peer_query(&mut query);
+        query.uri().filter(|_| answered).map(Into::into)
     }
 
     /// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
@@ -236,7 +243,7 @@ impl Lipsync {
     /// Runs `hear` on the stream and settles what comes of it.
     fn with_stream(
         &self,
-        hear: impl FnOnce(&mut Stream) -> Result<(), super::stream::Stop>,
+        hear: impl FnOnce(&mut Stream) -> Result<(), Stop>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut stream = lock(&self.stream);
         let stream = stream.as_mut().ok_or(gst::FlowError::Flushing)?;
@@ -277,14 +284,8 @@ impl Lipsync {
             EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)).is_ok(),
             EventView::Eos(_) => {
                 self.ended.store(true, Ordering::SeqCst);
-                let drained = self.with_stream(|stream| self.drain(stream));
-                // A failure on its way ends the stream itself.
-                let failed = lock(&self.stream).as_ref().is_some_and(Lipsync::has_failed);
-                match drained {
-                    Ok(_) if !failed => self.forward(event),
-                    Ok(_) | Err(gst::FlowError::Eos) => true,
-                    Err(_) => false,
-                }
+                let heard = self.with_stream(|stream| self.hear_end(stream, event));
+                matches!(heard, Ok(_) | Err(gst::FlowError::Eos))
             }
             // Tags of the sound (its codec, its bit rate) are not those of the video.
             EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => true,
@@ -516,9 +517,7 @@ impl ElementImpl for Lipsync {
             gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused => {
                 *lock(&self.stats) = Stats::default();
                 if let Err(error) = self.load().and_then(|()| self.restart_stream()) {
-                    if let Some(message) = error_message(&error) {
-                        self.post_error_message(message);
-                    }
+                    self.post_error_message(error_message(&error));
                     return Err(gst::StateChangeError);
                 }
             }

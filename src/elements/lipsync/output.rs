@@ -7,7 +7,7 @@ use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
 use super::imp::{CAT, Lipsync};
-use crate::elements::messages::error_message;
+use crate::elements::messages::Failure;
 use crate::elements::queue::Item as QueueItem;
 use crate::elements::video_output;
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub enum Item {
     /// A frame of video.
     Frame(Frame),
     /// The sound cannot be followed any further: tell the application and end the stream.
-    Failure(gst::ErrorMessage),
+    Failure(Failure),
 }
 
 impl QueueItem for Item {
@@ -48,15 +48,26 @@ pub struct Output {
     last: Option<gst::Buffer>,
 }
 
-/// Why an item did not go out.
-enum Stop {
+/// Why nothing more goes through one of the pads.
+pub enum Stop {
     Flow(gst::FlowError),
-    Failure(gst::ErrorMessage),
+    Failure(Failure),
+}
+
+impl Stop {
+    /// A failure with a message of its own.
+    pub fn message(message: gst::ErrorMessage) -> Self {
+        Self::Failure(Failure::Message(message))
+    }
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        error_message(&error).map_or(Self::Flow(gst::FlowError::Flushing), Self::Failure)
+        match error {
+            // By a flush or a stop.
+            Error::Interrupted => Self::Flow(gst::FlowError::Flushing),
+            error => Self::Failure(Failure::Core(error)),
+        }
     }
 }
 
@@ -84,15 +95,15 @@ impl Lipsync {
                     gst::element_imp_error!(
                         self,
                         gst::StreamError::Failed,
-                        ["downstream refused the video: {flow}"]
+                        ("downstream refused the video: {flow}")
                     );
                     self.srcpad.push_event(gst::event::Eos::new());
                 }
             }
-            Stop::Failure(message) => {
+            Stop::Failure(failure) => {
                 // To upstream this is an orderly end, so that this message stays the only one.
                 self.queue.stop(gst::FlowError::Eos);
-                self.post_error_message(message);
+                self.post_error_message(failure.into_message(self.source().as_deref()));
                 self.srcpad.push_event(gst::event::Eos::new());
             }
         }
@@ -108,7 +119,7 @@ impl Lipsync {
             }
             Item::Format(info) => self.send_format(info),
             Item::Frame(frame) => self.send_frame(frame),
-            Item::Failure(message) => Err(Stop::Failure(message)),
+            Item::Failure(failure) => Err(Stop::Failure(failure)),
         }
     }
 
@@ -166,9 +177,9 @@ impl Lipsync {
         let mut buffer = pool.acquire_buffer(None)?;
         video_output::with_picture(buffer.make_mut(), &info, |picture| painted.draw(picture)).map_err(
             |error| {
-                Stop::Failure(gst::error_msg!(
+                Stop::message(gst::error_msg!(
                     gst::ResourceError::Write,
-                    ["buffer cannot be written: {error}"]
+                    ("buffer cannot be written: {error}")
                 ))
             },
         )?;

@@ -8,9 +8,8 @@ use gst_audio::{AudioInfo, AudioStreamAlign};
 use gst_video::VideoInfo;
 
 use super::imp::{CAT, Lipsync, Loaded};
-use super::output::{Frame, Item};
+use super::output::{Frame, Item, Stop};
 use crate::elements::audio_input::AudioInput;
-use crate::elements::messages::error_message;
 use crate::elements::video_output;
 use crate::error::Error;
 use crate::frames::FrameStore;
@@ -38,26 +37,10 @@ pub struct Stream {
     frames: Option<Arc<FrameStore>>,
     /// Frames shown since the last flush: the avatar moves on over discontinuities.
     shown: u64,
+    /// There was sound, or a gap, since the last flush.
+    heard: bool,
     /// Something went wrong that the application has been told, or will be: the rest is not heard.
     failed: bool,
-}
-
-/// Why the sound is not followed any further.
-pub enum Stop {
-    Flow(gst::FlowError),
-    Failure(gst::ErrorMessage),
-}
-
-impl From<gst::FlowError> for Stop {
-    fn from(flow: gst::FlowError) -> Self {
-        Self::Flow(flow)
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        error_message(&error).map_or(Self::Flow(gst::FlowError::Flushing), Self::Failure)
-    }
 }
 
 impl Stream {
@@ -72,6 +55,7 @@ impl Stream {
             format: None,
             frames: None,
             shown: 0,
+            heard: false,
             failed: false,
         }
     }
@@ -82,6 +66,7 @@ impl Stream {
         self.segment = gst::FormattedSegment::new();
         self.start = None;
         self.shown = 0;
+        self.heard = false;
         self.failed = false;
         self.listener.reset()
     }
@@ -131,8 +116,9 @@ impl Lipsync {
             gst::debug!(CAT, imp = self, "sound starts at {pts}");
             stream.start = Some(pts);
         }
+        stream.heard = true;
         let map = buffer.map_readable().map_err(|_| {
-            Stop::Failure(gst::error_msg!(gst::ResourceError::Read, ["audio buffer cannot be read"]))
+            Stop::message(gst::error_msg!(gst::ResourceError::Read, ("audio buffer cannot be read")))
         })?;
         if let Some(input) = &mut stream.input {
             stream.listener.push(input.read(&map))?;
@@ -187,6 +173,7 @@ impl Lipsync {
         }
         self.follow_jump(stream, pts)?;
         stream.start.get_or_insert(pts);
+        stream.heard = true;
         stream.align.mark_discont();
         self.hear_silence(stream, stop)
     }
@@ -218,13 +205,13 @@ impl Lipsync {
         let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
         let Some(format) = video_output::choose(&allowed, avatar.size, fps) else {
             let wanted = self.srcpad.peer_query_caps(None);
-            return Err(Stop::Failure(gst::error_msg!(
+            return Err(Stop::message(gst::error_msg!(
                 gst::CoreError::Negotiation,
-                [
+                (
                     "downstream takes none of the avatar's {} x {} video: it wants {wanted}. Put videoconvert ! videoscale behind lipsync",
                     avatar.size.0,
                     avatar.size.1
-                ]
+                )
             )));
         };
         if stream.format.as_ref() == Some(&format) {
@@ -249,19 +236,22 @@ impl Lipsync {
     /// Takes a new segment: what was heard before is brought to its end first.
     pub fn set_segment(&self, stream: &mut Stream, segment: &gst::Segment) -> Result<(), Stop> {
         let Some(time) = segment.downcast_ref::<gst::ClockTime>() else {
-            return Err(Stop::Failure(gst::error_msg!(
+            return Err(Stop::message(gst::error_msg!(
                 gst::StreamError::Format,
-                ["the audio has no timestamps but {:?}. Put rawaudioparse in front", segment.format()]
+                ("the audio has no timestamps but {:?}. Put rawaudioparse in front", segment.format())
             )));
         };
         if time.rate() <= 0.0 {
-            return Err(Stop::Failure(gst::error_msg!(
+            return Err(Stop::message(gst::error_msg!(
                 gst::StreamError::NotImplemented,
-                ["a face cannot speak backward (rate {}). Play forward", time.rate()]
+                ("a face cannot speak backward (rate {}). Play forward", time.rate())
             )));
         }
-        self.drain(stream)?;
-        stream.segment = time.clone();
+        // The same once more, as some elements send it with new caps, changes nothing.
+        if stream.segment != *time {
+            self.drain(stream)?;
+            stream.segment = time.clone();
+        }
         self.queue.push(Item::Event(gst::event::Segment::new(segment)), 0)?;
         Ok(())
     }
@@ -275,6 +265,25 @@ impl Lipsync {
         self.ask_for_frames(stream)?;
         stream.listener.reset()?;
         stream.start = None;
+        Ok(())
+    }
+
+    /// Takes the end of the stream.
+    pub fn hear_end(&self, stream: &mut Stream, end: gst::Event) -> Result<(), Stop> {
+        if stream.failed {
+            // The failure on its way ends the stream itself.
+            return Ok(());
+        }
+        self.drain(stream)?;
+        if !stream.heard {
+            // As parsers and decoders do: otherwise an empty file would make an empty video without a word.
+            return Err(Error::audio(
+                "the stream ended without a single sample",
+                "Check that the file holds sound, and that gst-discoverer-1.0 can read it",
+            )
+            .into());
+        }
+        self.queue.push(Item::Event(end), 0)?;
         Ok(())
     }
 
@@ -312,16 +321,11 @@ impl Lipsync {
         match heard {
             Ok(()) => Ok(gst::FlowSuccess::Ok),
             Err(Stop::Flow(flow)) => Err(flow),
-            Err(Stop::Failure(message)) => {
+            Err(Stop::Failure(failure)) => {
                 stream.failed = true;
-                self.queue.push(Item::Failure(message), 0)?;
+                self.queue.push(Item::Failure(failure), 0)?;
                 Err(gst::FlowError::Eos)
             }
         }
-    }
-
-    /// Whether the stream has failed and its events are of no more interest.
-    pub fn has_failed(stream: &Stream) -> bool {
-        stream.failed
     }
 }

@@ -1,0 +1,269 @@
+//! Real programs: `gst-launch-1.0` with the plugin as users have it, and `ffprobe` on what it writes.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{copy_folder, fixture};
+
+/// A folder with the plugin, and beside it ONNX Runtime and the shipped avatars: what `make` puts together.
+fn plugin_folder(with_runtime: bool) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let link = |from: PathBuf, name: &str| {
+        assert!(from.exists(), "{} is missing", from.display());
+        std::os::unix::fs::symlink(from, folder.path().join(name)).unwrap();
+    };
+    // Cargo leaves the library beside the tests.
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    link(deps.join("libgstlipsync.so"), "libgstlipsync.so");
+    link(root.join("models"), "lipsync");
+    if with_runtime {
+        link(root.join("target/onnxruntime/libonnxruntime.so"), "libonnxruntime.so.1");
+    }
+    folder
+}
+
+/// What came of a launch.
+struct Launched {
+    success: bool,
+    output: String,
+}
+
+/// Runs `gst-launch-1.0` with the plugin in `folder` and no variable of ours but those given.
+fn launch(folder: &Path, variables: &[(&str, &str)], line: &str) -> Launched {
+    let mut command = Command::new("timeout");
+    command.args(["60", "gst-launch-1.0"]).args(line.split_whitespace());
+    command.env("GST_PLUGIN_PATH", folder).env("GST_REGISTRY", folder.join("registry.bin"));
+    command.env("LC_ALL", "C").env_remove("ORT_DYLIB_PATH").env_remove("LIPSYNC_AVATAR_PATH");
+    command.envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    Launched { success: output.status.success(), output: String::from_utf8_lossy(&text).into_owned() }
+}
+
+/// The launch line of the README from a sound to frames that nobody looks at.
+fn line(sound: &str, avatar: &Path) -> String {
+    let sound = fixture(&format!("audio/{sound}.wav"));
+    format!(
+        "filesrc location={} ! wavparse ! lipsync avatar={} ! fakesink",
+        sound.display(),
+        avatar.display()
+    )
+}
+
+/// Checks that a launch fails with one message that holds all of `words`.
+fn assert_refused(launched: &Launched, words: &[&str]) {
+    let Launched { success, output } = launched;
+    assert!(!success, "no failure: {output}");
+    assert_eq!(output.matches("ERROR: from element").count(), 1, "{output}");
+    assert!(!output.contains("panicked"), "{output}");
+    for word in words {
+        assert!(output.contains(word), "no \"{word}\" in: {output}");
+    }
+    println!("{}", output.lines().find(|line| line.starts_with("ERROR")).unwrap());
+}
+
+fn truncate(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+fn probe(file: &Path, entries: &str) -> String {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-select_streams", "v", "-show_entries", entries, "-of", "csv=p=0"]);
+    let output = command.arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+#[test]
+fn the_line_of_the_readme_makes_an_mp4_with_the_shipped_avatar() {
+    let folder = plugin_folder(true);
+    let out = folder.path().join("out.mp4");
+    let launched = launch(
+        folder.path(),
+        &[],
+        &format!(
+            "filesrc location={} ! wavparse ! lipsync ! x264enc ! mp4mux ! filesink location={}",
+            fixture("audio/speech.wav").display(),
+            out.display()
+        ),
+    );
+    assert!(launched.success, "{}", launched.output);
+    let stream = probe(&out, "stream=codec_name,width,height,r_frame_rate,nb_frames");
+    assert_eq!(stream, "h264,1280,720,25/1,83");
+}
+
+#[test]
+fn inspection_shows_a_manual_page() {
+    let folder = plugin_folder(false);
+    let output = Command::new("gst-inspect-1.0")
+        .arg("lipsync")
+        .env("GST_PLUGIN_PATH", folder.path())
+        .env("GST_REGISTRY", folder.path().join("registry.bin"))
+        .env("ORT_DYLIB_PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for word in [
+        "Visualization",
+        "avatar",
+        "execution-provider",
+        "device",
+        "n-threads",
+        "stats",
+        "processing-latency",
+    ] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}
+
+#[test]
+fn folders_that_are_no_avatar_are_refused() {
+    let folder = plugin_folder(true);
+    let refused = |avatar: &Path, words: &[&str]| {
+        assert_refused(&launch(folder.path(), &[], &line("speech", avatar)), words);
+    };
+    refused(Path::new("nobody"), &["nobody", "no avatar of that name", "LIPSYNC_AVATAR_PATH"]);
+    refused(Path::new("/nowhere/at/all"), &["/nowhere/at/all", "no such folder"]);
+    refused(folder.path(), &["holds no avatar", "avatar.toml"]);
+}
+
+#[test]
+fn damaged_avatars_are_refused_by_the_name_of_the_file() {
+    let folder = plugin_folder(true);
+    let damaged = |layout: &str, damage: &dyn Fn(&Path), words: &[&str]| {
+        let avatar = tempfile::tempdir().unwrap();
+        copy_folder(&fixture(&format!("avatars/{layout}")), avatar.path());
+        damage(avatar.path());
+        assert_refused(&launch(folder.path(), &[], &line("speech", avatar.path())), words);
+    };
+    let manifest =
+        |text: &'static str| move |avatar: &Path| std::fs::write(avatar.join("avatar.toml"), text).unwrap();
+    damaged("own", &manifest("format = 1\ntitle = "), &["avatar.toml", "cannot be read"]);
+    damaged("own", &manifest("format = 1\ncolour = 3\n"), &["avatar.toml", "colour"]);
+    damaged("own", &|a| std::fs::remove_file(a.join("frames/2.png")).unwrap(), &["frames/2", "missing"]);
+    damaged("own", &|a| truncate(&a.join("frames/2.png")), &["frames/2.png", "no readable picture"]);
+    damaged(
+        "own",
+        &|a| std::fs::write(a.join("crops.csv"), "frame,x,y,width,height\n").unwrap(),
+        &["crops.csv"],
+    );
+    damaged(
+        "own",
+        &|a| std::fs::remove_file(a.join("generator.onnx")).unwrap(),
+        &["generator.onnx", "no such model"],
+    );
+    damaged("own", &|a| truncate(&a.join("generator.onnx")), &["generator.onnx", "cannot be loaded"]);
+    damaged("synctalk", &|a| std::fs::write(a.join("landmarks/1.lms"), "1 2\n3 x\n").unwrap(), &["1.lms"]);
+    damaged(
+        "synctalk",
+        &|a| std::fs::remove_file(a.join("landmarks/1.lms")).unwrap(),
+        &["1.lms", "no such file"],
+    );
+    damaged(
+        "digital_clone",
+        &|a| std::fs::write(a.join("cache/crop_rectangles.json"), "{}").unwrap(),
+        &["crop_rectangles.json", "no rectangle"],
+    );
+}
+
+#[test]
+fn models_that_do_not_fit_are_refused_with_their_shapes() {
+    let folder = plugin_folder(true);
+    let with_model = |file: &str, model: &str, words: &[&str]| {
+        let avatar = tempfile::tempdir().unwrap();
+        copy_folder(&fixture("avatars/own"), avatar.path());
+        std::fs::copy(fixture(&format!("models/{model}.onnx")), avatar.path().join(file)).unwrap();
+        assert_refused(&launch(folder.path(), &[], &line("speech", avatar.path())), words);
+    };
+    with_model(
+        "generator.onnx",
+        "generator_wrong_shape",
+        &["generator.onnx", "[N, 4, 320, 320]", "[N, 6, S, S]"],
+    );
+    with_model("generator.onnx", "generator_wrong_type", &["generator.onnx", "Tensor<i64>"]);
+    with_model("generator.onnx", "generator_one_input", &["generator.onnx", "no generator of the method"]);
+    with_model("generator.onnx", "generator_nan", &["generator.onnx", "not numbers"]);
+    with_model("audio_encoder.onnx", "encoder_wrong_shape", &["audio_encoder.onnx", "no audio encoder"]);
+}
+
+#[test]
+fn a_runtime_that_cannot_be_used_is_named() {
+    let folder = plugin_folder(false);
+    let text = folder.path().join("text.so.1");
+    std::fs::write(&text, "not a library").unwrap();
+    // A library, but another one, and one that says it is too old.
+    let source = folder.path().join("old.c");
+    std::fs::write(&source, "struct base { const void *(*api)(unsigned); const char *(*version)(void); };\nstatic const void *api(unsigned v) { (void)v; return 0; }\nstatic const char *version(void) { return \"1.12.1\"; }\nstatic const struct base base = { api, version };\nconst struct base *OrtGetApiBase(void) { return &base; }\n").unwrap();
+    let compile = |output: &Path, flags: &[&str]| {
+        let mut command = Command::new("gcc");
+        command.args(["-shared", "-fPIC", "-o"]).arg(output).args(flags);
+        assert!(command.status().unwrap().success());
+    };
+    let (old, other) = (folder.path().join("old.so.1"), folder.path().join("other.so.1"));
+    compile(&old, &[source.to_str().unwrap()]);
+    compile(&other, &["-xc", "/dev/null"]);
+    let avatar = fixture("avatars/own");
+    let with = |library: &Path, words: &[&str]| {
+        let library = library.to_str().unwrap();
+        let launched = launch(folder.path(), &[("ORT_DYLIB_PATH", library)], &line("speech", &avatar));
+        assert_refused(&launched, words);
+    };
+    with(Path::new("/nowhere/libonnxruntime.so"), &["/nowhere/libonnxruntime.so", "make runtime"]);
+    with(&text, &["text.so.1", "make runtime"]);
+    with(&other, &["other.so.1", "OrtGetApiBase"]);
+    with(&old, &["old.so.1", "1.12.1"]);
+    // None beside the plugin, none in the system.
+    assert_refused(
+        &launch(folder.path(), &[], &line("speech", &avatar)),
+        &["libonnxruntime.so", "make runtime"],
+    );
+}
+
+#[test]
+fn providers_that_the_runtime_lacks_are_refused() {
+    let folder = plugin_folder(true);
+    let line = line("speech", &fixture("avatars/own"))
+        .replace("! fakesink", "execution-provider=openvino ! fakesink");
+    assert_refused(
+        &launch(folder.path(), &[], &line),
+        &["OpenVINOExecutionProvider", "execution-provider=cpu"],
+    );
+}
+
+#[test]
+fn sounds_that_are_none_are_refused() {
+    let folder = plugin_folder(true);
+    let avatar = fixture("avatars/own");
+    let refused = |sound: &str, words: &[&str]| {
+        assert_refused(&launch(folder.path(), &[], &line(sound, &avatar)), words);
+    };
+    refused("empty", &["empty.wav", "without a single sample"]);
+    refused("nan", &["nan.wav", "sample ", "not a finite number"]);
+}
+
+#[test]
+fn what_a_truncated_file_still_holds_is_spoken() {
+    let folder = plugin_folder(true);
+    let out = folder.path().join("out.mkv");
+    let line = line("truncated", &fixture("avatars/own"))
+        .replace("fakesink", &format!("x264enc ! matroskamux ! filesink location={}", out.display()));
+    let launched = launch(folder.path(), &[], &line);
+    assert!(launched.success, "{}", launched.output);
+    let mut command = Command::new("ffprobe");
+    command.args([
+        "-v",
+        "error",
+        "-count_frames",
+        "-show_entries",
+        "stream=nb_read_frames",
+        "-of",
+        "csv=p=0",
+    ]);
+    let frames = String::from_utf8(command.arg(&out).output().unwrap().stdout).unwrap();
+    let samples = (std::fs::metadata(fixture("audio/truncated.wav")).unwrap().len() - 44) / 2;
+    assert_eq!(frames.trim().trim_end_matches(',').parse::<u64>().unwrap(), (samples * 25).div_ceil(16_000));
+}
