@@ -50,7 +50,14 @@ def write(module, name, inputs, output):
         module, examples, str(path), input_names=list(inputs), output_names=[output],
         dynamic_axes=axes, opset_version=17, dynamo=False,
     )  # fmt: skip
-    onnx.checker.check_model(str(path))
+    model = onnx.load(str(path))
+    with torch.no_grad():
+        sizes = module(*examples).shape[1:]
+    # The exporter leaves names for these; readers of the model want numbers.
+    for dimension, size in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], sizes):
+        dimension.dim_value = size
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     got = session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
     with torch.no_grad():
