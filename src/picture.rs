@@ -96,7 +96,8 @@ impl Picture {
         self.planes.iter().map(Vec::len).sum()
     }
 
-    fn as_mut(&mut self) -> PictureMut<'_> {
+    /// Its memory, to be written to.
+    pub fn as_mut(&mut self) -> PictureMut<'_> {
         let sizes = self.format.planes(self.width, self.height);
         PictureMut {
             format: self.format,

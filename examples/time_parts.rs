@@ -1,0 +1,89 @@
+//! Where the time goes: each step of the method by itself, on one thread, for an avatar and a WAV.
+//!
+//! ```sh
+//! cargo run --release --example time_parts -- models/iris examples/sample.wav
+//! ```
+//!
+//! Prints seconds per step for the whole sound as one line of JSON.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gstlipsync::audio::ToMono16k;
+use gstlipsync::avatar::Avatar;
+use gstlipsync::face::FaceSize;
+use gstlipsync::features::{AudioEncoder, FeatureTrack};
+use gstlipsync::frames::FrameStore;
+use gstlipsync::generator::Generator;
+use gstlipsync::mel::MelSpectrogram;
+use gstlipsync::picture::{Matrix, Picture, PixelFormat};
+use gstlipsync::rate::FrameRate;
+use gstlipsync::runtime::Engine;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs `work` and adds the seconds it took to `sum`.
+fn timed<T>(sum: &mut f64, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *sum += start.elapsed().as_secs_f64();
+    result
+}
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, folder, sound] = &arguments[..] else {
+        return Err("usage: time_parts AVATAR WAV".into());
+    };
+    let start = Instant::now();
+    let (mut resampling, mut mel, mut encoder, mut decode, mut generator, mut compositing) =
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    let mut first_frame = None;
+
+    let avatar = Arc::new(Avatar::open(Path::new(folder))?);
+    let engine = Engine::default();
+    let mut network = Generator::open(&avatar.generator, &engine, 1, None)?;
+    let format = PixelFormat::I420(Matrix::Bt709);
+    let size = FaceSize { network: network.side(), border: avatar.border };
+    let store = FrameStore::new(avatar.clone(), format, size, usize::MAX);
+
+    let mut wav = hound::WavReader::open(sound)?;
+    let spec = wav.spec();
+    let samples: Vec<f32> =
+        wav.samples::<i16>().map(|s| s.map(|s| f32::from(s) / 32768.0)).collect::<Result<_, _>>()?;
+    let channels = usize::from(spec.channels);
+    let mut input = ToMono16k::new(spec.sample_rate, vec![1.0 / channels as f32; channels])?;
+    let mut mono = Vec::new();
+    timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
+
+    let audio_encoder = AudioEncoder::open(&avatar.audio_encoder, &engine, None)?;
+    let mut track = FeatureTrack::new(audio_encoder, avatar.context, FrameRate::NATIVE);
+    timed(&mut mel, || {
+        let mut spectrogram = MelSpectrogram::default();
+        spectrogram.push(&mono, |frame| track.push(frame));
+        spectrogram.finish(|frame| track.push(frame));
+    });
+    track.finish();
+
+    let frames = (mono.len() as u64 * 25).div_ceil(16_000);
+    let mut memory = Picture::from_rgb(&image::RgbImage::new(avatar.size.0, avatar.size.1), format);
+    for n in 0..frames {
+        let context = timed(&mut encoder, || track.context(n))?.ok_or("a context is missing")?;
+        let frame = timed(&mut decode, || store.get(avatar.ping_pong(n)))?;
+        let painted = timed(&mut generator, || network.paint(&frame.views, &context))?;
+        timed(&mut compositing, || {
+            let mouth = frame.mouth(&painted, size, avatar.paste);
+            frame.draw(&mouth, &mut memory.as_mut());
+        });
+        first_frame.get_or_insert(start.elapsed().as_secs_f64());
+    }
+    println!(
+        "{}",
+        serde_json::json!({
+            "frames": frames, "resampling": resampling, "mel": mel, "encoder": encoder, "decode": decode,
+            "generator": generator, "compositing": compositing, "first_frame": first_frame,
+        })
+    );
+    Ok(())
+}
