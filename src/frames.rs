@@ -45,10 +45,10 @@ pub struct FrameStore {
     recent: Mutex<Recent>,
 }
 
-/// Frames kept, the one used last at the back.
+/// Frames kept and their bytes, the one used last at the back.
 #[derive(Default)]
 struct Recent {
-    order: VecDeque<usize>,
+    order: VecDeque<(usize, usize)>,
     bytes: usize,
 }
 
@@ -99,15 +99,18 @@ impl FrameStore {
     /// Notes that a frame was used and returns those that must go.
     fn touch(&self, index: usize, size: usize) -> Vec<usize> {
         let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
-        match recent.order.iter().position(|&i| i == index) {
+        match recent.order.iter().position(|(i, _)| *i == index) {
             Some(place) => drop(recent.order.remove(place)),
             None => recent.bytes += size,
         }
-        recent.order.push_back(index);
+        recent.order.push_back((index, size));
         let mut gone = Vec::new();
         // The frame in use stays, however small the budget.
-        while recent.bytes > self.budget && recent.order.len() > 1 {
-            gone.extend(recent.order.pop_front());
+        while recent.bytes > self.budget
+            && recent.order.len() > 1
+            && let Some((old, size)) = recent.order.pop_front()
+        {
+            gone.push(old);
             recent.bytes -= size;
         }
         gone
@@ -196,5 +199,57 @@ impl Frame {
     pub fn draw(&self, mouth: &Mouth, target: &mut PictureMut<'_>) {
         self.picture.copy_to(target);
         target.draw(&mouth.patch.1, mouth.patch.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avatar::FaceRect;
+    use crate::features::ContextKind;
+    use crate::picture::Packed;
+    use crate::rate::FrameRate;
+
+    #[test]
+    fn frames_are_kept_within_the_budget() {
+        let folder = tempfile::tempdir().unwrap();
+        let face = FaceRect { x: 1, y: 1, width: 9, height: 9 };
+        let frames = (0..8u8)
+            .map(|n| {
+                let picture = folder.path().join(format!("{n}.png"));
+                RgbImage::from_pixel(32, 16, image::Rgb([n; 3])).save(&picture).unwrap();
+                AvatarFrameFiles { picture, face, views: None }
+            })
+            .collect();
+        let avatar = Avatar {
+            folder: folder.path().into(),
+            title: String::new(),
+            audio_encoder: Default::default(),
+            generator: Default::default(),
+            frames,
+            rate: FrameRate::NATIVE,
+            first_frame: 0,
+            size: (32, 16),
+            border: 1,
+            context: ContextKind::Window,
+            paste: Paste::Inner,
+        };
+        let format = PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2] });
+        let size = FaceSize { network: 6, border: 1 };
+        let one = FrameStore::new(Arc::new(avatar.clone()), format, size, 0).get(0).unwrap().size();
+        let store = FrameStore::new(Arc::new(avatar), format, size, 3 * one);
+        let kept = |store: &FrameStore| -> Vec<usize> {
+            (0..8).filter(|&i| store.slots[i].lock().unwrap().is_some()).collect()
+        };
+        for i in [0, 1, 2, 3, 4, 5] {
+            store.get(i).unwrap();
+        }
+        assert_eq!(kept(&store), [3, 4, 5]);
+        // On the way back what was shown last is still there.
+        for i in [4, 3, 2] {
+            store.get(i).unwrap();
+        }
+        assert_eq!(kept(&store), [2, 3, 4]);
+        assert_eq!(store.recent.lock().unwrap().bytes, 3 * one);
     }
 }

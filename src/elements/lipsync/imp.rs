@@ -96,7 +96,8 @@ pub struct Lipsync {
     ended: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks a mutex, whatever happened to its last holder.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -273,7 +274,10 @@ impl Lipsync {
                 self.resume();
                 forwarded && self.start_task().is_ok()
             }
-            EventView::StreamStart(start) => self.forward(video_stream_start(start)),
+            EventView::StreamStart(start) => {
+                self.ended.store(false, Ordering::SeqCst);
+                self.forward(video_stream_start(start))
+            }
             EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
                 Ok(info) => self.with_stream(|stream| self.set_input(stream, info)).is_ok(),
                 Err(_) => false,

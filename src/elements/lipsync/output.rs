@@ -1,12 +1,10 @@
 //! The source pad's streaming thread: takes items from the queue, in order, and sends them downstream.
 
-use std::sync::Mutex;
-
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
-use super::imp::{CAT, Lipsync};
+use super::imp::{CAT, Lipsync, lock};
 use crate::elements::messages::Failure;
 use crate::elements::queue::Item as QueueItem;
 use crate::elements::video_output;
@@ -185,8 +183,4 @@ impl Lipsync {
         )?;
         Ok(buffer)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
