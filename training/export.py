@@ -103,7 +103,9 @@ def main():
     mel = {"mel": torch.randn(2, 1, 80, 16)}
     write(audio.encoder, "audio_encoder.onnx", mel, "emb")
     pair = {"input": torch.rand(2, 6, 320, 320), "audio": torch.randn(2, 32, 16, 16)}
-    generator = Generator(audio.head, painter, NET_BOX_X, NET_BOX_Y, BOX_W, BOX_H).eval()
+    with torch.no_grad():
+        silence = audio.encoder(torch.full((1, 1, 80, 16), -4.0))
+    generator = Generator(audio.head, painter, NET_BOX_X, NET_BOX_Y, BOX_W, BOX_H, silence).eval()
     write(generator, "generator.onnx", pair, "output")
     (AVATAR / "avatar.toml").write_text(AVATAR_TOML)
     for name, inputs in (("audio_encoder.onnx", mel), ("generator.onnx", pair)):

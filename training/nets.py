@@ -123,13 +123,18 @@ class Generator(nn.Module):
     # pixels come back as they were.
     HALF_LEVEL = 0.5 / 255
 
-    def __init__(self, head, painter, left, top, width, height):
+    def __init__(self, head, painter, left, top, width, height, silence):
         super().__init__()
         self.head, self.painter = head, painter
+        # The encoder's row for silence, in place of rows that do not exist (all zeros, before the start and
+        # past the end of a clip): the mouth would else open in the last frames.
+        self.register_buffer("silence", silence)
         self.left, self.top, self.right, self.bottom = left, top, left + width, top + height
 
     def forward(self, input, audio):  # noqa: A002 - the name is the ONNX input's
-        state = self.head(audio.reshape(-1, ROWS, EMBEDDING)).clamp(0, 1)
+        rows = audio.reshape(-1, ROWS, EMBEDDING)
+        missing = rows.abs().amax(2, keepdim=True) == 0
+        state = self.head(torch.where(missing, self.silence, rows)).clamp(0, 1)
         reference = input[:, :3]
         box = reference[:, :, self.top : self.bottom, self.left : self.right]
         painted = self.painter(box, state)
