@@ -300,6 +300,19 @@ fn late_frames_repeat_the_last_picture_and_are_told() {
 }
 
 #[test]
+fn a_sink_that_has_had_enough_ends_the_pipeline() {
+    let pipeline =
+        pipeline(&format!("{} ! lipsync {} ! fakesink num-buffers=2", sound("speech"), avatar("own_160")));
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let message = pipeline.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_seconds(60),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(message.map(|message| message.type_()), Some(gst::MessageType::Eos));
+}
+
+#[test]
 fn an_end_without_sound_is_told_and_still_an_end() {
     init();
     let mut fed = Fed::new();

@@ -78,11 +78,11 @@ impl From<gst::FlowError> for Stop {
 impl Lipsync {
     /// One turn of the source pad's task.
     pub fn send_next(&self) {
-        let sent = match self.queue.pop() {
-            Ok(item) => self.send(item),
-            Err(flow) => Err(Stop::Flow(flow)),
+        let Ok(item) = self.queue.pop() else {
+            let _ = self.srcpad.pause_task();
+            return;
         };
-        let Err(stop) = sent else { return };
+        let Err(stop) = self.send(item) else { return };
         match stop {
             Stop::Flow(flow) => {
                 gst::debug!(CAT, imp = self, "stopping: {flow}");
@@ -95,6 +95,9 @@ impl Lipsync {
                         gst::StreamError::Failed,
                         ("downstream refused the video: {flow}")
                     );
+                }
+                if flow == gst::FlowError::Eos || (fatal && self.input_ended()) {
+                    // A sink that has had enough waits for the event.
                     self.srcpad.push_event(gst::event::Eos::new());
                 }
             }
