@@ -469,7 +469,8 @@ class Mp4File:
     def __init__(self, path: Path, shape: tuple[int, ...]):
         height, width, _ = shape
         caps = f"rawvideoparse format=bgr width={width} height={height} framerate={FPS}/1"
-        encode = "videoconvert ! x264enc speed-preset=veryfast ! mp4mux ! filesink"
+        # Without a format, BGR would become 4:4:4, which few players show and which costs more to encode.
+        encode = "videoconvert ! video/x-raw,format=I420 ! x264enc speed-preset=veryfast ! mp4mux ! filesink"
         command = f"gst-launch-1.0 -q fdsrc fd=0 ! {caps} ! {encode}".split() + [f"location={path}"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
 
