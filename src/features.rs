@@ -73,7 +73,7 @@ impl AudioEncoder {
         let network = Network::open(path, engine, 1, beside)?;
         let fits = network.inputs().len() == 1
             && network.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
-            && network.output().holds(&[ROW]);
+            && network.output().may_hold(&[ROW]);
         if !fits {
             let inputs: Vec<String> = network.inputs().map(|port| port.to_string()).collect();
             return Err(Error::invalid(

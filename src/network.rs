@@ -203,8 +203,13 @@ impl Port {
         Ok(Self { name: name.into(), shape, half })
     }
 
-    /// Whether its shape, but for the batch and free dimensions, is `item`.
+    /// Whether its shape behind the batch is `item`: what an input must say, for its buffer is made of it.
     pub fn holds(&self, item: &[usize]) -> bool {
+        self.may_hold(item) && !self.shape[1..].contains(&-1)
+    }
+
+    /// Whether its shape behind the batch is `item`, or is left free.
+    pub fn may_hold(&self, item: &[usize]) -> bool {
         self.shape.len() == item.len() + 1
             && matches!(self.shape[0], -1 | 1)
             && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
