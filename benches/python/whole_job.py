@@ -193,7 +193,8 @@ def measure_encoding(sound: Path, avatar: Path) -> dict[str, float]:
     """Encodes raw frames that are there already."""
     say("the video encoder alone")
     with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".yuv") as raw:
-        measure(lipsync(sound, avatar, ["identity", f"eos-after={RAW_FRAMES + 1}"], ["filesink", f"location={raw.name}"]))
+        first_frames = ["identity", f"eos-after={RAW_FRAMES + 1}"]
+        measure(lipsync(sound, avatar, first_frames, ["filesink", f"location={raw.name}"]))
         height, width, _ = reference.read_picture(reference.load_avatar(avatar).frames[0]).shape
         frames = Path(raw.name).stat().st_size / (width * height * 3 / 2)
         caps = ["rawvideoparse", "format=i420", f"width={width}", f"height={height}", "framerate=25/1"]
@@ -231,8 +232,8 @@ def print_table(name: str, result: dict) -> None:
     print_parts(frames, result)
     difference = result["difference"]
     print(
-        f"\nBoth videos have {frames} frames. They differ by {difference['picture']:.2f} levels at most (mean of a frame, "
-        f"after encoding), around the mouth by {difference['mouth']:.2f}."
+        f"\nBoth videos have {frames} frames. They differ by {difference['picture']:.2f} levels at most (mean of a "
+        f"frame, after encoding), around the mouth by {difference['mouth']:.2f}."
     )
 
 
@@ -262,20 +263,24 @@ were measured once, without the video encoder. A ratio above 1 favours the plugi
 """
 
 
-def describe_machine(rounds: int, load: tuple[float, ...]) -> str:
+def checkout() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "no git"
+
+
+def describe_machine(rounds: int, load: tuple[float, ...], commit: str) -> str:
     cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "unknown CPU")
     gstreamer = subprocess.run(["gst-launch-1.0", "--version"], capture_output=True, text=True, check=True).stdout
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
     runtime = RUNTIME / "version"
     versions = [
-        f"plugin {commit.strip() or '?'} with ONNX Runtime {runtime.read_text().strip() if runtime.exists() else '?'}",
+        f"checkout {commit}, the plugin's ONNX Runtime {runtime.read_text().strip() if runtime.exists() else '?'}",
         gstreamer.splitlines()[1],
         f"Python {platform.python_version()}",
         *(f"{package} {version(package)}" for package in ("onnxruntime", "librosa", "opencv-python-headless", "numpy")),
     ]
     return (
-        f"{cpu}, {len(os.sched_getaffinity(0))} cores, {platform.platform()}; {rounds} rounds in turns, median (range); "
-        f"load {load[0]:.1f} before (1 minute).\n\n{', '.join(versions)}."
+        f"{cpu}, {len(os.sched_getaffinity(0))} cores, {platform.platform()}; rounds in turns: {rounds}, median (range); "
+        f"load (1 minute): {load[0]:.1f} before, {os.getloadavg()[0]:.1f} after.\n\n{', '.join(versions)}."
     )
 
 
@@ -325,12 +330,12 @@ def main() -> int:
     prepare()
     sound = cut_sound(options.sound, options.seconds) if options.seconds else options.sound.resolve()
     _, frames = reference.read_sound(sound)
-    load = os.getloadavg()
+    load, commit = os.getloadavg(), checkout()
     say(f"load of the machine before: {load[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     results = {}
     for name, avatar in (("full-size", FULL_SIZE), ("iris", ROOT / "models/iris")):
         results[name] = compare(name, avatar, sound, frames, options.rounds)
-    machine = describe_machine(options.rounds, load)
+    machine = describe_machine(options.rounds, load, commit)
     print(machine)
     for name, result in results.items():
         print_table(name, result)
