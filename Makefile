@@ -10,10 +10,11 @@ PREFIX ?= /usr/local
 MULTIARCH := $(shell gcc -print-multiarch 2>/dev/null)
 PLUGINDIR ?= $(PREFIX)/lib/$(MULTIARCH)/gstreamer-1.0
 
-BUILD_PACKAGES := build-essential pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
+BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	python3 python3-pip python3-venv
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
+TEST_PACKAGES := gstreamer1.0-plugins-bad
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
@@ -61,6 +62,7 @@ fixtures: $(VENV)/ready
 	@$(VENV)/bin/python tests/python/make_fixtures.py $(FIXTURES)
 
 test: runtime fixtures ## pass all tests
+	@scripts/install-packages.sh $(TEST_PACKAGES)
 	@command -v cargo-nextest >/dev/null || { echo "==> installing cargo-nextest"; cargo install --locked cargo-nextest; }
 	@echo "==> running the tests"
 	@G_DEBUG=fatal-warnings cargo nextest run --locked

@@ -12,12 +12,10 @@ use std::time::Instant;
 
 use gstlipsync::audio::ToMono16k;
 use gstlipsync::avatar::Avatar;
-use gstlipsync::face::FaceSize;
-use gstlipsync::features::{AudioEncoder, FeatureTrack};
+use gstlipsync::features::{self, FeatureTrack as _, Hearing};
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
-use gstlipsync::mel::MelSpectrogram;
-use gstlipsync::picture::{Matrix, Picture, PixelFormat};
+use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
 
@@ -43,10 +41,10 @@ fn main() -> Result<(), Failure> {
 
     let avatar = Arc::new(Avatar::open(Path::new(folder))?);
     let engine = Engine::default();
-    let mut network = Generator::open(&avatar.generator, &engine, 1, None)?;
+    let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1, None)?;
     let format = PixelFormat::I420(Matrix::Bt709);
-    let size = FaceSize { network: network.side(), border: avatar.border };
-    let store = FrameStore::new(avatar.clone(), format, size, usize::MAX);
+    let canvas = Canvas { format, background: [0; 3] };
+    let store = FrameStore::new(avatar.clone(), canvas, network.framing(), usize::MAX);
 
     let mut wav = hound::WavReader::open(sound)?;
     let spec = wav.spec();
@@ -57,23 +55,27 @@ fn main() -> Result<(), Failure> {
     let mut mono = Vec::new();
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
-    let audio_encoder = AudioEncoder::open(&avatar.audio_encoder, &engine, None)?;
-    let mut track = FeatureTrack::new(audio_encoder, avatar.context, FrameRate::NATIVE);
+    let hearing = match network.hearing() {
+        Hearing::Rows(_) => Hearing::Rows(avatar.context),
+        hearing => hearing,
+    };
+    let mut track = features::open(&avatar, hearing, &engine, None)?;
+    track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {
-        let mut spectrogram = MelSpectrogram::default();
-        spectrogram.push(&mono, |frame| track.push(frame));
-        spectrogram.finish(|frame| track.push(frame));
+        track.push(&mono);
+        track.finish();
     });
-    track.finish();
 
     let frames = (mono.len() as u64 * 25).div_ceil(16_000);
-    let mut memory = Picture::from_rgb(&image::RgbImage::new(avatar.size.0, avatar.size.1), format);
+    let (width, height) = avatar.image.size;
+    let mut memory = Picture::new(&image::RgbImage::new(width, height), None, format);
     for n in 0..frames {
         let context = timed(&mut encoder, || track.context(n))?.ok_or("a context is missing")?;
         let frame = timed(&mut decode, || store.get(avatar.ping_pong(n)))?;
-        let painted = timed(&mut generator, || network.paint(&frame.views, &context))?;
+        let item = std::iter::once((&frame.views, &context));
+        let painted = timed(&mut generator, || network.paint(item))?;
         timed(&mut compositing, || {
-            let mouth = frame.mouth(&painted, size, avatar.paste);
+            let mouth = store.mouth(&frame, &painted[0]);
             frame.draw(&mouth, &mut memory.as_mut());
         });
         first_frame.get_or_insert(start.elapsed().as_secs_f64());

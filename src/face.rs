@@ -3,13 +3,28 @@
 //! The face rectangle of a frame is scaled to a *crop*, a border wider on each side than the network; the
 //! network sees the inside of the crop twice, once whole and once with the mouth blacked. What it paints
 //! replaces the inside of the crop, which is scaled back to the rectangle.
+//!
+//! Networks of the Wav2Lip family see the face without a border, its lower half blacked, and the blacked one
+//! first; what they paint is the whole rectangle.
 
 use image::{RgbImage, imageops};
 
-use crate::resize::bicubic;
+use crate::avatar::FaceOptions;
+use crate::resize::{Kernel, resize};
 
 /// Channels of the generator's picture input: the face and the blacked face, both blue, green, red.
 pub const INPUT_CHANNELS: usize = 6;
+
+/// Which family a generator is of, as far as its eyes are concerned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// The face first, then the face with the mouth rectangle blacked; bicubic scaling.
+    #[default]
+    SyncTalk,
+    /// The face with its lower half blacked first, then the face; bilinear scaling.
+    Wav2Lip,
+}
 
 /// How the painted square is put back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -52,25 +67,68 @@ impl Rect {
     }
 }
 
-/// Sizes of the face for a network, in pixels.
+/// How a network sees faces and how they are put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FaceSize {
-    /// Side of the square that the network sees and paints.
+pub struct Framing {
+    /// Side of the square that the network sees and paints, in pixels.
     pub network: u32,
-    /// What the crop is wider on each side.
+    /// What the crop is wider on each side, in pixels.
     pub border: u32,
+    /// The family's ways.
+    pub style: Style,
+    /// How the painted square is put back.
+    pub paste: Paste,
 }
 
 /// Width of SyncTalk_2D's border.
-pub const BORDER: u32 = 4;
+const BORDER: u32 = 4;
 
-/// The blacked mouth rectangle leaves this much of the network's square: left, top, right, bottom.
+/// The blacked mouth rectangle of SyncTalk_2D leaves this much of the square: left, top, right, bottom.
 const UNMASKED: [u32; 4] = [5, 5, 5, 10];
 
-impl FaceSize {
+impl Framing {
+    /// The framing of a network that sees squares of `network` pixels: as `options` say, else as `style` does.
+    pub fn new(network: u32, style: Style, options: FaceOptions) -> Self {
+        let style = options.style.unwrap_or(style);
+        let (border, paste) = match style {
+            Style::SyncTalk => (BORDER, Paste::Inner),
+            Style::Wav2Lip => (0, Paste::Full),
+        };
+        Self {
+            network,
+            border: options.border.unwrap_or(border),
+            style,
+            paste: options.paste.unwrap_or(paste),
+        }
+    }
+
     /// Side of the crop.
     pub fn crop(self) -> u32 {
         self.network + 2 * self.border
+    }
+
+    fn kernel(self) -> Kernel {
+        match self.style {
+            Style::SyncTalk => Kernel::Bicubic,
+            Style::Wav2Lip => Kernel::Bilinear,
+        }
+    }
+
+    /// The part of the network's square that is blacked before it sees it a second time.
+    pub fn mask(self) -> Rect {
+        let side = self.network;
+        match self.style {
+            Style::SyncTalk => {
+                let [left, top, right, bottom] = UNMASKED;
+                Rect {
+                    x: left,
+                    y: top,
+                    width: side.saturating_sub(left + right),
+                    height: side.saturating_sub(top + bottom),
+                }
+            }
+            Style::Wav2Lip => Rect { x: 0, y: side / 2, width: side, height: side - side / 2 },
+        }
     }
 
     fn inside(self, crop: &RgbImage) -> RgbImage {
@@ -81,29 +139,36 @@ impl FaceSize {
     pub fn views(self, crop: &RgbImage) -> FaceViews {
         let face = self.inside(crop);
         let mut masked = face.clone();
-        let [left, top, right, bottom] = UNMASKED;
-        for y in top..self.network.saturating_sub(bottom) {
-            for x in left..self.network.saturating_sub(right) {
-                masked.put_pixel(x, y, image::Rgb([0; 3]));
-            }
-        }
+        let mask = self.mask();
+        imageops::replace(&mut masked, &RgbImage::new(mask.width, mask.height), mask.x.into(), mask.y.into());
         FaceViews { face, masked }
     }
 
     /// The crop of a face rectangle.
     pub fn crop_of(self, face: &RgbImage) -> RgbImage {
-        bicubic(face, self.crop(), self.crop())
+        resize(face, self.crop(), self.crop(), self.kernel())
     }
 
     /// The face rectangle, `width` x `height`, with what the network painted.
-    pub fn paste(self, crop: &RgbImage, painted: &RgbImage, how: Paste, width: u32, height: u32) -> RgbImage {
-        match how {
-            Paste::Full => bicubic(painted, width, height),
+    pub fn paste(self, crop: &RgbImage, painted: &RgbImage, width: u32, height: u32) -> RgbImage {
+        match self.paste {
+            Paste::Full => resize(painted, width, height, self.kernel()),
             Paste::Inner => {
                 let mut crop = crop.clone();
                 imageops::replace(&mut crop, painted, self.border.into(), self.border.into());
-                if crop.dimensions() == (width, height) { crop } else { bicubic(&crop, width, height) }
+                resize(&crop, width, height, self.kernel())
             }
+        }
+    }
+
+    /// Writes what the network sees as planes of blue, green and red in 0 to 1, in the family's order.
+    pub fn write(self, views: &FaceViews, input: &mut [f32]) {
+        let pair = match self.style {
+            Style::SyncTalk => [&views.face, &views.masked],
+            Style::Wav2Lip => [&views.masked, &views.face],
+        };
+        for (picture, planes) in pair.into_iter().zip(input.chunks_exact_mut(views.face.len())) {
+            write_planes(picture, planes);
         }
     }
 }
@@ -120,20 +185,16 @@ impl FaceViews {
     pub fn size(&self) -> usize {
         self.face.len() + self.masked.len()
     }
+}
 
-    /// Writes both as planes of blue, green and red in 0 to 1, the face before the masked face.
-    pub fn write(&self, input: &mut [f32]) {
-        let plane = self.face.len() / 3;
-        let (face, masked) = input.split_at_mut(3 * plane);
-        for (picture, planes) in [(&self.face, face), (&self.masked, masked)] {
-            let (blue, rest) = planes.split_at_mut(plane);
-            let (green, red) = rest.split_at_mut(plane);
-            for (i, pixel) in picture.chunks_exact(3).enumerate() {
-                red[i] = f32::from(pixel[0]) / 255.0;
-                green[i] = f32::from(pixel[1]) / 255.0;
-                blue[i] = f32::from(pixel[2]) / 255.0;
-            }
-        }
+fn write_planes(picture: &RgbImage, planes: &mut [f32]) {
+    let plane = planes.len() / 3;
+    let (blue, rest) = planes.split_at_mut(plane);
+    let (green, red) = rest.split_at_mut(plane);
+    for (i, pixel) in picture.chunks_exact(3).enumerate() {
+        red[i] = f32::from(pixel[0]) / 255.0;
+        green[i] = f32::from(pixel[1]) / 255.0;
+        blue[i] = f32::from(pixel[2]) / 255.0;
     }
 }
 
@@ -169,9 +230,9 @@ mod tests {
 
     #[test]
     fn the_mask_is_the_rectangle_of_the_training_code() {
-        let size = FaceSize { network: 320, border: BORDER };
+        let framing = Framing::new(320, Style::SyncTalk, FaceOptions::default());
         let crop = RgbImage::from_pixel(328, 328, image::Rgb([9; 3]));
-        let masked = size.views(&crop).masked;
+        let masked = framing.views(&crop).masked;
         let black: Vec<_> = masked.enumerate_pixels().filter(|p| p.2.0 == [0; 3]).collect();
         let (xs, ys): (Vec<u32>, Vec<u32>) = black.iter().map(|p| (p.0, p.1)).unzip();
         assert_eq!((xs.iter().min(), xs.iter().max()), (Some(&5), Some(&314)));

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage, imageops};
 
 use crate::avatar::{Avatar, AvatarFrameFiles};
 use crate::error::{Error, Result};
-use crate::face::{FaceSize, FaceViews, Paste, Rect};
-use crate::picture::{Picture, PictureMut, PixelFormat};
+use crate::face::{FaceViews, Framing, Rect};
+use crate::image_file;
+use crate::picture::{Canvas, Picture, PictureMut, PixelFormat};
 
 /// One frame of the avatar, decoded.
 pub struct Frame {
@@ -19,6 +20,10 @@ pub struct Frame {
     face: Rect,
     /// The same with even corners, and the picture inside it.
     patch: (Rect, RgbImage),
+    /// Its alpha, where the picture has it.
+    alpha: Option<GrayImage>,
+    /// Where 255, the face rectangle is never painted over.
+    keep: Option<GrayImage>,
     /// The face, scaled for the network.
     crop: RgbImage,
     /// What the network sees.
@@ -36,14 +41,19 @@ pub struct Mouth {
 /// kept is met again soon at each turn.
 pub struct FrameStore {
     avatar: Arc<Avatar>,
-    format: PixelFormat,
-    face_size: FaceSize,
+    canvas: Canvas,
+    framing: Framing,
     /// Bytes that may be kept.
     budget: usize,
     /// One lock a frame, so that it is decoded once however many want it. Taken before `recent`.
     slots: Vec<Mutex<Option<Arc<Frame>>>>,
     recent: Mutex<Recent>,
 }
+
+/// Frames that are decoded ahead of time at most: a third of a second.
+const READ_AHEAD: usize = 8;
+/// Frames for which there must be room beside those.
+const IN_WORK: usize = 4;
 
 /// Frames kept and their bytes, the one used last at the back.
 #[derive(Default)]
@@ -53,13 +63,13 @@ struct Recent {
 }
 
 impl FrameStore {
-    /// A store of frames for a network of `face_size`, keeping `budget` bytes of them.
-    pub fn new(avatar: Arc<Avatar>, format: PixelFormat, face_size: FaceSize, budget: usize) -> Self {
+    /// A store of frames for a network that sees them in `framing`, keeping `budget` bytes of them.
+    pub fn new(avatar: Arc<Avatar>, canvas: Canvas, framing: Framing, budget: usize) -> Self {
         Self {
             slots: avatar.frames.iter().map(|_| Mutex::default()).collect(),
             avatar,
-            format,
-            face_size,
+            canvas,
+            framing,
             budget,
             recent: Mutex::default(),
         }
@@ -72,7 +82,7 @@ impl FrameStore {
 
     /// The format of the pictures.
     pub fn format(&self) -> PixelFormat {
-        self.format
+        self.canvas.format
     }
 
     /// Frame `index`, decoded now if it is not kept.
@@ -96,6 +106,18 @@ impl FrameStore {
         Ok(frame)
     }
 
+    /// Frames that will be shown after playing step `step` and are not here, the nearest first: as many as fit beside
+    /// those in work.
+    pub fn missing_after(&self, step: u64) -> Vec<usize> {
+        let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(size) = recent.bytes.checked_div(recent.order.len()) else { return Vec::new() };
+        let ahead = (self.budget / size.max(1)).saturating_sub(IN_WORK).min(READ_AHEAD);
+        (1..=ahead as u64)
+            .map(|n| self.avatar.ping_pong(step + n))
+            .filter(|index| !recent.order.iter().any(|(kept, _)| kept == index))
+            .collect()
+    }
+
     /// Notes that a frame was used and returns those that must go.
     fn touch(&self, index: usize, size: usize) -> Vec<usize> {
         let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
@@ -117,82 +139,90 @@ impl FrameStore {
     }
 
     fn decode(&self, files: &AvatarFrameFiles) -> Result<Frame> {
-        let rgb = self.read_picture(&files.picture)?;
-        let face = files.face.within(rgb.dimensions()).ok_or_else(|| {
+        let size = self.avatar.image.size;
+        let image_file::ImageFile { mut colours, alpha } = read(&files.picture, size, "the first frame")?;
+        let face = files.face.within(size).ok_or_else(|| {
             Error::invalid(&files.picture, "its face rectangle lies outside", "Correct the rectangle")
         })?;
-        let outer = face.even(rgb.width(), rgb.height());
-        let crop = self.face_size.crop_of(&face.cut(&rgb));
+        let outer = face.even(size.0, size.1);
+        let crop = self.framing.crop_of(&face.cut(&colours));
         let views = match &files.views {
-            None => self.face_size.views(&crop),
+            None => self.framing.views(&crop),
             Some((face, masked)) => {
-                FaceViews { face: self.read_view(face)?, masked: self.read_view(masked)? }
+                let side = self.framing.network;
+                let view = |path| Ok(read(path, (side, side), "the network")?.colours);
+                FaceViews { face: view(face)?, masked: view(masked)? }
             }
         };
+        let keep = match &files.parsing {
+            None => None,
+            Some(parsing) => Some(kept(&face.cut(&read(parsing, size, "the frame")?.colours))),
+        };
+        let patch = outer.cut(&colours);
+        let patch_alpha = alpha
+            .as_ref()
+            .map(|alpha| imageops::crop_imm(alpha, outer.x, outer.y, outer.width, outer.height).to_image());
+        self.canvas.flatten(&mut colours, alpha.as_ref());
         Ok(Frame {
-            picture: Picture::from_rgb(&rgb, self.format),
+            picture: Picture::new(&colours, alpha.as_ref(), self.canvas.format),
             face,
-            patch: (outer, outer.cut(&rgb)),
+            patch: (outer, patch),
+            alpha: patch_alpha,
+            keep,
             crop,
             views,
         })
     }
 
-    fn read_picture(&self, path: &Path) -> Result<RgbImage> {
-        let picture = read(path)?;
-        let (width, height) = self.avatar.size;
-        self.expect_size(path, &picture, width, height, "the first frame")?;
-        Ok(picture)
-    }
-
-    fn read_view(&self, path: &Path) -> Result<RgbImage> {
-        let picture = read(path)?;
-        let side = self.face_size.network;
-        self.expect_size(path, &picture, side, side, "the network")?;
-        Ok(picture)
-    }
-
-    fn expect_size(
-        &self,
-        path: &Path,
-        picture: &RgbImage,
-        width: u32,
-        height: u32,
-        like: &str,
-    ) -> Result<()> {
-        if picture.dimensions() == (width, height) {
-            return Ok(());
+    /// What the network painted into the face of a frame, ready to be drawn.
+    pub fn mouth(&self, frame: &Frame, painted: &RgbImage) -> Mouth {
+        let (outer, base) = &frame.patch;
+        let Rect { x, y, width, height } = frame.face;
+        let mut face = self.framing.paste(&frame.crop, painted, width, height);
+        let (x, y) = (x - outer.x, y - outer.y);
+        if let Some(keep) = &frame.keep {
+            let original = imageops::crop_imm(base, x, y, width, height).to_image();
+            for ((pixel, original), keep) in face.pixels_mut().zip(original.pixels()).zip(keep.iter()) {
+                if *keep == 255 {
+                    *pixel = *original;
+                }
+            }
         }
-        Err(Error::invalid(
-            path,
-            format!("is {} x {}, not {width} x {height} as {like}", picture.width(), picture.height()),
-            "Bring all frames to one size",
-        ))
+        let mut patch = base.clone();
+        imageops::replace(&mut patch, &face, x.into(), y.into());
+        self.canvas.flatten(&mut patch, frame.alpha.as_ref());
+        Mouth { patch: (*outer, patch) }
     }
 }
 
-fn read(path: &Path) -> Result<RgbImage> {
-    let remedy = "Copy the frame again";
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, remedy))?;
-    let picture = image::load_from_memory(&bytes)
-        .map_err(|e| Error::invalid(path, format!("is no readable picture: {e}"), remedy))?;
-    Ok(picture.into_rgb8())
+/// Reads a picture that must have a size, as `like` has it.
+fn read(path: &Path, size: (u32, u32), like: &str) -> Result<image_file::ImageFile> {
+    let picture = image_file::read(path)?;
+    let (width, height) = picture.colours.dimensions();
+    if (width, height) != size {
+        return Err(Error::invalid(
+            path,
+            format!("is {width} x {height}, not {} x {} as {like}", size.0, size.1),
+            "Bring all frames to one size",
+        ));
+    }
+    Ok(picture)
+}
+
+/// What a parsing picture marks to be kept: 255 where it is pure red or pure white.
+fn kept(parsing: &RgbImage) -> GrayImage {
+    GrayImage::from_fn(parsing.width(), parsing.height(), |x, y| {
+        let keep = matches!(parsing.get_pixel(x, y).0, [255, 0, 0] | [255, 255, 255]);
+        image::Luma([if keep { 255 } else { 0 }])
+    })
 }
 
 impl Frame {
     /// Bytes of memory.
     fn size(&self) -> usize {
-        self.picture.size() + self.patch.1.len() + self.crop.len() + self.views.size()
-    }
-
-    /// Puts what the network painted into the face.
-    pub fn mouth(&self, painted: &RgbImage, size: FaceSize, paste: Paste) -> Mouth {
-        let (outer, base) = &self.patch;
-        let face = size.paste(&self.crop, painted, paste, self.face.width, self.face.height);
-        let mut patch = base.clone();
-        let (x, y) = (self.face.x - outer.x, self.face.y - outer.y);
-        image::imageops::replace(&mut patch, &face, x.into(), y.into());
-        Mouth { patch: (*outer, patch) }
+        let planes = [&self.alpha, &self.keep].into_iter().flatten().map(|plane| plane.len());
+        let pictures = [&self.patch.1, &self.crop].map(|picture| picture.len());
+        self.picture.size() + self.views.size() + planes.chain(pictures).sum::<usize>()
     }
 
     /// Writes the frame with that mouth to a picture of its format and size.
@@ -205,8 +235,10 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::avatar::FaceRect;
+    use crate::avatar::{FaceOptions, FaceRect, Layout};
+    use crate::face::Style;
     use crate::features::ContextKind;
+    use crate::image_file::ImageInfo;
     use crate::picture::Packed;
     use crate::rate::FrameRate;
 
@@ -218,26 +250,27 @@ mod tests {
             .map(|n| {
                 let picture = folder.path().join(format!("{n}.png"));
                 RgbImage::from_pixel(32, 16, image::Rgb([n; 3])).save(&picture).unwrap();
-                AvatarFrameFiles { picture, face, views: None }
+                AvatarFrameFiles { picture, face, views: None, parsing: None }
             })
             .collect();
         let avatar = Avatar {
             folder: folder.path().into(),
+            layout: Layout::Own,
             title: String::new(),
-            audio_encoder: Default::default(),
+            audio_encoder: None,
             generator: Default::default(),
             frames,
             rate: FrameRate::NATIVE,
             first_frame: 0,
-            size: (32, 16),
-            border: 1,
+            image: ImageInfo { size: (32, 16), alpha: false },
             context: ContextKind::Window,
-            paste: Paste::Inner,
+            face: FaceOptions::default(),
         };
-        let format = PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2] });
-        let size = FaceSize { network: 6, border: 1 };
-        let one = FrameStore::new(Arc::new(avatar.clone()), format, size, 0).get(0).unwrap().size();
-        let store = FrameStore::new(Arc::new(avatar), format, size, 3 * one);
+        let format = PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None });
+        let canvas = Canvas { format, background: [0; 3] };
+        let framing = Framing::new(6, Style::SyncTalk, FaceOptions::default());
+        let one = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0).get(0).unwrap().size();
+        let store = FrameStore::new(Arc::new(avatar), canvas, framing, 3 * one);
         let kept = |store: &FrameStore| -> Vec<usize> {
             (0..8).filter(|&i| store.slots[i].lock().unwrap().is_some()).collect()
         };

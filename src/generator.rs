@@ -4,9 +4,10 @@ use std::path::Path;
 
 use image::RgbImage;
 
+use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
-use crate::face::{FaceViews, INPUT_CHANNELS, painted};
-use crate::features::{CONTEXT, Context};
+use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
+use crate::features::{Context, Hearing};
 use crate::network::{Interrupter, Network};
 use crate::runtime::Engine;
 
@@ -16,52 +17,61 @@ pub struct Generator {
     /// Which of its two inputs is the picture and which the sound.
     face: usize,
     audio: usize,
-    side: u32,
+    hearing: Hearing,
+    framing: Framing,
 }
 
-/// The audio input's shape: the 16 rows of 512 values seen as 32 planes.
-const AUDIO_SHAPE: [usize; 3] = [32, 16, 16];
-
 impl Generator {
-    /// Opens a generator and reads from it the size of the face; `threads` is for one run.
+    /// Opens a generator and reads from it the size of the face and what it hears; `threads` is for one run.
     ///
     /// # Errors
     /// As [`Network::open`]; [`Error::Invalid`] with the shapes where they are not those of the method.
-    pub fn open(path: &Path, engine: &Engine, threads: usize, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        face: FaceOptions,
+        engine: &Engine,
+        threads: usize,
+        beside: Option<&Path>,
+    ) -> Result<Self> {
         let network = Network::open(path, engine, threads, beside)?;
-        let roles = Self::roles(&network);
-        let Some((face, audio, side)) = roles else {
-            let inputs: Vec<String> = network.inputs().map(|port| port.to_string()).collect();
+        let Some(roles) = Roles::of(&network) else {
             return Err(Error::invalid(
                 path,
                 format!(
-                    "is no generator of the method: it maps {} to {}, not [N, 6, S, S] and [N, 32, 16, 16] to [N, 3, S, S]",
-                    inputs.join(" and "),
-                    network.output()
+                    "is no generator of the method: it maps {}, not a face [N, 6, S, S] and a sound \
+                     ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] of HuBERT, or [N, 1, 80, 16] of mel) to \
+                     [N, 3, S, S]",
+                    network.shapes()
                 ),
-                "Give a SyncTalk_2D generator with the ave audio encoder, exported for a fixed picture size",
+                "Give a generator of SyncTalk_2D (ave or hubert) or Wav2Lip, exported for a fixed picture size",
             ));
         };
-        Ok(Self { network, face, audio, side })
+        let Roles { face: face_input, audio, side, hearing } = roles;
+        let style = match hearing {
+            Hearing::Rows(_) | Hearing::Hubert => Style::SyncTalk,
+            Hearing::Window => Style::Wav2Lip,
+        };
+        Ok(Self { network, face: face_input, audio, hearing, framing: Framing::new(side, style, face) })
     }
 
-    /// Input of the picture, input of the sound, and the picture's side.
-    fn roles(network: &Network) -> Option<(usize, usize, u32)> {
-        let ports: Vec<_> = network.inputs().collect();
-        let [first, second] = ports[..] else { return None };
-        let (face, audio) = if second.holds(&AUDIO_SHAPE) { (0, 1) } else { (1, 0) };
-        let picture = [first, second][face];
-        let side = usize::try_from(*picture.shape.get(2)?).ok()?;
-        let fits = [first, second][audio].holds(&AUDIO_SHAPE)
-            && picture.shape[2..] == [side as i64; 2]
-            && picture.holds(&[INPUT_CHANNELS, side, side])
-            && network.output().may_hold(&[3, side, side]);
-        fits.then_some((face, audio, side as u32))
+    /// What it hears. Of those that hear rows, the avatar says which.
+    pub fn hearing(&self) -> Hearing {
+        self.hearing
     }
 
-    /// Side of the square it sees and paints, in pixels.
-    pub fn side(&self) -> u32 {
-        self.side
+    /// How it sees faces and how they are put back.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// How many faces one run paints at most.
+    pub fn batch(&self) -> usize {
+        self.network.batch()
+    }
+
+    /// The network itself.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// A handle that stops its runs.
@@ -69,20 +79,52 @@ impl Generator {
         self.network.interrupter()
     }
 
-    /// Paints the face with the mouth of that sound.
+    /// Paints up to [`Self::batch`] faces, each with the mouth of its sound.
     ///
     /// # Errors
     /// [`Error::Inference`] where the network fails, or paints what is no number.
-    pub fn paint(&mut self, views: &FaceViews, context: &Context) -> Result<RgbImage> {
-        views.write(self.network.input_mut(self.face));
-        self.network.input_mut(self.audio)[..CONTEXT].copy_from_slice(context);
-        let side = self.side;
+    pub fn paint<'a>(
+        &mut self,
+        faces: impl ExactSizeIterator<Item = (&'a FaceViews, &'a Context)>,
+    ) -> Result<Vec<RgbImage>> {
+        let count = faces.len();
+        for (item, (views, context)) in faces.enumerate() {
+            self.framing.write(views, self.network.item_mut(self.face, item));
+            self.network.item_mut(self.audio, item).copy_from_slice(context);
+        }
+        // Where a fixed batch is not full, its other items are painted once more as they were.
+        let side = self.framing.network;
+        let values = 3 * (side * side) as usize;
         let output = self.network.run()?;
-        let complete = output.len() == 3 * (side * side) as usize;
-        let picture = complete.then(|| painted(output, side)).flatten();
-        picture.ok_or_else(|| Error::Inference {
+        let pictures = output.chunks_exact(values).take(count).map(|output| painted(output, side));
+        let pictures: Option<Vec<RgbImage>> = pictures.collect();
+        pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
             model: self.network.path().into(),
             problem: "painted values that are not numbers. Export the network again, in float32".into(),
         })
+    }
+}
+
+/// What the ports of a generator are for.
+struct Roles {
+    face: usize,
+    audio: usize,
+    side: u32,
+    hearing: Hearing,
+}
+
+impl Roles {
+    fn of(network: &Network) -> Option<Self> {
+        let ports: Vec<_> = network.inputs().collect();
+        let [first, second] = ports[..] else { return None };
+        let (face, audio) =
+            if first.shape.get(1) == Some(&(INPUT_CHANNELS as i64)) { (0, 1) } else { (1, 0) };
+        let (picture, sound) = ([first, second][face], [first, second][audio]);
+        let side = usize::try_from(*picture.shape.get(2)?).ok()?;
+        let fits = picture.holds(&[INPUT_CHANNELS, side, side])
+            && network.output().may_hold(&[3, side, side])
+            && picture.batch() == sound.batch();
+        let hearing = Hearing::of(sound)?;
+        fits.then_some(Self { face, audio, side: side as u32, hearing })
     }
 }

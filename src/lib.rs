@@ -7,14 +7,14 @@
 //! |---|---|---|---|
 //! | 1 | [`audio`] | any interleaved samples | 16 kHz mono |
 //! | 2 | [`mel`] | 16 kHz mono | 80-band mel frames, every 12.5 ms |
-//! | 3 | [`features`] | mel frames | a context of 16 x 512 values for each video frame |
+//! | 3 | [`features`] | 16 kHz mono, mel frames | for each video frame a context: what the generator hears |
 //! | 4 | [`face`] | an avatar frame ([`frames`]) | the face and the masked face |
 //! | 5 | [`generator`] | context and face | the face with its mouth painted |
 //! | 6 | [`face`] | the painted face | the face rectangle of the frame |
 //! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video |
 //!
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores. [`avatar`] reads folders,
-//! [`runtime`] and [`network`] are ONNX Runtime, [`rate`] is the time grid of the video. The elements, in
+//! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`rate`] is the time grid of the video. The elements, in
 //! `elements`, connect the core to GStreamer and are left out without the feature `gst`.
 
 pub mod audio;
@@ -24,6 +24,7 @@ pub mod face;
 pub mod features;
 pub mod frames;
 pub mod generator;
+pub mod image_file;
 pub mod listener;
 pub mod mel;
 pub mod network;

@@ -2,8 +2,7 @@
 
 use crate::audio::{SAMPLE_RATE, ToMono16k};
 use crate::error::Result;
-use crate::features::{AudioEncoder, Context, ContextKind, FeatureTrack};
-use crate::mel::MelSpectrogram;
+use crate::features::{Context, FeatureTrack, Hearing};
 use crate::network::Interrupter;
 use crate::rate::{FrameRate, SECOND, mul_div};
 
@@ -13,8 +12,7 @@ use crate::rate::{FrameRate, SECOND, mul_div};
 /// [`Self::lookahead`] of sound behind that is there, or the sound has ended; then
 /// `ceil(duration * rate)` frames have come in all.
 pub struct Listener {
-    mel: MelSpectrogram,
-    track: FeatureTrack,
+    track: Box<dyn FeatureTrack>,
     rate: FrameRate,
     input: Option<ToMono16k>,
     /// Length of the sound from inputs before the current one, in nanoseconds.
@@ -25,27 +23,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A listener with that encoder for video of `rate`.
-    pub fn new(encoder: AudioEncoder, kind: ContextKind, rate: FrameRate) -> Self {
-        Self {
-            mel: MelSpectrogram::default(),
-            track: FeatureTrack::new(encoder, kind, rate),
-            rate,
-            input: None,
-            earlier: 0,
-            next: 0,
-            finished: false,
-            mono: Vec::new(),
-        }
+    /// A listener with a fresh track for video of `rate`.
+    pub fn new(mut track: Box<dyn FeatureTrack>, rate: FrameRate) -> Self {
+        track.restart(rate);
+        Self { track, rate, input: None, earlier: 0, next: 0, finished: false, mono: Vec::new() }
     }
 
     /// How much sound behind its own time a frame needs, in nanoseconds, for input of `sample_rate` Hz.
-    pub fn lookahead(kind: ContextKind, sample_rate: u32) -> u64 {
-        mul_div(kind.lookahead(), SECOND, u64::from(SAMPLE_RATE)) + ToMono16k::delay(sample_rate)
+    pub fn lookahead(hearing: Hearing, sample_rate: u32) -> u64 {
+        mul_div(hearing.lookahead(), SECOND, u64::from(SAMPLE_RATE)) + ToMono16k::delay(sample_rate)
     }
 
-    /// A handle that stops the encoder.
-    pub fn interrupter(&self) -> Interrupter {
+    /// A handle that stops the encoder, where there is one.
+    pub fn interrupter(&self) -> Option<Interrupter> {
         self.track.interrupter()
     }
 
@@ -60,7 +50,6 @@ impl Listener {
     /// As [`Self::reset`].
     pub fn set_rate(&mut self, rate: FrameRate) -> Result<()> {
         self.rate = rate;
-        self.track.set_rate(rate);
         self.reset()
     }
 
@@ -71,8 +60,7 @@ impl Listener {
     /// # Errors
     /// [`crate::error::Error::Audio`] where the resampler cannot be made again.
     pub fn reset(&mut self) -> Result<()> {
-        self.mel.reset();
-        self.track.reset();
+        self.track.restart(self.rate);
         self.earlier = 0;
         self.next = 0;
         self.finished = false;
@@ -138,8 +126,6 @@ impl Listener {
             return Ok(());
         }
         self.flush_input()?;
-        let track = &mut self.track;
-        self.mel.finish(|frame| track.push(frame));
         self.track.finish();
         self.finished = true;
         Ok(())
@@ -169,8 +155,7 @@ impl Listener {
     }
 
     fn analyse(&mut self) {
-        let track = &mut self.track;
-        self.mel.push(&self.mono, |frame| track.push(frame));
+        self.track.push(&self.mono);
         self.mono.clear();
     }
 }

@@ -12,7 +12,9 @@ use ort::value::{Outlet, TensorElementType, TensorRef};
 use crate::error::{Error, Result};
 use crate::runtime::{Engine, environment};
 
-/// A network with float tensors in and one float tensor out, run one item at a time.
+/// A network with float tensors in and one float tensor out, run one batch at a time.
+///
+/// A batch is what the file says, and one item where it leaves that free.
 ///
 /// Each worker owns a network of its own: ONNX Runtime's sessions are not safe to share.
 pub struct Network {
@@ -133,12 +135,32 @@ impl Network {
         Interrupter(self.options.clone())
     }
 
-    /// The values of input `index`, row-major, to be written before [`Self::run`].
-    pub fn input_mut(&mut self, index: usize) -> &mut [f32] {
-        self.inputs[index]
-            .values
-            .as_slice_mut()
-            .unwrap_or_else(|| unreachable!("the arrays are made in standard layout"))
+    /// Items that go into one run.
+    pub fn batch(&self) -> usize {
+        self.inputs().map(Port::batch).max().unwrap_or(1)
+    }
+
+    /// Its inputs and output with their shapes, for messages.
+    pub fn shapes(&self) -> String {
+        let inputs: Vec<String> = self.inputs().map(Port::to_string).collect();
+        format!("{} to {}", inputs.join(" and "), self.output)
+    }
+
+    /// The values of item `item` of input `index`, row-major, to be written before [`Self::run`].
+    pub fn item_mut(&mut self, index: usize, item: usize) -> &mut [f32] {
+        let input = &mut self.inputs[index];
+        let values = input.values.len() / input.port.batch();
+        &mut input.all_mut()[item * values..][..values]
+    }
+
+    /// Gives input `index` the shape `item` behind the batch, which its file must leave free, and returns its values.
+    pub fn resize_input(&mut self, index: usize, item: &[usize]) -> &mut [f32] {
+        let input = &mut self.inputs[index];
+        let shape: Vec<usize> = [input.port.batch()].iter().chain(item).copied().collect();
+        if input.values.shape() != shape {
+            input.allocate(shape);
+        }
+        input.all_mut()
     }
 
     /// Runs on the inputs as they are and returns the output, row-major.
@@ -211,8 +233,29 @@ impl Port {
     /// Whether its shape behind the batch is `item`, or is left free.
     pub fn may_hold(&self, item: &[usize]) -> bool {
         self.shape.len() == item.len() + 1
-            && matches!(self.shape[0], -1 | 1)
+            && self.shape[0] != 0
             && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
+    }
+
+    /// Whether its shape behind the batch has so many sizes, all of them free.
+    pub fn is_free(&self, sizes: usize) -> bool {
+        self.shape.len() == sizes + 1 && self.shape[1..].iter().all(|size| *size == -1)
+    }
+
+    /// Values of an item, where the file says how many.
+    pub fn values(&self) -> Option<usize> {
+        let sizes = self.shape.get(1..)?.iter();
+        sizes.map(|size| usize::try_from(*size).ok()).product()
+    }
+
+    /// Items in a batch: 1 where the file leaves that free.
+    pub fn batch(&self) -> usize {
+        self.shape.first().map_or(1, |size| (*size).max(1) as usize)
+    }
+
+    /// Type of its values, for people.
+    pub fn precision(&self) -> &'static str {
+        if self.half { "float16" } else { "float32" }
     }
 }
 
@@ -231,13 +274,20 @@ impl std::fmt::Display for Port {
 }
 
 impl Input {
-    /// Buffers for one item; the caller has checked the shape before it writes to them.
+    /// Buffers for one batch; the caller has checked the shape before it writes to them.
     fn new(port: Port) -> Self {
         let shape: Vec<usize> = port.shape.iter().map(|&size| size.max(1) as usize).collect();
-        Self {
-            values: ArrayD::zeros(shape.clone()),
-            half: port.half.then(|| ArrayD::from_elem(shape, f16::ZERO)),
-            port,
-        }
+        let mut input = Self { port, values: ArrayD::zeros(vec![0]), half: None };
+        input.allocate(shape);
+        input
+    }
+
+    fn allocate(&mut self, shape: Vec<usize>) {
+        self.values = ArrayD::zeros(shape.clone());
+        self.half = self.port.half.then(|| ArrayD::from_elem(shape, f16::ZERO));
+    }
+
+    fn all_mut(&mut self) -> &mut [f32] {
+        self.values.as_slice_mut().unwrap_or_else(|| unreachable!("the arrays are made in standard layout"))
     }
 }

@@ -1,6 +1,6 @@
 //! Step 7: pictures in the format of the video, and parts of them changed in place.
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use yuv::{
     BufferStoreMut, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
     rgb_to_yuv_nv12, rgb_to_yuv420,
@@ -13,6 +13,8 @@ use crate::face::Rect;
 pub enum PixelFormat {
     /// Planes of luma, blue and red difference; the latter halved both ways.
     I420(Matrix),
+    /// The same with a fourth plane, of alpha.
+    A420(Matrix),
     /// A plane of luma and one of both differences, halved both ways.
     Nv12(Matrix),
     /// One plane of 8-bit red, green and blue.
@@ -29,10 +31,21 @@ pub enum Matrix {
 /// Places of the colours in a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
-    /// Bytes of a pixel: 3 or 4. A fourth byte is set to 255.
+    /// Bytes of a pixel: 3 or 4. A fourth byte that is not alpha is set to 255.
     pub bytes: usize,
     /// Bytes in the pixel of red, green and blue.
     pub order: [usize; 3],
+    /// Byte in the pixel of alpha, where the format has it.
+    pub alpha: Option<usize>,
+}
+
+/// What avatar frames are drawn on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canvas {
+    /// Format of the video.
+    pub format: PixelFormat,
+    /// Red, green and blue behind what is transparent, in formats without alpha.
+    pub background: [u8; 3],
 }
 
 /// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
@@ -53,13 +66,39 @@ pub struct Picture {
     planes: Vec<Vec<u8>>,
 }
 
+impl Canvas {
+    /// Lays colours with that alpha over the background, unless the format has alpha itself.
+    pub fn flatten(&self, colours: &mut RgbImage, alpha: Option<&GrayImage>) {
+        let Some(alpha) = alpha.filter(|_| !self.format.has_alpha()) else { return };
+        for (pixel, alpha) in colours.pixels_mut().zip(alpha.iter()) {
+            let alpha = u32::from(*alpha);
+            for (level, background) in pixel.0.iter_mut().zip(self.background) {
+                let sum = u32::from(*level) * alpha + u32::from(background) * (255 - alpha);
+                *level = ((sum + 127) / 255) as u8;
+            }
+        }
+    }
+}
+
 impl PixelFormat {
+    /// Whether it has an alpha channel.
+    pub fn has_alpha(self) -> bool {
+        match self {
+            Self::I420(_) | Self::Nv12(_) => false,
+            Self::A420(_) => true,
+            Self::Packed(packed) => packed.alpha.is_some(),
+        }
+    }
+
     /// Bytes per line and lines of each plane of a picture of that size, without gaps.
     fn planes(self, width: u32, height: u32) -> Vec<(usize, usize)> {
         let (width, height) = (width as usize, height as usize);
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
         match self {
             Self::I420(_) => vec![(width, height), (half_width, half_height), (half_width, half_height)],
+            Self::A420(matrix) => {
+                [Self::I420(matrix).planes(width as u32, height as u32), vec![(width, height)]].concat()
+            }
             Self::Nv12(_) => vec![(width, height), (2 * half_width, half_height)],
             Self::Packed(packed) => vec![(width * packed.bytes, height)],
         }
@@ -76,9 +115,9 @@ impl Matrix {
 }
 
 impl Picture {
-    /// Converts a whole picture.
-    pub fn from_rgb(rgb: &RgbImage, format: PixelFormat) -> Self {
-        let (width, height) = rgb.dimensions();
+    /// Converts a whole picture; without `alpha` it is opaque.
+    pub fn new(colours: &RgbImage, alpha: Option<&GrayImage>, format: PixelFormat) -> Self {
+        let (width, height) = colours.dimensions();
         let sizes = format.planes(width, height);
         let mut picture = Self {
             format,
@@ -87,8 +126,22 @@ impl Picture {
             planes: sizes.iter().map(|(stride, lines)| vec![0; stride * lines]).collect(),
         };
         let whole = Rect { x: 0, y: 0, width, height };
-        picture.as_mut().draw(rgb, whole);
+        picture.as_mut().draw(colours, whole);
+        picture.set_alpha(alpha);
         picture
+    }
+
+    fn set_alpha(&mut self, alpha: Option<&GrayImage>) {
+        let (plane, place, step) = match self.format {
+            PixelFormat::A420(_) => (3, 0, 1),
+            PixelFormat::Packed(Packed { bytes, alpha: Some(place), .. }) => (0, place, bytes),
+            _ => return,
+        };
+        let bytes = self.planes[plane].iter_mut().skip(place).step_by(step);
+        match alpha {
+            Some(alpha) => bytes.zip(alpha.iter()).for_each(|(byte, level)| *byte = *level),
+            None => bytes.for_each(|byte| *byte = 255),
+        }
     }
 
     /// Bytes of memory.
@@ -127,17 +180,17 @@ impl Picture {
 }
 
 impl PictureMut<'_> {
-    /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]).
+    /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]). Alpha stays as it is.
     pub fn draw(&mut self, rgb: &RgbImage, at: Rect) {
         const RANGE: YuvRange = YuvRange::Limited;
         const MODE: YuvConversionMode = YuvConversionMode::Balanced;
         let rgb_stride = rgb.width() * 3;
         let (x, y) = (at.x as usize, at.y as usize);
         let result = match self.format {
-            PixelFormat::I420(matrix) => {
-                let [(luma, luma_stride), (blue, blue_stride), (red, red_stride)] = &mut self.planes[..]
+            PixelFormat::I420(matrix) | PixelFormat::A420(matrix) => {
+                let [(luma, luma_stride), (blue, blue_stride), (red, red_stride), ..] = &mut self.planes[..]
                 else {
-                    unreachable!("I420 has three planes");
+                    unreachable!("I420 has three planes and A420 four");
                 };
                 let mut planes = YuvPlanarImageMut {
                     y_plane: BufferStoreMut::Borrowed(&mut luma[y * *luma_stride + x..]),
@@ -184,7 +237,7 @@ impl Packed {
     fn write(self, rgb: &[u8], line: &mut [u8]) {
         let [red, green, blue] = self.order;
         for (rgb, pixel) in rgb.chunks_exact(3).zip(line.chunks_exact_mut(self.bytes)) {
-            if self.bytes == 4 {
+            if self.bytes == 4 && self.alpha.is_none() {
                 pixel.fill(255);
             }
             (pixel[red], pixel[green], pixel[blue]) = (rgb[0], rgb[1], rgb[2]);
@@ -196,11 +249,13 @@ impl Packed {
 mod tests {
     use super::*;
 
-    const FORMATS: [PixelFormat; 4] = [
+    const FORMATS: [PixelFormat; 6] = [
         PixelFormat::I420(Matrix::Bt709),
+        PixelFormat::A420(Matrix::Bt709),
         PixelFormat::Nv12(Matrix::Bt601),
-        PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0] }),
-        PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3] }),
+        PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0], alpha: None }),
+        PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3], alpha: None }),
+        PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3], alpha: Some(0) }),
     ];
 
     fn noise(width: u32, height: u32) -> RgbImage {
@@ -215,12 +270,13 @@ mod tests {
     fn drawing_a_part_is_converting_the_changed_whole() {
         let mut rgb = noise(61, 43);
         for format in FORMATS {
-            let mut drawn = Picture::from_rgb(&rgb, format);
+            let alpha = GrayImage::from_fn(61, 43, |x, y| image::Luma([(x * 4 + y) as u8]));
+            let mut drawn = Picture::new(&rgb, Some(&alpha), format);
             let part = Rect { x: 5, y: 9, width: 20, height: 17 }.even(61, 43);
             let patch = noise(part.width, part.height);
             drawn.as_mut().draw(&patch, part);
             image::imageops::replace(&mut rgb, &patch, part.x.into(), part.y.into());
-            let whole = Picture::from_rgb(&rgb, format);
+            let whole = Picture::new(&rgb, Some(&alpha), format);
             let pairs = drawn.planes.iter().flatten().zip(whole.planes.iter().flatten());
             let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
             // One level: the converter's vector and scalar paths round differently.
@@ -229,9 +285,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_transparent_shows_the_background_where_there_is_no_alpha() {
+        let alpha = GrayImage::from_raw(3, 1, vec![0, 128, 255]).unwrap();
+        for (format, expected) in
+            [(FORMATS[3], [[9, 8, 7], [105, 104, 104], [200; 3]]), (FORMATS[5], [[200; 3]; 3])]
+        {
+            let mut colours = RgbImage::from_pixel(3, 1, image::Rgb([200; 3]));
+            Canvas { format, background: [9, 8, 7] }.flatten(&mut colours, Some(&alpha));
+            let levels: Vec<[u8; 3]> = colours.pixels().map(|pixel| pixel.0).collect();
+            assert_eq!(levels, expected, "{format:?}");
+        }
+        let picture = Picture::new(&noise(3, 1), Some(&alpha), FORMATS[5]);
+        assert_eq!([0, 4, 8].map(|byte| picture.planes[0][byte]), [0, 128, 255]);
+    }
+
+    #[test]
     fn lines_with_gaps_are_left_alone_in_the_gaps() {
         for format in FORMATS {
-            let picture = Picture::from_rgb(&noise(10, 6), format);
+            let picture = Picture::new(&noise(10, 6), None, format);
             let sizes = format.planes(10, 6);
             let mut memory: Vec<Vec<u8>> =
                 sizes.iter().map(|(stride, lines)| vec![7; (stride + 6) * lines]).collect();

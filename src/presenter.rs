@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::avatar::Avatar;
 use crate::error::Result;
-use crate::features::AudioEncoder;
+use crate::features;
 use crate::frames::FrameStore;
 use crate::listener::Listener;
-use crate::painter::{Painted, Painter, PainterOptions, Ticket};
-use crate::picture::PixelFormat;
+use crate::painter::{Painted, Painter, Ticket};
+use crate::picture::Canvas;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -23,8 +23,8 @@ pub struct PresenterOptions {
     pub threads: usize,
     /// Frames a second.
     pub rate: FrameRate,
-    /// Format of the frames.
-    pub format: PixelFormat,
+    /// Format of the frames, and what is behind them.
+    pub canvas: Canvas,
     /// Bytes of decoded avatar frames to keep.
     pub cache: usize,
 }
@@ -39,7 +39,10 @@ pub struct PresenterOptions {
 ///     engine: Engine::default(),
 ///     threads: 0,
 ///     rate: FrameRate::NATIVE,
-///     format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2] }),
+///     canvas: Canvas {
+///         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
+///         background: [0; 3],
+///     },
 ///     cache: 128 << 20,
 /// };
 /// let mut presenter = Presenter::open(avatar, &options, None)?;
@@ -64,13 +67,12 @@ impl Presenter {
     /// Opens an avatar's networks; ONNX Runtime is looked for as in [`crate::runtime::environment`].
     ///
     /// # Errors
-    /// As [`AudioEncoder::open`] and [`Painter::open`].
+    /// As [`features::open`] and [`Painter::open`].
     pub fn open(avatar: Avatar, options: &PresenterOptions, beside: Option<&Path>) -> Result<Self> {
-        let painting = PainterOptions { threads: options.threads, paste: avatar.paste };
-        let painter = Painter::open(&avatar, &options.engine, painting, beside)?;
-        let encoder = AudioEncoder::open(&avatar.audio_encoder, &options.engine, beside)?;
-        let listener = Listener::new(encoder, avatar.context, options.rate);
-        let frames = FrameStore::new(Arc::new(avatar), options.format, painter.face_size(), options.cache);
+        let painter = Painter::open(&avatar, &options.engine, options.threads, beside)?;
+        let track = features::open(&avatar, painter.hearing(), &options.engine, beside)?;
+        let listener = Listener::new(track, options.rate);
+        let frames = FrameStore::new(Arc::new(avatar), options.canvas, painter.framing(), options.cache);
         Ok(Self { listener, painter, frames: Arc::new(frames), rate: options.rate, waiting: VecDeque::new() })
     }
 
@@ -103,12 +105,10 @@ impl Presenter {
     /// # Errors
     /// As [`Listener::next_context`] and [`Ticket::wait`].
     pub fn pull(&mut self) -> Result<Option<Painted>> {
-        // Two jobs a worker: one that it paints and one that it takes up without waiting for us.
-        while self.waiting.len() < 2 * self.painter.workers() {
+        while self.waiting.len() < self.painter.capacity() {
             let Some((n, context)) = self.listener.next_context()? else { break };
             let step = self.rate.convert_index(n, self.frames.avatar().rate);
-            let index = self.frames.avatar().ping_pong(step);
-            self.waiting.push_back(self.painter.submit(self.frames.clone(), index, context));
+            self.waiting.push_back(self.painter.submit(&self.frames, step, context));
         }
         self.waiting.pop_front().map(Ticket::wait).transpose()
     }

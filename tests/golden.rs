@@ -3,11 +3,12 @@
 mod common;
 
 use common::{array, avatar, compare, fixture, render};
-use gstlipsync::face::{BORDER, FaceSize, INPUT_CHANNELS, Paste, Rect, painted};
-use gstlipsync::features::{AudioEncoder, CONTEXT, ContextKind, FeatureTrack};
+use gstlipsync::avatar::{Avatar, FaceOptions};
+use gstlipsync::face::{Framing, INPUT_CHANNELS, Paste, Rect, Style, painted};
+use gstlipsync::features::{self, ContextKind, FeatureTrack, Hearing};
 use gstlipsync::mel::{BANDS, MelSpectrogram};
 use gstlipsync::rate::FrameRate;
-use gstlipsync::resize::bicubic;
+use gstlipsync::resize::{Kernel, resize};
 use gstlipsync::runtime::Engine;
 use image::RgbImage;
 use ndarray::{Array1, Array2, Array3, Array4, Axis, Ix3};
@@ -43,26 +44,32 @@ fn mel_frames_are_those_of_librosa() {
     }
 }
 
-/// The contexts of every frame of the golden sound at `rate`, the mel frames coming one by one.
-fn contexts(kind: ContextKind, rate: FrameRate) -> Vec<Vec<f32>> {
-    let encoder = AudioEncoder::open(&fixture("models/encoder.onnx"), &Engine::default(), None).unwrap();
-    let mut track = FeatureTrack::new(encoder, kind, rate);
+/// The track of an avatar of the fixtures.
+fn track(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Box<dyn FeatureTrack> {
+    let mut track = features::open(avatar, hearing, &Engine::default(), None).unwrap();
+    track.restart(rate);
+    track
+}
+
+/// The contexts of every frame of the golden sound at `rate`, the sound coming in small pieces.
+fn contexts(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Vec<Vec<f32>> {
+    let mut track = track(avatar, hearing, rate);
     let samples: Array1<f32> = array("golden/audio_16k");
     let duration = samples.len() as u64 * 1_000_000_000 / 16_000;
     let mut contexts = Vec::new();
-    let mut take = |track: &mut FeatureTrack| {
+    let mut take = |track: &mut dyn FeatureTrack| {
         while (contexts.len() as u64) < rate.frames_covering(duration)
             && let Some(context) = track.context(contexts.len() as u64).unwrap()
         {
             contexts.push(context.into_vec());
         }
     };
-    for frame in mel(samples.as_slice().unwrap(), 4096) {
-        track.push(frame);
-        take(&mut track);
+    for piece in samples.as_slice().unwrap().chunks(200) {
+        track.push(piece);
+        take(&mut *track);
     }
     track.finish();
-    take(&mut track);
+    take(&mut *track);
     contexts
 }
 
@@ -72,11 +79,11 @@ fn contexts_are_those_of_the_reference() {
         [(ContextKind::Window, "golden/contexts"), (ContextKind::Tile, "golden/contexts_tile")]
     {
         let golden: Array2<f32> = array(golden);
-        let contexts = contexts(kind, FrameRate::NATIVE);
+        let contexts = contexts(&avatar("own"), Hearing::Rows(kind), FrameRate::NATIVE);
         assert_eq!(contexts.len(), golden.nrows());
         // First, middle and last frames are among them: rows before the start and past the end are zeros.
         for (i, (context, golden)) in contexts.iter().zip(golden.rows()).enumerate() {
-            assert_eq!(context.len(), CONTEXT);
+            assert_eq!(context.len(), Hearing::Rows(kind).values());
             assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("{kind:?}, frame {i}"));
         }
     }
@@ -84,8 +91,8 @@ fn contexts_are_those_of_the_reference() {
 
 #[test]
 fn other_rates_hear_at_their_own_times() {
-    let native = contexts(ContextKind::Window, FrameRate::NATIVE);
-    let double = contexts(ContextKind::Window, FrameRate::new(50, 1).unwrap());
+    let native = contexts(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
+    let double = contexts(&avatar("own"), Hearing::default(), FrameRate::new(50, 1).unwrap());
     assert!(double.len().abs_diff(2 * native.len()) <= 1);
     for (i, context) in native.iter().enumerate() {
         assert_eq!(*context, double[2 * i], "frame {i}");
@@ -99,14 +106,11 @@ fn other_rates_hear_at_their_own_times() {
 #[test]
 fn sounds_shorter_than_a_window_are_filled_with_silence() {
     let golden: Array2<f32> = array("golden/embeddings_short");
-    let encoder = AudioEncoder::open(&fixture("models/encoder.onnx"), &Engine::default(), None).unwrap();
-    let mut track = FeatureTrack::new(encoder, ContextKind::Window, FrameRate::NATIVE);
+    let mut track = track(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
     // The reference pads the sound with zeros to 3000 samples.
     let mut samples = array::<f32, ndarray::Ix1>("golden/audio_short").to_vec();
     samples.resize(3000, 0.0);
-    for frame in mel(&samples, 3000) {
-        track.push(frame);
-    }
+    track.push(&samples);
     track.finish();
     let context = track.context(0).unwrap().unwrap();
     // Frame 0 starts with eight rows that do not exist.
@@ -142,21 +146,26 @@ fn scaling_is_that_of_opencv() {
         "328x328_611x611",
     ] {
         let golden = picture(&format!("golden/resize_{name}_out"));
-        let scaled = bicubic(&picture(&format!("golden/resize_{name}_in")), golden.width(), golden.height());
+        let original = picture(&format!("golden/resize_{name}_in"));
+        let scaled = resize(&original, golden.width(), golden.height(), Kernel::Bicubic);
         let difference = compare(scaled.iter(), golden.iter());
         // OpenCV's vector code rounds ties another way.
         assert!(difference.worst <= 1 && difference.mean < 0.001, "{name}: {difference:?}");
     }
 }
 
+fn framing(network: u32, paste: Option<Paste>) -> Framing {
+    Framing::new(network, Style::SyncTalk, FaceOptions { paste, ..FaceOptions::default() })
+}
+
 #[test]
 fn the_network_sees_what_opencv_would_show_it() {
     let face = rectangle("golden/crop_rect").cut(&picture("golden/crop_frame"));
     for network in [320, 160] {
-        let size = FaceSize { network, border: BORDER };
+        let framing = framing(network, None);
         let golden: Array3<f32> = array(&format!("golden/crop_input_{network}"));
         let mut input = vec![0.0; INPUT_CHANNELS * (network * network) as usize];
-        size.views(&size.crop_of(&face)).write(&mut input);
+        framing.write(&framing.views(&framing.crop_of(&face)), &mut input);
         assert_close(&input, golden.as_slice().unwrap(), 1.01 / 255.0, &format!("network of {network}"));
         let exact = input.iter().zip(&golden).filter(|(a, b)| a == b).count();
         assert!(exact as f64 > 0.999 * input.len() as f64, "only {exact} of {} are exact", input.len());
@@ -166,15 +175,15 @@ fn the_network_sees_what_opencv_would_show_it() {
 #[test]
 fn mouths_are_put_back_where_opencv_would() {
     let frame = picture("golden/paste_frame");
-    let size = FaceSize { network: 320, border: BORDER };
     for side in [328, 251, 300, 345] {
         let rect = rectangle(&format!("golden/paste_{side}_rect"));
         let output: Array3<f32> = array(&format!("golden/paste_{side}_output"));
         let mouth = painted(output.as_slice().unwrap(), 320).unwrap();
-        let crop = size.crop_of(&rect.cut(&frame));
         for (how, name) in [(Paste::Inner, "inner"), (Paste::Full, "full")] {
             let mut ours = frame.clone();
-            let face = size.paste(&crop, &mouth, how, rect.width, rect.height);
+            let framing = framing(320, Some(how));
+            let crop = framing.crop_of(&rect.cut(&frame));
+            let face = framing.paste(&crop, &mouth, rect.width, rect.height);
             image::imageops::replace(&mut ours, &face, rect.x.into(), rect.y.into());
             let golden = picture(&format!("golden/paste_{side}_{name}"));
             let difference = compare(ours.iter(), golden.iter());
@@ -214,7 +223,7 @@ fn digital_clone_packages_give_their_faces_in_both_ways() {
     let historic = {
         let mut avatar = package.clone();
         avatar.context = ContextKind::Tile;
-        avatar.paste = Paste::Full;
+        avatar.face.paste = Some(Paste::Full);
         avatar
     };
     let shown = package.frames.len();
@@ -248,7 +257,7 @@ fn half_precision_and_other_names_paint_the_same() {
         let mut other = avatar("own");
         other.generator = fixture(&format!("models/{model}.onnx"));
         if model == "generator_320_fp16" {
-            other.audio_encoder = fixture("models/encoder_fp16.onnx");
+            other.audio_encoder = Some(fixture("models/encoder_fp16.onnx"));
         }
         let frames = render(other, samples, 4000, FrameRate::NATIVE);
         let difference = compare(frames.iter().flatten(), plain.iter().flatten());

@@ -7,20 +7,21 @@ use std::path::Path;
 use common::{compare, render};
 use gstlipsync::audio::ToMono16k;
 use gstlipsync::avatar::Avatar;
+use gstlipsync::image_file;
 use gstlipsync::rate::FrameRate;
 
 /// Mean difference, in levels, of each frame from the avatar's own frame of that moment, in the mouth's part.
 fn movement(samples: &[f32]) -> Vec<f64> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let avatar = Avatar::open(&root.join("models/iris")).unwrap();
-    let width = avatar.size.0 as usize;
+    let width = avatar.image.size.0 as usize;
     let shown = render(avatar.clone(), samples, 4096, FrameRate::NATIVE);
     (0..)
         .zip(shown)
         .map(|(n, frame)| {
             let index = avatar.ping_pong(n);
-            let still = image::open(&avatar.frames[index].picture).unwrap().into_rgb8();
-            let face = avatar.frames[index].face.within(avatar.size).unwrap();
+            let still = image_file::read(&avatar.frames[index].picture).unwrap().colours;
+            let face = avatar.frames[index].face.within(avatar.image.size).unwrap();
             let (x, y) = (face.x + face.width / 4, face.y + face.height / 2);
             let mut levels = (Vec::new(), Vec::new());
             for line in y..face.y + face.height {

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::files::{numbered_pictures, picture_size, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceRect};
+use super::files::{accompanying_pictures, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
 use crate::error::{Error, Result};
-use crate::face::{BORDER, Paste};
 use crate::features::ContextKind;
+use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
@@ -28,21 +28,9 @@ pub fn open(folder: &Path) -> Result<Avatar> {
     let rectangles: HashMap<usize, Entry> = serde_json::from_str(&read_text(&path, remedy)?)
         .map_err(|e| Error::invalid(&path, format!("cannot be read: {e}"), remedy))?;
     let pictures = numbered_pictures(&folder.join("full_body_img"), 1)?;
-    let faces = numbered_pictures(&folder.join("rois_320"), 1)?;
-    let masked = numbered_pictures(&folder.join("model_inputs"), 1)?;
-    if faces.len() < pictures.len() || masked.len() < pictures.len() {
-        return Err(Error::not_found(
-            folder,
-            format!(
-                "has {} frames, but {} pictures in rois_320 and {} in model_inputs",
-                pictures.len(),
-                faces.len(),
-                masked.len()
-            ),
-            "Copy the package again",
-        ));
-    }
-    let size = picture_size(&pictures[0])?;
+    let faces = accompanying_pictures(&folder.join("rois_320"), 1, pictures.len())?;
+    let masked = accompanying_pictures(&folder.join("model_inputs"), 1, pictures.len())?;
+    let image = image_file::info(&pictures[0])?;
     let frames = pictures
         .into_iter()
         .zip(faces.into_iter().zip(masked))
@@ -52,20 +40,20 @@ pub fn open(folder: &Path) -> Result<Avatar> {
                 return Err(Error::invalid(&path, format!("has no rectangle \"{n}\""), remedy));
             };
             let face = FaceRect { x: *left, y: *top, width: right - left, height: bottom - top };
-            Ok(AvatarFrameFiles { picture, face, views: Some(views) })
+            Ok(AvatarFrameFiles { picture, face, views: Some(views), parsing: None })
         })
         .collect::<Result<_>>()?;
     Ok(Avatar {
         folder: folder.into(),
+        layout: Layout::DigitalClone,
         title: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        audio_encoder: folder.join("models/audio_encoder.onnx"),
+        audio_encoder: Some(folder.join("models/audio_encoder.onnx")),
         generator: folder.join("models/generator.onnx"),
         frames,
         rate: FrameRate::NATIVE,
         first_frame: 0,
-        size,
-        border: BORDER,
+        image,
         context: ContextKind::Window,
-        paste: Paste::Inner,
+        face: FaceOptions::default(),
     })
 }

@@ -36,13 +36,21 @@ pub fn numbered_pictures(folder: &Path, first: usize) -> Result<Vec<PathBuf>> {
     Ok(pictures.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Width and height of a picture, from its header.
+/// The pictures of a folder that goes with the frames: one of each number of theirs.
 ///
 /// # Errors
-/// [`Error::Invalid`] where it is no picture.
-pub fn picture_size(path: &Path) -> Result<(u32, u32)> {
-    image::image_dimensions(path)
-        .map_err(|e| Error::invalid(path, format!("is no readable picture: {e}"), "Copy the frame again"))
+/// [`Error::NotFound`] where there are fewer than `frames`, else as [`numbered_pictures`].
+pub fn accompanying_pictures(folder: &Path, first: usize, frames: usize) -> Result<Vec<PathBuf>> {
+    let mut pictures = numbered_pictures(folder, first)?;
+    if pictures.len() < frames {
+        return Err(Error::not_found(
+            folder,
+            format!("has {} pictures for {frames} frames", pictures.len()),
+            "Copy the folder again",
+        ));
+    }
+    pictures.truncate(frames);
+    Ok(pictures)
 }
 
 /// A text file as a whole.

@@ -11,9 +11,21 @@ mod synctalk;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::face::{Paste, Rect};
+use crate::face::{Paste, Rect, Style};
 use crate::features::ContextKind;
+use crate::image_file::ImageInfo;
 use crate::rate::FrameRate;
+
+/// How a folder is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Our own: `avatar.toml`.
+    Own,
+    /// A data set of SyncTalk_2D.
+    SyncTalk2d,
+    /// A package of digital-clone.
+    DigitalClone,
+}
 
 /// What a folder says about an avatar. Only the small files have been read; frames and networks are checked to
 /// be there.
@@ -21,10 +33,12 @@ use crate::rate::FrameRate;
 pub struct Avatar {
     /// The folder.
     pub folder: PathBuf,
+    /// How it is laid out.
+    pub layout: Layout,
     /// A name for people.
     pub title: String,
-    /// The audio encoder network.
-    pub audio_encoder: PathBuf,
+    /// The audio encoder network; generators that hear mel windows need none.
+    pub audio_encoder: Option<PathBuf>,
     /// The generator network.
     pub generator: PathBuf,
     /// The frames, in playing order.
@@ -33,14 +47,23 @@ pub struct Avatar {
     pub rate: FrameRate,
     /// Index of the frame that is shown first.
     pub first_frame: usize,
-    /// Width and height of every frame, in pixels.
-    pub size: (u32, u32),
-    /// Width of the crop's border around what the network sees, in pixels.
-    pub border: u32,
-    /// How the network wants to hear.
+    /// Size of every frame, and whether frames have an alpha channel.
+    pub image: ImageInfo,
+    /// How a network that hears rows of an audio encoder wants to hear them.
     pub context: ContextKind,
+    /// How the network sees and paints faces.
+    pub face: FaceOptions,
+}
+
+/// How an avatar's network sees and paints faces; `None` is what its kind of network is used to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FaceOptions {
+    /// Which family it is of.
+    pub style: Option<Style>,
+    /// Width of the crop's border around what the network sees, in pixels.
+    pub border: Option<u32>,
     /// How the painted mouth is put back.
-    pub paste: Paste,
+    pub paste: Option<Paste>,
 }
 
 /// One frame of an avatar.
@@ -52,6 +75,8 @@ pub struct AvatarFrameFiles {
     pub face: FaceRect,
     /// Ready-made pictures for the network, where the package brings them: the face and the masked face.
     pub views: Option<(PathBuf, PathBuf)>,
+    /// A picture that marks in pure red or white what of the face is never painted over.
+    pub parsing: Option<PathBuf>,
 }
 
 /// A face rectangle as a file gives it, not yet checked against the frame.
@@ -143,7 +168,7 @@ impl Avatar {
 
     /// Looks for what every layout needs.
     fn check(&self) -> Result<()> {
-        for model in [&self.audio_encoder, &self.generator] {
+        for model in self.audio_encoder.iter().chain([&self.generator]) {
             if !model.is_file() {
                 return Err(Error::not_found(
                     model,
@@ -153,9 +178,9 @@ impl Avatar {
             }
         }
         for frame in &self.frames {
-            if frame.face.within(self.size).is_none() {
+            if frame.face.within(self.image.size).is_none() {
                 let FaceRect { x, y, width, height } = frame.face;
-                let (frame_width, frame_height) = self.size;
+                let (frame_width, frame_height) = self.image.size;
                 return Err(Error::invalid(
                     &frame.picture,
                     format!(
@@ -203,19 +228,20 @@ mod tests {
             picture: "0.png".into(),
             face: FaceRect { x: 0, y: 0, width: 8, height: 8 },
             views: None,
+            parsing: None,
         };
         Avatar {
             folder: PathBuf::new(),
+            layout: Layout::Own,
             title: String::new(),
-            audio_encoder: PathBuf::new(),
+            audio_encoder: None,
             generator: PathBuf::new(),
             frames: vec![frame; frames],
             rate: FrameRate::NATIVE,
             first_frame,
-            size: (8, 8),
-            border: 4,
+            image: ImageInfo { size: (8, 8), alpha: false },
             context: ContextKind::Window,
-            paste: Paste::Inner,
+            face: FaceOptions::default(),
         }
     }
 

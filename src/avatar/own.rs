@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::files::{numbered_pictures, picture_size, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceRect};
+use super::files::{accompanying_pictures, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
 use crate::error::{Error, Result};
-use crate::face::{BORDER, Paste};
+use crate::face::{Paste, Style};
 use crate::features::ContextKind;
+use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
@@ -31,6 +32,9 @@ struct Manifest {
     frames: PathBuf,
     crop: Option<[i64; 4]>,
     crops: Option<PathBuf>,
+    parsing: Option<PathBuf>,
+    #[serde(default)]
+    first_frame: usize,
     models: Models,
     #[serde(default)]
     face: Face,
@@ -41,21 +45,18 @@ struct Manifest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Models {
-    audio_encoder: PathBuf,
+    audio_encoder: Option<PathBuf>,
     generator: PathBuf,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Face {
-    border: u32,
-    paste: Paste,
-}
-
-impl Default for Face {
-    fn default() -> Self {
-        Self { border: BORDER, paste: Paste::default() }
-    }
+    style: Option<Style>,
+    border: Option<u32>,
+    paste: Option<Paste>,
+    faces: Option<PathBuf>,
+    masked: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -102,20 +103,51 @@ pub fn open(folder: &Path) -> Result<Avatar> {
             ));
         }
     };
+    if manifest.first_frame >= pictures.len() {
+        return Err(Error::invalid(
+            &path,
+            format!("first_frame is {}, and there are {} frames", manifest.first_frame, pictures.len()),
+            "Count frames from 0",
+        ));
+    }
+    let image = image_file::info(&pictures[0])?;
+    let beside = |name: &Option<PathBuf>| match name {
+        Some(name) => {
+            let pictures = accompanying_pictures(&folder.join(name), 0, pictures.len())?;
+            Ok(pictures.into_iter().map(Some).collect())
+        }
+        None => Ok(vec![None; pictures.len()]),
+    };
+    let Face { style, border, paste, faces: face_views, masked } = manifest.face;
+    if face_views.is_some() != masked.is_some() {
+        return Err(Error::invalid(
+            &path,
+            "has one of faces and masked without the other",
+            "Give both folders of ready-made pictures, or neither",
+        ));
+    }
+    let views = beside(&face_views)?.into_iter().zip(beside(&masked)?);
+    let frames = (faces.into_iter().zip(views.zip(beside(&manifest.parsing)?)))
+        .zip(pictures.clone())
+        .map(|((face, ((whole, masked), parsing)), picture)| AvatarFrameFiles {
+            picture,
+            face,
+            views: whole.zip(masked),
+            parsing,
+        })
+        .collect();
     Ok(Avatar {
         folder: folder.into(),
+        layout: Layout::Own,
         title: manifest.title,
-        audio_encoder: folder.join(manifest.models.audio_encoder),
+        audio_encoder: manifest.models.audio_encoder.map(|model| folder.join(model)),
         generator: folder.join(manifest.models.generator),
-        size: picture_size(&pictures[0])?,
-        frames: (pictures.into_iter().zip(faces))
-            .map(|(picture, face)| AvatarFrameFiles { picture, face, views: None })
-            .collect(),
+        image,
+        frames,
         rate,
-        first_frame: 0,
-        border: manifest.face.border,
+        first_frame: manifest.first_frame,
         context: manifest.audio.context,
-        paste: manifest.face.paste,
+        face: FaceOptions { style, border, paste },
     })
 }
 

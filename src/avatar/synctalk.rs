@@ -1,17 +1,20 @@
 //! A SyncTalk_2D data set with its exported models beside it: `full_body_img/N.jpg`, `landmarks/N.lms` (N from
-//! 0), `models/generator.onnx` and `models/audio_encoder.onnx`.
+//! 0), `models/generator.onnx` and `models/audio_encoder.onnx`; `parsing/N.png`, if there, is used.
 
 use std::path::Path;
 
-use super::files::{numbered_pictures, picture_size, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceRect};
+use super::files::{accompanying_pictures, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
 use crate::error::{Error, Result};
-use crate::face::{BORDER, Paste};
 use crate::features::ContextKind;
+use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The folder that tells the layout.
 pub const LANDMARKS: &str = "landmarks";
+
+/// The folder of parsing masks, which SyncTalk_2D's script uses where it is told to.
+const PARSING: &str = "parsing";
 
 /// Points of a landmark file that bound the face: left and right by x, top by y. It is as high as it is wide.
 const LEFT: usize = 1;
@@ -20,28 +23,34 @@ const TOP: usize = 52;
 
 pub fn open(folder: &Path) -> Result<Avatar> {
     let pictures = numbered_pictures(&folder.join("full_body_img"), 0)?;
-    let size = picture_size(&pictures[0])?;
+    let image = image_file::info(&pictures[0])?;
+    let parsing = folder.join(PARSING);
+    let parsing = match parsing.is_dir() {
+        true => accompanying_pictures(&parsing, 0, pictures.len())?.into_iter().map(Some).collect(),
+        false => vec![None; pictures.len()],
+    };
     let frames: Vec<AvatarFrameFiles> = pictures
         .into_iter()
+        .zip(parsing)
         .enumerate()
-        .map(|(n, picture)| {
+        .map(|(n, (picture, parsing))| {
             let face = face_rect(&folder.join(LANDMARKS).join(format!("{n}.lms")))?;
-            Ok(AvatarFrameFiles { picture, face, views: None })
+            Ok(AvatarFrameFiles { picture, face, views: None, parsing })
         })
         .collect::<Result<_>>()?;
     Ok(Avatar {
         folder: folder.into(),
+        layout: Layout::SyncTalk2d,
         title: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        audio_encoder: folder.join("models/audio_encoder.onnx"),
+        audio_encoder: Some(folder.join("models/audio_encoder.onnx")),
         generator: folder.join("models/generator.onnx"),
-        size,
+        image,
         // SyncTalk_2D's own script steps before it shows the first frame.
         first_frame: 1.min(frames.len() - 1),
         frames,
         rate: FrameRate::NATIVE,
-        border: BORDER,
         context: ContextKind::Window,
-        paste: Paste::Inner,
+        face: FaceOptions::default(),
     })
 }
 

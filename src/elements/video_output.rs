@@ -4,10 +4,11 @@ use gst::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoColorMatrix, VideoFormat, VideoFrameRef, VideoInfo};
 
+use crate::image_file::ImageInfo;
 use crate::picture::{Matrix, Packed, PictureMut, PixelFormat};
 
 /// Formats in the order of preference: what encoders take, without conversion, comes first.
-const FORMATS: [VideoFormat; 12] = [
+const FORMATS: [VideoFormat; 13] = [
     VideoFormat::I420,
     VideoFormat::Nv12,
     VideoFormat::Rgb,
@@ -20,19 +21,34 @@ const FORMATS: [VideoFormat; 12] = [
     VideoFormat::Bgra,
     VideoFormat::Argb,
     VideoFormat::Abgr,
+    VideoFormat::A420,
 ];
+
+/// The formats in the order of preference for avatars with alpha or without.
+fn formats(alpha: bool) -> Vec<VideoFormat> {
+    let mut formats = FORMATS.to_vec();
+    if alpha {
+        let planar_first = |format: &VideoFormat| (!has_alpha(*format), *format != VideoFormat::A420);
+        formats.sort_by_key(planar_first);
+    }
+    formats
+}
+
+fn has_alpha(format: VideoFormat) -> bool {
+    gst_video::VideoFormatInfo::from_format(format).has_alpha()
+}
 
 /// The slowest and the fastest frame rate.
 const FRAME_RATES: [gst::Fraction; 2] = [gst::Fraction::from_integer(1), gst::Fraction::from_integer(240)];
 
-/// The caps of all that can come out, of one size if that is known.
-pub fn caps(size: Option<(u32, u32)>) -> gst::Caps {
+/// The caps of all that can come out, of one avatar's frames if they are known.
+pub fn caps(image: Option<ImageInfo>) -> gst::Caps {
     let builder = gst_video::VideoCapsBuilder::new()
-        .format_list(FORMATS)
+        .format_list(formats(image.is_some_and(|image| image.alpha)))
         .framerate_range(FRAME_RATES[0]..=FRAME_RATES[1]);
-    match size {
+    match image {
         None => builder.build(),
-        Some((width, height)) => builder
+        Some(ImageInfo { size: (width, height), .. }) => builder
             .width(width as i32)
             .height(height as i32)
             .pixel_aspect_ratio(gst::Fraction::new(1, 1))
@@ -42,8 +58,8 @@ pub fn caps(size: Option<(u32, u32)>) -> gst::Caps {
 }
 
 /// Chooses from what downstream takes: our preferred format, and `rate` or what is nearest to it.
-pub fn choose(allowed: &gst::Caps, size: (u32, u32), rate: gst::Fraction) -> Option<VideoInfo> {
-    let mut caps = caps(Some(size)).intersect_with_mode(allowed, gst::CapsIntersectMode::First);
+pub fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<VideoInfo> {
+    let mut caps = caps(Some(image)).intersect_with_mode(allowed, gst::CapsIntersectMode::First);
     caps.truncate();
     caps.make_mut().structure_mut(0)?.fixate_field_nearest_fraction("framerate", rate);
     caps.fixate();
@@ -58,11 +74,16 @@ pub fn pixel_format(info: &VideoInfo) -> PixelFormat {
     };
     match info.format() {
         VideoFormat::I420 => PixelFormat::I420(matrix),
+        VideoFormat::A420 => PixelFormat::A420(matrix),
         VideoFormat::Nv12 => PixelFormat::Nv12(matrix),
         _ => {
             let format = info.format_info();
-            let order = [0, 1, 2].map(|component| format.poffset()[component] as usize);
-            PixelFormat::Packed(Packed { bytes: format.pixel_stride()[0] as usize, order })
+            let place = |component: usize| format.poffset()[component] as usize;
+            PixelFormat::Packed(Packed {
+                bytes: format.pixel_stride()[0] as usize,
+                order: [0, 1, 2].map(place),
+                alpha: format.has_alpha().then(|| place(3)),
+            })
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod gst;
 use std::path::{Path, PathBuf};
 
 use gstlipsync::avatar::Avatar;
-use gstlipsync::picture::{Packed, PictureMut, PixelFormat};
+use gstlipsync::picture::{Canvas, Packed, PictureMut, PixelFormat};
 use gstlipsync::presenter::{Presenter, PresenterOptions};
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
@@ -14,7 +14,10 @@ use ndarray::{Array, Dimension};
 use ndarray_npy::ReadableElement;
 
 /// Blue, green, red: OpenCV's order, and so that of the golden pictures.
-pub const BGR: PixelFormat = PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0] });
+pub const BGR: PixelFormat = PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0], alpha: None });
+
+/// The same with alpha behind them.
+pub const BGRA: PixelFormat = PixelFormat::Packed(Packed { bytes: 4, order: [2, 1, 0], alpha: Some(3) });
 
 /// A file or folder of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
@@ -49,17 +52,29 @@ pub fn avatar(name: &str) -> Avatar {
 
 /// All frames of an avatar that speaks 16 kHz mono samples, given in pieces, as BGR.
 pub fn render(avatar: Avatar, samples: &[f32], piece: usize, rate: FrameRate) -> Vec<Vec<u8>> {
-    let (width, height) = avatar.size;
-    let options =
-        PresenterOptions { engine: Engine::default(), threads: 2, rate, format: BGR, cache: 8 << 20 };
+    render_on(Canvas { format: BGR, background: [0; 3] }, avatar, samples, piece, rate)
+}
+
+/// All frames of an avatar that speaks 16 kHz mono samples, given in pieces, in a packed format.
+pub fn render_on(
+    canvas: Canvas,
+    avatar: Avatar,
+    samples: &[f32],
+    piece: usize,
+    rate: FrameRate,
+) -> Vec<Vec<u8>> {
+    let PixelFormat::Packed(Packed { bytes, .. }) = canvas.format else { panic!("{canvas:?} is not packed") };
+    let (width, height) = avatar.image.size;
+    let options = PresenterOptions { engine: Engine::default(), threads: 2, rate, canvas, cache: 8 << 20 };
     let mut presenter = Presenter::open(avatar, &options, None).unwrap();
     presenter.set_input(16_000, vec![1.0]).unwrap();
     let mut frames = Vec::new();
     let mut pull = |presenter: &mut Presenter| {
         while let Some(painted) = presenter.pull().unwrap() {
-            let mut frame = vec![0; (width * height * 3) as usize];
-            let planes = vec![(frame.as_mut_slice(), width as usize * 3)];
-            painted.draw(&mut PictureMut { format: BGR, width, height, planes });
+            let stride = width as usize * bytes;
+            let mut frame = vec![0; stride * height as usize];
+            let planes = vec![(frame.as_mut_slice(), stride)];
+            painted.draw(&mut PictureMut { format: canvas.format, width, height, planes });
             frames.push(frame);
         }
     };

@@ -39,10 +39,10 @@ use crate::elements::messages::error_message;
 use crate::elements::queue::Queue;
 use crate::elements::{audio_input, video_output};
 use crate::error::Error;
-use crate::features::{AudioEncoder, ContextKind};
+use crate::features::{self, Hearing};
 use crate::listener::Listener;
 use crate::network::Interrupter;
-use crate::painter::{Painter, PainterOptions};
+use crate::painter::Painter;
 use crate::rate::FrameRate;
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -56,13 +56,14 @@ pub struct Loaded {
     settings: Settings,
     pub avatar: Arc<Avatar>,
     pub painter: Arc<Painter>,
-    pub encoder: Interrupter,
+    /// Stops the audio encoder, where there is one.
+    pub encoder: Option<Interrupter>,
 }
 
 /// The parts of the declared latency.
 struct Latency {
-    /// Context that is to be heard.
-    context: ContextKind,
+    /// What the generator hears.
+    hearing: Hearing,
     sample_rate: u32,
     frame_rate: FrameRate,
 }
@@ -70,7 +71,7 @@ struct Latency {
 impl Default for Latency {
     fn default() -> Self {
         Self {
-            context: ContextKind::default(),
+            hearing: Hearing::default(),
             sample_rate: crate::audio::SAMPLE_RATE,
             frame_rate: FrameRate::NATIVE,
         }
@@ -149,28 +150,28 @@ impl Lipsync {
         let engine = settings.engine();
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);
-        let encoder = AudioEncoder::open(&avatar.audio_encoder, &engine, beside)?;
-        let options = PainterOptions { threads: settings.n_threads as usize, paste: avatar.paste };
-        let painter = Painter::open(&avatar, &engine, options, beside)?;
+        let painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
+        let hearing = painter.hearing();
+        let track = features::open(&avatar, hearing, &engine, beside)?;
         gst::info!(
             CAT,
             imp = self,
-            "avatar {} from {}: {} frames of {:?}, face {:?}, {} workers",
+            "avatar {} from {}: {} frames, {:?}, {:?}, hears {hearing}, {} workers",
             avatar.title,
             avatar.folder.display(),
             avatar.frames.len(),
-            avatar.size,
-            painter.face_size(),
+            avatar.image,
+            painter.framing(),
             painter.workers()
         );
-        *lock(&self.latency) = Latency { context: avatar.context, ..Latency::default() };
+        *lock(&self.latency) = Latency { hearing, ..Latency::default() };
         *lock(&self.loaded) = Some(Loaded {
             settings,
-            encoder: encoder.interrupter(),
+            encoder: track.interrupter(),
             painter: Arc::new(painter),
-            avatar: Arc::new(avatar.clone()),
+            avatar: Arc::new(avatar),
         });
-        *lock(&self.stream) = Some(Stream::new(Listener::new(encoder, avatar.context, FrameRate::NATIVE)));
+        *lock(&self.stream) = Some(Stream::new(Listener::new(track, FrameRate::NATIVE)));
         Ok(())
     }
 
@@ -183,7 +184,9 @@ impl Lipsync {
         self.queue.stop(gst::FlowError::Flushing);
         if let Some(loaded) = self.loaded() {
             loaded.painter.interrupt();
-            loaded.encoder.interrupt();
+            if let Some(encoder) = loaded.encoder {
+                encoder.interrupt();
+            }
         }
         if let Some(pool) = self.pool() {
             pool.set_flushing(true);
@@ -195,8 +198,8 @@ impl Lipsync {
         if let Some(pool) = self.pool() {
             pool.set_flushing(false);
         }
-        if let Some(loaded) = self.loaded() {
-            loaded.encoder.rearm();
+        if let Some(encoder) = self.loaded().and_then(|loaded| loaded.encoder) {
+            encoder.rearm();
         }
         self.ended.store(false, Ordering::SeqCst);
         *lock(&self.earliest) = None;
@@ -341,7 +344,7 @@ impl Lipsync {
     fn own_latency(&self) -> gst::ClockTime {
         let processing = lock(&self.settings).processing_latency;
         let latency = lock(&self.latency);
-        let lookahead = Listener::lookahead(latency.context, latency.sample_rate);
+        let lookahead = Listener::lookahead(latency.hearing, latency.sample_rate);
         gst::ClockTime::from_nseconds(lookahead + latency.frame_rate.time_of(1)) + processing
     }
 

@@ -66,6 +66,8 @@ pub struct Settings {
     pub n_threads: u32,
     /// MiB.
     pub cache_size: u32,
+    /// Alpha, red, green, blue, from the highest byte down.
+    pub background_color: u32,
     pub context: Context,
     pub paste: Paste,
     pub processing_latency: gst::ClockTime,
@@ -80,6 +82,7 @@ impl Default for Settings {
             device: String::new(),
             n_threads: 0,
             cache_size: 192,
+            background_color: 0xff00_0000,
             context: Context::default(),
             paste: Paste::default(),
             processing_latency: gst::ClockTime::from_mseconds(100),
@@ -123,6 +126,12 @@ pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .default_value(default.cache_size)
             .mutable_ready()
             .build(),
+        glib::ParamSpecUInt::builder("background-color")
+            .nick("Background colour")
+            .blurb("What shows behind an avatar with alpha where downstream takes no alpha, as 0xAARRGGBB (big-endian ARGB; its own alpha is not used)")
+            .default_value(default.background_color)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecEnum::builder_with_default("context", default.context)
             .nick("Context")
             .blurb("Which sound the generator hears with each frame")
@@ -135,7 +144,7 @@ pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .build(),
         glib::ParamSpecUInt64::builder("processing-latency")
             .nick("Processing latency")
-            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead of 452 ms and one frame")
+            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead (452 ms with a mel encoder) and one frame")
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.processing_latency.nseconds())
             .mutable_playing()
@@ -166,6 +175,7 @@ impl Settings {
             "device" => self.device = get::<Option<String>>(value).unwrap_or_default(),
             "n-threads" => self.n_threads = get(value),
             "cache-size" => self.cache_size = get(value),
+            "background-color" => self.background_color = get(value),
             "context" => self.context = get(value),
             "paste" => self.paste = get(value),
             "processing-latency" => self.processing_latency = gst::ClockTime::from_nseconds(get(value)),
@@ -182,6 +192,7 @@ impl Settings {
             "device" => self.device.to_value(),
             "n-threads" => self.n_threads.to_value(),
             "cache-size" => self.cache_size.to_value(),
+            "background-color" => self.background_color.to_value(),
             "context" => self.context.to_value(),
             "paste" => self.paste.to_value(),
             "processing-latency" => self.processing_latency.nseconds().to_value(),
@@ -220,9 +231,15 @@ impl Settings {
         }
         match self.paste {
             Paste::Auto => {}
-            Paste::Inner => avatar.paste = face::Paste::Inner,
-            Paste::Full => avatar.paste = face::Paste::Full,
+            Paste::Inner => avatar.face.paste = Some(face::Paste::Inner),
+            Paste::Full => avatar.face.paste = Some(face::Paste::Full),
         }
+    }
+
+    /// Red, green and blue of the background.
+    pub fn background(&self) -> [u8; 3] {
+        let [_, red, green, blue] = self.background_color.to_be_bytes();
+        [red, green, blue]
     }
 
     /// Bytes of avatar frames to keep.

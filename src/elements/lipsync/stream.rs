@@ -14,6 +14,7 @@ use crate::elements::video_output;
 use crate::error::Error;
 use crate::frames::FrameStore;
 use crate::listener::Listener;
+use crate::picture::Canvas;
 use crate::rate::FrameRate;
 
 /// Timestamps may differ by this from the count of samples before it counts as a gap.
@@ -200,17 +201,18 @@ impl Lipsync {
     /// Agrees with downstream on format and frame rate.
     fn negotiate(&self, stream: &mut Stream) -> Result<(), Stop> {
         let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
-        let offered = video_output::caps(Some(avatar.size));
+        let image = avatar.image;
+        let offered = video_output::caps(Some(image));
         let allowed = self.srcpad.peer_query_caps(Some(&offered));
         let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
-        let Some(format) = video_output::choose(&allowed, avatar.size, fps) else {
+        let Some(format) = video_output::choose(&allowed, image, fps) else {
             let wanted = self.srcpad.peer_query_caps(None);
             return Err(Stop::message(gst::error_msg!(
                 gst::CoreError::Negotiation,
                 (
                     "downstream takes none of the avatar's {} x {} video: it wants {wanted}. Put videoconvert ! videoscale behind lipsync",
-                    avatar.size.0,
-                    avatar.size.1
+                    image.size.0,
+                    image.size.1
                 )
             )));
         };
@@ -225,8 +227,10 @@ impl Lipsync {
         }
         let pixels = video_output::pixel_format(&format);
         if stream.frames.as_ref().is_none_or(|frames| frames.format() != pixels) {
-            let budget = self.settings().cache_bytes();
-            stream.frames = Some(Arc::new(FrameStore::new(avatar, pixels, painter.face_size(), budget)));
+            let settings = self.settings();
+            let canvas = Canvas { format: pixels, background: settings.background() };
+            let store = FrameStore::new(avatar, canvas, painter.framing(), settings.cache_bytes());
+            stream.frames = Some(Arc::new(store));
         }
         self.queue.push(Item::Format(format.clone()), 0)?;
         stream.format = Some(format);
@@ -303,10 +307,9 @@ impl Lipsync {
                 continue;
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
-            let ticket = (!late).then(|| painter.submit(frames.clone(), avatar.ping_pong(step), context));
+            let ticket = (!late).then(|| painter.submit(&frames, step, context));
             let frame = Frame { pts, duration: end - pts, number, ticket };
-            // Two frames a worker: one in its hands and one for it to take up without waiting.
-            self.queue.push(Item::Frame(frame), 2 * painter.workers())?;
+            self.queue.push(Item::Frame(frame), painter.capacity())?;
         }
         Ok(())
     }

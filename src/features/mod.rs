@@ -1,0 +1,138 @@
+//! Step 3: sound to what the generator hears with a video frame, its *context*.
+//!
+//! Three kinds of generators are known by the shape of their audio input ([`Hearing`]): those that hear rows of an
+//! audio encoder over mel windows ([`rows`]: SyncTalk_2D, digital-clone), those that hear rows of HuBERT
+//! ([`hubert`]: SyncTalk_2D), and those that hear the mel window itself ([`window`]: Wav2Lip and its kin).
+
+mod hubert;
+mod mel_track;
+mod rows;
+mod window;
+
+use std::path::Path;
+
+pub use rows::ContextKind;
+
+use crate::avatar::Avatar;
+use crate::error::{Error, Result};
+use crate::mel::BANDS;
+use crate::network::{Interrupter, Port};
+use crate::rate::FrameRate;
+use crate::runtime::Engine;
+
+/// Mel frames in a window.
+pub const WINDOW: usize = 16;
+
+/// What a generator hears with one video frame, row-major.
+pub type Context = Box<[f32]>;
+
+/// What a generator hears, as the values of its audio input tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// [32, 16, 16]: 16 rows of 512 values from an audio encoder.
+    Rows(ContextKind),
+    /// [32, 32, 32]: 32 rows of 1024 values from HuBERT.
+    Hubert,
+    /// [1, 80, 16]: the frame's mel window.
+    Window,
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self::Rows(ContextKind::default())
+    }
+}
+
+impl Hearing {
+    /// What a generator with that audio input hears; `None` where it is none that is known.
+    pub fn of(audio: &Port) -> Option<Self> {
+        if audio.holds(&[1, BANDS, WINDOW]) {
+            return Some(Self::Window);
+        }
+        // Rows may be viewed in any shape: what counts is how many values there are.
+        match audio.values()? {
+            rows::CONTEXT => Some(Self::default()),
+            hubert::CONTEXT => Some(Self::Hubert),
+            _ => None,
+        }
+    }
+
+    /// Values in a context.
+    pub fn values(self) -> usize {
+        match self {
+            Self::Rows(_) => rows::CONTEXT,
+            Self::Hubert => hubert::CONTEXT,
+            Self::Window => BANDS * WINDOW,
+        }
+    }
+
+    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
+    pub fn lookahead(self) -> u64 {
+        match self {
+            Self::Rows(kind) => kind.lookahead(),
+            Self::Hubert => hubert::LOOKAHEAD,
+            Self::Window => mel_track::LOOKAHEAD,
+        }
+    }
+}
+
+impl std::fmt::Display for Hearing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rows(ContextKind::Window) => "rows of a mel encoder, 16 around the frame",
+            Self::Rows(ContextKind::Tile) => "the frame's own row of a mel encoder, 16 times",
+            Self::Hubert => "rows of HuBERT",
+            Self::Window => "the mel window itself",
+        })
+    }
+}
+
+/// The sound of a stream, and the contexts that can be made of it.
+///
+/// Frames must be asked for in rising order: what only earlier ones need is dropped.
+pub trait FeatureTrack: Send {
+    /// Hears samples at 16 kHz.
+    fn push(&mut self, mono: &[f32]);
+
+    /// Hears the end of the sound.
+    fn finish(&mut self);
+
+    /// The context of video frame `n`, or `None` while it needs sound still to come.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] from an encoder.
+    fn context(&mut self, n: u64) -> Result<Option<Context>>;
+
+    /// Forgets all sound, and goes on with video of `rate`.
+    fn restart(&mut self, rate: FrameRate);
+
+    /// A handle that stops the encoder, where there is one.
+    fn interrupter(&self) -> Option<Interrupter>;
+}
+
+/// Opens what makes the contexts for an avatar whose generator hears `hearing`.
+///
+/// # Errors
+/// As [`crate::network::Network::open`]; [`Error::NotFound`] where an encoder is needed and there is none;
+/// [`Error::Invalid`] with the shapes where it does not fit.
+pub fn open(
+    avatar: &Avatar,
+    hearing: Hearing,
+    engine: &Engine,
+    beside: Option<&Path>,
+) -> Result<Box<dyn FeatureTrack>> {
+    let encoder = || {
+        avatar.audio_encoder.as_deref().ok_or_else(|| {
+            Error::not_found(
+                &avatar.folder,
+                format!("names no audio encoder, and its generator hears {hearing}"),
+                "Add models.audio_encoder to avatar.toml",
+            )
+        })
+    };
+    Ok(match hearing {
+        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(encoder()?, kind, engine, beside)?),
+        Hearing::Hubert => Box::new(hubert::HubertTrack::open(encoder()?, engine, beside)?),
+        Hearing::Window => Box::new(window::WindowTrack::default()),
+    })
+}

@@ -1,0 +1,187 @@
+//! Contexts that are rows of an audio encoder.
+//!
+//! The encoder turns a *window* of 16 mel frames into a *row* of 512 values. The generator hears 16 rows around
+//! the frame's time, one every 40 ms, as [32, 16, 16].
+//!
+//! SyncTalk_2D numbers them so: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last 16; the
+//! row sequence is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i + 7` of it, and
+//! rows that do not exist are zeros. At other frame rates the same is evaluated at the frame's own time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::mel_track::{self, MelTrack, time_in_rows};
+use super::{Context, FeatureTrack, WINDOW};
+use crate::error::{Error, Result};
+use crate::mel::{BANDS, HOP};
+use crate::network::{Interrupter, Network};
+use crate::rate::FrameRate;
+use crate::runtime::Engine;
+
+/// Values in a row.
+const ROW: usize = 512;
+/// Rows in a context.
+const ROWS: usize = 16;
+/// Values in a context: what the generator's audio input takes.
+pub const CONTEXT: usize = ROWS * ROW;
+
+/// Rows before the frame's own.
+const ROWS_BEFORE: i64 = 8;
+/// The first row is a repetition, so row `r` is window `r - 1`.
+const REPEATED_ROWS: i64 = 1;
+/// Samples at 16 kHz from row to row.
+const ROW_STEP: i64 = 16 * HOP as i64 / 5;
+
+/// How the 16 rows of a context are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContextKind {
+    /// The 16 rows around the frame: what SyncTalk_2D trains with.
+    #[default]
+    Window,
+    /// The frame's own row 16 times: how digital-clone was demonstrated.
+    Tile,
+}
+
+impl ContextKind {
+    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
+    pub(super) fn lookahead(self) -> u64 {
+        let last_row = match self {
+            Self::Window => ROWS as i64 - 1 - ROWS_BEFORE,
+            Self::Tile => 0,
+        };
+        mel_track::LOOKAHEAD.saturating_add_signed((last_row - REPEATED_ROWS) * ROW_STEP)
+    }
+}
+
+/// A [`FeatureTrack`] with a mel encoder.
+pub struct RowTrack {
+    encoder: Network,
+    kind: ContextKind,
+    rate: FrameRate,
+    mel: MelTrack,
+    /// Encoded rows by the mel frame that their window starts at: neighbouring frames share most of them.
+    rows: BTreeMap<u64, Box<[f32]>>,
+}
+
+impl RowTrack {
+    /// Opens the encoder and checks that it has the shape of the method.
+    pub fn open(path: &Path, kind: ContextKind, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
+        let encoder = Network::open(path, engine, 1, beside)?;
+        let fits = encoder.inputs().len() == 1
+            && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
+            && encoder.output().may_hold(&[ROW]);
+        if !fits {
+            return Err(Error::invalid(
+                path,
+                format!(
+                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW}]",
+                    encoder.shapes()
+                ),
+                "Give the mel encoder that the generator was trained with",
+            ));
+        }
+        Ok(Self { encoder, kind, rate: FrameRate::NATIVE, mel: MelTrack::default(), rows: BTreeMap::new() })
+    }
+
+    /// The mel frame at which the window of frame `n`'s row `offset` starts, or `None` if there is no such row.
+    fn row_start(&self, n: u64, offset: i64) -> Option<u64> {
+        let (time, den) = time_in_rows(n, self.rate);
+        let row = time + offset * den;
+        if row < 0 {
+            return None;
+        }
+        let mut window = (row - REPEATED_ROWS * den).max(0);
+        if let Some(total) = self.mel.total() {
+            let windows = window_count(total) as i64;
+            if row > (windows + REPEATED_ROWS) * den {
+                return None;
+            }
+            window = window.min((windows - 1) * den);
+        }
+        Some(self.mel.window_start(window, den))
+    }
+}
+
+impl FeatureTrack for RowTrack {
+    fn push(&mut self, mono: &[f32]) {
+        self.mel.push(mono);
+    }
+
+    fn finish(&mut self) {
+        self.mel.finish();
+    }
+
+    fn context(&mut self, n: u64) -> Result<Option<Context>> {
+        let offsets = match self.kind {
+            ContextKind::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
+            ContextKind::Tile => 0..1,
+        };
+        let starts: Vec<Option<u64>> = offsets.map(|offset| self.row_start(n, offset)).collect();
+        if !starts.iter().flatten().all(|start| self.mel.has_window(*start)) {
+            return Ok(None);
+        }
+        // Every later frame starts its rows here or later.
+        if let Some(oldest) = starts.iter().flatten().min().copied() {
+            self.mel.forget_before(oldest);
+            self.rows = self.rows.split_off(&oldest);
+        }
+
+        let mut context = vec![0.0; CONTEXT].into_boxed_slice();
+        let repeat = ROWS / starts.len();
+        for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW * repeat)) {
+            // Rows that do not exist stay zero.
+            let Some(start) = *start else { continue };
+            let row = match self.rows.entry(start) {
+                std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
+                std::collections::btree_map::Entry::Vacant(slot) => {
+                    self.mel.write_window(start, self.encoder.item_mut(0, 0));
+                    slot.insert(encode(&mut self.encoder)?)
+                }
+            };
+            for copy in rows.chunks_exact_mut(ROW) {
+                copy.copy_from_slice(row);
+            }
+        }
+        Ok(Some(context))
+    }
+
+    fn restart(&mut self, rate: FrameRate) {
+        self.rate = rate;
+        self.mel.reset();
+        self.rows.clear();
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        Some(self.encoder.interrupter())
+    }
+}
+
+/// Runs the encoder; of a fixed batch only the first item counts.
+fn encode(encoder: &mut Network) -> Result<Box<[f32]>> {
+    let rows = encoder.run()?;
+    match rows.get(..ROW) {
+        Some(row) if row.iter().all(|v| v.is_finite()) => Ok(row.into()),
+        _ => {
+            let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
+            Err(Error::Inference { model: encoder.path().into(), problem })
+        }
+    }
+}
+
+/// Windows in a sound of `mel_frames` (at least 16): the count of SyncTalk_2D's data set, with its rounding.
+fn window_count(mel_frames: u64) -> u64 {
+    ((mel_frames - WINDOW as u64) as f64 / 80.0 * 25.0) as u64 + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookahead_is_what_the_last_row_hears() {
+        // 452.5 ms: six windows of 40 ms on, 15 mel frames of 12.5 ms, half an FFT window.
+        assert_eq!(ContextKind::Window.lookahead(), 7240);
+        assert_eq!(ContextKind::Tile.lookahead(), 2760);
+    }
+}

@@ -1,0 +1,77 @@
+//! Picture files: JPEG, PNG and WebP, decoded to the very levels that OpenCV would give.
+
+use std::path::Path;
+
+use image::{GrayImage, ImageDecoder, ImageReader, RgbImage};
+
+use crate::error::{Error, Result};
+
+/// A decoded picture.
+#[derive(Debug, Clone)]
+pub struct ImageFile {
+    /// Its colours as they are stored, whatever the alpha.
+    pub colours: RgbImage,
+    /// How opaque each pixel is (255: fully), where the file says so.
+    pub alpha: Option<GrayImage>,
+}
+
+/// What the header of a picture says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Whether it has an alpha channel.
+    pub alpha: bool,
+}
+
+const REMEDY: &str = "Copy the frame again";
+
+/// Decodes a picture file.
+///
+/// # Errors
+/// [`Error::NotFound`] or [`Error::Invalid`].
+pub fn read(path: &Path) -> Result<ImageFile> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+    if is_jpeg(&bytes) {
+        let picture = turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).map_err(unreadable(path))?;
+        let colours = RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels)
+            .ok_or_else(|| unreadable(path)("its lines do not add up"))?;
+        return Ok(ImageFile { colours, alpha: None });
+    }
+    let picture = image::load_from_memory(&bytes).map_err(unreadable(path))?;
+    let alpha = picture.color().has_alpha().then(|| {
+        let pixels = picture.to_rgba8();
+        let levels = pixels.pixels().map(|pixel| pixel.0[3]).collect();
+        GrayImage::from_raw(pixels.width(), pixels.height(), levels)
+            .unwrap_or_else(|| unreachable!("a level for each pixel"))
+    });
+    Ok(ImageFile { colours: picture.into_rgb8(), alpha })
+}
+
+/// Reads the header of a picture file.
+///
+/// # Errors
+/// [`Error::NotFound`] or [`Error::Invalid`].
+pub fn info(path: &Path) -> Result<ImageInfo> {
+    // A JPEG's header may hold a thumbnail, so the whole file is read; it is a frame, not a film.
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+    if is_jpeg(&bytes) {
+        let header = turbojpeg::read_header(&bytes).map_err(unreadable(path))?;
+        return Ok(ImageInfo { size: (header.width as u32, header.height as u32), alpha: false });
+    }
+    let reader = ImageReader::new(std::io::Cursor::new(&bytes));
+    let decoder = reader
+        .with_guessed_format()
+        .map_err(image::ImageError::from)
+        .and_then(ImageReader::into_decoder)
+        .map_err(unreadable(path))?;
+    Ok(ImageInfo { size: decoder.dimensions(), alpha: decoder.color_type().has_alpha() })
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8])
+}
+
+fn unreadable<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
+    move |e| Error::invalid(path, format!("is no readable picture: {e}"), REMEDY)
+}
