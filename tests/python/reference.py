@@ -7,6 +7,9 @@ should be able to check each step against a description of SyncTalk_2D.
 
 The data passes through the file from top to bottom:
 sound -> mel -> windows -> embeddings -> context -> network input -> network -> paste -> frame.
+
+Two relatives of the method are here as well: generators that hear HuBERT features instead of SyncTalk_2D's own, and
+Wav2Lip's, which hear the mel spectrogram itself.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +46,12 @@ WINDOW = 16
 EMBEDDING = 512
 CONTEXT_ROWS = 16
 """Embeddings that the generator sees at once, half of them before the frame."""
+
+HUBERT_HOP, HUBERT_REACH = 320, 400
+"""Row r of HuBERT's output covers the samples from 320 r up to 320 r + 400."""
+HUBERT_ROW = 1024
+HUBERT_BLOCK, HUBERT_PAST, HUBERT_FUTURE = 32, 100, 8
+"""Rows computed by one run of the network, and the rows before and behind them that the run hears besides."""
 
 # The processor maker's primitives inside some builds of OpenCV round one pixel in 25 differently. OpenCV's own code
 # gives the same picture on every machine.
@@ -107,13 +116,19 @@ def mel_windows(mel: np.ndarray) -> np.ndarray:
     return np.stack(windows)[:, np.newaxis]
 
 
+def mel_heard(mel: np.ndarray, frame: int) -> np.ndarray:
+    """Returns the window that Wav2Lip hears for a video frame, 80 x 16; the last windows are held inside the clip."""
+    start = min(MEL_RATE * frame // FPS, len(mel) - WINDOW)
+    return mel[start : start + WINDOW].T
+
+
 def feature_sequence(embeddings: np.ndarray) -> np.ndarray:
     """Returns the embeddings with the first one repeated in front and the last one behind."""
     return np.concatenate([embeddings[:1], embeddings, embeddings[-1:]])
 
 
 def window_context(sequence: np.ndarray, frame: int) -> np.ndarray:
-    """Returns the 16 rows around a frame; rows that do not exist are zeros."""
+    """Returns the 16 rows around a frame, 8 before it; rows that do not exist are zeros."""
     context = np.zeros((CONTEXT_ROWS, sequence.shape[1]), sequence.dtype)
     first = frame - CONTEXT_ROWS // 2
     for row in range(CONTEXT_ROWS):
@@ -124,7 +139,7 @@ def window_context(sequence: np.ndarray, frame: int) -> np.ndarray:
 
 def tile_context(sequence: np.ndarray, frame: int) -> np.ndarray:
     """Returns the one row of a frame 16 times, as the digital-clone package was demonstrated; zeros past the end."""
-    row = sequence[frame] if frame < len(sequence) else np.zeros_like(sequence[0])
+    row = sequence[frame] if frame < len(sequence) else np.zeros(sequence.shape[1], sequence.dtype)
     return np.tile(row, (CONTEXT_ROWS, 1))
 
 
@@ -145,9 +160,21 @@ class Network:
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = {node.name: node for node in self.session.get_inputs()}
 
+    @property
+    def batch(self) -> int | None:
+        """The batch that the network insists on; None where any will do."""
+        size = next(iter(self.inputs.values())).shape[0]
+        return size if isinstance(size, int) else None
+
     def run(self, **arrays: np.ndarray) -> np.ndarray:
-        feed = {name: array.astype(ELEMENT_TYPES[self.inputs[name].type]) for name, array in arrays.items()}
-        return self.session.run(None, feed)[0].astype(np.float32)
+        """Returns the network's only output. What a fixed batch has room for beyond the given items is zeros."""
+        count = len(next(iter(arrays.values())))
+        spare = self.batch - count if self.batch else 0
+        feed = {}
+        for name, array in arrays.items():
+            whole = np.pad(array, [(0, spare)] + [(0, 0)] * (array.ndim - 1))
+            feed[name] = whole.astype(ELEMENT_TYPES[self.inputs[name].type])
+        return self.session.run(None, feed)[0][:count].astype(np.float32)
 
 
 class AudioEncoder(Network):
@@ -161,7 +188,7 @@ class AudioEncoder(Network):
 
     def embeddings(self, mel: np.ndarray) -> np.ndarray:
         windows = mel_windows(mel)
-        batch = self.mel_input.shape[0] if isinstance(self.mel_input.shape[0], int) else 64
+        batch = self.batch or 64
         parts = [windows[i : i + batch] for i in range(0, len(windows), batch)]
         return np.concatenate([self.run(**{self.mel_input.name: part}) for part in parts])
 
@@ -170,8 +197,67 @@ class AudioEncoder(Network):
         return feature_sequence(self.embeddings(mel_spectrogram(pad_to_one_window(audio))))
 
 
+class HubertEncoder(Network):
+    """Turns a waveform [1, samples] into rows [1, T, 1024], T = (samples - 80) // 320.
+
+    The network hears the whole of what it is given. A live stream has no whole, so the rows are computed in blocks
+    that hear two seconds of the past and a little of the future, and loudness is judged by the sound so far.
+    """
+
+    def __init__(self, path: Path, threads: int = 0):
+        super().__init__(path, threads)
+        (self.waveform,) = self.inputs.values()
+        if len(self.waveform.shape) != 2:
+            raise ValueError(f"{path}: the input is {self.waveform.shape}, not [N, samples]")
+        shape = self.session.get_outputs()[0].shape
+        if len(shape) != 3 or shape[2] != HUBERT_ROW:
+            raise ValueError(f"{path}: the output is {shape}, not [N, T, {HUBERT_ROW}]")
+
+    def rows(self, audio: np.ndarray) -> np.ndarray:
+        """Returns T x 1024, a row for every 320 samples."""
+        audio = np.pad(audio.astype(np.float64), (0, max(0, HUBERT_REACH - len(audio))))
+        return np.concatenate([self.block(audio, row) for row in range(0, hubert_rows(len(audio)), HUBERT_BLOCK)])
+
+    def block(self, audio: np.ndarray, row: int) -> np.ndarray:
+        """Returns the 32 rows from the given one, fewer at the end of the sound."""
+        first = max(0, row - HUBERT_PAST)
+        last = row + HUBERT_BLOCK + HUBERT_FUTURE - 1
+        so_far = audio[: HUBERT_HOP * last + HUBERT_REACH]
+        normal = (so_far[HUBERT_HOP * first :] - so_far.mean()) / np.sqrt(so_far.var() + 1e-7)
+        rows = self.run(**{self.waveform.name: normal[np.newaxis]})[0]
+        if rows.shape != (hubert_rows(len(normal)), HUBERT_ROW):
+            raise ValueError(f"the audio encoder made {rows.shape} of {len(normal)} samples")
+        return rows[row - first : row - first + HUBERT_BLOCK]
+
+    def sequence(self, audio: np.ndarray) -> np.ndarray:
+        """Returns two rows per video frame, frames x 2048; an odd last row is dropped, nothing is repeated."""
+        rows = self.rows(audio)
+        return rows[: len(rows) // 2 * 2].reshape(-1, 2 * HUBERT_ROW)
+
+
+def hubert_rows(samples: int) -> int:
+    return (samples - (HUBERT_REACH - HUBERT_HOP)) // HUBERT_HOP
+
+
+ENCODERS = {"ave": AudioEncoder, "hubert": HubertEncoder}
+"""What stands before a generator, by what it hears; before one that hears "mel" there is nothing."""
+
+
+def what_it_hears(shape: list) -> str:
+    """Returns the kind of sound that a generator's audio input of this shape is made for."""
+    item = list(shape[1:])
+    if item == [1, MEL_BANDS, WINDOW]:
+        return "mel"
+    values = math.prod(item)
+    if values == CONTEXT_ROWS * EMBEDDING:
+        return "ave"
+    if values == CONTEXT_ROWS * 2 * HUBERT_ROW:
+        return "hubert"
+    raise ValueError(f"the audio input is {shape}: neither 8192 values, 32768 values nor [N, 1, 80, 16]")
+
+
 class Generator(Network):
-    """Draws the face: [N, 6, S, S] pictures and [N, 32, 16, 16] audio in, [N, 3, S, S] out."""
+    """Draws the face: [N, 6, S, S] pictures and the audio's context in, in either order; [N, 3, S, S] out."""
 
     def __init__(self, path: Path, threads: int = 0):
         super().__init__(path, threads)
@@ -180,12 +266,11 @@ class Generator(Network):
         if len(pictures) != 1 or len(sounds) != 1:
             raise ValueError(f"{path}: needs one input of 6 channels and one for the audio")
         self.picture, self.sound = pictures[0], sounds[0]
-        if math.prod(self.sound.shape[1:]) != CONTEXT_ROWS * EMBEDDING:
-            raise ValueError(f"{path}: the audio input is {self.sound.shape}, not 8192 values")
+        self.hears = what_it_hears(self.sound.shape)
         self.size = self.picture.shape[-1]
 
     def draw(self, picture: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """Returns the face, 3 x S x S in [0, 1], for one 6 x S x S picture and 16 x 512 context."""
+        """Returns the face, 3 x S x S in [0, 1], for one 6 x S x S picture and the sound that belongs to it."""
         audio = context.reshape(1, *self.sound.shape[1:])
         return self.run(**{self.picture.name: picture[np.newaxis], self.sound.name: audio})[0]
 
@@ -196,8 +281,8 @@ Rect = tuple[int, int, int, int]
 """x, y, width, height."""
 
 
-def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+def resize(image: np.ndarray, width: int, height: int, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
+    return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def cut(frame: np.ndarray, rect: Rect) -> np.ndarray:
@@ -207,10 +292,12 @@ def cut(frame: np.ndarray, rect: Rect) -> np.ndarray:
     return frame[y : y + height, x : x + width]
 
 
-def face_crop(frame: np.ndarray, rect: Rect, size: int, border: int) -> np.ndarray:
+def face_crop(
+    frame: np.ndarray, rect: Rect, size: int, border: int, interpolation: int = cv2.INTER_CUBIC
+) -> np.ndarray:
     """Returns the face at the network's size, without the border that surrounds it."""
     whole = size + 2 * border
-    return resize(cut(frame, rect), whole, whole)[border : border + size, border : border + size]
+    return resize(cut(frame, rect), whole, whole, interpolation)[border : border + size, border : border + size]
 
 
 def hide_mouth(face: np.ndarray) -> np.ndarray:
@@ -219,9 +306,16 @@ def hide_mouth(face: np.ndarray) -> np.ndarray:
     return cv2.rectangle(face.copy(), (5, 5, size - 10, size - 15), (0, 0, 0), -1)
 
 
-def network_input(face: np.ndarray, masked: np.ndarray) -> np.ndarray:
-    """Returns 6 x S x S: the face's planes B, G, R, then the masked face's, each value / 255."""
-    planes = np.concatenate([face.transpose(2, 0, 1), masked.transpose(2, 0, 1)])
+def hide_lower_half(face: np.ndarray) -> np.ndarray:
+    """Returns the face with its lower half blacked, as Wav2Lip does."""
+    masked = face.copy()
+    masked[face.shape[0] // 2 :] = 0
+    return masked
+
+
+def network_input(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns 6 x S x S: the planes B, G, R of two pictures, each value / 255. SyncTalk_2D's have the face first."""
+    planes = np.concatenate([first.transpose(2, 0, 1), second.transpose(2, 0, 1)])
     return planes.astype(np.float32) / 255.0
 
 
@@ -230,22 +324,69 @@ def to_picture(output: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(output) * 255, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def paste_inner(frame: np.ndarray, rect: Rect, face: np.ndarray, border: int) -> None:
+def paste_inner(
+    frame: np.ndarray, rect: Rect, face: np.ndarray, border: int, interpolation: int = cv2.INTER_CUBIC
+) -> None:
     """Puts the drawn face into the resized crop, all but its border, and that crop back over the frame."""
     x, y, width, height = rect
     size = face.shape[0]
-    crop = resize(cut(frame, rect), size + 2 * border, size + 2 * border)
+    crop = resize(cut(frame, rect), size + 2 * border, size + 2 * border, interpolation)
     crop[border : border + size, border : border + size] = face
-    frame[y : y + height, x : x + width] = resize(crop, width, height)
+    frame[y : y + height, x : x + width] = resize(crop, width, height, interpolation)
 
 
-def paste_full(frame: np.ndarray, rect: Rect, face: np.ndarray, border: int) -> None:
-    """Stretches the drawn face over the whole rectangle, as the digital-clone scripts do."""
+def paste_full(
+    frame: np.ndarray, rect: Rect, face: np.ndarray, border: int, interpolation: int = cv2.INTER_CUBIC
+) -> None:
+    """Stretches the drawn face over the whole rectangle, as the digital-clone and Wav2Lip scripts do."""
     x, y, width, height = rect
-    frame[y : y + height, x : x + width] = resize(face, width, height)
+    frame[y : y + height, x : x + width] = resize(face, width, height, interpolation)
 
 
 PASTES = {"inner": paste_inner, "full": paste_full}
+
+KEPT_COLOURS = ((0, 0, 255), (255, 255, 255))
+"""Colours of a parsing picture, BGR, under which nothing is painted: the body and the background."""
+
+
+def keep_unpainted(frame: np.ndarray, original: np.ndarray, rect: Rect, parsing: np.ndarray) -> None:
+    """Puts the original's pixels back where the parsing picture has exactly one of the kept colours."""
+    x, y, width, height = rect
+    region = cut(parsing, rect)
+    kept = np.zeros((height, width), bool)
+    for colour in KEPT_COLOURS:
+        kept |= (region == colour).all(axis=2)
+    frame[y : y + height, x : x + width][kept] = cut(original, rect)[kept]
+
+
+Colour = tuple[int, int, int]
+"""Blue, green, red."""
+
+
+def blend(colours: np.ndarray, alpha: np.ndarray, background: Colour) -> np.ndarray:
+    """Returns H x W x 3 colours laid over a background by their H x W alpha, rounded in whole numbers."""
+    weight = alpha[..., np.newaxis].astype(np.int64)
+    return ((colours * weight + np.array(background) * (255 - weight) + 127) // 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a family of networks wants its pictures made and its faces put back."""
+
+    border: int
+    paste: str
+    interpolation: int
+    hide: Callable[[np.ndarray], np.ndarray]
+    masked_first: bool
+
+    def network_input(self, face: np.ndarray, masked: np.ndarray) -> np.ndarray:
+        return network_input(masked, face) if self.masked_first else network_input(face, masked)
+
+
+STYLES = {
+    "synctalk": Style(4, "inner", cv2.INTER_CUBIC, hide_mouth, masked_first=False),
+    "wav2lip": Style(0, "full", cv2.INTER_LINEAR, hide_lower_half, masked_first=True),
+}
 
 
 # --- avatars ----------------------------------------------------------------------------------------------------------
@@ -257,13 +398,19 @@ class Avatar:
 
     frames: list[Path]
     rects: list[Rect]
-    audio_encoder: Path
+    audio_encoder: Path | None
+    """None for generators that hear the mel spectrogram itself."""
     generator: Path
     faces: list[Path] | None = None
     """Ready-made network inputs (face, masked face), one per frame."""
     masked: list[Path] | None = None
-    border: int = 4
-    paste: str = "inner"
+    parsing: list[Path] | None = None
+    """Pictures that say by colour where nothing may be painted, one per frame."""
+    style: str | None = None
+    """None: the one that goes with what the generator hears."""
+    border: int | None = None
+    """None, as for the paste: the style's."""
+    paste: str | None = None
     context: str = "window"
     ping_pong: bool = True
     """Forward and backward for ever; otherwise forward once, then the last frame is held."""
@@ -315,14 +462,24 @@ def load_own(folder: Path) -> Avatar:
         rects = [tuple(description["crop"])] * len(frames)
     else:
         rects = read_crops(folder / description["crops"], len(frames))
+    face, models = description.get("face", {}), description["models"]
+
+    def pictures(table: dict, key: str) -> list[Path] | None:
+        return numbered(folder / table[key], 0) if key in table else None
+
     return Avatar(
         frames=frames,
         rects=rects,
-        audio_encoder=folder / description["models"]["audio_encoder"],
-        generator=folder / description["models"]["generator"],
-        border=description.get("face", {}).get("border", 4),
-        paste=description.get("face", {}).get("paste", "inner"),
+        audio_encoder=folder / models["audio_encoder"] if "audio_encoder" in models else None,
+        generator=folder / models["generator"],
+        faces=pictures(face, "faces"),
+        masked=pictures(face, "masked"),
+        parsing=pictures(description, "parsing"),
+        style=face.get("style"),
+        border=face.get("border"),
+        paste=face.get("paste"),
         context=description.get("audio", {}).get("context", "window"),
+        first_frame=description.get("first_frame", 0),
     )
 
 
@@ -341,6 +498,8 @@ def load_synctalk(folder: Path) -> Avatar:
         rects=[landmark_rect(folder / "landmarks" / f"{frame.stem}.lms") for frame in frames],
         audio_encoder=folder / "models" / "audio_encoder.onnx",
         generator=folder / "models" / "generator.onnx",
+        parsing=numbered(folder / "parsing", 0) if (folder / "parsing").is_dir() else None,
+        style="synctalk",
         first_frame=min(1, len(frames) - 1),  # the public script steps before it shows the first frame
     )
 
@@ -365,6 +524,7 @@ def load_digital_clone(folder: Path) -> Avatar:
         generator=folder / "models" / "generator.onnx",
         faces=numbered(folder / "rois_320", 1) if ready else None,
         masked=numbered(folder / "model_inputs", 1) if ready else None,
+        style="synctalk",
         ping_pong=False,
     )
 
@@ -396,36 +556,83 @@ def read_picture(path: Path) -> np.ndarray:
     return picture
 
 
-def render(
-    avatar: Avatar, audio: np.ndarray, frames: int, threads: int = 0, clock: Clock | None = None
-) -> Iterator[np.ndarray]:
-    """Yields the given number of BGR frames of the avatar speaking 16 kHz mono sound."""
-    clock = clock or Clock()
-    with clock.part("load"):
-        encoder = AudioEncoder(avatar.audio_encoder, threads)
-        generator = Generator(avatar.generator, threads)
+def read_frame(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns a picture's colours as they are stored, and its alpha channel if it has one."""
+    if path.suffix != ".jpg":
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if picture is not None and picture.ndim == 3 and picture.shape[2] == 4 and picture.dtype == np.uint8:
+            return picture[..., :3].copy(), picture[..., 3]
+    return read_picture(path), None
+
+
+def finish(frame: np.ndarray, alpha: np.ndarray | None, background: Colour | None) -> np.ndarray:
+    """Returns the frame over the background; without one, blue, green, red and alpha."""
+    if background is None:
+        return np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8) if alpha is None else alpha])
+    return frame if alpha is None else blend(frame, alpha, background)
+
+
+def listen(
+    generator: Generator, encoder: Network | None, audio: np.ndarray, context: str, clock: Clock
+) -> Callable[[int], np.ndarray]:
+    """Returns the function that gives the sound belonging to a video frame, as the generator wants to hear it."""
+    if generator.hears == "hubert":
+        with clock.part("encoder"):
+            sequence = encoder.sequence(audio)
+        return lambda frame: CONTEXTS[context](sequence, frame)
     with clock.part("mel"):
         mel = mel_spectrogram(pad_to_one_window(audio))
+    if generator.hears == "mel":
+        return lambda frame: mel_heard(mel, frame)
     with clock.part("encoder"):
         sequence = feature_sequence(encoder.embeddings(mel))
+    return lambda frame: CONTEXTS[context](sequence, frame)
+
+
+def render(
+    avatar: Avatar,
+    audio: np.ndarray,
+    frames: int,
+    threads: int = 0,
+    clock: Clock | None = None,
+    background: Colour | None = (0, 0, 0),
+) -> Iterator[np.ndarray]:
+    """Yields the given number of frames of the avatar speaking 16 kHz mono sound.
+
+    Frames are BGR; what is transparent in the avatar shows the background. Without a background they are BGRA.
+    """
+    clock = clock or Clock()
+    with clock.part("load"):
+        generator = Generator(avatar.generator, threads)
+        kind = ENCODERS.get(generator.hears)
+        encoder = kind(avatar.audio_encoder, threads) if kind else None
+    heard = listen(generator, encoder, audio, avatar.context, clock)
+    style = STYLES[avatar.style or ("wav2lip" if generator.hears == "mel" else "synctalk")]
+    border = style.border if avatar.border is None else avatar.border
+    paste = PASTES[avatar.paste or style.paste]
 
     for i in range(frames):
         index = avatar.picture_index(i)
         rect = avatar.rects[index]
         with clock.part("decode"):
-            frame = read_picture(avatar.frames[index])
+            frame, alpha = read_frame(avatar.frames[index])
             ready = (read_picture(avatar.faces[index]), read_picture(avatar.masked[index])) if avatar.faces else None
+            parsing = read_picture(avatar.parsing[index]) if avatar.parsing else None
         with clock.part("compositing"):
             if ready and ready[0].shape[0] == generator.size:
                 face, masked = ready
             else:
-                face = face_crop(frame, rect, generator.size, avatar.border)
-                masked = hide_mouth(face)
-            picture = network_input(face, masked)
+                face = face_crop(frame, rect, generator.size, border, style.interpolation)
+                masked = style.hide(face)
+            picture = style.network_input(face, masked)
         with clock.part("generator"):
-            output = generator.draw(picture, CONTEXTS[avatar.context](sequence, i))
+            output = generator.draw(picture, heard(i))
         with clock.part("compositing"):
-            PASTES[avatar.paste](frame, rect, to_picture(output), avatar.border)
+            original = frame.copy() if avatar.parsing else None
+            paste(frame, rect, to_picture(output), border, style.interpolation)
+            if avatar.parsing:
+                keep_unpainted(frame, original, rect, parsing)
+            frame = finish(frame, alpha, background)
         yield frame
 
 
@@ -433,7 +640,7 @@ def render(
 
 
 class ArrayFile:
-    """Collects frames in one .npy file, frames x height x width x 3, u8."""
+    """Collects frames in one .npy file, frames x height x width x 3 (4 with alpha), u8."""
 
     def __init__(self, path: Path, frames: int, shape: tuple[int, ...]):
         self.array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(frames, *shape))
@@ -496,6 +703,14 @@ def open_outputs(options: argparse.Namespace, frames: int, shape: tuple[int, ...
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
+def colour(text: str) -> Colour:
+    """Reads RRGGBB."""
+    if len(text) != 6:
+        raise ValueError(f"{text} is not RRGGBB")
+    red, green, blue = bytes.fromhex(text)
+    return blue, green, red
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--avatar", type=Path, required=True, help="avatar folder, any of the three layouts")
@@ -506,9 +721,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--context", choices=CONTEXTS, help="audio context (default: what the avatar says)")
     parser.add_argument("--paste", choices=PASTES, help="how the face is put back (default: what the avatar says)")
     parser.add_argument("--first-frame", type=int, help="avatar frame to start with (default: what the layout says)")
+    parser.add_argument("--ping-pong", action="store_true", help="go backward after the last frame in every layout")
+    behind = parser.add_mutually_exclusive_group()
+    behind.add_argument("--background", type=colour, default="000000", help="RRGGBB behind transparent frames")
+    behind.add_argument("--alpha", action="store_true", help="write the alpha channel: blue, green, red, alpha")
     parser.add_argument("--threads", type=int, default=0, help="threads of ONNX Runtime (default: its own choice)")
     parser.add_argument("--timings", type=Path, help="write seconds per part to this JSON file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.alpha and options.mp4:
+        parser.error("an MP4 file has no alpha channel")
+    return options
 
 
 def main() -> int:
@@ -526,11 +748,14 @@ def main() -> int:
         context=options.context or avatar.context,
         paste=options.paste or avatar.paste,
         first_frame=avatar.first_frame if options.first_frame is None else options.first_frame,
+        ping_pong=avatar.ping_pong or options.ping_pong,
     )
 
-    outputs = open_outputs(options, frames, read_picture(avatar.frames[0]).shape)
+    height, width, _ = read_picture(avatar.frames[0]).shape
+    outputs = open_outputs(options, frames, (height, width, 4 if options.alpha else 3))
     first_frame_after = None
-    for frame in render(avatar, audio, frames, options.threads, clock):
+    background = None if options.alpha else options.background
+    for frame in render(avatar, audio, frames, options.threads, clock, background):
         if first_frame_after is None:
             first_frame_after = clock.elapsed()
         with clock.part("encoding"):
