@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use gstlipsync::audio::ToMono16k;
 use gstlipsync::avatar::Avatar;
-use gstlipsync::features::{self, FeatureTrack as _, Hearing};
+use gstlipsync::features::{self, Hearing};
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
 use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};

@@ -6,11 +6,13 @@ pub mod gst;
 use std::path::{Path, PathBuf};
 
 use gstlipsync::avatar::Avatar;
+use gstlipsync::features::{self, FeatureTrack, Hearing};
 use gstlipsync::picture::{Canvas, Packed, PictureMut, PixelFormat};
 use gstlipsync::presenter::{Presenter, PresenterOptions};
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
-use ndarray::{Array, Dimension};
+use image::RgbImage;
+use ndarray::{Array, Array1, Array3, Array4, Axis, Dimension, Ix3};
 use ndarray_npy::ReadableElement;
 
 /// Blue, green, red: OpenCV's order, and so that of the golden pictures.
@@ -111,4 +113,58 @@ pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Ite
     }
     assert!(b.next().is_none(), "the same length");
     Difference { mean: sum as f64 / count as f64, worst, above_one: above as f64 / count as f64 }
+}
+
+/// The track of an avatar of the fixtures.
+pub fn track(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Box<dyn FeatureTrack> {
+    let mut track = features::open(avatar, hearing, &Engine::default(), None).unwrap();
+    track.restart(rate);
+    track
+}
+
+/// The contexts of every frame of the golden sound at `rate`, the sound coming in small pieces.
+pub fn contexts(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Vec<Vec<f32>> {
+    let mut track = track(avatar, hearing, rate);
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let duration = samples.len() as u64 * 1_000_000_000 / 16_000;
+    let mut contexts = Vec::new();
+    let mut take = |track: &mut dyn FeatureTrack| {
+        while (contexts.len() as u64) < rate.frames_covering(duration)
+            && let Some(context) = track.context(contexts.len() as u64).unwrap()
+        {
+            contexts.push(context.into_vec());
+        }
+    };
+    for piece in samples.as_slice().unwrap().chunks(200) {
+        track.push(piece);
+        take(&mut *track);
+    }
+    track.finish();
+    take(&mut *track);
+    contexts
+}
+
+/// Checks that values are the same within `tolerance`.
+pub fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= tolerance, "{what}: off by {worst}");
+}
+
+/// A golden picture, which is BGR, as ours.
+pub fn picture(name: &str) -> RgbImage {
+    let levels: Array3<u8> = array(name);
+    let (height, width, _) = levels.dim();
+    RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let pixel = [2, 1, 0].map(|channel| levels[[y as usize, x as usize, channel]]);
+        image::Rgb(pixel)
+    })
+}
+
+/// The frames of a golden clip.
+pub fn clip(name: &str) -> Vec<Vec<u8>> {
+    let clip: Array4<u8> = array(&format!("clips/{name}"));
+    clip.axis_iter(Axis(0))
+        .map(|frame| frame.to_owned().into_dimensionality::<Ix3>().unwrap().into_raw_vec_and_offset().0)
+        .collect()
 }
