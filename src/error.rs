@@ -50,6 +50,16 @@ impl Error {
         Self::Audio { problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// The file or folder at fault, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NotFound { path, .. }
+            | Self::Invalid { path, .. }
+            | Self::Inference { model: path, .. } => Some(path),
+            Self::Runtime { .. } | Self::Audio { .. } | Self::Interrupted => None,
+        }
+    }
+
     /// The error for a file that cannot be read: missing and unreadable are told apart.
     pub(crate) fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
         if error.kind() == std::io::ErrorKind::NotFound {

@@ -16,7 +16,7 @@ use crate::resize::{Kernel, resize};
 pub const INPUT_CHANNELS: usize = 6;
 
 /// Which family a generator is of, as far as its eyes are concerned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// The face first, then the face with the mouth rectangle blacked; bicubic scaling.
@@ -27,7 +27,7 @@ pub enum Style {
 }
 
 /// How the painted square is put back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Paste {
     /// Into the crop, inside its border, and the crop into the rectangle: as SyncTalk_2D does.

@@ -196,7 +196,7 @@ impl FrameStore {
 }
 
 /// Reads a picture that must have a size, as `like` has it.
-fn read(path: &Path, size: (u32, u32), like: &str) -> Result<image_file::ImageFile> {
+pub(crate) fn read(path: &Path, size: (u32, u32), like: &str) -> Result<image_file::ImageFile> {
     let picture = image_file::read(path)?;
     let (width, height) = picture.colours.dimensions();
     if (width, height) != size {

@@ -14,6 +14,7 @@
 //! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video |
 //!
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores. [`avatar`] reads folders,
+//! [`survey`] finds all that is wrong with one, [`onnx`] changes networks' files,
 //! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`rate`] is the time grid of the video. The elements, in
 //! `elements`, connect the core to GStreamer and are left out without the feature `gst`.
 
@@ -28,12 +29,14 @@ pub mod image_file;
 pub mod listener;
 pub mod mel;
 pub mod network;
+pub mod onnx;
 pub mod painter;
 pub mod picture;
 pub mod presenter;
 pub mod rate;
 pub mod resize;
 pub mod runtime;
+pub mod survey;
 
 #[cfg(feature = "gst")]
 mod elements;

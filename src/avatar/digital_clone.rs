@@ -6,11 +6,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::files::{accompanying_pictures, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
+use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::features::ContextKind;
-use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
@@ -22,27 +21,32 @@ struct Entry {
     rect: [i64; 4],
 }
 
-pub fn open(folder: &Path) -> Result<Avatar> {
+pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     let path = folder.join(RECTANGLES);
     let remedy = "Copy the package's cache folder again";
-    let rectangles: HashMap<usize, Entry> = serde_json::from_str(&read_text(&path, remedy)?)
-        .map_err(|e| Error::invalid(&path, format!("cannot be read: {e}"), remedy))?;
-    let pictures = numbered_pictures(&folder.join("full_body_img"), 1)?;
-    let faces = accompanying_pictures(&folder.join("rois_320"), 1, pictures.len())?;
-    let masked = accompanying_pictures(&folder.join("model_inputs"), 1, pictures.len())?;
-    let image = image_file::info(&pictures[0])?;
+    let rectangles = read_text(&path, remedy).and_then(|text| {
+        serde_json::from_str::<HashMap<usize, Entry>>(&text)
+            .map_err(|e| Error::invalid(&path, format!("cannot be read: {e}"), remedy))
+    });
+    let rectangles = problems.note(rectangles);
+    let pictures = numbered_pictures(&folder.join("full_body_img"), 1, problems);
+    let faces = accompanying_pictures(&folder.join("rois_320"), 1, pictures.len(), problems);
+    let masked = accompanying_pictures(&folder.join("model_inputs"), 1, pictures.len(), problems);
+    let image = frame_image(&pictures, problems);
     let frames = pictures
         .into_iter()
         .zip(faces.into_iter().zip(masked))
         .enumerate()
-        .map(|(n, (picture, views))| {
-            let Some(Entry { rect: [left, top, right, bottom] }) = rectangles.get(&n) else {
-                return Err(Error::invalid(&path, format!("has no rectangle \"{n}\""), remedy));
+        .filter_map(|(n, (picture, views))| {
+            let Some(Entry { rect: [left, top, right, bottom] }) = rectangles.as_ref()?.get(&n) else {
+                problems.add(Error::invalid(&path, format!("has no rectangle \"{n}\""), remedy));
+                problems.set_aside(picture);
+                return None;
             };
             let face = FaceRect { x: *left, y: *top, width: right - left, height: bottom - top };
-            Ok(AvatarFrameFiles { picture, face, views: Some(views), parsing: None })
+            Some(AvatarFrameFiles { picture, face, views: Some(views), parsing: None })
         })
-        .collect::<Result<_>>()?;
+        .collect();
     Ok(Avatar {
         folder: folder.into(),
         layout: Layout::DigitalClone,

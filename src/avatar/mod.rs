@@ -5,8 +5,11 @@
 
 mod digital_clone;
 mod files;
+mod list;
 mod own;
+mod problems;
 mod synctalk;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +18,9 @@ use crate::face::{Paste, Rect, Style};
 use crate::features::ContextKind;
 use crate::image_file::ImageInfo;
 use crate::rate::FrameRate;
+pub use list::Listed;
+pub use problems::Problems;
+pub use write::names;
 
 /// How a folder is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,14 +117,22 @@ impl Avatar {
     /// # Errors
     /// [`Error::NotFound`] with the places searched, or what [`Self::open`] finds.
     pub fn find(name: &str, beside: Option<&Path>) -> Result<Self> {
+        Self::open(&Self::locate(name, beside)?)
+    }
+
+    /// The folder of an avatar, given by its folder or its name, as [`Self::find`] finds it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with the places searched.
+    pub fn locate(name: &str, beside: Option<&Path>) -> Result<PathBuf> {
         if name.contains(std::path::is_separator) || name == "." || name == ".." {
-            return Self::open(Path::new(name));
+            return Ok(name.into());
         }
         let places = search_path(beside);
         let found = places.iter().map(|place| place.join(name)).find(|folder| folder.is_dir());
         match found {
-            Some(folder) => Self::open(&folder),
-            None if Path::new(name).is_dir() => Self::open(Path::new(name)),
+            Some(folder) => Ok(folder),
+            None if Path::new(name).is_dir() => Ok(name.into()),
             None => {
                 let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
                 Err(Error::not_found(
@@ -137,6 +151,18 @@ impl Avatar {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file and the remedy.
     pub fn open(folder: &Path) -> Result<Self> {
+        let mut problems = Problems::default();
+        let avatar = Self::survey(folder, &mut problems);
+        problems.first()?;
+        avatar
+    }
+
+    /// Opens what can be opened of a folder, adding everything that is wrong with it to `problems`: only where there
+    /// are none is the avatar one to play.
+    ///
+    /// # Errors
+    /// As [`Self::open`], where nothing can be told of the folder.
+    pub fn survey(folder: &Path, problems: &mut Problems) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::not_found(
                 folder,
@@ -145,11 +171,11 @@ impl Avatar {
             ));
         }
         let avatar = if folder.join(own::MANIFEST).exists() {
-            own::open(folder)
+            own::open(folder, problems)
         } else if folder.join(digital_clone::RECTANGLES).exists() {
-            digital_clone::open(folder)
+            digital_clone::open(folder, problems)
         } else if folder.join(synctalk::LANDMARKS).exists() {
-            synctalk::open(folder)
+            synctalk::open(folder, problems)
         } else {
             Err(Error::not_found(
                 folder,
@@ -162,26 +188,27 @@ impl Avatar {
                 "Give the folder that holds one of these; models/README.md describes the layouts",
             ))
         }?;
-        avatar.check()?;
+        avatar.check(problems);
         Ok(avatar)
     }
 
     /// Looks for what every layout needs.
-    fn check(&self) -> Result<()> {
+    fn check(&self, problems: &mut Problems) {
         for model in self.audio_encoder.iter().chain([&self.generator]) {
             if !model.is_file() {
-                return Err(Error::not_found(
+                problems.add(Error::not_found(
                     model,
                     "no such model",
                     "Put the exported network there; models/README.md describes the layouts",
                 ));
             }
         }
-        for frame in &self.frames {
+        // Of frames that cannot be read the size is not known.
+        for frame in self.frames.iter().filter(|_| self.image.size != (0, 0)) {
             if frame.face.within(self.image.size).is_none() {
                 let FaceRect { x, y, width, height } = frame.face;
                 let (frame_width, frame_height) = self.image.size;
-                return Err(Error::invalid(
+                problems.add(Error::invalid(
                     &frame.picture,
                     format!(
                         "its face rectangle, {width} x {height} at {x}, {y}, starts outside the {frame_width} x {frame_height} frame"
@@ -190,7 +217,6 @@ impl Avatar {
                 ));
             }
         }
-        Ok(())
     }
 
     /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.

@@ -2,80 +2,79 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::files::{accompanying_pictures, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
+use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::face::{Paste, Style};
 use crate::features::ContextKind;
-use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
 pub const MANIFEST: &str = "avatar.toml";
 
 /// The version of the manifest that this program reads.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 const REMEDY: &str = "models/README.md describes every key";
 
-#[derive(Deserialize)]
+/// What the manifest says.
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    format: u32,
-    title: String,
+pub struct Manifest {
+    pub format: u32,
+    pub title: String,
     /// Read by people only.
-    #[serde(rename = "license")]
-    _license: String,
-    fps: u32,
-    frames: PathBuf,
-    crop: Option<[i64; 4]>,
-    crops: Option<PathBuf>,
-    parsing: Option<PathBuf>,
+    pub license: String,
+    pub fps: u32,
+    pub frames: PathBuf,
+    pub crop: Option<[i64; 4]>,
+    pub crops: Option<PathBuf>,
+    pub parsing: Option<PathBuf>,
     #[serde(default)]
-    first_frame: usize,
-    models: Models,
+    pub first_frame: usize,
+    pub models: Models,
     #[serde(default)]
-    face: Face,
+    pub face: Face,
     #[serde(default)]
-    audio: Audio,
+    pub audio: Audio,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Models {
-    audio_encoder: Option<PathBuf>,
-    generator: PathBuf,
+pub struct Models {
+    pub audio_encoder: Option<PathBuf>,
+    pub generator: PathBuf,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-struct Face {
-    style: Option<Style>,
-    border: Option<u32>,
-    paste: Option<Paste>,
-    faces: Option<PathBuf>,
-    masked: Option<PathBuf>,
+pub struct Face {
+    pub style: Option<Style>,
+    pub border: Option<u32>,
+    pub paste: Option<Paste>,
+    pub faces: Option<PathBuf>,
+    pub masked: Option<PathBuf>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-struct Audio {
-    context: ContextKind,
+pub struct Audio {
+    pub context: ContextKind,
 }
 
 /// A line of the file `crops`.
-#[derive(Deserialize)]
-struct Crop {
-    frame: usize,
-    x: i64,
-    y: i64,
-    width: i64,
-    height: i64,
+#[derive(Deserialize, Serialize)]
+pub struct Crop {
+    pub frame: usize,
+    pub x: i64,
+    pub y: i64,
+    pub width: i64,
+    pub height: i64,
 }
 
-pub fn open(folder: &Path) -> Result<Avatar> {
+pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     let path = folder.join(MANIFEST);
     let text = read_text(&path, REMEDY)?;
     let manifest: Manifest = toml::from_str(&text)
@@ -88,46 +87,48 @@ pub fn open(folder: &Path) -> Result<Avatar> {
         ));
     }
     let rate = FrameRate::new(manifest.fps, 1)
-        .ok_or_else(|| Error::invalid(&path, "fps is 0", "Give the frames a second, usually 25"))?;
-    let pictures = numbered_pictures(&folder.join(&manifest.frames), 0)?;
+        .ok_or_else(|| Error::invalid(&path, "fps is 0", "Give the frames a second, usually 25"));
+    let rate = problems.note(rate).unwrap_or(FrameRate::NATIVE);
+    let pictures = numbered_pictures(&folder.join(&manifest.frames), 0, problems);
     let faces = match (manifest.crop, &manifest.crops) {
-        (Some([x, y, width, height]), None) => {
-            vec![FaceRect { x, y, width, height }; pictures.len()]
-        }
-        (None, Some(file)) => read_crops(&folder.join(file), pictures.len())?,
-        _ => {
-            return Err(Error::invalid(
-                &path,
-                "must have either crop or crops",
-                "Give crop = [x, y, width, height], or crops = \"crops.csv\"",
-            ));
-        }
+        (Some([x, y, width, height]), None) => Ok(vec![FaceRect { x, y, width, height }; pictures.len()]),
+        (None, Some(file)) => read_crops(&folder.join(file), pictures.len()),
+        _ => Err(Error::invalid(
+            &path,
+            "must have either crop or crops",
+            "Give crop = [x, y, width, height], or crops = \"crops.csv\"",
+        )),
     };
-    if manifest.first_frame >= pictures.len() {
-        return Err(Error::invalid(
+    let faces = problems.note(faces).unwrap_or_else(|| {
+        pictures.iter().for_each(|picture| problems.set_aside(picture.clone()));
+        Vec::new()
+    });
+    if manifest.first_frame > 0 && manifest.first_frame >= pictures.len() {
+        problems.add(Error::invalid(
             &path,
             format!("first_frame is {}, and there are {} frames", manifest.first_frame, pictures.len()),
             "Count frames from 0",
         ));
     }
-    let image = image_file::info(&pictures[0])?;
-    let beside = |name: &Option<PathBuf>| match name {
+    let image = frame_image(&pictures, problems);
+    let mut beside = |name: &Option<PathBuf>| match name {
         Some(name) => {
-            let pictures = accompanying_pictures(&folder.join(name), 0, pictures.len())?;
-            Ok(pictures.into_iter().map(Some).collect())
+            let pictures = accompanying_pictures(&folder.join(name), 0, pictures.len(), problems);
+            pictures.into_iter().map(Some).collect()
         }
-        None => Ok(vec![None; pictures.len()]),
+        None => vec![None; pictures.len()],
     };
     let Face { style, border, paste, faces: face_views, masked } = manifest.face;
+    let views = beside(&face_views).into_iter().zip(beside(&masked));
+    let parsing = beside(&manifest.parsing);
     if face_views.is_some() != masked.is_some() {
-        return Err(Error::invalid(
+        problems.add(Error::invalid(
             &path,
             "has one of faces and masked without the other",
             "Give both folders of ready-made pictures, or neither",
         ));
     }
-    let views = beside(&face_views)?.into_iter().zip(beside(&masked)?);
-    let frames = (faces.into_iter().zip(views.zip(beside(&manifest.parsing)?)))
+    let frames = (faces.into_iter().zip(views.zip(parsing)))
         .zip(pictures.clone())
         .map(|((face, ((whole, masked), parsing)), picture)| AvatarFrameFiles {
             picture,

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use super::files::{accompanying_pictures, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout};
+use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::features::ContextKind;
-use crate::image_file;
 use crate::rate::FrameRate;
 
 /// The folder that tells the layout.
@@ -21,23 +20,28 @@ const LEFT: usize = 1;
 const RIGHT: usize = 31;
 const TOP: usize = 52;
 
-pub fn open(folder: &Path) -> Result<Avatar> {
-    let pictures = numbered_pictures(&folder.join("full_body_img"), 0)?;
-    let image = image_file::info(&pictures[0])?;
+pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
+    let pictures = numbered_pictures(&folder.join("full_body_img"), 0, problems);
+    let image = frame_image(&pictures, problems);
     let parsing = folder.join(PARSING);
     let parsing = match parsing.is_dir() {
-        true => accompanying_pictures(&parsing, 0, pictures.len())?.into_iter().map(Some).collect(),
+        true => accompanying_pictures(&parsing, 0, pictures.len(), problems).into_iter().map(Some).collect(),
         false => vec![None; pictures.len()],
     };
     let frames: Vec<AvatarFrameFiles> = pictures
         .into_iter()
         .zip(parsing)
         .enumerate()
-        .map(|(n, (picture, parsing))| {
-            let face = face_rect(&folder.join(LANDMARKS).join(format!("{n}.lms")))?;
-            Ok(AvatarFrameFiles { picture, face, views: None, parsing })
+        .filter_map(|(n, (picture, parsing))| {
+            match problems.note(face_rect(&folder.join(LANDMARKS).join(format!("{n}.lms")))) {
+                Some(face) => Some(AvatarFrameFiles { picture, face, views: None, parsing }),
+                None => {
+                    problems.set_aside(picture);
+                    None
+                }
+            }
         })
-        .collect::<Result<_>>()?;
+        .collect();
     Ok(Avatar {
         folder: folder.into(),
         layout: Layout::SyncTalk2d,
@@ -46,7 +50,7 @@ pub fn open(folder: &Path) -> Result<Avatar> {
         generator: folder.join("models/generator.onnx"),
         image,
         // SyncTalk_2D's own script steps before it shows the first frame.
-        first_frame: 1.min(frames.len() - 1),
+        first_frame: 1.min(frames.len().saturating_sub(1)),
         frames,
         rate: FrameRate::NATIVE,
         context: ContextKind::Window,

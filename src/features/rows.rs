@@ -33,7 +33,7 @@ const REPEATED_ROWS: i64 = 1;
 const ROW_STEP: i64 = 16 * HOP as i64 / 5;
 
 /// How the 16 rows of a context are chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContextKind {
     /// The 16 rows around the frame: what SyncTalk_2D trains with.

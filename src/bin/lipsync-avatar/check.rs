@@ -1,0 +1,157 @@
+//! `check`: what an avatar is, and everything that would keep it from playing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstlipsync::avatar::{Avatar, Layout};
+use gstlipsync::runtime::Engine;
+use gstlipsync::survey::{NetworkFile, Survey};
+use indicatif::ParallelProgressIterator;
+use rayon::prelude::*;
+
+use crate::cli::Check;
+use crate::sums::Sums;
+use crate::{interrupt, plugin, progress, sheet, words};
+
+/// A survey with all frames looked at.
+pub struct Checked {
+    pub survey: Survey,
+    pub folder: PathBuf,
+    /// Every problem, each with its remedy.
+    pub problems: Vec<String>,
+    sums: Option<Sums>,
+}
+
+/// Checks, tells and draws.
+pub fn run(options: &Check) -> Result<ExitCode> {
+    let beside = plugin::folder();
+    let folder = Avatar::locate(&options.avatar, beside.as_deref())?;
+    let checked = Checked::new(&folder, beside.as_deref())?;
+    checked.tell();
+    if let Some(path) = &options.sheet {
+        match &checked.survey.avatar {
+            Some(avatar) if !avatar.frames.is_empty() => {
+                let framing = checked.survey.painting.map(|(_, framing)| framing);
+                sheet::draw(avatar, framing, path)?;
+                println!("sheet           {}", path.display());
+            }
+            _ => println!("sheet           none: there is no frame to draw"),
+        }
+    }
+    let verdict = match checked.problems.len() {
+        0 => format!("verdict: would play: lipsync avatar={}", options.avatar),
+        1 => "verdict: would not play; 1 problem".into(),
+        n => format!("verdict: would not play; {n} problems"),
+    };
+    println!("{verdict}");
+    Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Checked {
+    /// Looks at everything in a folder.
+    pub fn new(folder: &Path, beside: Option<&Path>) -> Result<Self> {
+        let survey = Survey::open(folder, &Engine::default(), beside);
+        let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
+        let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
+        let of_frames: Vec<_> = (0..frames)
+            .into_par_iter()
+            .progress_with(progress::bar(frames, "frames"))
+            .flat_map_iter(|index| if interrupt::asked() { Vec::new() } else { survey.frame(index) })
+            .collect();
+        interrupt::check()?;
+        let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
+        problems.extend(of_frames.into_iter().chain(unplaced).map(|problem| problem.to_string()));
+        let sums = Sums::of(folder);
+        problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
+        Ok(Self { survey, folder: folder.into(), problems, sums })
+    }
+
+    /// Prints what the avatar is and what is wrong.
+    fn tell(&self) {
+        println!("{}", self.folder.display());
+        if let Some(avatar) = &self.survey.avatar {
+            self.tell_avatar(avatar);
+        }
+        tell_network("audio encoder", self.survey.audio_encoder.as_ref());
+        tell_network("generator", self.survey.generator.as_ref());
+        if let Some((hearing, framing)) = self.survey.painting {
+            println!("  hears         {hearing}");
+            println!(
+                "  paints        {0} x {0} pixels, {1} more on each side of the face",
+                framing.network, framing.border
+            );
+        }
+        if let Some(sums) = &self.sums {
+            println!("sha256          {} of {} as in {}", sums.right, sums.told, crate::sums::FILE);
+        }
+        for (n, problem) in (1..).zip(&self.problems) {
+            println!("problem {n:<7} {problem}");
+        }
+    }
+
+    fn tell_avatar(&self, avatar: &Avatar) {
+        println!("title           {}", avatar.title);
+        println!("layout          {}", layout(avatar.layout));
+        println!("size            {}", words::bytes(words::size_of(&self.folder)));
+        println!("frames          {}", frames(avatar));
+        let inside = |frame: &gstlipsync::avatar::AvatarFrameFiles| frame.face.within(avatar.image.size);
+        let sides = || avatar.frames.iter().map(|frame| frame.face.width);
+        if let (Some(smallest), Some(largest)) = (sides().min(), sides().max()) {
+            println!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
+        }
+        let cut = avatar.frames.iter().filter(|frame| {
+            inside(frame).is_some_and(|inside| {
+                (i64::from(inside.width), i64::from(inside.height)) != (frame.face.width, frame.face.height)
+            })
+        });
+        match cut.count() {
+            0 => {}
+            n => println!(
+                "note            {n} face rectangles reach over the edge of the frame and are cut there"
+            ),
+        }
+    }
+}
+
+fn extras(avatar: &Avatar) -> &'static str {
+    let views = avatar.frames.iter().any(|frame| frame.views.is_some());
+    let parsing = avatar.frames.iter().any(|frame| frame.parsing.is_some());
+    match (views, parsing) {
+        (false, false) => "",
+        (true, false) => ", with ready-made pictures",
+        (false, true) => ", with parsing masks",
+        (true, true) => ", with ready-made pictures and parsing masks",
+    }
+}
+
+/// Number, size and length of the frames.
+pub fn frames(avatar: &Avatar) -> String {
+    let (width, height) = avatar.image.size;
+    let alpha = if avatar.image.alpha { ", with alpha" } else { "" };
+    format!("{} of {width} x {height}{alpha}, {} a second", avatar.frames.len(), avatar.rate.num())
+}
+
+/// A layout's name.
+pub fn layout(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Own => "our own",
+        Layout::SyncTalk2d => "SyncTalk_2D data set",
+        Layout::DigitalClone => "digital-clone package",
+    }
+}
+
+fn tell_network(what: &str, network: Option<&NetworkFile>) {
+    let Some(network) = network else { return };
+    let name = network.path.file_name().unwrap_or_default().to_string_lossy();
+    let weights: Vec<String> = network
+        .weights
+        .iter()
+        .map(|weights| format!("{} {}", words::number(weights.count), weights.kind))
+        .collect();
+    let ports = |ports: &[gstlipsync::onnx::Port]| {
+        ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+    };
+    println!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
+    println!("                {} to {}", ports(&network.inputs), ports(&network.outputs));
+}

@@ -1,0 +1,99 @@
+//! `import`: an avatar of any layout, brought into our own.
+
+mod difference;
+mod models;
+mod pictures;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use gstlipsync::avatar::{Avatar, names};
+use gstlipsync::runtime::Engine;
+use gstlipsync::survey::Survey;
+
+use crate::check::Checked;
+use crate::cli::Import;
+use crate::partial::Partial;
+use crate::{interrupt, plugin, words};
+
+/// Copies, checks, and gives the result its name.
+pub fn run(options: &Import) -> Result<ExitCode> {
+    let beside = plugin::folder();
+    let beside = beside.as_deref();
+    let folder = Avatar::locate(&options.avatar, beside)?;
+    let avatar = sound(&folder, beside)?;
+    let place = options.into.clone().map_or_else(avatars_of_the_user, Ok)?;
+    let partial = Partial::begin(&place, &options.name)?;
+    let target = partial.folder();
+
+    pictures::copy_frames(&avatar, &partial.subfolder(names::FRAMES)?, pictures::Encoding::of(options))?;
+    pictures::copy_beside(&avatar, &partial)?;
+    let halved = models::copy(&avatar, target, options.fp16)?;
+    let title = options.title.as_deref().unwrap_or(&avatar.title);
+    let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());
+    avatar.write_own(target, title, &license)?;
+
+    let checked = Checked::new(target, beside)?;
+    if !checked.problems.is_empty() {
+        bail!("what was written would not play, and is removed: {}", checked.problems.join("; "));
+    }
+    let difference = match &checked.survey.avatar {
+        Some(copy) if options.fp16 => Some(difference::measure(&avatar, copy, beside)?),
+        _ => None,
+    };
+    interrupt::check()?;
+    let finished = partial.finish()?;
+
+    println!("{}", finished.display());
+    println!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
+    println!(
+        "  networks      {}",
+        words::change(&models::files(&avatar), &models::names().map(|name| finished.join(name)))
+    );
+    println!("  in all        {}", words::change(&[folder], std::slice::from_ref(&finished)));
+    if let Some(difference) = difference {
+        println!("  float16       {} weights; {difference}", words::number(halved.values));
+        if halved.too_large > 0 {
+            println!(
+                "                {} more are too large for it and stay float32",
+                words::number(halved.too_large)
+            );
+        }
+    }
+    println!("  checked: it would play");
+    match options.into {
+        None => println!("use it: lipsync avatar={}", options.name),
+        Some(_) => println!("use it: lipsync avatar={}", finished.display()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The avatar in a folder, if its folder and networks are as they should be; its frames are seen when they are copied.
+fn sound(folder: &Path, beside: Option<&Path>) -> Result<Avatar> {
+    let Survey { avatar, problems, .. } = Survey::open(folder, &Engine::default(), beside);
+    match (avatar, problems.all()) {
+        (Some(avatar), []) => Ok(avatar),
+        (_, [only]) => bail!("{only}"),
+        (_, several) => bail!(
+            "{}: has {} problems, the first of them: {}. See them all: lipsync-avatar check {0}",
+            folder.display(),
+            several.len(),
+            several.first().map(ToString::to_string).unwrap_or_default()
+        ),
+    }
+}
+
+/// Where the element looks for avatars of this user.
+fn avatars_of_the_user() -> Result<PathBuf> {
+    std::env::var_os("XDG_DATA_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".local/share")))
+        .map(|folder| folder.join("lipsync/avatars"))
+        .context("there is no home folder. Say with --into where the avatar is to go")
+}
+
+fn frames_of(avatar: &Avatar) -> Vec<PathBuf> {
+    avatar.frames.iter().map(|frame| frame.picture.clone()).collect()
+}

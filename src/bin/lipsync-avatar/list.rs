@@ -1,0 +1,39 @@
+//! `list`: the avatars that can be called by name.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use gstlipsync::avatar::{Avatar, Listed, search_path};
+
+use crate::{check, plugin, words};
+
+/// Prints every avatar of the search path.
+pub fn run() -> Result<ExitCode> {
+    let beside = plugin::folder();
+    let listed = Avatar::list(beside.as_deref());
+    for Listed { name, folder, hidden_by, avatar } in &listed {
+        match avatar {
+            Ok(avatar) => {
+                println!("{name:<15} {}", avatar.title);
+                println!(
+                    "                {}, {}, {}",
+                    check::layout(avatar.layout),
+                    check::frames(avatar),
+                    words::bytes(words::size_of(folder))
+                );
+            }
+            Err(error) => println!("{name:<15} cannot be used: {error}"),
+        }
+        println!("                {}", folder.display());
+        if let Some(earlier) = hidden_by {
+            println!("                hidden: the name {name} means {}", earlier.display());
+        }
+    }
+    if listed.is_empty() {
+        println!("no avatars in");
+        for place in search_path(beside.as_deref()) {
+            println!("  {}", place.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

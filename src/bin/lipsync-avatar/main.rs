@@ -1,0 +1,37 @@
+//! `lipsync-avatar`: checks, imports, lists and makes avatars for the element `lipsync`.
+
+mod check;
+mod cli;
+mod import;
+mod interrupt;
+mod list;
+mod new;
+mod partial;
+mod plugin;
+mod progress;
+mod sheet;
+mod sums;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = interrupt::listen().and_then(|()| match cli.command {
+        Command::Check(options) => check::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::List => list::run(),
+        Command::New(options) => new::run(&options),
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lipsync-avatar: {error:#}");
+            if interrupt::asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
+        }
+    }
+}

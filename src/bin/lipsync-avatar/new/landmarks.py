@@ -1,0 +1,100 @@
+"""Finds the face in each frame of a folder and writes SyncTalk_2D's landmark files: landmarks.py FRAMES OUT COUNT
+
+Reads FRAMES/0.jpg to COUNT-1, writes OUT/N.lms (110 lines "x y") where there is exactly one face, and prints a line of
+JSON a frame: {"frame": n, "faces": k} and, where a file was written, "left", "right" and "top" of the face's square.
+"""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+# MediaPipe imports matplotlib for a plotting function that nothing here calls: an empty module spares 60 MB.
+for name in ("matplotlib", "matplotlib.pyplot"):
+    sys.modules.setdefault(name, types.ModuleType(name))
+
+import cv2
+import numpy as np
+from mediapipe.python.solutions.face_detection import FaceDetection
+from mediapipe.python.solutions.face_mesh import FaceMesh
+
+# Numbers of MediaPipe's 468 mesh points. "Left" and "right" are those of the picture.
+#
+# SyncTalk_2D's own detector gives 110 points, of which the method uses three: 1 and 31 (the face's edges at the height
+# of the ears) and 52 (between the eyes). Those are chosen with care. The others follow the order of the 98-point WFLW
+# layout, which that detector's begins like, and are an approximation for tools that draw them.
+LEFT_EDGE, RIGHT_EDGE, BETWEEN_THE_EYES = 234, 454, 168
+LEFT_TEMPLE, RIGHT_TEMPLE = 127, 356
+JAW = [LEFT_EDGE, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, RIGHT_EDGE]
+LEFT_BROW = [70, 63, 105, 66, 107, 55, 65, 52, 53]
+RIGHT_BROW = [336, 296, 334, 293, 300, 283, 282, 295, 285]
+NOSE = [8, BETWEEN_THE_EYES, 195, 4, 98, 97, 2, 326, 327]
+LEFT_EYE = [33, 160, 159, 158, 133, 153, 145, 163]
+RIGHT_EYE = [362, 385, 386, 387, 263, 390, 374, 380]
+OUTER_LIPS = [61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91]
+INNER_LIPS = [78, 81, 13, 311, 308, 402, 14, 178]
+# Pupils (the middle of the lids), then cheeks and forehead for the points beyond the 98.
+REST = [159, 386, 50, 280, 101, 330, 205, 425, 103, 332, 67, 297, 151, 10]
+
+
+def along(points, count):
+    """Returns `count` points at equal distances along a line of points, both ends among them."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    at = np.concatenate([[0], np.cumsum(steps)])
+    wanted = np.linspace(0, at[-1], count)
+    return np.stack([np.interp(wanted, at, points[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def layout(mesh):
+    """Returns the 110 points of a mesh."""
+    jaw = [mesh[[LEFT_TEMPLE]], along(mesh[JAW], 31), mesh[[RIGHT_TEMPLE]]]
+    others = [LEFT_BROW, RIGHT_BROW, NOSE, LEFT_EYE, RIGHT_EYE, OUTER_LIPS, INNER_LIPS, REST]
+    points = np.concatenate([*jaw, *(mesh[part] for part in others)])
+    assert points.shape == (110, 2), points.shape
+    return points
+
+
+def mesh_of(solution, rgb):
+    """Returns the mesh of the face in a picture, in pixels, or None."""
+    found = solution.process(rgb).multi_face_landmarks
+    height, width = rgb.shape[:2]
+    return np.array([(p.x * width, p.y * height) for p in found[0].landmark]) if found else None
+
+
+def square_around(box, rgb):
+    """Returns the part of the picture around a detected face, and its corner."""
+    height, width = rgb.shape[:2]
+    x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
+    reach = 1.5 * max(box.width * width, box.height * height)
+    left, top = int(max(0, x - reach)), int(max(0, y - reach))
+    part = rgb[top : int(y + reach) + 1, left : int(x + reach) + 1]
+    return np.ascontiguousarray(part), np.array([left, top])
+
+
+def main():
+    frames, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    # Near faces first; those that are small in the picture need the other detector.
+    near, far = FaceDetection(0.5, model_selection=0), FaceDetection(0.5, model_selection=1)
+    # Following the face from frame to frame keeps its rectangle from trembling.
+    follow = FaceMesh(static_image_mode=False, max_num_faces=1)
+    single = FaceMesh(static_image_mode=True, max_num_faces=1)
+    for n in range(count):
+        rgb = cv2.cvtColor(cv2.imread(str(frames / f"{n}.jpg")), cv2.COLOR_BGR2RGB)
+        faces = near.process(rgb).detections or far.process(rgb).detections or []
+        report = {"frame": n, "faces": len(faces)}
+        if len(faces) == 1:
+            mesh = mesh_of(follow, rgb)
+            if mesh is None:
+                part, corner = square_around(faces[0].location_data.relative_bounding_box, rgb)
+                mesh = mesh_of(single, part)
+                mesh = None if mesh is None else mesh + corner
+            if mesh is None:
+                report["faces"] = 0
+            else:
+                points = np.floor(layout(mesh)).astype(int)
+                (out / f"{n}.lms").write_text("".join(f"{x} {y}\n" for x, y in points))
+                report |= {"left": int(points[1, 0]), "right": int(points[31, 0]), "top": int(points[52, 1])}
+        print(json.dumps(report), flush=True)
+
+
+main()

@@ -1,0 +1,138 @@
+//! The contact sheet: frames with what is painted in them, and what the network sees.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use font8x8::UnicodeFonts;
+use gstlipsync::avatar::Avatar;
+use gstlipsync::face::{Framing, Rect};
+use gstlipsync::frames::FrameStore;
+use gstlipsync::image_file;
+use gstlipsync::picture::{Canvas, Packed, PixelFormat};
+use image::imageops::{self, FilterType};
+use image::{Rgb, RgbImage};
+
+/// Frames on a sheet at most, and in a row of it.
+const FRAMES: usize = 12;
+const COLUMNS: usize = 4;
+
+/// Width of a frame on the sheet, and what lies between two of them.
+const WIDTH: u32 = 400;
+const GAP: u32 = 8;
+
+const PAPER: Rgb<u8> = Rgb([24, 24, 24]);
+const FACE: Rgb<u8> = Rgb([0, 220, 0]);
+const MOUTH: Rgb<u8> = Rgb([240, 40, 40]);
+const TEXT: Rgb<u8> = Rgb([255, 255, 255]);
+
+/// Draws frames spread over the avatar, and writes the sheet as PNG.
+pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()> {
+    let (width, height) = avatar.image.size;
+    let picture_height = (WIDTH * height.max(1) / width.max(1)).max(1);
+    let views_height = if framing.is_some() { WIDTH / 2 } else { 0 };
+    let shown = avatar.frames.len().min(FRAMES);
+    let columns = shown.min(COLUMNS) as u32;
+    let rows = shown.div_ceil(COLUMNS) as u32;
+    let (across, down) = (WIDTH + GAP, picture_height + views_height + GAP);
+    let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
+    for place in 0..shown {
+        // The first and the last are always among them.
+        let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
+        let x = GAP + (place % COLUMNS) as u32 * across;
+        let y = GAP + (place / COLUMNS) as u32 * down;
+        draw_frame(&mut sheet, avatar, framing, index, Rect { x, y, width: WIDTH, height: picture_height });
+    }
+    sheet
+        .save_with_format(path, image::ImageFormat::Png)
+        .with_context(|| format!("{}: the sheet cannot be written", path.display()))
+}
+
+fn draw_frame(sheet: &mut RgbImage, avatar: &Avatar, framing: Option<Framing>, index: usize, at: Rect) {
+    let frame = &avatar.frames[index];
+    let name = frame.picture.file_name().unwrap_or_default().to_string_lossy();
+    let canvas = Canvas {
+        format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
+        background: [128; 3],
+    };
+    // What is wrong with a file is told elsewhere.
+    let Ok(mut picture) = image_file::read(&frame.picture) else {
+        write(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
+        return;
+    };
+    canvas.flatten(&mut picture.colours, picture.alpha.as_ref());
+    let small = imageops::resize(&picture.colours, at.width, at.height, FilterType::Triangle);
+    imageops::replace(sheet, &small, at.x.into(), at.y.into());
+    let scale = f64::from(at.width) / f64::from(avatar.image.size.0.max(1));
+    if let Some(face) = frame.face.within(avatar.image.size) {
+        let whole = [face.x, face.y, face.width, face.height].map(f64::from);
+        outline(sheet, at, whole.map(|v| v * scale), FACE);
+        if let Some(framing) = framing {
+            outline(sheet, at, mouth(whole, framing).map(|v| v * scale), MOUTH);
+        }
+    }
+    write(sheet, &name, at.x + 4, at.y + 4);
+    let Some(framing) = framing else { return };
+    let store = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
+    let Ok(decoded) = store.get(index) else {
+        write(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
+        return;
+    };
+    let side = at.width / 2;
+    for (n, view) in [&decoded.views.face, &decoded.views.masked].into_iter().enumerate() {
+        let view = imageops::resize(view, side, side, FilterType::Triangle);
+        imageops::replace(sheet, &view, (at.x + n as u32 * side).into(), (at.y + at.height).into());
+    }
+}
+
+/// The part of a face rectangle that is blacked before the network sees it, in the frame.
+fn mouth([x, y, width, height]: [f64; 4], framing: Framing) -> [f64; 4] {
+    let crop = f64::from(framing.crop());
+    let mask = framing.mask();
+    let (across, down) = (width / crop, height / crop);
+    [
+        x + f64::from(mask.x + framing.border) * across,
+        y + f64::from(mask.y + framing.border) * down,
+        f64::from(mask.width) * across,
+        f64::from(mask.height) * down,
+    ]
+}
+
+/// Draws the outline of a rectangle, two pixels wide, in a part of the sheet.
+fn outline(sheet: &mut RgbImage, part: Rect, [x, y, width, height]: [f64; 4], colour: Rgb<u8>) {
+    let (left, top) = (x.round() as u32, y.round() as u32);
+    let (right, bottom) = ((x + width).round() as u32, (y + height).round() as u32);
+    for row in top..bottom.min(part.height) {
+        for column in left..right.min(part.width) {
+            let edge = row < top + 2 || row + 2 >= bottom || column < left + 2 || column + 2 >= right;
+            if edge {
+                sheet.put_pixel(part.x + column, part.y + row, colour);
+            }
+        }
+    }
+}
+
+/// Writes text, black-edged, twice the size of its font.
+fn write(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
+    for (colour, offsets) in [(PAPER, &[(1, 1), (3, 1), (1, 3), (3, 3)][..]), (TEXT, &[(2, 2)])] {
+        for &(dx, dy) in offsets {
+            for (n, letter) in text.chars().enumerate() {
+                let Some(lines) = font8x8::BASIC_FONTS.get(letter) else { continue };
+                for (row, line) in lines.iter().enumerate() {
+                    for column in (0..8).filter(|bit| line >> bit & 1 == 1) {
+                        let place = (x + dx + 2 * (8 * n as u32 + column), y + dy + 2 * row as u32);
+                        blot(sheet, place, colour);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn blot(sheet: &mut RgbImage, (x, y): (u32, u32), colour: Rgb<u8>) {
+    for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        if let Some(pixel) = sheet.get_pixel_mut_checked(x + dx, y + dy) {
+            *pixel = colour;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Weights kept in half the room: stored as float16 and cast back to float32 at the front of the graph.
+//!
+//! Inputs, outputs and all computation stay float32, and ONNX Runtime casts once, when it loads the model.
+
+use std::collections::HashSet;
+
+use half::f16;
+
+use super::proto::attribute_proto::AttributeType;
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, NodeProto, TensorProto};
+use super::{Model, elements};
+use crate::error::{Error, Result};
+
+/// Tensors with fewer values stay as they are: they weigh nothing, and some operators want theirs unchanged.
+const SMALLEST: u64 = 256;
+
+/// The version of ONNX's operators from which on a cast names its type by number.
+const FIRST_OPSET: i64 = 6;
+
+/// What became of the weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Halved {
+    /// Values that are float16 now.
+    pub values: u64,
+    /// Values in tensors that hold numbers too large for float16, which stay float32.
+    pub too_large: u64,
+}
+
+impl Model {
+    /// Stores the float32 weights of the main graph as float16.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for models too old for it, or weights that are not as many as their shape says.
+    pub fn halve_weights(&mut self) -> Result<Halved> {
+        let opset = self.opset();
+        let invalid = |problem: String| Error::invalid(&self.path, problem, super::REMEDY);
+        if opset < FIRST_OPSET {
+            return Err(invalid(format!("is written in operators of version {opset}, before {FIRST_OPSET}")));
+        }
+        let Some(graph) = &mut self.proto.graph else { return Ok(Halved::default()) };
+        // Weights that are inputs, too, have a declared type that callers rely on.
+        let fixed: HashSet<String> = graph.input.iter().map(|input| input.name().to_owned()).collect();
+        let mut halved = Halved::default();
+        let mut casts = Vec::new();
+        let initialisers = graph.initializer.iter_mut().filter(|tensor| !fixed.contains(tensor.name()));
+        for tensor in initialisers {
+            let name = tensor.name().to_owned();
+            if halve(tensor, &mut halved).map_err(&invalid)? {
+                tensor.name = Some(stored_name(&name));
+                casts.push(cast(&name));
+            }
+        }
+        let mut nodes = Vec::with_capacity(casts.len() + graph.node.len());
+        nodes.append(&mut casts);
+        for mut node in std::mem::take(&mut graph.node) {
+            let cast = halve_constant(&mut node, &mut halved).map_err(&invalid)?;
+            nodes.push(node);
+            nodes.extend(cast);
+        }
+        graph.node = nodes;
+        Ok(halved)
+    }
+}
+
+/// The same for a constant among the nodes; returns the cast that must follow it.
+fn halve_constant(
+    node: &mut NodeProto,
+    halved: &mut Halved,
+) -> std::result::Result<Option<NodeProto>, String> {
+    let (true, [output]) = (node.op_type() == "Constant", &mut node.output[..]) else { return Ok(None) };
+    let Some(tensor) = node.attribute.iter_mut().find_map(|attribute| attribute.t.as_mut()) else {
+        return Ok(None);
+    };
+    if !halve(tensor, halved)? {
+        return Ok(None);
+    }
+    let name = std::mem::replace(output, stored_name(output));
+    Ok(Some(cast(&name)))
+}
+
+/// Turns a tensor of many float32 values into float16; tells whether it did.
+fn halve(tensor: &mut TensorProto, halved: &mut Halved) -> std::result::Result<bool, String> {
+    let count = elements(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
+    if tensor.data_type() != DataType::Float as i32 || count < SMALLEST {
+        return Ok(false);
+    }
+    let values: Vec<f32> = match &tensor.raw_data {
+        Some(bytes) => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        None => tensor.float_data.clone(),
+    };
+    if values.len() as u64 != count {
+        return Err(format!("the weight \"{}\" has {} values, not {count}", tensor.name(), values.len()));
+    }
+    if values.iter().any(|value| value.abs() > f16::MAX.to_f32()) {
+        halved.too_large += count;
+        return Ok(false);
+    }
+    tensor.raw_data = Some(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect());
+    tensor.float_data.clear();
+    tensor.data_type = Some(DataType::Float16 as i32);
+    halved.values += count;
+    Ok(true)
+}
+
+fn stored_name(name: &str) -> String {
+    format!("{name}.stored_as_float16")
+}
+
+/// The node that makes the weight of that name again.
+fn cast(name: &str) -> NodeProto {
+    NodeProto {
+        input: vec![stored_name(name)],
+        output: vec![name.into()],
+        name: Some(format!("{name}.to_float32")),
+        op_type: Some("Cast".into()),
+        attribute: vec![AttributeProto {
+            name: Some("to".into()),
+            r#type: Some(AttributeType::Int as i32),
+            i: Some(DataType::Float as i64),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    }
+}

@@ -1,0 +1,224 @@
+//! ONNX files as such: read, described, changed and written, without running them.
+//!
+//! The messages hold every field of the format, so that what is written is what was read but for the change.
+//! Weights that lie in files of their own beside the model are taken in: what is written is one file.
+
+mod half;
+mod proto;
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use proto::tensor_proto::{DataLocation, DataType};
+use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+
+use crate::error::{Error, Result};
+pub use half::Halved;
+
+/// A network's file.
+pub struct Model {
+    path: PathBuf,
+    proto: ModelProto,
+    /// Whether weights were read from other files.
+    scattered: bool,
+}
+
+/// A tensor that goes in or out, as the file declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: String,
+    /// Numbers, or the name of a free size.
+    pub shape: Vec<String>,
+    pub kind: &'static str,
+}
+
+/// Weights of one type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    pub kind: &'static str,
+    pub count: u64,
+}
+
+/// Types of weights that are learnt; others are shapes and indices.
+const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
+
+const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
+
+impl Model {
+    /// Reads a model, with the weights that it keeps in other files.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+        let proto = ModelProto::decode(bytes.as_slice())
+            .map_err(|e| Error::invalid(path, format!("is no ONNX file: {e}"), REMEDY))?;
+        let mut model = Self { path: path.into(), proto, scattered: false };
+        if model.proto.graph.is_none() {
+            return Err(Error::invalid(path, "is no ONNX file: it has no graph", REMEDY));
+        }
+        model.take_in_weights()?;
+        Ok(model)
+    }
+
+    /// Writes the model as one file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.proto.encode_to_vec()).map_err(|e| {
+            Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
+        })
+    }
+
+    /// Whether the model on disk is more than its file: weights lie in others beside it.
+    pub fn is_scattered(&self) -> bool {
+        self.scattered
+    }
+
+    /// What goes in, weights left out.
+    pub fn inputs(&self) -> Vec<Port> {
+        let graph = self.graph();
+        let is_weight =
+            |port: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == port.name);
+        graph.input.iter().filter(|port| !is_weight(port)).map(Port::of).collect()
+    }
+
+    /// What comes out.
+    pub fn outputs(&self) -> Vec<Port> {
+        self.graph().output.iter().map(Port::of).collect()
+    }
+
+    /// Its weights by type, the most frequent type first.
+    pub fn weights(&self) -> Vec<Weights> {
+        let mut weights: Vec<Weights> = Vec::new();
+        for tensor in self.tensors() {
+            let kind = kind_name(tensor.data_type());
+            if !LEARNT.contains(&kind) {
+                continue;
+            }
+            let count = elements(tensor).unwrap_or(0);
+            match weights.iter_mut().find(|weights| weights.kind == kind) {
+                Some(weights) => weights.count += count,
+                None => weights.push(Weights { kind, count }),
+            }
+        }
+        weights.sort_by_key(|weights| std::cmp::Reverse(weights.count));
+        weights
+    }
+
+    /// The version of ONNX's own operators that it is written in.
+    pub fn opset(&self) -> i64 {
+        let own = |domain: &str| matches!(domain, "" | "ai.onnx");
+        self.proto
+            .opset_import
+            .iter()
+            .filter(|set| own(set.domain()))
+            .map(|set| set.version())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn graph(&self) -> &GraphProto {
+        self.proto.graph.as_ref().unwrap_or_else(|| unreachable!("files without a graph are not read"))
+    }
+
+    /// The weights of the main graph: initialisers, and constants among the nodes.
+    fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
+        let graph = self.graph();
+        let constants = graph.node.iter().filter(|node| node.op_type() == "Constant");
+        let constants =
+            constants.flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+        graph.initializer.iter().chain(constants)
+    }
+
+    fn take_in_weights(&mut self) -> Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let Some(graph) = &mut self.proto.graph else { return Ok(()) };
+        let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+        let tensors =
+            graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
+        for tensor in tensors.filter(|tensor| tensor.data_location() == DataLocation::External) {
+            let values = outside_values(&self.path, folder, tensor)?;
+            tensor.raw_data = Some(values);
+            tensor.external_data.clear();
+            tensor.data_location = None;
+            self.scattered = true;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a weight that lies in another file.
+fn outside_values(model: &Path, folder: &Path, tensor: &TensorProto) -> Result<Vec<u8>> {
+    let entry =
+        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
+    let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
+    let remedy = "Copy the file of weights beside the model, or export the model as one file";
+    let invalid = |problem: String| Error::invalid(model, problem, remedy);
+    let name = tensor.name();
+    let location = entry("location").unwrap_or_default();
+    // A model must not reach for files elsewhere.
+    let inside = Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if location.is_empty() || !inside {
+        return Err(invalid(format!(
+            "keeps the weight \"{name}\" in \"{location}\", which is no file beside it"
+        )));
+    }
+    let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
+        return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
+    };
+    let path = folder.join(location);
+    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, &e, remedy))?;
+    let start = offset.unwrap_or(0);
+    let end = length.map_or(Some(bytes.len()), |length| start.checked_add(length));
+    end.and_then(|end| bytes.get(start..end))
+        .map(<[u8]>::to_vec)
+        .ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))
+}
+
+/// Number of values in a tensor; `None` for a shape that cannot be.
+fn elements(tensor: &TensorProto) -> Option<u64> {
+    tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
+}
+
+fn kind_name(data_type: i32) -> &'static str {
+    match DataType::try_from(data_type) {
+        Ok(DataType::Float) => "float32",
+        Ok(DataType::Float16) => "float16",
+        Ok(DataType::Bfloat16) => "bfloat16",
+        Ok(DataType::Double) => "float64",
+        Ok(DataType::Int8) => "int8",
+        Ok(DataType::Uint8) => "uint8",
+        Ok(kind) => kind.as_str_name(),
+        Err(_) => "unknown",
+    }
+}
+
+impl Port {
+    fn of(info: &ValueInfoProto) -> Self {
+        use proto::tensor_shape_proto::dimension::Value;
+        use proto::type_proto;
+        let tensor = match info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
+            Some(type_proto::Value::TensorType(tensor)) => Some(tensor),
+            _ => None,
+        };
+        let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
+        let size = |dimension: &proto::tensor_shape_proto::Dimension| match &dimension.value {
+            Some(Value::DimValue(size)) => size.to_string(),
+            Some(Value::DimParam(name)) if !name.is_empty() => name.clone(),
+            _ => "?".into(),
+        };
+        Self {
+            name: info.name().into(),
+            shape: shape.map(|shape| shape.dim.iter().map(size).collect()).unwrap_or_default(),
+            kind: tensor.map_or("no tensor", |tensor| kind_name(tensor.elem_type())),
+        }
+    }
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\" [{}] {}", self.name, self.shape.join(", "), self.kind)
+    }
+}

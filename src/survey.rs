@@ -1,0 +1,144 @@
+//! Everything that would keep an avatar from playing, looked for without stopping at the first.
+
+use std::path::{Path, PathBuf};
+
+use crate::audio::SAMPLE_RATE;
+use crate::avatar::{Avatar, Problems};
+use crate::error::{Error, Result};
+use crate::face::{FaceViews, Framing};
+use crate::features::{self, Hearing};
+use crate::frames;
+use crate::generator::Generator;
+use crate::image_file;
+use crate::onnx::{Model, Port, Weights};
+use crate::rate::FrameRate;
+use crate::runtime::Engine;
+
+/// What an avatar is, and what is wrong with it.
+pub struct Survey {
+    /// The avatar, as far as it can be read; `None` where nothing can be told of the folder.
+    pub avatar: Option<Avatar>,
+    /// The generator's file.
+    pub generator: Option<NetworkFile>,
+    /// The audio encoder's file, where there is one.
+    pub audio_encoder: Option<NetworkFile>,
+    /// What the generator hears and how it sees, where it can be opened.
+    pub painting: Option<(Hearing, Framing)>,
+    /// What is wrong with the folder and the networks; frames are asked for one by one ([`Self::frame`]).
+    pub problems: Problems,
+}
+
+/// What a network's file says of itself.
+#[derive(Debug, Clone)]
+pub struct NetworkFile {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    /// Its weights by type, the most frequent first.
+    pub weights: Vec<Weights>,
+}
+
+impl Survey {
+    /// Reads the folder, and opens and runs both networks once; ONNX Runtime is looked for as in
+    /// [`crate::runtime::environment`].
+    pub fn open(folder: &Path, engine: &Engine, beside: Option<&Path>) -> Self {
+        let mut problems = Problems::default();
+        let avatar = Avatar::survey(folder, &mut problems);
+        let mut survey = Self {
+            avatar: problems.note(avatar),
+            generator: None,
+            audio_encoder: None,
+            painting: None,
+            problems,
+        };
+        survey.try_networks(engine, beside);
+        survey
+    }
+
+    fn try_networks(&mut self, engine: &Engine, beside: Option<&Path>) {
+        let Some(avatar) = &self.avatar else { return };
+        self.generator = NetworkFile::read(&avatar.generator);
+        self.audio_encoder = avatar.audio_encoder.as_deref().and_then(NetworkFile::read);
+        if self.problems.names(&avatar.generator) {
+            return;
+        }
+        let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);
+        let Some(mut generator) = self.problems.note(generator) else { return };
+        let hearing = match generator.hearing() {
+            Hearing::Rows(_) => Hearing::Rows(avatar.context),
+            other => other,
+        };
+        self.painting = Some((hearing, generator.framing()));
+        self.problems.note(try_painting(&mut generator));
+        if avatar.audio_encoder.as_ref().is_none_or(|encoder| !self.problems.names(encoder)) {
+            self.problems.note(try_hearing(avatar, hearing, engine, beside));
+        }
+    }
+
+    /// What is wrong with the pictures of frame `index`, beyond what is in [`Self::problems`].
+    pub fn frame(&self, index: usize) -> Vec<Error> {
+        let Some(avatar) = &self.avatar else { return Vec::new() };
+        let frame = &avatar.frames[index];
+        let size = avatar.image.size;
+        let mut pictures = vec![(&frame.picture, Some(size), "the first frame")];
+        pictures.extend(frame.parsing.iter().map(|parsing| (parsing, Some(size), "the frame")));
+        let side = self.painting.map(|(_, framing)| (framing.network, framing.network));
+        let views = frame.views.iter().flat_map(|(face, masked)| [face, masked]);
+        pictures.extend(views.map(|view| (view, side, "the network")));
+        pictures.into_iter().filter_map(|(path, size, like)| self.picture(path, size, like)).collect()
+    }
+
+    /// What is wrong with the picture of a frame that has no face rectangle.
+    pub fn unplaced_frame(&self, picture: &Path) -> Option<Error> {
+        let size = self.avatar.as_ref().map(|avatar| avatar.image.size);
+        self.picture(picture, size, "the first frame")
+    }
+
+    fn picture(&self, path: &Path, size: Option<(u32, u32)>, like: &str) -> Option<Error> {
+        if self.problems.names(path) {
+            return None;
+        }
+        match size {
+            Some(size) => frames::read(path, size, like).err(),
+            None => image_file::read(path).err(),
+        }
+    }
+}
+
+/// Paints one black face in silence: a network may load and fail only when it runs.
+fn try_painting(generator: &mut Generator) -> Result<()> {
+    let side = generator.framing().network;
+    let black = image::RgbImage::new(side, side);
+    let views = FaceViews { face: black.clone(), masked: black };
+    let context = vec![0.0; generator.hearing().values()].into_boxed_slice();
+    generator.paint([(&views, &context)].into_iter()).map(drop)
+}
+
+/// Hears a second of silence.
+fn try_hearing(avatar: &Avatar, hearing: Hearing, engine: &Engine, beside: Option<&Path>) -> Result<()> {
+    let mut track = features::open(avatar, hearing, engine, beside)?;
+    track.restart(FrameRate::NATIVE);
+    track.push(&vec![0.0; SAMPLE_RATE as usize]);
+    track.finish();
+    track.context(0).map(drop)
+}
+
+impl NetworkFile {
+    /// Reads a network's file. What is wrong with it is told by those who open it.
+    fn read(path: &Path) -> Option<Self> {
+        let model = Model::read(path).ok()?;
+        Some(Self {
+            path: path.into(),
+            bytes: std::fs::metadata(path).ok()?.len(),
+            inputs: model.inputs(),
+            outputs: model.outputs(),
+            weights: model.weights(),
+        })
+    }
+
+    /// How many values it has learnt.
+    pub fn parameters(&self) -> u64 {
+        self.weights.iter().map(|weights| weights.count).sum()
+    }
+}
