@@ -188,6 +188,73 @@ fn models_that_do_not_fit_are_refused_with_their_shapes() {
     with_model("generator.onnx", "generator_one_input", &["generator.onnx", "no generator of the method"]);
     with_model("generator.onnx", "generator_nan", &["generator.onnx", "not numbers"]);
     with_model("audio_encoder.onnx", "encoder_wrong_shape", &["audio_encoder.onnx", "no audio encoder"]);
+    // Fronts of the family that are not known, or do not go with each other.
+    with_model(
+        "generator.onnx",
+        "generator_wenet",
+        &["generator.onnx", "[N, 256, 16, 32]", "[N, 32, 32, 32]"],
+    );
+    with_model(
+        "audio_encoder.onnx",
+        "encoder_hubert",
+        &["audio_encoder.onnx", "no audio encoder", "N, 1024]"],
+    );
+    with_model("generator.onnx", "generator_hubert", &["audio_encoder.onnx", "no HuBERT encoder"]);
+}
+
+#[test]
+fn folders_whose_parts_do_not_go_together_are_refused() {
+    let folder = plugin_folder(true);
+    let changed = |name: &str, change: &dyn Fn(&Path), properties: &str, words: &[&str]| {
+        let avatar = tempfile::tempdir().unwrap();
+        copy_folder(&fixture(&format!("avatars/{name}")), avatar.path());
+        change(avatar.path());
+        let line = line("speech", avatar.path()).replace("! fakesink", &format!("{properties} ! fakesink"));
+        assert_refused(&launch(folder.path(), &[], &line), words);
+    };
+    let in_manifest = |from: &'static str, to: &'static str| {
+        move |avatar: &Path| {
+            let path = avatar.join("avatar.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "no {from} in {text}");
+            std::fs::write(path, text.replace(from, to)).unwrap();
+        }
+    };
+    let copy = |from: &'static str, to: &'static str| {
+        move |avatar: &Path| drop(std::fs::copy(avatar.join(from), avatar.join(to)).unwrap())
+    };
+    let file = |from: &'static str, to: &'static str| {
+        move |avatar: &Path| drop(std::fs::copy(fixture(from), avatar.join(to)).unwrap())
+    };
+    let no_encoder = in_manifest("audio_encoder = \"audio_encoder.onnx\"\n", "");
+    changed("own", &no_encoder, "", &["names no audio encoder", "models.audio_encoder"]);
+    changed("wav2lip", &|_| {}, "context=tile", &["generator.onnx", "the mel window", "\"tile\""]);
+    changed(
+        "synctalk_hubert",
+        &file("models/encoder_hubert_wrong.onnx", "models/audio_encoder.onnx"),
+        "",
+        &["audio_encoder.onnx", "no HuBERT encoder", "768", "1024"],
+    );
+    changed(
+        "own",
+        &in_manifest("fps = 25", "fps = 25\nfirst_frame = 6"),
+        "",
+        &["first_frame is 6", "6 frames"],
+    );
+    changed("own_views", &in_manifest("masked = ", "# masked = "), "", &["faces and masked", "avatar.toml"]);
+    changed("own_views", &|a| std::fs::remove_file(a.join("parsing/0.png")).unwrap(), "", &["parsing/0"]);
+    changed(
+        "synctalk_parsing",
+        &file("avatars/own_160/frames/0.webp", "parsing/0.png"),
+        "",
+        &["parsing/0.png", "is 320 x 240, not 256 x 192"],
+    );
+    changed(
+        "digital_clone",
+        &copy("full_body_img/2.jpg", "rois_320/2.jpg"),
+        "",
+        &["rois_320/2.jpg", "is 480 x 360, not 320 x 320"],
+    );
 }
 
 #[test]
