@@ -2,9 +2,26 @@
 
 use std::path::PathBuf;
 
-/// The folder of the plugin `lipsync`, where GStreamer finds it.
+/// The plugin's file.
+const FILE: &str = "libgstlipsync.so";
+
+/// The folder of the plugin `lipsync`: where GStreamer finds it, else where it was built or installed with this tool.
 pub fn folder() -> Option<PathBuf> {
+    of_gstreamer().or_else(of_this_tool)
+}
+
+fn of_gstreamer() -> Option<PathBuf> {
     gst::init().ok()?;
     let plugin = gst::Registry::get().find_plugin("lipsync")?;
     Some(plugin.filename()?.parent()?.to_path_buf())
+}
+
+/// `target/plugin`, or `lib/gstreamer-1.0` or `lib/MULTIARCH/gstreamer-1.0` of the prefix.
+fn of_this_tool() -> Option<PathBuf> {
+    let tool = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let prefix = tool.parent()?.parent()?;
+    let libraries = std::fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
+    let mut folders = vec![prefix.join("plugin"), prefix.join("lib/gstreamer-1.0")];
+    folders.extend(libraries.map(|library| library.path().join("gstreamer-1.0")));
+    folders.into_iter().find(|folder| folder.join(FILE).exists())
 }
