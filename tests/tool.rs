@@ -406,7 +406,7 @@ fn videos_that_cannot_be_used_are_refused() {
 #[test]
 fn a_video_becomes_a_data_set() {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("video.mkv");
+    let file = home.path().join("video.mp4");
     let new = |name: &str| run(home.path(), &["new", path(&file), name, "--into", path(home.path())]);
     video(&file, &["-f", "lavfi", "-i", "testsrc=s=320x240:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4"]);
     new("nobody").fails(&["no face is found in 10 frames (0-9)", "Cut the video"]);
@@ -441,5 +441,5 @@ fn a_video_becomes_a_data_set() {
     new("edge").fails(&["leaves the picture in"]);
     let mut left = names(home.path());
     left.sort();
-    assert_eq!(left, ["her", "video.mkv"]);
+    assert_eq!(left, ["her", "video.mp4"]);
 }
