@@ -221,10 +221,14 @@ fn folders_whose_parts_do_not_go_together_are_refused() {
         }
     };
     let copy = |from: &'static str, to: &'static str| {
-        move |avatar: &Path| drop(std::fs::copy(avatar.join(from), avatar.join(to)).unwrap())
+        move |avatar: &Path| {
+            std::fs::copy(avatar.join(from), avatar.join(to)).unwrap();
+        }
     };
     let file = |from: &'static str, to: &'static str| {
-        move |avatar: &Path| drop(std::fs::copy(fixture(from), avatar.join(to)).unwrap())
+        move |avatar: &Path| {
+            std::fs::copy(fixture(from), avatar.join(to)).unwrap();
+        }
     };
     let no_encoder = in_manifest("audio_encoder = \"audio_encoder.onnx\"\n", "");
     changed("own", &no_encoder, "", &["names no audio encoder", "models.audio_encoder"]);
