@@ -22,6 +22,8 @@ pub enum Style {
     /// The face first, then the face with the mouth rectangle blacked; bicubic scaling.
     #[default]
     SyncTalk,
+    /// The same with bilinear scaling: Ultralight-Digital-Human.
+    Ultralight,
     /// The face with its lower half blacked first, then the face; bilinear scaling.
     Wav2Lip,
 }
@@ -91,7 +93,7 @@ impl Framing {
     pub fn new(network: u32, style: Style, options: FaceOptions) -> Self {
         let style = options.style.unwrap_or(style);
         let (border, paste) = match style {
-            Style::SyncTalk => (BORDER, Paste::Inner),
+            Style::SyncTalk | Style::Ultralight => (BORDER, Paste::Inner),
             Style::Wav2Lip => (0, Paste::Full),
         };
         Self {
@@ -110,7 +112,7 @@ impl Framing {
     fn kernel(self) -> Kernel {
         match self.style {
             Style::SyncTalk => Kernel::Bicubic,
-            Style::Wav2Lip => Kernel::Bilinear,
+            Style::Ultralight | Style::Wav2Lip => Kernel::Bilinear,
         }
     }
 
@@ -118,7 +120,7 @@ impl Framing {
     pub fn mask(self) -> Rect {
         let side = self.network;
         match self.style {
-            Style::SyncTalk => {
+            Style::SyncTalk | Style::Ultralight => {
                 let [left, top, right, bottom] = UNMASKED;
                 Rect {
                     x: left,
@@ -164,7 +166,7 @@ impl Framing {
     /// Writes what the network sees as planes of blue, green and red in 0 to 1, in the family's order.
     pub fn write(self, views: &FaceViews, input: &mut [f32]) {
         let pair = match self.style {
-            Style::SyncTalk => [&views.face, &views.masked],
+            Style::SyncTalk | Style::Ultralight => [&views.face, &views.masked],
             Style::Wav2Lip => [&views.masked, &views.face],
         };
         for (picture, planes) in pair.into_iter().zip(input.chunks_exact_mut(views.face.len())) {

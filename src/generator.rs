@@ -7,7 +7,7 @@ use image::RgbImage;
 use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
-use crate::features::{Context, Hearing};
+use crate::features::{Context, Hearing, HubertSpan};
 use crate::network::{Interrupter, Network};
 use crate::runtime::Engine;
 
@@ -39,16 +39,18 @@ impl Generator {
                 path,
                 format!(
                     "is no generator of the method: it maps {}, not a face [N, 6, S, S] and a sound \
-                     ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] of HuBERT, or [N, 1, 80, 16] of mel) to \
-                     [N, 3, S, S]",
+                     ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] or [N, 16, 32, 32] of HuBERT, or \
+                     [N, 1, 80, 16] of mel) to [N, 3, S, S]",
                     network.shapes()
                 ),
-                "Give a generator of SyncTalk_2D (ave or hubert) or Wav2Lip, exported for a fixed picture size",
+                "Give a generator of SyncTalk_2D (ave or hubert), Ultralight-Digital-Human (hubert) or Wav2Lip, \
+                 exported for a fixed picture size",
             ));
         };
         let Roles { face: face_input, audio, side, hearing } = roles;
         let style = match hearing {
-            Hearing::Rows(_) | Hearing::Hubert => Style::SyncTalk,
+            Hearing::Rows(_) | Hearing::Hubert(HubertSpan::Sixteen) => Style::SyncTalk,
+            Hearing::Hubert(HubertSpan::Eight) => Style::Ultralight,
             Hearing::Window => Style::Wav2Lip,
         };
         Ok(Self { network, face: face_input, audio, hearing, framing: Framing::new(side, style, face) })

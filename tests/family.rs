@@ -7,7 +7,7 @@ use common::{
 };
 use gstlipsync::avatar::FaceOptions;
 use gstlipsync::face::{Framing, INPUT_CHANNELS, Rect, Style};
-use gstlipsync::features::Hearing;
+use gstlipsync::features::{Hearing, HubertSpan};
 use gstlipsync::network::Network;
 use gstlipsync::picture::Canvas;
 use gstlipsync::rate::FrameRate;
@@ -23,7 +23,8 @@ fn speech() -> Vec<f32> {
 fn hubert_is_heard_as_by_the_reference() {
     let golden: Array2<f32> = array("golden/contexts_hubert");
     let frames: Array1<i64> = array("golden/contexts_hubert_frames");
-    let contexts = contexts(&avatar("synctalk_hubert"), Hearing::Hubert, FrameRate::NATIVE);
+    let contexts =
+        contexts(&avatar("synctalk_hubert"), Hearing::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
     assert!(frames.iter().max() == Some(&(contexts.len() as i64 - 1)), "the last frame is compared");
     for (frame, golden) in frames.iter().zip(golden.rows()) {
         assert_close(&contexts[*frame as usize], golden.as_slice().unwrap(), 1e-3, &format!("frame {frame}"));
@@ -33,8 +34,8 @@ fn hubert_is_heard_as_by_the_reference() {
 #[test]
 fn hubert_at_other_rates_hears_the_same_at_the_same_time() {
     let avatar = avatar("synctalk_hubert");
-    let native = contexts(&avatar, Hearing::Hubert, FrameRate::NATIVE);
-    let double = contexts(&avatar, Hearing::Hubert, FrameRate::new(50, 1).unwrap());
+    let native = contexts(&avatar, Hearing::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
+    let double = contexts(&avatar, Hearing::Hubert(HubertSpan::Sixteen), FrameRate::new(50, 1).unwrap());
     for (i, context) in native.iter().enumerate() {
         assert!(*context == double[2 * i], "frame {i}");
     }

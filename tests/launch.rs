@@ -132,6 +132,28 @@ fn folders_that_are_no_avatar_are_refused() {
 }
 
 #[test]
+fn names_are_found_in_the_documented_places() {
+    let folder = plugin_folder(true);
+    let places = tempfile::tempdir().unwrap();
+    let (own, data) = (places.path().join("own"), places.path().join("data"));
+    copy_folder(&fixture("avatars/own_160"), &own.join("me"));
+    copy_folder(&fixture("avatars/own_160"), &data.join("lipsync/avatars/me"));
+    let (own, data) = (format!("/nowhere:{}", own.display()), data.display().to_string());
+    let speak = |variables: &[(&str, &str)]| {
+        let all = [&[("GST_DEBUG", "lipsync:4"), ("HOME", "/nowhere")], variables].concat();
+        launch(folder.path(), &all, &line("one_sample", Path::new("me")))
+    };
+    for (name, value) in [("LIPSYNC_AVATAR_PATH", &own), ("XDG_DATA_HOME", &data), ("XDG_DATA_DIRS", &data)] {
+        let launched = speak(&[(name, value)]);
+        assert!(launched.success, "{name}: {}", launched.output);
+    }
+    // The variable comes before the data folders.
+    let both = speak(&[("XDG_DATA_HOME", &data), ("LIPSYNC_AVATAR_PATH", &own)]);
+    assert!(both.output.contains(&format!("{}/me", places.path().join("own").display())), "{}", both.output);
+    assert_refused(&speak(&[]), &["no avatar of that name", "/nowhere/.local/share/lipsync/avatars"]);
+}
+
+#[test]
 fn damaged_avatars_are_refused_by_the_name_of_the_file() {
     let folder = plugin_folder(true);
     let damaged = |layout: &str, damage: &dyn Fn(&Path), words: &[&str]| {
@@ -221,10 +243,14 @@ fn folders_whose_parts_do_not_go_together_are_refused() {
         }
     };
     let copy = |from: &'static str, to: &'static str| {
-        move |avatar: &Path| drop(std::fs::copy(avatar.join(from), avatar.join(to)).unwrap())
+        move |avatar: &Path| {
+            std::fs::copy(avatar.join(from), avatar.join(to)).unwrap();
+        }
     };
     let file = |from: &'static str, to: &'static str| {
-        move |avatar: &Path| drop(std::fs::copy(fixture(from), avatar.join(to)).unwrap())
+        move |avatar: &Path| {
+            std::fs::copy(fixture(from), avatar.join(to)).unwrap();
+        }
     };
     let no_encoder = in_manifest("audio_encoder = \"audio_encoder.onnx\"\n", "");
     changed("own", &no_encoder, "", &["names no audio encoder", "models.audio_encoder"]);

@@ -1,8 +1,9 @@
 //! Contexts that are rows of HuBERT: a network from the waveform to a row of 1024 values every 20 ms.
 //!
 //! Row `r` stands for the samples from `320 r` to `320 r + 400`. A video frame has two rows; frame `i` hears those of
-//! the frames `i - 8` to `i + 7`, and zeros where there are none: 32 rows, as [32, 32, 32]. An odd last row is left
-//! out. At other frame rates the same is evaluated at the frame's own time.
+//! the frames `i - 8` to `i + 7`, and zeros where there are none: 32 rows, as [32, 32, 32] (SyncTalk_2D), or of the
+//! frames `i - 4` to `i + 3`, as [16, 32, 32] (Ultralight-Digital-Human). An odd last row is left out. At other frame
+//! rates the same is evaluated at the frame's own time.
 //!
 //! HuBERT looks at everything that it is given. SyncTalk_2D's script gives it 20 s at a time; a stream cannot wait
 //! for that, so rows are made in blocks, each from the sound around it. As its feature extractor does, the sound is
@@ -22,11 +23,6 @@ use crate::runtime::Engine;
 const ROW: usize = 1024;
 /// Rows of a video frame.
 const ROWS_A_FRAME: i64 = 2;
-/// Frames before the frame's own, and from it on.
-const FRAMES: std::ops::Range<i64> = -8..8;
-/// Values in a context: what the generator's audio input takes.
-pub const CONTEXT: usize = 16 * ROWS_A_FRAME as usize * ROW;
-
 /// Samples from row to row, and samples that a row stands for.
 const STEP: u64 = 320;
 const LENGTH: u64 = 400;
@@ -36,13 +32,47 @@ const BLOCK: u64 = 32;
 const HISTORY: u64 = 100;
 const FUTURE: u64 = 8;
 
-/// Sound that a frame needs from behind its own time, in samples at 16 kHz, where its last row is the first of a
-/// block.
-pub const LOOKAHEAD: u64 = STEP * (ROWS_A_FRAME as u64 * FRAMES.end as u64 - 1 + BLOCK - 1 + FUTURE) + LENGTH;
+/// Of how many video frames a generator hears the rows, half of them before its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubertSpan {
+    Eight,
+    Sixteen,
+}
+
+impl HubertSpan {
+    /// The span of a context of so many values.
+    pub(super) fn of(values: usize) -> Option<Self> {
+        [Self::Eight, Self::Sixteen].into_iter().find(|span| span.values() == values)
+    }
+
+    fn frames(self) -> i64 {
+        match self {
+            Self::Eight => 8,
+            Self::Sixteen => 16,
+        }
+    }
+
+    /// Values in a context.
+    pub(super) fn values(self) -> usize {
+        (self.frames() * ROWS_A_FRAME) as usize * ROW
+    }
+
+    /// Rows before the frame's own two, and from them on.
+    fn rows_each_way(self) -> i64 {
+        self.frames() / 2 * ROWS_A_FRAME
+    }
+
+    /// Sound that a frame needs from behind its own time, in samples at 16 kHz, where its last row is the first of a
+    /// block.
+    pub(super) fn lookahead(self) -> u64 {
+        STEP * (self.rows_each_way() as u64 - 1 + BLOCK - 1 + FUTURE) + LENGTH
+    }
+}
 
 /// A [`FeatureTrack`] with HuBERT.
 pub struct HubertTrack {
     encoder: Network,
+    span: HubertSpan,
     rate: FrameRate,
     /// Samples from number `first_sample` on; older ones are no longer needed.
     samples: VecDeque<f32>,
@@ -78,7 +108,7 @@ impl Level {
 
 impl HubertTrack {
     /// Opens the encoder and checks that it is one from a waveform to rows.
-    pub fn open(path: &Path, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, span: HubertSpan, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
         // A network hundreds of times larger than the mel encoder: one core would not keep up.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let encoder = Network::open(path, engine, threads, beside)?;
@@ -97,6 +127,7 @@ impl HubertTrack {
         }
         Ok(Self {
             encoder,
+            span,
             rate: FrameRate::NATIVE,
             samples: VecDeque::new(),
             first_sample: 0,
@@ -169,8 +200,8 @@ impl FeatureTrack for HubertTrack {
     fn context(&mut self, n: u64) -> Result<Option<Context>> {
         let (time, den) = time_in_rows(n, self.rate);
         let own = time * ROWS_A_FRAME / den;
-        let first = own + FRAMES.start * ROWS_A_FRAME;
-        let end = (own + FRAMES.end * ROWS_A_FRAME) as u64;
+        let first = own - self.span.rows_each_way();
+        let end = (own + self.span.rows_each_way()) as u64;
         let needed = self.total().map_or(end, |total| end.min(total));
         while self.first_row + (self.rows.len() as u64) < needed {
             if !self.next_block()? {
@@ -181,7 +212,7 @@ impl FeatureTrack for HubertTrack {
         self.rows.drain(..passed as usize);
         self.first_row += passed;
 
-        let mut context = vec![0.0; CONTEXT].into_boxed_slice();
+        let mut context = vec![0.0; self.span.values()].into_boxed_slice();
         let pair = ROWS_A_FRAME as usize;
         let pairs = (first..).step_by(pair).zip(context.chunks_exact_mut(pair * ROW));
         for (row, values) in pairs {

@@ -2,7 +2,7 @@
 //!
 //! Three kinds of generators are known by the shape of their audio input ([`Hearing`]): those that hear rows of an
 //! audio encoder over mel windows ([`rows`]: SyncTalk_2D, digital-clone), those that hear rows of HuBERT
-//! ([`hubert`]: SyncTalk_2D), and those that hear the mel window itself ([`window`]: Wav2Lip and its kin).
+//! ([`hubert`]: SyncTalk_2D, Ultralight-Digital-Human), and those that hear the mel window itself ([`window`]: Wav2Lip and its kin).
 
 mod hubert;
 mod mel_track;
@@ -11,6 +11,7 @@ mod window;
 
 use std::path::Path;
 
+pub use hubert::HubertSpan;
 pub use rows::ContextKind;
 
 use crate::avatar::Avatar;
@@ -31,8 +32,8 @@ pub type Context = Box<[f32]>;
 pub enum Hearing {
     /// [32, 16, 16]: 16 rows of 512 values from an audio encoder.
     Rows(ContextKind),
-    /// [32, 32, 32]: 32 rows of 1024 values from HuBERT.
-    Hubert,
+    /// [32, 32, 32]: rows of 1024 values from HuBERT, of the 16 frames around; [16, 32, 32]: of 8 frames.
+    Hubert(HubertSpan),
     /// [1, 80, 16]: the frame's mel window.
     Window,
 }
@@ -52,8 +53,7 @@ impl Hearing {
         // Rows may be viewed in any shape: what counts is how many values there are.
         match audio.values()? {
             rows::CONTEXT => Some(Self::default()),
-            hubert::CONTEXT => Some(Self::Hubert),
-            _ => None,
+            values => HubertSpan::of(values).map(Self::Hubert),
         }
     }
 
@@ -61,7 +61,7 @@ impl Hearing {
     pub fn values(self) -> usize {
         match self {
             Self::Rows(_) => rows::CONTEXT,
-            Self::Hubert => hubert::CONTEXT,
+            Self::Hubert(span) => span.values(),
             Self::Window => BANDS * WINDOW,
         }
     }
@@ -70,7 +70,7 @@ impl Hearing {
     pub fn lookahead(self) -> u64 {
         match self {
             Self::Rows(kind) => kind.lookahead(),
-            Self::Hubert => hubert::LOOKAHEAD,
+            Self::Hubert(span) => span.lookahead(),
             Self::Window => mel_track::LOOKAHEAD,
         }
     }
@@ -81,7 +81,8 @@ impl std::fmt::Display for Hearing {
         f.write_str(match self {
             Self::Rows(ContextKind::Window) => "rows of a mel encoder, 16 around the frame",
             Self::Rows(ContextKind::Tile) => "the frame's own row of a mel encoder, 16 times",
-            Self::Hubert => "rows of HuBERT",
+            Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT, of 16 frames",
+            Self::Hubert(HubertSpan::Eight) => "rows of HuBERT, of 8 frames",
             Self::Window => "the mel window itself",
         })
     }
@@ -132,7 +133,7 @@ pub fn open(
     };
     Ok(match hearing {
         Hearing::Rows(kind) => Box::new(rows::RowTrack::open(encoder()?, kind, engine, beside)?),
-        Hearing::Hubert => Box::new(hubert::HubertTrack::open(encoder()?, engine, beside)?),
+        Hearing::Hubert(span) => Box::new(hubert::HubertTrack::open(encoder()?, span, engine, beside)?),
         Hearing::Window => Box::new(window::WindowTrack::default()),
     })
 }

@@ -53,7 +53,10 @@ pub enum Paste {
     Auto,
     #[enum_value(name = "Inner: inside the border of the face crop, as SyncTalk_2D does", nick = "inner")]
     Inner,
-    #[enum_value(name = "Full: over the whole face rectangle, as digital-clone's scripts do", nick = "full")]
+    #[enum_value(
+        name = "Full: over the whole face rectangle, as digital-clone's scripts and Wav2Lip do",
+        nick = "full"
+    )]
     Full,
 }
 
@@ -134,7 +137,7 @@ pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .build(),
         glib::ParamSpecEnum::builder_with_default("context", default.context)
             .nick("Context")
-            .blurb("Which sound the generator hears with each frame")
+            .blurb("Which rows of the mel encoder the generator hears with each frame; networks of HuBERT and Wav2Lip have but one way")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("paste", default.paste)
