@@ -21,8 +21,9 @@ GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst
 
 .PHONY: all help packages runtime demo inspect test lint bench licences install uninstall clean
 
-all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it
+all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
+	@echo "    and for a face of your own: target/release/lipsync-avatar help"
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,7 +37,7 @@ runtime: packages ## fetch ONNX Runtime
 # Cargo knows best whether there is anything to build, so it is always asked.
 .PHONY: $(PLUGIN)
 $(PLUGIN): runtime
-	@echo "==> building the plugin (some minutes the first time)"
+	@echo "==> building the plugin and lipsync-avatar (some minutes the first time)"
 	@cargo build --release --locked
 	@mkdir -p $@
 	@ln -sfn ../release/libgstlipsync.so $@/libgstlipsync.so
@@ -83,11 +84,13 @@ licences: ## check the licences of everything that is linked
 install: $(PLUGIN) ## install into PREFIX (default /usr/local)
 	install -Dm755 $(PLUGIN)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so
 	install -Dm755 $(RUNTIME)/libonnxruntime.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
+	install -Dm755 target/release/lipsync-avatar $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
 	install -d $(DESTDIR)$(PREFIX)/share/lipsync/avatars
 	cp -r models/*/ $(DESTDIR)$(PREFIX)/share/lipsync/avatars/
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
 	rm -rf $(DESTDIR)$(PREFIX)/share/lipsync
 
 clean: ## remove everything built

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::avatar::Avatar;
 use crate::error::{Error, Result};
 use crate::face::Framing;
-use crate::features::{Context, ContextKind, Hearing};
+use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
 use crate::generator::Generator;
 use crate::network::Interrupter;
@@ -136,17 +136,7 @@ impl Painter {
         let generators = (0..workers)
             .map(|_| Generator::open(&avatar.generator, avatar.face, engine, 1, beside))
             .collect::<Result<Vec<_>>>()?;
-        let hearing = match (generators[0].hearing(), avatar.context) {
-            (Hearing::Rows(_), kind) => Hearing::Rows(kind),
-            (hearing, ContextKind::Window) => hearing,
-            (hearing, ContextKind::Tile) => {
-                return Err(Error::invalid(
-                    &avatar.generator,
-                    format!("hears {hearing}, for which there is no context \"tile\""),
-                    "Set context to auto or window",
-                ));
-            }
-        };
+        let hearing = generators[0].hearing_of(avatar.context)?;
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let shared = Arc::new(Shared {
             state: Mutex::new(State { running: vec![false; workers], ..State::default() }),

@@ -65,12 +65,10 @@ impl Survey {
         }
         let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);
         let Some(mut generator) = self.problems.note(generator) else { return };
-        let hearing = match generator.hearing() {
-            Hearing::Rows(_) => Hearing::Rows(avatar.context),
-            other => other,
-        };
-        self.painting = Some((hearing, generator.framing()));
         self.problems.note(try_painting(&mut generator));
+        let hearing = generator.hearing_of(avatar.context);
+        let Some(hearing) = self.problems.note(hearing) else { return };
+        self.painting = Some((hearing, generator.framing()));
         if avatar.audio_encoder.as_ref().is_none_or(|encoder| !self.problems.names(encoder)) {
             self.problems.note(try_hearing(avatar, hearing, engine, beside));
         }

@@ -230,17 +230,24 @@ impl Avatar {
     }
 }
 
+/// The folder of avatars in a data folder.
+const AVATARS: &str = "lipsync/avatars";
+
+/// The user's own folder of avatars, whether it exists or not; `None` for users without a home.
+pub fn user_place() -> Option<PathBuf> {
+    let folder = std::env::var_os("XDG_DATA_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
+    Some(folder.join(AVATARS))
+}
+
 /// The folders in which avatars are looked for by name.
 pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let mut places: Vec<PathBuf> =
         variable(PATH_VARIABLE).map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
-    let user = variable("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
     let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
-    let data = user.into_iter().chain(std::env::split_paths(&system));
-    places.extend(data.map(|folder| folder.join("lipsync/avatars")));
+    places.extend(user_place());
+    places.extend(std::env::split_paths(&system).map(|folder| folder.join(AVATARS)));
     places.extend(beside.map(|folder| folder.join("lipsync")));
     places
 }

@@ -4,6 +4,8 @@
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
 mod half;
+// Made by a program, which names things as the format does.
+#[allow(clippy::enum_variant_names)]
 mod proto;
 
 use std::path::{Path, PathBuf};

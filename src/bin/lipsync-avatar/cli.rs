@@ -18,7 +18,7 @@ pub struct Cli {
 const AFTER: &str = "\
 A face of your own, from a video to a pipeline:
   lipsync-avatar new me.mp4 me         frames, sound and landmarks: the data set ./me
-  (train with SyncTalk_2D, export both networks to me/models/*.onnx)
+  (train with SyncTalk_2D, export both networks to me/models: `new` says how)
   lipsync-avatar check me --sheet me.png
   lipsync-avatar import me me
   gst-launch-1.0 filesrc location=speech.wav ! wavparse ! lipsync avatar=me ! autovideosink
@@ -76,7 +76,7 @@ pub struct Import {
     /// Quality of the JPEG frames.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub quality: u8,
-    /// Keep every frame exactly: JPEG files are copied, others become lossless WebP.
+    /// Keep every frame exactly: JPEG files are copied, others become lossless WebP where that is smaller.
     #[arg(long, conflicts_with = "quality")]
     pub lossless: bool,
     /// Store the networks' weights as float16: half the size. Computation stays float32; the difference is measured.

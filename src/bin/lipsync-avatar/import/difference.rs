@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use gstlipsync::avatar::Avatar;
-use gstlipsync::features::{self, Context as Heard, Hearing};
+use gstlipsync::features::{self, Context as Heard};
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
 use gstlipsync::picture::{Canvas, Packed, PixelFormat};
@@ -67,10 +67,7 @@ fn hear(
     engine: &Engine,
     beside: Option<&Path>,
 ) -> Result<Vec<Heard>> {
-    let hearing = match generator.hearing() {
-        Hearing::Rows(_) => Hearing::Rows(avatar.context),
-        other => other,
-    };
+    let hearing = generator.hearing_of(avatar.context)?;
     let mut track = features::open(avatar, hearing, engine, beside)?;
     track.restart(FrameRate::NATIVE);
     let mut state = 1u32;

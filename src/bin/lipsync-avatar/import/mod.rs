@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use gstlipsync::avatar::{Avatar, names};
+use gstlipsync::avatar::{Avatar, names, user_place};
 use gstlipsync::runtime::Engine;
 use gstlipsync::survey::Survey;
 
@@ -23,7 +23,8 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     let beside = beside.as_deref();
     let folder = Avatar::locate(&options.avatar, beside)?;
     let avatar = sound(&folder, beside)?;
-    let place = options.into.clone().map_or_else(avatars_of_the_user, Ok)?;
+    let place = options.into.clone().or_else(user_place);
+    let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
     let partial = Partial::begin(&place, &options.name)?;
     let target = partial.folder();
 
@@ -82,16 +83,6 @@ fn sound(folder: &Path, beside: Option<&Path>) -> Result<Avatar> {
             several.first().map(ToString::to_string).unwrap_or_default()
         ),
     }
-}
-
-/// Where the element looks for avatars of this user.
-fn avatars_of_the_user() -> Result<PathBuf> {
-    std::env::var_os("XDG_DATA_HOME")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".local/share")))
-        .map(|folder| folder.join("lipsync/avatars"))
-        .context("there is no home folder. Say with --into where the avatar is to go")
 }
 
 fn frames_of(avatar: &Avatar) -> Vec<PathBuf> {

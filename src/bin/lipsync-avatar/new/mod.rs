@@ -40,14 +40,12 @@ pub fn run(options: &New) -> Result<ExitCode> {
 fn remaining(folder: &str, name: &str) -> String {
     format!(
         "
-What remains is the training, with SyncTalk_2D's own scripts (github.com/ZiqiaoPeng/SyncTalk_2D) and a GPU:
-  1. In its folder: make the audio features of {folder}/aud.wav (aud_ave.npy, for asr=ave), then run syncnet_328.py and
-     train_328.py on the data set. Its process.py would find frames and landmarks again: they are there.
-  2. Export both networks to ONNX:
-       {folder}/models/generator.onnx       the trained generator
-       {folder}/models/audio_encoder.onnx   the audio encoder (its checkpoint comes with SyncTalk_2D)
-  3. lipsync-avatar check {folder} --sheet {name}.png
-     lipsync-avatar import {folder} {name}
-     then play it: lipsync avatar={name}"
+What remains is the training, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
+  1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
+     there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.
+  2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (it comes with lipsync)
+  3. lipsync-avatar check dataset/{name} --sheet {name}.png
+     lipsync-avatar import dataset/{name} {name}
+     and speak: lipsync avatar={name}"
     )
 }
