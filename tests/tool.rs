@@ -115,6 +115,17 @@ fn every_layout_is_told_and_would_play() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = tool(home.path());
+    let mut child =
+        command.args(["check", "iris"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn every_damage_to_a_data_set_is_named() {
     let (home, set) = (tempfile::tempdir().unwrap(), copy("synctalk"));
     let at = |name: &str| set.path().join(name);

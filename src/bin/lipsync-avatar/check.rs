@@ -34,9 +34,9 @@ pub fn run(options: &Check) -> Result<ExitCode> {
             Some(avatar) if !avatar.frames.is_empty() => {
                 let framing = checked.survey.painting.map(|(_, framing)| framing);
                 sheet::draw(avatar, framing, path)?;
-                println!("sheet           {}", path.display());
+                say!("sheet           {}", path.display());
             }
-            _ => println!("sheet           none: there is no frame to draw"),
+            _ => say!("sheet           none: there is no frame to draw"),
         }
     }
     let verdict = match checked.problems.len() {
@@ -44,7 +44,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
         1 => "verdict: would not play; 1 problem".into(),
         n => format!("verdict: would not play; {n} problems"),
     };
-    println!("{verdict}");
+    say!("{verdict}");
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -69,36 +69,37 @@ impl Checked {
 
     /// Prints what the avatar is and what is wrong.
     fn tell(&self) {
-        println!("{}", self.folder.display());
+        say!("{}", self.folder.display());
         if let Some(avatar) = &self.survey.avatar {
             self.tell_avatar(avatar);
         }
         tell_network("audio encoder", self.survey.audio_encoder.as_ref());
         tell_network("generator", self.survey.generator.as_ref());
         if let Some((hearing, framing)) = self.survey.painting {
-            println!("  hears         {hearing}");
-            println!(
+            say!("  hears         {hearing}");
+            say!(
                 "  paints        {0} x {0} pixels, {1} more on each side of the face",
-                framing.network, framing.border
+                framing.network,
+                framing.border
             );
         }
         if let Some(sums) = &self.sums {
-            println!("sha256          {} of {} as in {}", sums.right, sums.told, crate::sums::FILE);
+            say!("sha256          {} of {} as in {}", sums.right, sums.told, crate::sums::FILE);
         }
         for (n, problem) in (1..).zip(&self.problems) {
-            println!("problem {n:<7} {problem}");
+            say!("problem {n:<7} {problem}");
         }
     }
 
     fn tell_avatar(&self, avatar: &Avatar) {
-        println!("title           {}", avatar.title);
-        println!("layout          {}", layout(avatar.layout));
-        println!("size            {}", words::bytes(words::size_of(&self.folder)));
-        println!("frames          {}", frames(avatar));
+        say!("title           {}", avatar.title);
+        say!("layout          {}", layout(avatar.layout));
+        say!("size            {}", words::bytes(words::size_of(&self.folder)));
+        say!("frames          {}", frames(avatar));
         let inside = |frame: &gstlipsync::avatar::AvatarFrameFiles| frame.face.within(avatar.image.size);
         let sides = || avatar.frames.iter().map(|frame| frame.face.width);
         if let (Some(smallest), Some(largest)) = (sides().min(), sides().max()) {
-            println!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
+            say!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
         }
         let cut = avatar.frames.iter().filter(|frame| {
             inside(frame).is_some_and(|inside| {
@@ -107,9 +108,9 @@ impl Checked {
         });
         match cut.count() {
             0 => {}
-            n => println!(
-                "note            {n} face rectangles reach over the edge of the frame and are cut there"
-            ),
+            n => {
+                say!("note            {n} face rectangles reach over the edge of the frame and are cut there")
+            }
         }
     }
 }
@@ -152,6 +153,6 @@ fn tell_network(what: &str, network: Option<&NetworkFile>) {
     let ports = |ports: &[gstlipsync::onnx::Port]| {
         ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     };
-    println!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
-    println!("                {} to {}", ports(&network.inputs), ports(&network.outputs));
+    say!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
+    say!("                {} to {}", ports(&network.inputs), ports(&network.outputs));
 }

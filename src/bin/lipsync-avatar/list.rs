@@ -14,25 +14,25 @@ pub fn run() -> Result<ExitCode> {
     for Listed { name, folder, hidden_by, avatar } in &listed {
         match avatar {
             Ok(avatar) => {
-                println!("{name:<15} {}", avatar.title);
-                println!(
+                say!("{name:<15} {}", avatar.title);
+                say!(
                     "                {}, {}, {}",
                     check::layout(avatar.layout),
                     check::frames(avatar),
                     words::bytes(words::size_of(folder))
                 );
             }
-            Err(error) => println!("{name:<15} cannot be used: {error}"),
+            Err(error) => say!("{name:<15} cannot be used: {error}"),
         }
-        println!("                {}", folder.display());
+        say!("                {}", folder.display());
         if let Some(earlier) = hidden_by {
-            println!("                hidden: the name {name} means {}", earlier.display());
+            say!("                hidden: the name {name} means {}", earlier.display());
         }
     }
     if listed.is_empty() {
-        println!("no avatars in");
+        say!("no avatars in");
         for place in search_path(beside.as_deref()) {
-            println!("  {}", place.display());
+            say!("  {}", place.display());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,13 @@
 //! `lipsync-avatar`: checks, imports, lists and makes avatars for the element `lipsync`.
 
+/// Prints a line. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod check;
 mod cli;
 mod import;

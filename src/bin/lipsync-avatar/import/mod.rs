@@ -46,26 +46,26 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     interrupt::check()?;
     let finished = partial.finish()?;
 
-    println!("{}", finished.display());
-    println!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
-    println!(
+    say!("{}", finished.display());
+    say!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
+    say!(
         "  networks      {}",
         words::change(&models::files(&avatar), &models::names().map(|name| finished.join(name)))
     );
-    println!("  in all        {}", words::change(&[folder], std::slice::from_ref(&finished)));
+    say!("  in all        {}", words::change(&[folder], std::slice::from_ref(&finished)));
     if let Some(difference) = difference {
-        println!("  float16       {} weights; {difference}", words::number(halved.values));
+        say!("  float16       {} weights; {difference}", words::number(halved.values));
         if halved.too_large > 0 {
-            println!(
+            say!(
                 "                {} more are too large for it and stay float32",
                 words::number(halved.too_large)
             );
         }
     }
-    println!("  checked: it would play");
+    say!("  checked: it would play");
     match options.into {
-        None => println!("use it: lipsync avatar={}", options.name),
-        Some(_) => println!("use it: lipsync avatar={}", finished.display()),
+        None => say!("use it: lipsync avatar={}", options.name),
+        Some(_) => say!("use it: lipsync avatar={}", finished.display()),
     }
     Ok(ExitCode::SUCCESS)
 }

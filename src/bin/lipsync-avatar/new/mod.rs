@@ -25,15 +25,15 @@ pub fn run(options: &New) -> Result<ExitCode> {
     let folder = set.finish()?;
     let (smallest, largest) = faces.sides();
     let (width, height) = taken.size;
-    println!("{}", folder.display());
-    println!("  {} frames of {width} x {height} at {} a second, aud.wav", taken.frames, video::RATE);
-    println!("  one face in each, {smallest} to {largest} pixels wide");
+    say!("{}", folder.display());
+    say!("  {} frames of {width} x {height} at {} a second, aud.wav", taken.frames, video::RATE);
+    say!("  one face in each, {smallest} to {largest} pixels wide");
     if smallest < SHARP {
-        println!(
+        say!(
             "  note: a face narrower than {SHARP} pixels gives a soft mouth. Film closer, or in more pixels"
         );
     }
-    println!("{}", remaining(&folder.display().to_string(), &options.name));
+    say!("{}", remaining(&folder.display().to_string(), &options.name));
     Ok(ExitCode::SUCCESS)
 }
 
