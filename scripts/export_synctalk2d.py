@@ -14,6 +14,7 @@ For --asr hubert it needs transformers, which fetches HuBERT as SyncTalk_2D's ow
 import argparse
 import inspect
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ def export(network: torch.nn.Module, inputs: dict[str, torch.Tensor], output: st
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         settings["dynamo"] = False
     half_written = path.with_suffix(".partial")
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter speaks at length of its own future.
+        warnings.simplefilter("ignore")
         torch.onnx.export(network, tuple(inputs.values()), str(half_written), **settings)
     half_written.replace(path)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
