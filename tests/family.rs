@@ -82,7 +82,7 @@ fn wav2lip_networks_see_what_opencv_would_show_them() {
 
 #[test]
 fn clips_of_the_family_are_those_of_the_reference() {
-    for name in ["synctalk_parsing", "synctalk_hubert", "wav2lip", "own_views", "own_int8"] {
+    for name in ["synctalk_parsing", "synctalk_hubert", "ultralight", "wav2lip", "own_views", "own_int8"] {
         let golden = clip(name);
         let frames = render(avatar(name), &speech(), 1000, FrameRate::NATIVE);
         assert_eq!(frames.len(), golden.len(), "{name}");

@@ -127,11 +127,11 @@ def feature_sequence(embeddings: np.ndarray) -> np.ndarray:
     return np.concatenate([embeddings[:1], embeddings, embeddings[-1:]])
 
 
-def window_context(sequence: np.ndarray, frame: int) -> np.ndarray:
+def window_context(sequence: np.ndarray, frame: int, rows: int = CONTEXT_ROWS) -> np.ndarray:
     """Returns the 16 rows around a frame, 8 before it; rows that do not exist are zeros."""
-    context = np.zeros((CONTEXT_ROWS, sequence.shape[1]), sequence.dtype)
-    first = frame - CONTEXT_ROWS // 2
-    for row in range(CONTEXT_ROWS):
+    context = np.zeros((rows, sequence.shape[1]), sequence.dtype)
+    first = frame - rows // 2
+    for row in range(rows):
         if 0 <= first + row < len(sequence):
             context[row] = sequence[first + row]
     return context
@@ -239,7 +239,10 @@ def hubert_rows(samples: int) -> int:
     return (samples - (HUBERT_REACH - HUBERT_HOP)) // HUBERT_HOP
 
 
-ENCODERS = {"ave": AudioEncoder, "hubert": HubertEncoder}
+ULTRALIGHT_ROWS = 8
+"""Frames that a network of Ultralight-Digital-Human hears, half of them before its own."""
+
+ENCODERS = {"ave": AudioEncoder, "hubert": HubertEncoder, "hubert of 8 frames": HubertEncoder}
 """What stands before a generator, by what it hears; before one that hears "mel" there is nothing."""
 
 
@@ -253,7 +256,9 @@ def what_it_hears(shape: list) -> str:
         return "ave"
     if values == CONTEXT_ROWS * 2 * HUBERT_ROW:
         return "hubert"
-    raise ValueError(f"the audio input is {shape}: neither 8192 values, 32768 values nor [N, 1, 80, 16]")
+    if values == ULTRALIGHT_ROWS * 2 * HUBERT_ROW:
+        return "hubert of 8 frames"
+    raise ValueError(f"the audio input is {shape}: neither 8192, 16384, 32768 values nor [N, 1, 80, 16]")
 
 
 class Generator(Network):
@@ -385,8 +390,12 @@ class Style:
 
 STYLES = {
     "synctalk": Style(4, "inner", cv2.INTER_CUBIC, hide_mouth, masked_first=False),
+    "ultralight": Style(4, "inner", cv2.INTER_LINEAR, hide_mouth, masked_first=False),
     "wav2lip": Style(0, "full", cv2.INTER_LINEAR, hide_lower_half, masked_first=True),
 }
+
+STYLE_OF = {"ave": "synctalk", "hubert": "synctalk", "hubert of 8 frames": "ultralight", "mel": "wav2lip"}
+"""The style that goes with what a generator hears."""
 
 
 # --- avatars ----------------------------------------------------------------------------------------------------------
@@ -499,7 +508,6 @@ def load_synctalk(folder: Path) -> Avatar:
         audio_encoder=folder / "models" / "audio_encoder.onnx",
         generator=folder / "models" / "generator.onnx",
         parsing=numbered(folder / "parsing", 0) if (folder / "parsing").is_dir() else None,
-        style="synctalk",
         first_frame=min(1, len(frames) - 1),  # the public script steps before it shows the first frame
     )
 
@@ -576,9 +584,11 @@ def listen(
     generator: Generator, encoder: Network | None, audio: np.ndarray, context: str, clock: Clock
 ) -> Callable[[int], np.ndarray]:
     """Returns the function that gives the sound belonging to a video frame, as the generator wants to hear it."""
-    if generator.hears == "hubert":
+    if generator.hears.startswith("hubert"):
         with clock.part("encoder"):
             sequence = encoder.sequence(audio)
+        if generator.hears == "hubert of 8 frames":
+            return lambda frame: window_context(sequence, frame, ULTRALIGHT_ROWS)
         return lambda frame: CONTEXTS[context](sequence, frame)
     with clock.part("mel"):
         mel = mel_spectrogram(pad_to_one_window(audio))
@@ -607,7 +617,7 @@ def render(
         kind = ENCODERS.get(generator.hears)
         encoder = kind(avatar.audio_encoder, threads) if kind else None
     heard = listen(generator, encoder, audio, avatar.context, clock)
-    style = STYLES[avatar.style or ("wav2lip" if generator.hears == "mel" else "synctalk")]
+    style = STYLES[avatar.style or STYLE_OF[generator.hears]]
     border = style.border if avatar.border is None else avatar.border
     paste = PASTES[avatar.paste or style.paste]
 
