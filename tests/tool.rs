@@ -276,6 +276,16 @@ fn networks_keep_everything_when_they_are_written_again() {
 }
 
 #[test]
+fn every_field_of_the_format_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, copy) = (fixture("models/every_field.onnx"), folder.path().join("copy.onnx"));
+    Model::read(&file).unwrap().write(&copy).unwrap();
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
+    let script = "import onnx, sys; a, b = map(onnx.load, sys.argv[1:]); assert a == b";
+    assert!(Command::new(python).args(["-c", script]).args([file, copy]).status().unwrap().success());
+}
+
+#[test]
 fn weights_beside_a_network_are_taken_in() {
     let (home, set) = (tempfile::tempdir().unwrap(), copy("synctalk"));
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");

@@ -6,9 +6,7 @@ use std::collections::HashSet;
 
 use half::f16;
 
-use super::proto::attribute_proto::AttributeType;
-use super::proto::tensor_proto::DataType;
-use super::proto::{AttributeProto, NodeProto, TensorProto};
+use super::proto::{self, Attribute, FLOAT16, FLOAT32, Node, Tensor};
 use super::{Model, elements};
 use crate::error::{Error, Result};
 
@@ -64,10 +62,7 @@ impl Model {
 }
 
 /// The same for a constant among the nodes; returns the cast that must follow it.
-fn halve_constant(
-    node: &mut NodeProto,
-    halved: &mut Halved,
-) -> std::result::Result<Option<NodeProto>, String> {
+fn halve_constant(node: &mut Node, halved: &mut Halved) -> std::result::Result<Option<Node>, String> {
     let (true, [output]) = (node.op_type() == "Constant", &mut node.output[..]) else { return Ok(None) };
     let Some(tensor) = node.attribute.iter_mut().find_map(|attribute| attribute.t.as_mut()) else {
         return Ok(None);
@@ -80,9 +75,9 @@ fn halve_constant(
 }
 
 /// Turns a tensor of many float32 values into float16; tells whether it did.
-fn halve(tensor: &mut TensorProto, halved: &mut Halved) -> std::result::Result<bool, String> {
+fn halve(tensor: &mut Tensor, halved: &mut Halved) -> std::result::Result<bool, String> {
     let count = elements(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
-    if tensor.data_type() != DataType::Float as i32 || count < SMALLEST {
+    if tensor.data_type() != FLOAT32 || count < SMALLEST {
         return Ok(false);
     }
     let values: Vec<f32> = match &tensor.raw_data {
@@ -98,7 +93,7 @@ fn halve(tensor: &mut TensorProto, halved: &mut Halved) -> std::result::Result<b
     }
     tensor.raw_data = Some(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect());
     tensor.float_data.clear();
-    tensor.data_type = Some(DataType::Float16 as i32);
+    tensor.data_type = Some(FLOAT16);
     halved.values += count;
     Ok(true)
 }
@@ -108,18 +103,18 @@ fn stored_name(name: &str) -> String {
 }
 
 /// The node that makes the weight of that name again.
-fn cast(name: &str) -> NodeProto {
-    NodeProto {
+fn cast(name: &str) -> Node {
+    Node {
         input: vec![stored_name(name)],
         output: vec![name.into()],
         name: Some(format!("{name}.to_float32")),
         op_type: Some("Cast".into()),
-        attribute: vec![AttributeProto {
+        attribute: vec![Attribute {
             name: Some("to".into()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(DataType::Float as i64),
-            ..AttributeProto::default()
+            r#type: Some(proto::INT_ATTRIBUTE),
+            i: Some(i64::from(FLOAT32)),
+            ..Attribute::default()
         }],
-        ..NodeProto::default()
+        ..Node::default()
     }
 }

@@ -4,15 +4,12 @@
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
 mod half;
-// Made by a program, which names things as the format does.
-#[allow(clippy::enum_variant_names)]
 mod proto;
 
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use proto::tensor_proto::{DataLocation, DataType};
-use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use proto::{Dimension, Graph, Kind, Size, Tensor, ValueInfo};
 
 use crate::error::{Error, Result};
 pub use half::Halved;
@@ -20,7 +17,7 @@ pub use half::Halved;
 /// A network's file.
 pub struct Model {
     path: PathBuf,
-    proto: ModelProto,
+    proto: proto::Model,
     /// Whether weights were read from other files.
     scattered: bool,
 }
@@ -53,7 +50,7 @@ impl Model {
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
-        let proto = ModelProto::decode(bytes.as_slice())
+        let proto = proto::Model::decode(bytes.as_slice())
             .map_err(|e| Error::invalid(path, format!("is no ONNX file: {e}"), REMEDY))?;
         let mut model = Self { path: path.into(), proto, scattered: false };
         if model.proto.graph.is_none() {
@@ -81,8 +78,7 @@ impl Model {
     /// What goes in, weights left out.
     pub fn inputs(&self) -> Vec<Port> {
         let graph = self.graph();
-        let is_weight =
-            |port: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == port.name);
+        let is_weight = |port: &&ValueInfo| graph.initializer.iter().any(|tensor| tensor.name == port.name);
         graph.input.iter().filter(|port| !is_weight(port)).map(Port::of).collect()
     }
 
@@ -121,12 +117,12 @@ impl Model {
             .unwrap_or(0)
     }
 
-    fn graph(&self) -> &GraphProto {
+    fn graph(&self) -> &Graph {
         self.proto.graph.as_ref().unwrap_or_else(|| unreachable!("files without a graph are not read"))
     }
 
     /// The weights of the main graph: initialisers, and constants among the nodes.
-    fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         let graph = self.graph();
         let constants = graph.node.iter().filter(|node| node.op_type() == "Constant");
         let constants =
@@ -140,7 +136,7 @@ impl Model {
         let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
         let tensors =
             graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
-        for tensor in tensors.filter(|tensor| tensor.data_location() == DataLocation::External) {
+        for tensor in tensors.filter(|tensor| tensor.data_location() == proto::EXTERNAL) {
             let values = outside_values(&self.path, folder, tensor)?;
             tensor.raw_data = Some(values);
             tensor.external_data.clear();
@@ -152,7 +148,7 @@ impl Model {
 }
 
 /// The bytes of a weight that lies in another file.
-fn outside_values(model: &Path, folder: &Path, tensor: &TensorProto) -> Result<Vec<u8>> {
+fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8>> {
     let entry =
         |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
     let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
@@ -180,35 +176,25 @@ fn outside_values(model: &Path, folder: &Path, tensor: &TensorProto) -> Result<V
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
-fn elements(tensor: &TensorProto) -> Option<u64> {
+fn elements(tensor: &Tensor) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
 }
 
 fn kind_name(data_type: i32) -> &'static str {
-    match DataType::try_from(data_type) {
-        Ok(DataType::Float) => "float32",
-        Ok(DataType::Float16) => "float16",
-        Ok(DataType::Bfloat16) => "bfloat16",
-        Ok(DataType::Double) => "float64",
-        Ok(DataType::Int8) => "int8",
-        Ok(DataType::Uint8) => "uint8",
-        Ok(kind) => kind.as_str_name(),
-        Err(_) => "unknown",
-    }
+    let name = usize::try_from(data_type).ok().and_then(|number| proto::DATA_TYPES.get(number));
+    name.copied().unwrap_or("unknown")
 }
 
 impl Port {
-    fn of(info: &ValueInfoProto) -> Self {
-        use proto::tensor_shape_proto::dimension::Value;
-        use proto::type_proto;
+    fn of(info: &ValueInfo) -> Self {
         let tensor = match info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
-            Some(type_proto::Value::TensorType(tensor)) => Some(tensor),
+            Some(Kind::Tensor(tensor)) => Some(tensor),
             _ => None,
         };
         let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
-        let size = |dimension: &proto::tensor_shape_proto::Dimension| match &dimension.value {
-            Some(Value::DimValue(size)) => size.to_string(),
-            Some(Value::DimParam(name)) if !name.is_empty() => name.clone(),
+        let size = |dimension: &Dimension| match &dimension.value {
+            Some(Size::Value(size)) => size.to_string(),
+            Some(Size::Param(name)) if !name.is_empty() => name.clone(),
             _ => "?".into(),
         };
         Self {
