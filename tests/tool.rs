@@ -20,8 +20,12 @@ struct Ran {
 
 /// The tool with a user's data folder of its own and the shipped avatars in the search path.
 fn tool(home: &Path) -> Command {
+    tool_at(Path::new(env!("CARGO_BIN_EXE_lipsync-avatar")), home)
+}
+
+fn tool_at(program: &Path, home: &Path) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lipsync-avatar"));
+    let mut command = Command::new(program);
     command
         .env("XDG_DATA_HOME", home)
         .env("XDG_DATA_DIRS", home.join("nowhere"))
@@ -383,8 +387,11 @@ fn the_list_tells_what_is_hidden_and_what_is_broken() {
         told.contains("torn            cannot be used") && told.contains("crops.csv: no such file"),
         "{told}"
     );
-    // Nothing at all.
-    let mut list = tool(home.path());
+    // Nothing at all, also not beside the tool.
+    let alone = home.path().join("bin/lipsync-avatar");
+    std::fs::create_dir(home.path().join("bin")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_lipsync-avatar"), &alone).unwrap();
+    let mut list = tool_at(&alone, home.path());
     list.arg("list").env("LIPSYNC_AVATAR_PATH", "/nowhere").env("XDG_DATA_HOME", "/nowhere");
     let output = String::from_utf8(list.output().unwrap().stdout).unwrap();
     assert!(output.starts_with("no avatars in\n  /nowhere\n"), "{output}");
