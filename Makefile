@@ -19,7 +19,7 @@ TEST_PACKAGES := gstreamer1.0-plugins-bad
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime demo inspect test lint bench licences install uninstall clean
+.PHONY: all help packages runtime demo inspect test lint bench parity licences install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -76,6 +76,9 @@ lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 
 bench: $(PLUGIN) $(VENV)/ready ## measure the whole job beside the Python reference
 	@$(GST_ENV) $(VENV)/bin/python benches/python/whole_job.py
+
+parity: $(PLUGIN) $(VENV)/ready ## compare the pictures with the Python reference's (a quarter of an hour)
+	@$(GST_ENV) $(VENV)/bin/python benches/python/parity.py
 
 licences: ## check the licences of everything that is linked
 	@command -v cargo-deny >/dev/null || { echo "==> installing cargo-deny"; cargo install --locked cargo-deny; }
