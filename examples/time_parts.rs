@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use gstlipsync::audio::ToMono16k;
 use gstlipsync::avatar::Avatar;
-use gstlipsync::features::{self, Hearing};
+use gstlipsync::features;
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
 use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
@@ -55,10 +55,7 @@ fn main() -> Result<(), Failure> {
     let mut mono = Vec::new();
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
-    let hearing = match network.hearing() {
-        Hearing::Rows(_) => Hearing::Rows(avatar.context),
-        hearing => hearing,
-    };
+    let hearing = network.hearing_of(avatar.context)?;
     let mut track = features::open(&avatar, hearing, &engine, None)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {

@@ -16,11 +16,10 @@ use crate::resize::{Kernel, resize};
 pub const INPUT_CHANNELS: usize = 6;
 
 /// Which family a generator is of, as far as its eyes are concerned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// The face first, then the face with the mouth rectangle blacked; bicubic scaling.
-    #[default]
     SyncTalk,
     /// The same with bilinear scaling: Ultralight-Digital-Human.
     Ultralight,

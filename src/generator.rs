@@ -87,11 +87,6 @@ impl Generator {
         self.network.batch()
     }
 
-    /// The network itself.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
-
     /// A handle that stops its runs.
     pub fn interrupter(&self) -> Interrupter {
         self.network.interrupter()

@@ -252,11 +252,6 @@ impl Port {
     pub fn batch(&self) -> usize {
         self.shape.first().map_or(1, |size| (*size).max(1) as usize)
     }
-
-    /// Type of its values, for people.
-    pub fn precision(&self) -> &'static str {
-        if self.half { "float16" } else { "float32" }
-    }
 }
 
 impl std::fmt::Display for Port {

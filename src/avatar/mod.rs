@@ -11,6 +11,7 @@ mod problems;
 mod synctalk;
 mod write;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -235,14 +236,18 @@ const AVATARS: &str = "lipsync/avatars";
 
 /// The user's own folder of avatars, whether it exists or not; `None` for users without a home.
 pub fn user_place() -> Option<PathBuf> {
-    let folder = std::env::var_os("XDG_DATA_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = variable("XDG_DATA_HOME").map(PathBuf::from);
     let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
     Some(folder.join(AVATARS))
 }
 
+/// An environment variable that is not empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// The folders in which avatars are looked for by name.
 pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let mut places: Vec<PathBuf> =
         variable(PATH_VARIABLE).map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
     let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());

@@ -36,29 +36,42 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
     let rows = shown.div_ceil(COLUMNS) as u32;
     let (across, down) = (WIDTH + GAP, picture_height + views_height + GAP);
     let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
+    let canvas = Canvas {
+        format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
+        background: [128; 3],
+    };
+    let seen = framing.map(|framing| FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0));
     for place in 0..shown {
         // The first and the last are always among them.
         let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
         let x = GAP + (place % COLUMNS) as u32 * across;
         let y = GAP + (place / COLUMNS) as u32 * down;
-        draw_frame(&mut sheet, avatar, framing, index, Rect { x, y, width: WIDTH, height: picture_height });
+        let at = Rect { x, y, width: WIDTH, height: picture_height };
+        let readable = draw_frame(&mut sheet, avatar, framing, canvas, index, at);
+        if let Some(seen) = seen.as_ref().filter(|_| readable) {
+            draw_views(&mut sheet, seen, index, at);
+        }
     }
     sheet
         .save_with_format(path, image::ImageFormat::Png)
         .with_context(|| format!("{}: the sheet cannot be written", path.display()))
 }
 
-fn draw_frame(sheet: &mut RgbImage, avatar: &Avatar, framing: Option<Framing>, index: usize, at: Rect) {
+/// Draws a frame with its rectangles; false where it cannot be read.
+fn draw_frame(
+    sheet: &mut RgbImage,
+    avatar: &Avatar,
+    framing: Option<Framing>,
+    canvas: Canvas,
+    index: usize,
+    at: Rect,
+) -> bool {
     let frame = &avatar.frames[index];
     let name = frame.picture.file_name().unwrap_or_default().to_string_lossy();
-    let canvas = Canvas {
-        format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
-        background: [128; 3],
-    };
     // What is wrong with a file is told elsewhere.
     let Ok(mut picture) = image_file::read(&frame.picture) else {
         write(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
-        return;
+        return false;
     };
     canvas.flatten(&mut picture.colours, picture.alpha.as_ref());
     let small = imageops::resize(&picture.colours, at.width, at.height, FilterType::Triangle);
@@ -72,9 +85,12 @@ fn draw_frame(sheet: &mut RgbImage, avatar: &Avatar, framing: Option<Framing>, i
         }
     }
     write(sheet, &name, at.x + 4, at.y + 4);
-    let Some(framing) = framing else { return };
-    let store = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
-    let Ok(decoded) = store.get(index) else {
+    true
+}
+
+/// Draws what the network sees of a frame below it.
+fn draw_views(sheet: &mut RgbImage, seen: &FrameStore, index: usize, at: Rect) {
+    let Ok(decoded) = seen.get(index) else {
         write(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
         return;
     };
