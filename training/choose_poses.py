@@ -1,27 +1,33 @@
-"""Choose the mouth states worth rendering: WORK/mouths/poses.npy, [count, N_UNITS].
+"""Choose the mouth states worth rendering: WORK/poses.npz.
 
-The basic shapes first, then the states that speech really visits, ordered so that any prefix of
-the list covers speech as well as that many states can: farthest-point order over what the
-synthetic speech does.  Every tenth one is a held-out test state for the painter (never trained on).
+`learn`   [count, N_UNITS]: what painters learn from.  The basic shapes first, then states that the training
+          speech visits, ordered so that any prefix covers speech as well as that many states can: farthest
+          points, and every third a plain draw.
+`truth`   [frames, N_UNITS]: every video frame of a few held-out clips, one after the other: what judge.py
+          compares the painted video with.  `truth_clips` are their names, `truth_frames` how many each has.
+`footage` the same for the film of a stranger, which stands for real footage.
 """
 
 import argparse
-import json
 
+import mel
 import mouth
 import numpy as np
+import speech_data
 from common import WORK
+from make_speech import HELD_VOICES
 from tqdm import tqdm
+
+# Two voices nobody trained on, two known voices with unseen sentences, and a human reader.
+TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
+TRUTH_CLIPS += ["slt-010", "jm_kumo-030", "human-0930"]
+# What the stranger says when filmed (film.py); the last clip is for judging.
+FOOTAGE_CLIPS = [f"{HELD_VOICES[1]}-0{n}0" for n in (0, 1, 3, 4, 5, 6)]
 
 
 def visited_states(step=8):
     """Mouth states of all training speech, one every `step` trajectory samples."""
-    states = []
-    for path in sorted((WORK / "speech" / "train").glob("*.npz")):
-        clip = np.load(path)
-        track = mouth.trajectory(json.loads(str(clip["phones"])), len(clip["audio"]) / 16_000)
-        states.append(track[::step])
-    return np.concatenate(states)
+    return np.concatenate([clip.track[::step] for clip in speech_data.load_clips("train")])
 
 
 def farthest_points(states, seeds, count):
@@ -35,14 +41,10 @@ def farthest_points(states, seeds, count):
     return np.array(chosen, np.float32)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=480)
-    arguments = parser.parse_args()
+def states_to_learn(count):
     shapes = [mouth.shape_vector(name) for name in mouth.SHAPES]
-    # Farthest points alone favour the extremes; every third state is a plain draw from speech.
     states = visited_states()
-    extra = arguments.count - len(shapes)
+    extra = count - len(shapes)
     spread = farthest_points(states, shapes, extra - extra // 3)[len(shapes) :]
     drawn = list(states[np.random.default_rng(0).choice(len(states), extra // 3, replace=False)])
     order = []
@@ -50,5 +52,35 @@ if __name__ == "__main__":
         order.append(state)
         if i % 2 and drawn:
             order.append(drawn.pop())
-    (WORK / "mouths").mkdir(parents=True, exist_ok=True)
-    np.save(WORK / "mouths" / "poses.npy", np.array(shapes + order + drawn, np.float32))
+    return np.array(shapes + order + drawn, np.float32)
+
+
+def states_of(names):
+    """The mouth state of every video frame of held-out clips, and how many frames each clip has."""
+    tracks = []
+    clips = {clip.name: clip for clip in speech_data.load_clips("held")}
+    for name in names:
+        clip = clips[name]
+        times = np.arange(len(clip.audio) * mel.FPS // mel.SAMPLE_RATE) / mel.FPS
+        tracks.append(mouth.at_times(clip.track, times))
+    return np.concatenate(tracks).astype(np.float32), [len(t) for t in tracks]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=400)
+    arguments = parser.parse_args()
+    truth, frames = states_of(TRUTH_CLIPS)
+    footage, footage_frames = states_of(FOOTAGE_CLIPS)
+    np.savez(
+        WORK / "poses.npz",
+        learn=states_to_learn(arguments.count),
+        truth=truth,
+        truth_clips=TRUTH_CLIPS,
+        truth_frames=frames,
+        footage=footage,
+        footage_clips=FOOTAGE_CLIPS,
+        footage_frames=footage_frames,
+    )
+    print(f"{arguments.count} states to learn, {len(truth)} frames of truth {dict(zip(TRUTH_CLIPS, frames))}")
+    print(f"{len(footage)} frames of footage {dict(zip(FOOTAGE_CLIPS, footage_frames))}")

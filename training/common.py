@@ -5,23 +5,28 @@ import wave
 from pathlib import Path
 
 import numpy as np
+from people import NAME
 
 HERE = Path(__file__).resolve().parent
-AVATAR = HERE.parent / "models" / "iris"
-# Everything bulky goes here: source data, speech, renders, checkpoints.
-WORK = Path(os.environ.get("IRIS_WORK", HERE / "work"))
+AVATAR = HERE.parent / "models" / NAME
+# Everything bulky goes here: source data, speech, checkpoints of the audio networks ...
+WORK = Path(os.environ.get("WORK", HERE / "work"))
+# ... and what belongs to one person: mesh, renders, painter.
+OWN = WORK / NAME
 
 # Geometry, in pixels of the 1280 x 720 frame at rest (before the idle motion moves the head).
 FRAME_W, FRAME_H = 1280, 720
+GRID = 4  # pixels from one known depth to the next
 CROP_SIDE = 328
 CROP_X, CROP_Y = 476, 140
+FACE_X, FACE_Y = CROP_X + CROP_SIDE // 2, CROP_Y + CROP_SIDE // 2  # its middle, which the crop follows
 NET_SIDE = 320  # the network sees the crop without its outer 4 pixels
 NET_MARGIN = 4
 # The part of the picture that speech can change: rendered and painted, nothing else is.
 BOX_X, BOX_Y, BOX_W, BOX_H = 512, 272, 256, 192
 # The part that a blink changes, and how far the lids are closed in the rendered phases.
-EYES_BOX = (528, 176, 224, 128)
-BLINKS = (0.0, 0.35, 1.0)
+EYES_BOX = (528, 160, 224, 144)
+BLINKS = (0.0, 0.3, 0.65, 1.0)
 # The mouth box inside the 320 x 320 network picture.
 NET_BOX_X = BOX_X - CROP_X - NET_MARGIN
 NET_BOX_Y = BOX_Y - CROP_Y - NET_MARGIN

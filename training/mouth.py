@@ -31,23 +31,23 @@ SHAPES = {
     "rest": {},
     "pbm": dict(roll_lower=0.25, roll_upper=0.15, press=0.50, smile=0.06),
     "fv": dict(jaw=0.08, roll_lower=0.70, upper_up=0.28, shrug_lower=0.05),
-    "th": dict(jaw=0.11, lower_down=0.35, upper_up=0.30, tongue=0.30),
-    "td": dict(jaw=0.10, lower_down=0.35, upper_up=0.28, stretch=0.12),
-    "l": dict(jaw=0.15, lower_down=0.30, upper_up=0.30, tongue=0.15),
-    "s": dict(jaw=0.05, lower_down=0.48, upper_up=0.38, stretch=0.22, smile=0.10),
-    "sh": dict(jaw=0.09, funnel=0.50, pucker=0.15, lower_down=0.25, upper_up=0.20),
-    "kg": dict(jaw=0.15, lower_down=0.22, upper_up=0.22),
-    "r": dict(jaw=0.10, funnel=0.30, pucker=0.32, lower_down=0.12),
+    "th": dict(jaw=0.11, lower_down=0.35, upper_up=0.30, tongue=0.62),
+    "td": dict(jaw=0.10, lower_down=0.35, upper_up=0.28, stretch=0.12, tongue=0.35),
+    "l": dict(jaw=0.15, lower_down=0.30, upper_up=0.30, tongue=0.52),
+    "s": dict(jaw=0.05, lower_down=0.48, upper_up=0.38, stretch=0.22, smile=0.10, tongue=0.30),
+    "sh": dict(jaw=0.09, funnel=0.50, pucker=0.15, lower_down=0.25, upper_up=0.20, tongue=0.30),
+    "kg": dict(jaw=0.15, lower_down=0.22, upper_up=0.22, tongue=0.20),
+    "r": dict(jaw=0.10, funnel=0.30, pucker=0.32, lower_down=0.12, tongue=0.20),
     "w": dict(jaw=0.06, pucker=0.70, funnel=0.25),
-    "oo": dict(jaw=0.14, pucker=0.58, funnel=0.35),
-    "oh": dict(jaw=0.26, pucker=0.30, funnel=0.45),
-    "aw": dict(jaw=0.34, funnel=0.35, pucker=0.12, lower_down=0.15),
-    "aa": dict(jaw=0.40, lower_down=0.25, upper_up=0.35, stretch=0.12),
-    "ae": dict(jaw=0.32, lower_down=0.35, upper_up=0.38, stretch=0.25, smile=0.12),
-    "eh": dict(jaw=0.24, lower_down=0.35, upper_up=0.35, stretch=0.20, smile=0.08),
-    "uh": dict(jaw=0.20, lower_down=0.22, upper_up=0.25),
-    "ih": dict(jaw=0.15, lower_down=0.38, upper_up=0.35, stretch=0.22, smile=0.12),
-    "ee": dict(jaw=0.11, lower_down=0.45, upper_up=0.40, stretch=0.35, smile=0.30),
+    "oo": dict(jaw=0.14, pucker=0.58, funnel=0.35, tongue=0.15),
+    "oh": dict(jaw=0.26, pucker=0.30, funnel=0.45, tongue=0.20),
+    "aw": dict(jaw=0.34, funnel=0.35, pucker=0.12, lower_down=0.15, tongue=0.20),
+    "aa": dict(jaw=0.40, lower_down=0.25, upper_up=0.35, stretch=0.12, tongue=0.30),
+    "ae": dict(jaw=0.32, lower_down=0.35, upper_up=0.38, stretch=0.25, smile=0.12, tongue=0.30),
+    "eh": dict(jaw=0.24, lower_down=0.35, upper_up=0.35, stretch=0.20, smile=0.08, tongue=0.35),
+    "uh": dict(jaw=0.20, lower_down=0.22, upper_up=0.25, tongue=0.30),
+    "ih": dict(jaw=0.15, lower_down=0.38, upper_up=0.35, stretch=0.22, smile=0.12, tongue=0.35),
+    "ee": dict(jaw=0.11, lower_down=0.45, upper_up=0.40, stretch=0.35, smile=0.30, tongue=0.35),
 }
 
 # How far one whole unit parts the lips at their middle, in mm (two vertices of the mesh).
@@ -88,6 +88,7 @@ PHONES = {
     "k": [("kg", 0.35)], "g": [("kg", 0.35)], "ng": [("kg", 0.45)], "hh": [("kg", 0.2)],
     "r": [("r", 1.0)], "er": [("r", 1.0)], "w": [("w", 1.6)], "y": [("ee", 0.8)],
     "aa": [("aa", 1.2)], "ae": [("ae", 1.2)], "ah": [("uh", 1.0)], "ax": [("uh", 0.6)],
+    "oe": [("oh", 1.2)],  # o of German, French, Spanish, Italian: no glide to oo
     "ao": [("aw", 1.2)], "eh": [("eh", 1.0)], "ih": [("ih", 0.8)], "iy": [("ee", 1.0)],
     "uh": [("oo", 0.8)], "uw": [("oo", 1.3)], "ow": [("oh", 1.2), ("oo", 1.0)],
     "aw": [("aa", 1.2), ("oo", 1.0)], "ay": [("aa", 1.2), ("ih", 0.9)],
@@ -99,6 +100,7 @@ BLEND_SIGMA = 0.040  # s; shapes flow into each other over about 80 ms
 ROUND_SIGMA = 0.060  # s; lip rounding spreads further ...
 ROUND_LEAD = 0.020  # s; ... and comes early
 CLOSURE_SIGMA = 0.014  # s; lips meet and part faster than anything else
+SHORTEST_CLOSURE = 0.070  # s; lips that met for less would be missed by a frame every 40 ms
 CLOSED_PHONES = {"p", "b", "m"}
 
 
@@ -140,7 +142,8 @@ def trajectory(phones, seconds):
         if name in CLOSED_PHONES:
             # The last part of a p or b is the burst: the lips have parted by then.
             release = end if name == "m" else end - 0.25 * (end - start)
-            closed[(time >= start - 0.005) & (time < release)] = 1.0
+            more = max(0.0, SHORTEST_CLOSURE - (release - start)) / 2
+            closed[(time >= start - 0.005 - more) & (time < release + more)] = 1.0
 
     blend = _smooth(pull, BLEND_SIGMA) / _smooth(strength, BLEND_SIGMA)[:, None]
     lead = int(ROUND_LEAD * RATE)

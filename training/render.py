@@ -1,11 +1,12 @@
 """Render Iris with Blender's Cycles (pip package bpy, Python 3.11).
 
-    python render.py still      # WORK/still/still.png: 1280 x 720, mouth closed, no background
-    python render.py blinks     # WORK/still/blink_0..2.png: the eye box, open ... closed
-    python render.py mouths     # WORK/mouths/0000.png ...: the mouth box for every state in poses.npy
-    python render.py sheet      # WORK/shapes.png: all basic mouth shapes, to look at
+    python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it
+    python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed; closed.png: the mouth box
+    python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that painters learn from
+    python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech; footage likewise
+    python render.py sheet      # OWN/shapes.png: all basic mouth shapes, to look at
 
-Finished pictures are kept, so `mouths` can be stopped and run again.  The render seed is
+Finished pictures are kept, so `learn` and `truth` can be stopped and run again.  The render seed is
 constant: grain that does not change cancels when boxes are compared.
 """
 
@@ -15,9 +16,11 @@ import os
 import time
 
 import bpy
+import depth
 import mouth
 import numpy as np
-from common import BLINKS, BOX_H, BOX_W, BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, WORK
+from common import BLINKS, BOX_H, BOX_W, BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, OWN, WORK
+from people import PERSON
 
 MOUTH_BOX = (BOX_X, BOX_Y, BOX_W, BOX_H)
 
@@ -34,8 +37,8 @@ def build():
     clothes.add_clothes()
     skull = hair.Skull()
     face.store(body, "scalp", hair.scalp_mask(skull, face.points[body_vertices]))
-    material = hair.hair_material("hair", 0.86, 0.35, 0.32, 0.45)
-    strands = [hair.add_hair(skull, material), hair.add_bun(skull, material)]
+    material = hair.hair_material("hair", PERSON.melanin, PERSON.redness, 0.27, 0.45)
+    strands = [hair.add_hair(skull, material, PERSON.hair)]
     hair.add_brows(body_vertices)
     face.followers.append(hair.Lashes().follow)
     add_lights(face.scene)
@@ -53,21 +56,14 @@ def aim(item, place, at):
 
 def add_lights(scene):
     head = (0, -0.12, 0.655)
-    for name, place, at, size, watts, colour in (
-        ("key", (-0.85, -1.25, 1.25), head, (0.8, 0.8), 24, (1, 0.955, 0.90)),
-        ("fill", (1.1, -1.2, 0.75), head, (1.2, 1.2), 5.5, (0.90, 0.95, 1)),
-        ("rim left", (-0.9, 0.75, 1.05), head, (0.35, 0.9), 9, (0.85, 0.92, 1)),
-        ("rim right", (0.95, 0.7, 1.05), head, (0.35, 0.9), 12, (1, 0.93, 0.85)),
-        ("below", (0, -0.9, 0.15), head, (0.9, 0.3), 2.2, (1, 0.93, 0.88)),
-        ("above", (0, 0.25, 1.65), (0, -0.03, 0.7), (0.6, 0.4), 4.0, (1, 1, 1)),
-    ):
+    for name, place, size, watts, colour in PERSON.lamps:
         light = bpy.data.lights.new(name, "AREA")
         light.shape = "RECTANGLE"
         light.size, light.size_y = size
         light.energy, light.color = watts, colour
         item = bpy.data.objects.new(name, light)
         scene.collection.objects.link(item)
-        aim(item, place, at)
+        aim(item, place, head)
     scene.world = bpy.data.worlds.new("world")
     scene.world.use_nodes = True
     sky = scene.world.node_tree.nodes["Background"]
@@ -89,7 +85,7 @@ def set_up_cycles(scene):
     cycles.device = "CPU"
     cycles.use_adaptive_sampling, cycles.adaptive_threshold = True, 0.02
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
-    cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "ACCURATE"
+    cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "FAST"
     cycles.max_bounces, cycles.diffuse_bounces = 3, 2
     cycles.glossy_bounces = cycles.transmission_bounces = 1
     cycles.transparent_max_bounces = 64  # hair and cut cloth
@@ -129,28 +125,35 @@ def hide(items):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["still", "blinks", "mouths", "sheet"])
-    parser.add_argument("--samples", type=int, help="a pixel (32 for the still, 16 blinks, 12 mouths)")
+    parser.add_argument("what", choices=["still", "blinks", "learn", "truth", "footage", "sheet"])
+    parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks, 4 mouths)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
     arguments = parser.parse_args()
     face, strands = build()
     scene = face.scene
+    scene.render.threads = arguments.threads
     if arguments.what == "still":
         face.pose({})
-        render(scene, WORK / "still" / "still.png", arguments.samples or 32)
+        render(scene, OWN / "still" / "still.png", arguments.samples or 28)
+        depth.write(scene, strands, face.NECK, face.irises(), OWN / "still" / "depth.npz")
         return
     hide(strands)  # 60,000 curves cost half the time of a small box and do not change it
     if arguments.what == "blinks":
         for number, closed in enumerate(BLINKS):
             face.pose({"eyeBlinkLeft": closed, "eyeBlinkRight": closed})
-            render(scene, WORK / "still" / f"blink_{number}.png", arguments.samples or 16, EYES_BOX)
-    elif arguments.what == "mouths":
-        for number, state in enumerate(np.load(WORK / "mouths" / "poses.npy")):
-            path = WORK / "mouths" / f"{number:04}.png"
+            render(scene, OWN / "still" / f"blink_{number}.png", arguments.samples or 12, EYES_BOX)
+        face.pose({})
+        render(scene, OWN / "still" / "closed.png", arguments.samples or 4, MOUTH_BOX)
+    elif arguments.what in ("learn", "truth", "footage"):
+        poses = np.load(WORK / "poses.npz")[arguments.what]
+        for number, state in enumerate(poses):
+            path = OWN / arguments.what / f"{number:04}.png"
             if not path.exists():
                 face.pose(mouth.face_shapes(state))
-                render(scene, path, arguments.samples or 12, MOUTH_BOX)
+                render(scene, path, arguments.samples or 4, MOUTH_BOX)
+                print(f"{number + 1} of {len(poses)}", end="\r", flush=True)
     else:
-        make_sheet(face, arguments.samples or 12)
+        make_sheet(face, arguments.samples or 4)
 
 
 def make_sheet(face, samples):
@@ -159,12 +162,12 @@ def make_sheet(face, samples):
     columns = 5
     sheet = Image.new("RGB", (BOX_W * columns, BOX_H * math.ceil(len(mouth.SHAPES) / columns)), (120, 140, 155))
     for number, name in enumerate(mouth.SHAPES):
-        path = WORK / "shapes" / f"{name}.png"
+        path = OWN / "shapes" / f"{name}.png"
         face.pose(mouth.face_shapes(mouth.shape_vector(name)))
         render(face.scene, path, samples, MOUTH_BOX)
         picture = Image.open(path)
         sheet.paste(picture, (number % columns * BOX_W, number // columns * BOX_H), picture)
-    sheet.save(WORK / "shapes.png")
+    sheet.save(OWN / "shapes.png")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""The people of this kit: shape, colours, hair, clothes, light and wall of each, as data.
+
+`PERSON=theo python render.py ...` chooses one; Iris is the default.  Shapes are named targets of the
+MakeHuman mesh and how much of each; colours are linear RGB.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+FEMALE = {
+    "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
+    "macrodetails/proportions/female-young-averagemuscle-averageweight-idealproportions": 0.6,
+}
+MALE = {
+    "macrodetails/universal-male-young-averagemuscle-averageweight": 1.0,
+    "macrodetails/proportions/male-young-averagemuscle-averageweight-idealproportions": 0.4,
+}
+
+
+def both(name, amount):
+    """The same target for the left and the right side."""
+    folder, target = name.split("/")
+    return {f"{folder}/{side}-{target}": amount for side in "lr"}
+
+
+# A light smile, a squint and relaxed lids that never leave a face: {face shape: weight}.
+RESTING_FACE = {f"mouthSmile{side}": 0.22 for side in ("Left", "Right")}
+RESTING_FACE |= {f"eyeSquint{side}": 0.10 for side in ("Left", "Right")}
+RESTING_FACE |= {f"eyeBlink{side}": 0.12 for side in ("Left", "Right")}
+RESTING_FACE |= {f"cheekSquint{side}": 0.08 for side in ("Left", "Right")}
+
+
+@dataclass(frozen=True)
+class Person:
+    title: str
+    identity: dict
+    size: float = 1.0  # of the whole figure, so that long faces fit the boxes
+    # skin, its second tone and its freckles; lips and their second tone
+    skin: tuple = ((0.56, 0.30, 0.20), (0.50, 0.23, 0.145), (0.40, 0.17, 0.10))
+    lips: tuple = ((0.36, 0.075, 0.08), (0.42, 0.10, 0.10))
+    blush: float = 0.30
+    eye_shadow: float = 0.55
+    eye_liner: float = 0.8
+    beard: float = 0.0  # shadow of a shaved beard
+    iris: tuple = ((0.035, 0.017, 0.008), (0.14, 0.07, 0.028))
+    hair: str = "bob"
+    melanin: float = 0.62
+    redness: float = 0.35
+    brow_width: float = 1.0
+    brow_arch: float = 1.0
+    brow_height: float = 0.0205  # m over the eyes
+    lash_length: float = 1.0
+    clothes: tuple = (0.022, 0.036, 0.075)
+    neckline: float = -0.030  # m, from the collar bone's top to the edge of the cloth in front
+    wall: str = "studio"
+    # name, place, size, watts, colour of each lamp; all look at the head
+    lamps: tuple = (
+        ("key", (-0.85, -1.25, 1.25), (0.8, 0.8), 24, (1, 0.955, 0.90)),
+        ("fill", (1.1, -1.2, 0.75), (1.2, 1.2), 5.5, (0.90, 0.95, 1)),
+        ("rim left", (-0.9, 0.75, 1.05), (0.35, 0.9), 5, (0.85, 0.92, 1)),
+        ("rim right", (0.95, 0.7, 1.05), (0.35, 0.9), 6, (1, 0.93, 0.85)),
+        ("below", (0, -0.9, 0.15), (0.9, 0.3), 2.2, (1, 0.93, 0.88)),
+        ("above", (0, 0.25, 1.65), (0.6, 0.4), 4.0, (1, 1, 1)),
+    )
+    expression: dict = field(default_factory=dict)  # instead of these parts of RESTING_FACE
+
+    def resting_face(self):
+        return RESTING_FACE | self.expression
+
+
+PEOPLE = {
+    "iris": Person(
+        title="Iris, a rendered presenter",
+        identity={
+            "macrodetails/caucasian-female-young": 0.55,
+            "macrodetails/asian-female-young": 0.25,
+            "macrodetails/african-female-young": 0.20,
+            **FEMALE,
+            "head/head-oval": 0.35,
+            "head/head-fat-decr": 0.15,
+            "head/head-scale-vert-decr": 0.10,
+            "head/head-age-incr": 0.12,
+            **both("eyes/eye-scale-incr", 0.5),
+            **both("eyes/eye-height2-incr", 0.3),
+            "mouth/mouth-angles-up": 0.3,
+            "mouth/mouth-scale-horiz-incr": 0.1,
+            "mouth/mouth-lowerlip-volume-incr": 0.2,
+            "mouth/mouth-upperlip-volume-incr": 0.15,
+            **both("cheek/cheek-bones-incr", 0.2),
+            "nose/nose-scale-horiz-decr": 0.15,
+            "nose/nose-width3-decr": 0.2,
+            "chin/chin-width-decr": 0.1,
+            "neck/neck-scale-horiz-decr": 0.25,
+            "neck/neck-scale-vert-decr": 0.55,
+            "forehead/forehead-scale-vert-decr": 0.35,
+            "asym/asym-brown-1-l": 0.25,
+            "asym/asym-eye-3-r": 0.15,
+            "asym/asym-jaw-1-r": 0.12,
+            "asym/asym-nose-1-l": 0.15,
+        },
+        clothes=(0.030, 0.085, 0.095),
+    ),
+    "theo": Person(
+        title="Theo, a rendered presenter",
+        size=0.92,
+        identity={
+            "macrodetails/caucasian-male-young": 0.45,
+            "macrodetails/asian-male-young": 0.15,
+            "macrodetails/african-male-young": 0.40,
+            **MALE,
+            "head/head-rectangular": 0.25,
+            "head/head-age-incr": 0.25,
+            "chin/chin-width-incr": 0.15,
+            "neck/neck-scale-vert-decr": 0.4,
+            "forehead/forehead-scale-vert-decr": 0.25,
+            "nose/nose-width3-decr": 0.25,
+            **both("eyes/eye-scale-incr", 0.5),
+            **both("eyes/eye-height2-incr", 0.3),
+            "mouth/mouth-lowerlip-volume-incr": 0.25,
+            "mouth/mouth-upperlip-volume-incr": 0.2,
+            "asym/asym-brown-2-r": 0.25,
+            "asym/asym-eye-1-l": 0.15,
+            "asym/asym-jaw-2-l": 0.15,
+            "asym/asym-nose-2-r": 0.2,
+        },
+        skin=((0.36, 0.175, 0.105), (0.30, 0.13, 0.075), (0.22, 0.085, 0.045)),
+        lips=((0.27, 0.085, 0.07), (0.30, 0.10, 0.085)),
+        blush=0.12,
+        eye_shadow=0.12,
+        eye_liner=0.25,
+        beard=0.45,
+        iris=((0.020, 0.010, 0.005), (0.075, 0.035, 0.014)),
+        hair="short",
+        melanin=0.93,
+        brow_width=1.45,
+        brow_arch=0.45,
+        brow_height=0.0195,
+        expression={"eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0, "eyeSquintLeft": 0.05, "eyeSquintRight": 0.05},
+        lash_length=0.7,
+        clothes=(0.045, 0.050, 0.060),
+        neckline=-0.030,
+        wall="shelves",
+    ),
+    # Never shipped: the stranger whose filmed footage tests the trainer for real footage.
+    "stranger": Person(
+        title="A stranger",
+        identity={
+            "macrodetails/caucasian-female-old": 0.35,
+            "macrodetails/asian-female-young": 0.65,
+            **FEMALE,
+            "head/head-round": 0.6,
+            "head/head-fat-incr": 0.35,
+            "chin/chin-height-decr": 0.2,
+            "mouth/mouth-scale-horiz-incr": 0.35,
+            "nose/nose-scale-horiz-incr": 0.2,
+            **both("cheek/cheek-volume-incr", 0.35),
+            "neck/neck-scale-vert-decr": 0.4,
+        },
+        skin=((0.60, 0.36, 0.26), (0.54, 0.28, 0.19), (0.42, 0.20, 0.13)),
+        lips=((0.40, 0.12, 0.115), (0.44, 0.15, 0.14)),
+        hair="swept",
+        melanin=0.45,
+        redness=0.6,
+        clothes=(0.16, 0.03, 0.03),
+        wall="plain",
+        lamps=(
+            ("window", (1.3, -0.7, 0.95), (1.0, 1.4), 30, (0.86, 0.93, 1)),
+            ("room", (-1.1, -1.0, 0.9), (1.0, 1.0), 4.0, (1, 0.85, 0.7)),
+            ("rim left", (-0.8, 0.8, 1.1), (0.3, 0.9), 7, (1, 0.9, 0.75)),
+            ("above", (0, 0.2, 1.6), (0.6, 0.4), 3.0, (1, 1, 1)),
+        ),
+    ),
+}
+
+NAME = os.environ.get("PERSON", "iris")
+if NAME not in PEOPLE:
+    raise SystemExit(f"PERSON={NAME}: there is no such person. Take one of {', '.join(PEOPLE)}.")
+PERSON = PEOPLE[NAME]

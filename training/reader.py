@@ -1,0 +1,120 @@
+"""A small network that finds the lips in a picture of one person, to judge painted mouths with.
+
+It learns from the rendered states (`learn`), whose lips the mesh knows, and is tested on the rendered truth,
+which it never saw: its own error there is printed beside everything measured with it.
+
+    PERSON=iris python reader.py        # OWN/reader.pt, about five minutes
+"""
+
+import argparse
+
+import cv2
+import landmarks
+import numpy as np
+import renders
+import torch
+import trainer
+from common import BOX_H, BOX_W, BOX_X, BOX_Y, OWN, WORK
+from torch import nn
+
+CHECKPOINT = OWN / "reader.pt"
+BATCH = 16
+
+
+class Reader(nn.Module):
+    """Mouth box [N, 3, 192, 256] in [0, 1] -> offsets of the landmarks from their mean, [N, COUNT, 2] in pixels."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = (12, 32, 48, 64, 96)
+        layers = [nn.PixelUnshuffle(2)]
+        for a, b in zip(sizes, sizes[1:]):
+            layers += [nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 6 * 8, 128), nn.ReLU(), nn.Linear(128, landmarks.COUNT * 2))
+        self.register_buffer("mean", torch.zeros(landmarks.COUNT, 2))
+
+    def forward(self, box):
+        return self.body(box - 0.5).view(-1, landmarks.COUNT, 2) * 4 + self.mean
+
+
+def in_box(state):
+    """Landmarks of a state in pixels of the mouth box, the head at rest."""
+    return (landmarks.positions(state) - [BOX_X, BOX_Y]).astype(np.float32)
+
+
+def moved(points, mover, amounts):
+    """Points of the resting box in the box of a moved head."""
+    margin = renders.MARGIN
+    at = (points + margin).astype(np.float32)
+    shift = sum(a * f for a, f in zip(amounts, mover.fields))
+    there = cv2.remap(shift, at[:, 0], at[:, 1], cv2.INTER_LINEAR)[:, 0]
+    crop = np.round(sum(a * m for a, m in zip(amounts, mover.middle)))
+    return points + there - crop
+
+
+def load():
+    reader = Reader()
+    reader.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
+    return reader.eval()
+
+
+@torch.no_grad()
+def read(reader, boxes):
+    """Landmarks [N, COUNT, 2] in mouth boxes (uint8 BGR)."""
+    planes = torch.from_numpy(np.stack(boxes)).permute(0, 3, 1, 2).float() / 255
+    return torch.cat([reader(part) for part in planes.split(32)]).numpy()
+
+
+def opening(points):
+    """Pixels between the lips, in their middle."""
+    return points[:, landmarks.MIDDLE_LOWER, 1] - points[:, landmarks.MIDDLE_UPPER, 1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    trainer.add_arguments(parser, steps=4000, rate=2e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
+    poses = np.load(WORK / "poses.npz")
+    data = renders.Renders()
+    known = [(in_box(state), box) for state, box in data.examples + data.held]
+    truth = [(in_box(poses["truth"][n]), box) for n, box in renders.rendered("truth").items()]
+    mean = np.mean([points for points, _ in known], axis=0)
+    reader = Reader().to(trainer.DEVICE)
+    reader.mean.copy_(torch.from_numpy(mean))
+
+    def loss(step):
+        rng = np.random.default_rng([13, step])
+        pictures, wanted = [], []
+        for _ in range(BATCH):
+            points, box = known[rng.integers(len(known))]
+            target = data.rest.copy()
+            target[renders.MARGIN : -renders.MARGIN, renders.MARGIN : -renders.MARGIN] = box
+            amounts = (rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4))
+            picture = data.mover.move(target, data.mover.maps(*amounts))
+            if rng.random() < 0.5:  # painted mouths are softer than rendered ones
+                picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
+            picture = picture * rng.normal(1, 0.03) + rng.normal(0, 2, picture.shape)
+            pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+            wanted.append(moved(points, data.mover, amounts))
+        planes = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().to(trainer.DEVICE) / 255
+        with trainer.half_precision():
+            found = reader(planes)
+        return (found.float() - torch.tensor(np.stack(wanted), dtype=torch.float32, device=trainer.DEVICE)).abs().mean()
+
+    def judge(weights):
+        if not truth:
+            return "no truth rendered yet"
+        copy = Reader()
+        copy.load_state_dict({k: v.cpu() for k, v in weights.items()})
+        found = read(copy.eval(), [box for _, box in truth])
+        wanted = np.stack([points for points, _ in truth])
+        apart = np.linalg.norm(found - wanted, axis=2)
+        return f"truth: landmarks {apart.mean():.2f} px off, opening {np.abs(opening(found) - opening(wanted)).mean():.2f} px off"
+
+    trainer.train(reader, CHECKPOINT, arguments, loss, judge, judge_every=500)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Train the audio encoder and the head: mel windows -> mouth state of every frame.
+
+    python train_encoder.py --minutes 60
+
+Checkpoint: WORK/encoder.pt; running again goes on from there.
+"""
+
+import argparse
+
+import mel
+import mouth
+import numpy as np
+import speech_data
+import torch
+import trainer
+from common import WORK
+from nets import EMBEDDING, ROWS, AudioEncoder, MouthHead
+from scipy.stats import spearmanr
+from torch import nn
+
+CHECKPOINT = WORK / "encoder.pt"
+BATCH, FRAMES = 8, 56
+WINDOWS = FRAMES + ROWS - 1
+FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
+SECONDS = WINDOWS / mel.FPS + 0.25  # of sound in one example
+# A linear probe on every row must tell the mouth at these times (s) after the window begins
+# (its middle is at 94 ms), so that the 512 values are about mouths before the head sees them.
+PROBE_TIMES = np.array([0.045, 0.094, 0.143])
+PROBE_WEIGHT = 0.3
+SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
+# The distance between the lips is what people see first, and a missed closure most of all.
+OPENING_WEIGHT = 0.5
+OPENING_MM = 3.0  # an error of so much counts as one
+CLOSED_MM, CLOSED_FACTOR = 1.0, 6.0  # frames that should be closed weigh so much more
+SHORT_CONTEXT = 0.4  # share of examples that know only some of the future rows
+LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = AudioEncoder()
+        self.head = MouthHead()
+        self.probe = nn.Linear(EMBEDDING, len(PROBE_TIMES) * mouth.N_UNITS)
+
+    def rows(self, audio, phase):
+        """audio [B, samples] -> encoder rows [B, WINDOWS, 512]."""
+        spectra = mel.mel_spectrogram(audio)
+        windows = torch.stack([mel.windows(s, WINDOWS, phase) for s in spectra])
+        return self.encoder(windows.flatten(0, 1)).view(len(audio), WINDOWS, EMBEDDING)
+
+    def states(self, contexts):
+        return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS)
+
+
+def load():
+    model = Model()
+    model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
+    return model.eval()
+
+
+@torch.no_grad()
+def hear(model, audio, future=mel.FUTURE_ROWS, step=1):
+    """Mouth states of a whole clip as the plugin computes them, [frames, N_UNITS].
+
+    `future` shortens the lookahead; `step` 2 gives 50 frames a second (windows between those of 25).
+    """
+    frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
+    silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
+    spectrum = mel.mel_spectrogram(torch.from_numpy(audio))
+    tracks = []
+    for part in range(step):
+        rows = model.encoder(mel.windows(spectrum, frames, part * mel.PHASES // step))
+        contexts = mel.contexts(rows)
+        missing = contexts.abs().amax(2, keepdim=True) == 0
+        contexts = torch.where(missing, silence, contexts)
+        tracks.append(model.head(mel.shorten(contexts, future)).clamp(0, 1).numpy())
+    return np.stack(tracks, 1).reshape(-1, mouth.N_UNITS)
+
+
+def targets(tracks, phase):
+    """States [B, FRAMES, units] and probes [B, WINDOWS, 3, units]."""
+    late = phase / mel.PHASES / mel.FPS
+    frames = (np.arange(FRAMES) + FIRST) / mel.FPS + late
+    rows = (np.arange(WINDOWS) / mel.FPS + late)[:, None] + PROBE_TIMES
+    both = [np.stack([mouth.at_times(t, times) for t in tracks]) for times in (frames, rows)]
+    return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in both]
+
+
+def loss_of(model, audio, tracks, scale, phase, futures):
+    with trainer.half_precision():
+        rows = model.rows(audio, phase)
+        contexts = rows.unfold(1, ROWS, 1).transpose(2, 3)  # [B, FRAMES, 16, 512]
+        contexts = torch.stack([mel.shorten(c, future) for c, future in zip(contexts, futures)])
+        states = model.states(contexts)
+        probes = model.probe(rows).float().view(*rows.shape[:2], len(PROBE_TIMES), mouth.N_UNITS)
+    want_states, want_probes = targets(tracks, phase)
+    error = (states - want_states) / scale
+    main = nn.functional.smooth_l1_loss(error, error * 0)
+    change = error[:, 1:] - error[:, :-1]
+    speed = nn.functional.smooth_l1_loss(change, change * 0)
+    opening = states @ LIPS
+    want_opening = (want_states @ LIPS).clamp(min=0)
+    # How far beyond closed the lips of closed frames are pressed together does not matter.
+    miss = torch.where(want_opening > 0, opening, opening.clamp(min=0)) - want_opening
+    weight = 1 + (CLOSED_FACTOR - 1) * (want_opening < CLOSED_MM)
+    lips = (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
+    probe = nn.functional.smooth_l1_loss(probes / scale, want_probes / scale)
+    return main + SPEED_WEIGHT * speed + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips
+
+
+def unseen_rank(weights, clips):
+    """A line on how well the opening of unseen voices is heard."""
+    model = Model()
+    model.load_state_dict({k: v.cpu() for k, v in weights.items()})
+    model.eval()
+    pairs = []
+    for clip in clips:
+        states = hear(model, clip.audio)
+        truth = mouth.at_times(clip.track, np.arange(len(states)) / mel.FPS)
+        pairs.append((mouth.opening(states), mouth.opening(truth)))
+    a, b = (np.concatenate(side) for side in zip(*pairs))
+    shut = a[b < 0.3]
+    return f"unseen voices: rank {spearmanr(a, b).statistic:.3f}, closed lips missed {np.mean(shut > 1.5):.1%}"
+
+
+def main():
+    from make_speech import HELD_VOICES
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    trainer.add_arguments(parser, steps=12_000, rate=1.5e-3)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
+    clips = speech_data.load_clips("train")
+    held = [clip for voice in HELD_VOICES for clip in speech_data.load_clips("held", voice)]
+    print(f"{len(clips)} clips, {sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE / 60:.0f} minutes", flush=True)
+    # A common scale, raised for units that move more: every unit counts, none explodes.
+    scale = torch.tensor(np.concatenate([c.track for c in clips]).std(0) + 0.03, dtype=torch.float32).to(trainer.DEVICE)
+    model = Model().to(trainer.DEVICE, memory_format=torch.channels_last)
+
+    def loss(step):
+        rng = np.random.default_rng([7, step])
+        audio, tracks = speech_data.batch(rng, clips, BATCH, SECONDS)
+        short = rng.random(BATCH) < SHORT_CONTEXT
+        futures = np.where(short, rng.integers(0, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
+        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures)
+
+    trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=1000)
+
+
+if __name__ == "__main__":
+    main()

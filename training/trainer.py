@@ -1,0 +1,94 @@
+"""What both trainers share: the machine, the schedule, checkpoints that survive interruption."""
+
+import math
+import os
+import time
+
+import torch
+from tqdm import tqdm
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def half_precision():
+    """bfloat16 where the machine has instructions for it (twice as fast), else float32."""
+    able = DEVICE == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=able)
+
+
+class Average:
+    """A running mean of a module's weights, which is what gets used in the end."""
+
+    def __init__(self, module, keep=0.998):
+        self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.keep, self.count = keep, 0
+
+    @torch.no_grad()
+    def update(self, module):
+        self.count += 1
+        keep = min(self.keep, 1 - 1 / (self.count + 1))
+        for name, value in module.state_dict().items():
+            mean = self.values[name]
+            if mean.is_floating_point():
+                mean.lerp_(value.detach(), 1 - keep)
+            else:
+                mean.copy_(value)
+
+
+def add_arguments(parser, steps, rate):
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop (and anneal) by then, whatever the steps")
+    parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
+    parser.add_argument("--restart", action="store_true", help="go on from the weights with a fresh schedule")
+
+
+def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200):
+    """Minimise `loss_of(step)`; `judge(average weights)` returns a line about progress.
+
+    Weights, optimiser, average, step and time spent go to `checkpoint` every few hundred steps, and a new run goes on from
+    there.  Everything random must come from the step number, so that a resumed run is the same run.
+    """
+    optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, weight_decay=0.01)
+    average = Average(module)
+    start, spent = 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=DEVICE)
+        module.load_state_dict(saved["model"])
+        average.values = saved["average"]
+        if not arguments.restart:
+            optimizer.load_state_dict(saved["optimizer"])
+            start, spent, average.count = saved["step"], saved["spent"], saved["step"]
+    begun = time.time() - spent
+
+    def save(step):
+        part = checkpoint.with_suffix(".part")
+        state = {"model": module.state_dict(), "average": average.values, "optimizer": optimizer.state_dict()}
+        torch.save(state | {"step": step, "spent": time.time() - begun}, part)
+        os.replace(part, checkpoint)
+
+    step, smooth = start, None
+    bar = tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, mininterval=10)
+    for step in bar:
+        # Progress counts steps or minutes, whichever is further: the rate is zero at the end of both.
+        progress = max(step / arguments.steps, (time.time() - begun) / 60 / arguments.minutes)
+        if progress >= 1:
+            break
+        rate = arguments.rate * min(1, (step - start + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        module.train()
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        average.update(module)
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{smooth:.4f}", rate=f"{rate:.1e}")
+        if (step + 1) % 200 == 0:
+            save(step + 1)
+        if (step + 1) % judge_every == 0:
+            bar.write(f"step {step + 1}: {judge(average.values)}")
+    save(step + 1)
+    print(judge(average.values), flush=True)
