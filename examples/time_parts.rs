@@ -43,7 +43,7 @@ fn main() -> Result<(), Failure> {
     let engine = Engine::default();
     let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1, None)?;
     let format = PixelFormat::I420(Matrix::Bt709);
-    let canvas = Canvas { format, background: [0; 3] };
+    let canvas = Canvas { format, background: None };
     let store = FrameStore::new(avatar.clone(), canvas, network.framing(), usize::MAX);
 
     let mut wav = hound::WavReader::open(sound)?;

@@ -1,7 +1,6 @@
 //! The avatar's frames: decoded when needed, ready for the network and for the video, kept within a budget.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use image::{GrayImage, RgbImage, imageops};
@@ -9,7 +8,8 @@ use image::{GrayImage, RgbImage, imageops};
 use crate::avatar::{Avatar, AvatarFrameFiles};
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, Rect};
-use crate::image_file;
+use crate::image_file::{self, ImageFile};
+use crate::matte::{Matte, Mattes};
 use crate::picture::{Canvas, Picture, PictureMut, PixelFormat};
 
 /// One frame of the avatar, decoded.
@@ -20,8 +20,8 @@ pub struct Frame {
     face: Rect,
     /// The same with even corners, and the picture inside it.
     patch: (Rect, RgbImage),
-    /// Its alpha, where the picture has it.
-    alpha: Option<GrayImage>,
+    /// How opaque that is, where it matters.
+    matte: Option<Matte>,
     /// Where 255, the face rectangle is never painted over.
     keep: Option<GrayImage>,
     /// The face, scaled for the network.
@@ -42,6 +42,7 @@ pub struct Mouth {
 pub struct FrameStore {
     avatar: Arc<Avatar>,
     canvas: Canvas,
+    mattes: Mattes,
     framing: Framing,
     /// Bytes that may be kept.
     budget: usize,
@@ -67,6 +68,7 @@ impl FrameStore {
     pub fn new(avatar: Arc<Avatar>, canvas: Canvas, framing: Framing, budget: usize) -> Self {
         Self {
             slots: avatar.frames.iter().map(|_| Mutex::default()).collect(),
+            mattes: Mattes::new(&avatar, canvas),
             avatar,
             canvas,
             framing,
@@ -140,7 +142,7 @@ impl FrameStore {
 
     fn decode(&self, files: &AvatarFrameFiles) -> Result<Frame> {
         let size = self.avatar.image.size;
-        let image_file::ImageFile { mut colours, alpha } = read(&files.picture, size, "the first frame")?;
+        let ImageFile { mut colours, alpha } = read_picture(files, size)?;
         let face = files.face.within(size).ok_or_else(|| {
             Error::invalid(&files.picture, "its face rectangle lies outside", "Correct the rectangle")
         })?;
@@ -150,24 +152,27 @@ impl FrameStore {
             None => self.framing.views(&crop),
             Some((face, masked)) => {
                 let side = self.framing.network;
-                let view = |path| Ok(read(path, (side, side), "the network")?.colours);
+                let view = |path| Ok(image_file::read_sized(path, (side, side), "the network")?.colours);
                 FaceViews { face: view(face)?, masked: view(masked)? }
             }
         };
         let keep = match &files.parsing {
             None => None,
-            Some(parsing) => Some(kept(&face.cut(&read(parsing, size, "the frame")?.colours))),
+            Some(parsing) => {
+                let parsing = image_file::read_sized(parsing, size, "the frame")?;
+                Some(kept(&face.cut(&parsing.colours)))
+            }
         };
         let patch = outer.cut(&colours);
-        let patch_alpha = alpha
-            .as_ref()
-            .map(|alpha| imageops::crop_imm(alpha, outer.x, outer.y, outer.width, outer.height).to_image());
-        self.canvas.flatten(&mut colours, alpha.as_ref());
+        let matte = self.mattes.of(files, alpha)?;
+        if let Some(matte) = &matte {
+            matte.finish(&mut colours);
+        }
         Ok(Frame {
-            picture: Picture::new(&colours, alpha.as_ref(), self.canvas.format),
+            picture: Picture::new(&colours, matte.as_ref().map(Matte::alpha), self.canvas.format),
             face,
             patch: (outer, patch),
-            alpha: patch_alpha,
+            matte: matte.map(|matte| matte.cut(outer)),
             keep,
             crop,
             views,
@@ -190,23 +195,27 @@ impl FrameStore {
         }
         let mut patch = base.clone();
         imageops::replace(&mut patch, &face, x.into(), y.into());
-        self.canvas.flatten(&mut patch, frame.alpha.as_ref());
+        if let Some(matte) = &frame.matte {
+            matte.finish(&mut patch);
+        }
         Mouth { patch: (*outer, patch) }
     }
 }
 
-/// Reads a picture that must have a size, as `like` has it.
-pub(crate) fn read(path: &Path, size: (u32, u32), like: &str) -> Result<image_file::ImageFile> {
-    let picture = image_file::read(path)?;
-    let (width, height) = picture.colours.dimensions();
-    if (width, height) != size {
-        return Err(Error::invalid(
-            path,
-            format!("is {width} x {height}, not {} x {} as {like}", size.0, size.1),
-            "Bring all frames to one size",
-        ));
+/// Decodes the picture of a frame, which must have the size of all.
+///
+/// # Errors
+/// [`Error::NotFound`] or [`Error::Invalid`]: also where both an alpha channel and a mask say how opaque it is.
+pub fn read_picture(files: &AvatarFrameFiles, size: (u32, u32)) -> Result<ImageFile> {
+    let picture = image_file::read_sized(&files.picture, size, "the first frame")?;
+    match &files.alpha {
+        Some(mask) if picture.alpha.is_some() => Err(Error::invalid(
+            &files.picture,
+            format!("has an alpha channel, and a mask, {}", mask.display()),
+            "Save the frame without alpha, or delete the key alpha in the manifest",
+        )),
+        _ => Ok(picture),
     }
-    Ok(picture)
 }
 
 /// What a parsing picture marks to be kept: 255 where it is pure red or pure white.
@@ -220,7 +229,8 @@ fn kept(parsing: &RgbImage) -> GrayImage {
 impl Frame {
     /// Bytes of memory.
     fn size(&self) -> usize {
-        let planes = [&self.alpha, &self.keep].into_iter().flatten().map(|plane| plane.len());
+        let alpha = self.matte.as_ref().map(Matte::alpha);
+        let planes = alpha.into_iter().chain(&self.keep).map(|plane| plane.len());
         let pictures = [&self.patch.1, &self.crop].map(|picture| picture.len());
         self.picture.size() + self.views.size() + planes.chain(pictures).sum::<usize>()
     }
@@ -234,6 +244,8 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::avatar::{FaceOptions, FaceRect, Layout};
     use crate::face::Style;
@@ -242,19 +254,21 @@ mod tests {
     use crate::picture::Packed;
     use crate::rate::FrameRate;
 
-    #[test]
-    fn frames_are_kept_within_the_budget() {
-        let folder = tempfile::tempdir().unwrap();
+    const RGB: PixelFormat = PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None });
+    const RGBA: PixelFormat = PixelFormat::Packed(Packed { bytes: 4, order: [0, 1, 2], alpha: Some(3) });
+
+    /// An avatar of frames of one grey each, which goes up with their number.
+    fn avatar(folder: &Path, frames: u8) -> Avatar {
         let face = FaceRect { x: 1, y: 1, width: 9, height: 9 };
-        let frames = (0..8u8)
+        let frames = (0..frames)
             .map(|n| {
-                let picture = folder.path().join(format!("{n}.png"));
+                let picture = folder.join(format!("{n}.png"));
                 RgbImage::from_pixel(32, 16, image::Rgb([n; 3])).save(&picture).unwrap();
-                AvatarFrameFiles { picture, face, views: None, parsing: None }
+                AvatarFrameFiles { picture, face, views: None, parsing: None, alpha: None }
             })
             .collect();
-        let avatar = Avatar {
-            folder: folder.path().into(),
+        Avatar {
+            folder: folder.into(),
             layout: Layout::Own,
             title: String::new(),
             audio_encoder: None,
@@ -263,14 +277,23 @@ mod tests {
             rate: FrameRate::NATIVE,
             first_frame: 0,
             image: ImageInfo { size: (32, 16), alpha: false },
+            background: None,
             context: ContextKind::Window,
             face: FaceOptions::default(),
-        };
-        let format = PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None });
-        let canvas = Canvas { format, background: [0; 3] };
+        }
+    }
+
+    fn store(avatar: &Avatar, format: PixelFormat, background: Option<[u8; 3]>, budget: usize) -> FrameStore {
         let framing = Framing::new(6, Style::SyncTalk, FaceOptions::default());
-        let one = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0).get(0).unwrap().size();
-        let store = FrameStore::new(Arc::new(avatar), canvas, framing, 3 * one);
+        FrameStore::new(Arc::new(avatar.clone()), Canvas { format, background }, framing, budget)
+    }
+
+    #[test]
+    fn frames_are_kept_within_the_budget() {
+        let folder = tempfile::tempdir().unwrap();
+        let avatar = avatar(folder.path(), 8);
+        let one = store(&avatar, RGB, None, 0).get(0).unwrap().size();
+        let store = store(&avatar, RGB, None, 3 * one);
         let kept = |store: &FrameStore| -> Vec<usize> {
             (0..8).filter(|&i| store.slots[i].lock().unwrap().is_some()).collect()
         };
@@ -284,5 +307,42 @@ mod tests {
         }
         assert_eq!(kept(&store), [2, 3, 4]);
         assert_eq!(store.recent.lock().unwrap().bytes, 3 * one);
+    }
+
+    #[test]
+    fn masks_are_read_only_where_something_else_is_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut avatar = avatar(folder.path(), 1);
+        let mask = folder.path().join("mask.png");
+        avatar.frames[0].alpha = Some(mask.clone());
+        let without = store(&avatar, RGB, None, 0).get(0).unwrap();
+        let problem = |format, background| {
+            let error = store(&avatar, format, background, 0).get(0).err().unwrap();
+            assert_eq!(error.path(), Some(mask.as_path()), "{error}");
+            error.to_string()
+        };
+        assert!(problem(RGBA, None).contains("no such file"));
+        GrayImage::new(9, 9).save(&mask).unwrap();
+        assert!(problem(RGB, Some([1, 2, 3])).contains("is 9 x 9, not 32 x 16 as the frame"));
+        image::RgbaImage::new(32, 16).save(&mask).unwrap();
+        assert!(problem(RGBA, None).contains("has an alpha channel"));
+
+        GrayImage::new(32, 16).save(&mask).unwrap();
+        // In the same format a mask kept is what makes the difference.
+        let with = store(&avatar, RGB, Some([1, 2, 3]), 0).get(0).unwrap();
+        let (patch, _) = with.patch;
+        assert_eq!(with.size(), without.size() + (patch.width * patch.height) as usize);
+    }
+
+    #[test]
+    fn a_mask_beside_an_alpha_channel_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut avatar = avatar(folder.path(), 1);
+        avatar.frames[0].alpha = Some(folder.path().join("mask.png"));
+        image::RgbaImage::new(32, 16).save(&avatar.frames[0].picture).unwrap();
+        for background in [None, Some([1, 2, 3])] {
+            let error = store(&avatar, RGB, background, 0).get(0).err().unwrap().to_string();
+            assert!(error.contains("0.png: has an alpha channel, and a mask"), "{error}");
+        }
     }
 }

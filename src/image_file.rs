@@ -25,6 +25,7 @@ pub struct ImageInfo {
 }
 
 const REMEDY: &str = "Copy the frame again";
+const GREY_REMEDY: &str = "Save how opaque each pixel is as a grey picture";
 
 /// Decodes a picture file.
 ///
@@ -46,6 +47,50 @@ pub fn read(path: &Path) -> Result<ImageFile> {
             .unwrap_or_else(|| unreachable!("a level for each pixel"))
     });
     Ok(ImageFile { colours: picture.into_rgb8(), alpha })
+}
+
+/// Decodes a picture file that must have a size, as `like` has it.
+///
+/// # Errors
+/// As [`read`]; [`Error::Invalid`] where it has another size.
+pub fn read_sized(path: &Path, size: (u32, u32), like: &str) -> Result<ImageFile> {
+    let picture = read(path)?;
+    check_size(path, picture.colours.dimensions(), size, like)?;
+    Ok(picture)
+}
+
+/// Decodes a grey picture file that must have a size, as `like` has it.
+///
+/// # Errors
+/// As [`read_sized`]; [`Error::Invalid`] where it has an alpha channel: then what is meant may lie in either.
+pub fn read_grey(path: &Path, size: (u32, u32), like: &str) -> Result<GrayImage> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, GREY_REMEDY))?;
+    let grey = if is_jpeg(&bytes) {
+        let picture =
+            turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::GRAY).map_err(unreadable(path))?;
+        GrayImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels)
+            .ok_or_else(|| unreadable(path)("its lines do not add up"))?
+    } else {
+        let picture = image::load_from_memory(&bytes).map_err(unreadable(path))?;
+        if picture.color().has_alpha() {
+            return Err(Error::invalid(path, "has an alpha channel, as no mask has", GREY_REMEDY));
+        }
+        picture.into_luma8()
+    };
+    check_size(path, grey.dimensions(), size, like)?;
+    Ok(grey)
+}
+
+fn check_size(path: &Path, found: (u32, u32), wanted: (u32, u32), like: &str) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    let ((width, height), (wanted_width, wanted_height)) = (found, wanted);
+    Err(Error::invalid(
+        path,
+        format!("is {width} x {height}, not {wanted_width} x {wanted_height} as {like}"),
+        "Bring all frames to one size",
+    ))
 }
 
 /// Reads the header of a picture file.

@@ -11,7 +11,7 @@
 //! | 4 | [`face`] | an avatar frame ([`frames`]) | the face and the masked face |
 //! | 5 | [`generator`] | context and face | the face with its mouth painted |
 //! | 6 | [`face`] | the painted face | the face rectangle of the frame |
-//! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video |
+//! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video ([`matte`]: where it is not opaque) |
 //!
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores. [`avatar`] reads folders,
 //! [`survey`] finds all that is wrong with one, [`onnx`] changes networks' files,
@@ -27,6 +27,7 @@ pub mod frames;
 pub mod generator;
 pub mod image_file;
 pub mod listener;
+pub mod matte;
 pub mod mel;
 pub mod network;
 pub mod onnx;

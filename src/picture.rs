@@ -44,8 +44,9 @@ pub struct Packed {
 pub struct Canvas {
     /// Format of the video.
     pub format: PixelFormat,
-    /// Red, green and blue behind what is transparent, in formats without alpha.
-    pub background: [u8; 3],
+    /// Red, green and blue behind what is transparent, in formats without alpha; `None` for what the avatar itself
+    /// shows there: what its frames show behind the person, or black where they have an alpha channel.
+    pub background: Option<[u8; 3]>,
 }
 
 /// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
@@ -67,12 +68,28 @@ pub struct Picture {
 }
 
 impl Canvas {
+    /// Whether opaque frames are shown before anything but what they show themselves.
+    pub fn replaces_background(&self) -> bool {
+        self.format.has_alpha() || self.background.is_some()
+    }
+
     /// Lays colours with that alpha over the background, unless the format has alpha itself.
-    pub fn flatten(&self, colours: &mut RgbImage, alpha: Option<&GrayImage>) {
-        let Some(alpha) = alpha.filter(|_| !self.format.has_alpha()) else { return };
+    pub fn flatten(&self, colours: &mut RgbImage, alpha: &GrayImage) {
+        if self.format.has_alpha() {
+            return;
+        }
+        let background = self.background.unwrap_or_default();
         for (pixel, alpha) in colours.pixels_mut().zip(alpha.iter()) {
-            let alpha = u32::from(*alpha);
-            for (level, background) in pixel.0.iter_mut().zip(self.background) {
+            let alpha = match *alpha {
+                // Most pixels are the one or the other.
+                255 => continue,
+                0 => {
+                    pixel.0 = background;
+                    continue;
+                }
+                alpha => u32::from(alpha),
+            };
+            for (level, background) in pixel.0.iter_mut().zip(background) {
                 let sum = u32::from(*level) * alpha + u32::from(background) * (255 - alpha);
                 *level = ((sum + 127) / 255) as u8;
             }
@@ -333,7 +350,7 @@ mod tests {
             [(FORMATS[3], [[9, 8, 7], [105, 104, 104], [200; 3]]), (FORMATS[5], [[200; 3]; 3])]
         {
             let mut colours = RgbImage::from_pixel(3, 1, image::Rgb([200; 3]));
-            Canvas { format, background: [9, 8, 7] }.flatten(&mut colours, Some(&alpha));
+            Canvas { format, background: Some([9, 8, 7]) }.flatten(&mut colours, &alpha);
             let levels: Vec<[u8; 3]> = colours.pixels().map(|pixel| pixel.0).collect();
             assert_eq!(levels, expected, "{format:?}");
         }

@@ -41,7 +41,7 @@ pub struct PresenterOptions {
 ///     rate: FrameRate::NATIVE,
 ///     canvas: Canvas {
 ///         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
-///         background: [0; 3],
+///         background: None,
 ///     },
 ///     cache: 128 << 20,
 /// };

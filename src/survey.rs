@@ -9,7 +9,7 @@ use crate::face::{FaceViews, Framing};
 use crate::features::{self, Hearing};
 use crate::frames;
 use crate::generator::Generator;
-use crate::image_file;
+use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
@@ -52,8 +52,17 @@ impl Survey {
             painting: None,
             problems,
         };
+        survey.try_background();
         survey.try_networks(engine, beside);
         survey
+    }
+
+    fn try_background(&mut self) {
+        // Of frames that cannot be read the size is not known.
+        let Some(avatar) = self.avatar.as_ref().filter(|avatar| avatar.image.size != (0, 0)) else { return };
+        let Some(background) = &avatar.background else { return };
+        let tried = self.trouble(background, || read_sized(background, avatar.image.size, "the frames"));
+        tried.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
     fn try_networks(&mut self, engine: &Engine, beside: Option<&Path>) {
@@ -79,28 +88,33 @@ impl Survey {
         let Some(avatar) = &self.avatar else { return Vec::new() };
         let frame = &avatar.frames[index];
         let size = avatar.image.size;
-        let mut pictures = vec![(&frame.picture, Some(size), "the first frame")];
-        pictures.extend(frame.parsing.iter().map(|parsing| (parsing, Some(size), "the frame")));
-        let side = self.painting.map(|(_, framing)| (framing.network, framing.network));
+        let picture = self.trouble(&frame.picture, || frames::read_picture(frame, size));
+        let parsing = frame.parsing.iter();
+        let parsing = parsing.map(|path| self.trouble(path, || read_sized(path, size, "the frame")));
+        let alpha = frame.alpha.iter();
+        let alpha = alpha.map(|path| self.trouble(path, || read_grey(path, size, "the frame")));
         let views = frame.views.iter().flat_map(|(face, masked)| [face, masked]);
-        pictures.extend(views.map(|view| (view, side, "the network")));
-        pictures.into_iter().filter_map(|(path, size, like)| self.picture(path, size, like)).collect()
+        let views = views.map(|path| self.trouble(path, || self.read_view(path)));
+        std::iter::once(picture).chain(parsing).chain(alpha).chain(views).flatten().collect()
     }
 
     /// What is wrong with the picture of a frame that has no face rectangle.
     pub fn unplaced_frame(&self, picture: &Path) -> Option<Error> {
-        let size = self.avatar.as_ref().map(|avatar| avatar.image.size);
-        self.picture(picture, size, "the first frame")
+        let avatar = self.avatar.as_ref()?;
+        self.trouble(picture, || read_sized(picture, avatar.image.size, "the first frame"))
     }
 
-    fn picture(&self, path: &Path, size: Option<(u32, u32)>, like: &str) -> Option<Error> {
-        if self.problems.names(path) {
-            return None;
+    /// Reads a ready-made picture for the network, whose size is known where the network could be opened.
+    fn read_view(&self, path: &Path) -> Result<ImageFile> {
+        match self.painting {
+            Some((_, Framing { network, .. })) => read_sized(path, (network, network), "the network"),
+            None => read(path),
         }
-        match size {
-            Some(size) => frames::read(path, size, like).err(),
-            None => image_file::read(path).err(),
-        }
+    }
+
+    /// What is wrong with a file, unless that was told already.
+    fn trouble<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
+        if self.problems.names(path) { None } else { read().err() }
     }
 }
 

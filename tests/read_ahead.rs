@@ -14,7 +14,7 @@ use gstlipsync::runtime::Engine;
 const FRAME: usize = 5 << 20;
 
 fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
-    let canvas = Canvas { format: BGR, background: [0; 3] };
+    let canvas = Canvas { format: BGR, background: None };
     Arc::new(FrameStore::new(Arc::new(avatar("own")), canvas, painter.framing(), budget))
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{compare, copy_folder, fixture, render};
+use common::{BGR, compare, copy_folder, fixture, render_on};
 use gstlipsync::avatar::Avatar;
 use gstlipsync::onnx::Model;
+use gstlipsync::picture::Canvas;
 use gstlipsync::rate::FrameRate;
 
 /// What came of running the tool.
@@ -85,12 +86,13 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
-/// A second of an avatar's speech.
+/// A second of an avatar's speech, over a colour, so that alpha is seen.
 fn speech(folder: &Path) -> Vec<Vec<u8>> {
     let sound = fixture("audio/speech.wav");
     let samples = hound::WavReader::open(sound).unwrap().into_samples::<i16>();
     let samples: Vec<f32> = samples.take(16_000).map(|s| f32::from(s.unwrap()) / 32768.0).collect();
-    render(Avatar::open(folder).unwrap(), &samples, 16_000, FrameRate::NATIVE)
+    let canvas = Canvas { format: BGR, background: Some([0, 177, 64]) };
+    render_on(canvas, Avatar::open(folder).unwrap(), &samples, 16_000, FrameRate::NATIVE)
 }
 
 #[test]
@@ -105,6 +107,7 @@ fn every_layout_is_told_and_would_play() {
         ("own_int8", &["int8"]),
         ("own_views", &["parsing masks"]),
         ("alpha", &["with alpha"]),
+        ("masks", &["5 of 256 x 192, with alpha"]),
         ("wav2lip", &["the mel window itself"]),
         ("synctalk_hubert", &["rows of HuBERT"]),
     ] {
@@ -209,6 +212,28 @@ fn every_damage_to_our_own_layout_is_named() {
 }
 
 #[test]
+fn every_damage_to_masks_is_named() {
+    let (home, set) = (tempfile::tempdir().unwrap(), copy("masks"));
+    let at = |name: &str| set.path().join(name);
+    std::fs::remove_file(at("alpha/0.png")).unwrap();
+    image::GrayImage::new(20, 10).save(at("alpha/1.png")).unwrap();
+    truncate(&at("alpha/2.png"));
+    std::fs::remove_file(at("frames/3.jpg")).unwrap();
+    image::RgbaImage::new(256, 192).save(at("frames/3.png")).unwrap();
+    image::RgbImage::new(20, 10).save(at("background.png")).unwrap();
+    let told = run(home.path(), &["check", path(set.path()), "--sheet", path(&home.path().join("s.png"))]);
+    let told = told.fails(&[
+        "alpha/0.*: this frame is missing",
+        "alpha/1.png: is 20 x 10, not 256 x 192 as the frame",
+        "alpha/2.png: is no readable picture",
+        "frames/3.png: has an alpha channel, and a mask",
+        "background.png: is 20 x 10, not 256 x 192 as the frames",
+    ]);
+    assert!(told.ends_with("; 5 problems\n"), "{told}");
+    run(home.path(), &["import", path(set.path()), "me"]).fails(&["2 problems", "lipsync-avatar check"]);
+}
+
+#[test]
 fn a_sheet_shows_the_frames_and_their_rectangles() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("sheet.png");
@@ -229,15 +254,46 @@ fn a_sheet_shows_the_frames_and_their_rectangles() {
 #[test]
 fn a_lossless_import_plays_the_same() {
     let home = tempfile::tempdir().unwrap();
-    for avatar in
-        ["digital_clone", "synctalk", "synctalk_parsing", "own_jpg", "own", "own_views", "alpha", "wav2lip"]
-    {
+    for avatar in [
+        "digital_clone",
+        "synctalk",
+        "synctalk_parsing",
+        "own_jpg",
+        "own",
+        "own_views",
+        "alpha",
+        "masks",
+        "wav2lip",
+    ] {
         let source = fixture(&format!("avatars/{avatar}"));
         let told = run(home.path(), &["import", path(&source), avatar, "--lossless"]).succeeds();
         assert!(told.contains(&format!("use it: lipsync avatar={avatar}")), "{told}");
         let copy = home.path().join("lipsync/avatars").join(avatar);
         assert!(speech(&source) == speech(&copy), "{avatar} differs");
     }
+}
+
+#[test]
+fn an_import_brings_masks_and_background() {
+    let home = tempfile::tempdir().unwrap();
+    let source = copy("masks");
+    // Of any kind that can be read.
+    let room = image::open(source.path().join("background.png")).unwrap();
+    room.save(source.path().join("room.webp")).unwrap();
+    let manifest = source.path().join("avatar.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap().replace("background.png", "room.webp");
+    std::fs::write(&manifest, text).unwrap();
+    run(home.path(), &["import", path(source.path()), "cutout"]).succeeds();
+    let copy = home.path().join("lipsync/avatars/cutout");
+    let manifest = std::fs::read_to_string(copy.join("avatar.toml")).unwrap();
+    assert!(manifest.contains("alpha = \"alpha\"\nbackground = \"background.webp\""), "{manifest}");
+    let same = |name: &str, original: &str| {
+        std::fs::read(copy.join(name)).unwrap() == std::fs::read(source.path().join(original)).unwrap()
+    };
+    assert!(same("alpha/4.png", "alpha/4.png") && same("background.webp", "room.webp"));
+    // Opaque frames stay JPEG.
+    assert!(names(&copy.join("frames")).iter().all(|name| name.ends_with(".jpg")));
+    run(home.path(), &["check", "cutout"]).succeeds();
 }
 
 #[test]
@@ -376,7 +432,7 @@ fn the_list_tells_what_is_hidden_and_what_is_broken() {
     let told = run(home.path(), &["list"]).succeeds();
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("iris") && lines[0].contains("Iris, a rendered presenter"), "{told}");
-    assert!(lines[1].contains("our own, 100 of 1280 x 720, 25 a second"), "{told}");
+    assert!(lines[1].contains("our own, ") && lines[1].contains(" of 1280 x 720"), "{told}");
     let second = lines.iter().skip(1).position(|line| line.starts_with("iris")).unwrap() + 1;
     assert!(
         lines[second..second + 4].iter().any(|line| line.contains("hidden: the name iris means")),

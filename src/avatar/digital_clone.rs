@@ -44,7 +44,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
                 return None;
             };
             let face = FaceRect { x: *left, y: *top, width: right - left, height: bottom - top };
-            Some(AvatarFrameFiles { picture, face, views: Some(views), parsing: None })
+            Some(AvatarFrameFiles { picture, face, views: Some(views), parsing: None, alpha: None })
         })
         .collect();
     Ok(Avatar {
@@ -57,6 +57,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         rate: FrameRate::NATIVE,
         first_frame: 0,
         image,
+        background: None,
         context: ContextKind::Window,
         face: FaceOptions::default(),
     })

@@ -56,6 +56,8 @@ pub struct Avatar {
     pub first_frame: usize,
     /// Size of every frame, and whether frames have an alpha channel.
     pub image: ImageInfo,
+    /// What frames with masks show behind the person, where it is known.
+    pub background: Option<PathBuf>,
     /// How a network that hears rows of an audio encoder wants to hear them.
     pub context: ContextKind,
     /// How the network sees and paints faces.
@@ -84,6 +86,8 @@ pub struct AvatarFrameFiles {
     pub views: Option<(PathBuf, PathBuf)>,
     /// A picture that marks in pure red or white what of the face is never painted over.
     pub parsing: Option<PathBuf>,
+    /// A grey picture of how opaque each pixel is, for a picture that shows the person before a background.
+    pub alpha: Option<PathBuf>,
 }
 
 /// A face rectangle as a file gives it, not yet checked against the frame.
@@ -110,6 +114,11 @@ impl FaceRect {
 pub const PATH_VARIABLE: &str = "LIPSYNC_AVATAR_PATH";
 
 impl Avatar {
+    /// Whether it is known how opaque the frames are: by an alpha channel, or by masks beside them.
+    pub fn has_alpha(&self) -> bool {
+        self.image.alpha || self.frames.iter().any(|frame| frame.alpha.is_some())
+    }
+
     /// Opens an avatar by its folder, or by its name in the search path.
     ///
     /// A value with a path separator is a folder. A name is looked for in [`PATH_VARIABLE`], the user's and
@@ -204,6 +213,13 @@ impl Avatar {
                 ));
             }
         }
+        if let Some(background) = self.background.as_ref().filter(|background| !background.is_file()) {
+            problems.add(Error::not_found(
+                background,
+                "no such picture",
+                "Put there what the frames show behind the person, or delete the key background",
+            ));
+        }
         // Of frames that cannot be read the size is not known.
         for frame in self.frames.iter().filter(|_| self.image.size != (0, 0)) {
             if frame.face.within(self.image.size).is_none() {
@@ -267,6 +283,7 @@ mod tests {
             face: FaceRect { x: 0, y: 0, width: 8, height: 8 },
             views: None,
             parsing: None,
+            alpha: None,
         };
         Avatar {
             folder: PathBuf::new(),
@@ -278,6 +295,7 @@ mod tests {
             rate: FrameRate::NATIVE,
             first_frame,
             image: ImageInfo { size: (8, 8), alpha: false },
+            background: None,
             context: ContextKind::Window,
             face: FaceOptions::default(),
         }

@@ -32,6 +32,8 @@ pub struct Manifest {
     pub crop: Option<[i64; 4]>,
     pub crops: Option<PathBuf>,
     pub parsing: Option<PathBuf>,
+    pub alpha: Option<PathBuf>,
+    pub background: Option<PathBuf>,
     #[serde(default)]
     pub first_frame: usize,
     pub models: Models,
@@ -121,6 +123,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     let Face { style, border, paste, faces: face_views, masked } = manifest.face;
     let views = beside(&face_views).into_iter().zip(beside(&masked));
     let parsing = beside(&manifest.parsing);
+    let alpha = beside(&manifest.alpha);
     if face_views.is_some() != masked.is_some() {
         problems.add(Error::invalid(
             &path,
@@ -128,13 +131,21 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
             "Give both folders of ready-made pictures, or neither",
         ));
     }
-    let frames = (faces.into_iter().zip(views.zip(parsing)))
+    if manifest.background.is_some() && manifest.alpha.is_none() {
+        problems.add(Error::invalid(
+            &path,
+            "has background without alpha",
+            "Give the folder of masks that say where it shows, alpha = \"alpha\", or delete the key background",
+        ));
+    }
+    let frames = (faces.into_iter().zip(views).zip(parsing.into_iter().zip(alpha)))
         .zip(pictures.clone())
-        .map(|((face, ((whole, masked), parsing)), picture)| AvatarFrameFiles {
+        .map(|(((face, (whole, masked)), (parsing, alpha)), picture)| AvatarFrameFiles {
             picture,
             face,
             views: whole.zip(masked),
             parsing,
+            alpha,
         })
         .collect();
     Ok(Avatar {
@@ -144,6 +155,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         audio_encoder: manifest.models.audio_encoder.map(|model| folder.join(model)),
         generator: folder.join(manifest.models.generator),
         image,
+        background: manifest.background.map(|picture| folder.join(picture)),
         frames,
         rate,
         first_frame: manifest.first_frame,
@@ -168,4 +180,76 @@ fn read_crops(path: &Path, frames: usize) -> Result<Vec<FaceRect>> {
         ));
     }
     Ok(crops.into_iter().map(|Crop { x, y, width, height, .. }| FaceRect { x, y, width, height }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, RgbImage};
+
+    use super::*;
+
+    /// A folder with two frames, masks, a background and networks that are only there.
+    fn folder(keys: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["frames", "alpha"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for n in 0..2 {
+            RgbImage::new(32, 16).save(at(&format!("frames/{n}.png"))).unwrap();
+            GrayImage::new(32, 16).save(at(&format!("alpha/{n}.png"))).unwrap();
+        }
+        RgbImage::new(32, 16).save(at("room.png")).unwrap();
+        std::fs::write(at("generator.onnx"), "").unwrap();
+        let manifest = format!(
+            "format = 1\ntitle = \"\"\nlicense = \"\"\nfps = 25\nframes = \"frames\"\ncrop = [1, 1, 9, 9]\n{keys}\n\
+             [models]\ngenerator = \"generator.onnx\"\n"
+        );
+        std::fs::write(at(MANIFEST), manifest).unwrap();
+        folder
+    }
+
+    const MASKS: &str = "alpha = \"alpha\"";
+    const ROOM: &str = "background = \"room.png\"";
+
+    fn problems(folder: &Path) -> Vec<String> {
+        let mut problems = Problems::default();
+        Avatar::survey(folder, &mut problems).unwrap();
+        problems.all().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn masks_make_alpha_of_opaque_frames() {
+        let folder = folder(&format!("{MASKS}\n{ROOM}"));
+        let avatar = Avatar::open(folder.path()).unwrap();
+        assert!(avatar.has_alpha() && !avatar.image.alpha);
+        assert_eq!(avatar.frames[1].alpha, Some(folder.path().join("alpha/1.png")));
+        assert_eq!(avatar.background, Some(folder.path().join("room.png")));
+    }
+
+    #[test]
+    fn without_masks_nothing_is_known_of_alpha() {
+        let avatar = Avatar::open(folder("").path()).unwrap();
+        assert!(!avatar.has_alpha() && avatar.background.is_none());
+        // The background is optional.
+        assert!(Avatar::open(folder(MASKS).path()).unwrap().background.is_none());
+    }
+
+    #[test]
+    fn a_background_alone_is_refused() {
+        let problems = problems(folder(ROOM).path());
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("avatar.toml: has background without alpha. Give"), "{problems:?}");
+    }
+
+    #[test]
+    fn missing_masks_and_backgrounds_are_named() {
+        let folder = folder(&format!("{MASKS}\n{ROOM}"));
+        std::fs::remove_file(folder.path().join("alpha/0.png")).unwrap();
+        std::fs::remove_file(folder.path().join("room.png")).unwrap();
+        let problems = problems(folder.path());
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("alpha/0.*: this frame is missing"), "{problems:?}");
+        assert!(problems[1].contains("room.png: no such picture. Put there"), "{problems:?}");
+    }
 }

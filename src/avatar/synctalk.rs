@@ -34,7 +34,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         .enumerate()
         .filter_map(|(n, (picture, parsing))| {
             match problems.note(face_rect(&folder.join(LANDMARKS).join(format!("{n}.lms")))) {
-                Some(face) => Some(AvatarFrameFiles { picture, face, views: None, parsing }),
+                Some(face) => Some(AvatarFrameFiles { picture, face, views: None, parsing, alpha: None }),
                 None => {
                     problems.set_aside(picture);
                     None
@@ -49,6 +49,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         audio_encoder: Some(folder.join("models/audio_encoder.onnx")),
         generator: folder.join("models/generator.onnx"),
         image,
+        background: None,
         // SyncTalk_2D's own script steps before it shows the first frame.
         first_frame: 1.min(frames.len().saturating_sub(1)),
         frames,

@@ -8,10 +8,14 @@ use crate::error::{Error, Result};
 
 /// Names of the files and folders in a folder of our own layout that this program writes.
 pub mod names {
+    use std::path::{Path, PathBuf};
+
     /// Folder of the frames: `0.*`, `1.*`, ...
     pub const FRAMES: &str = "frames";
     /// Folder of parsing masks.
     pub const PARSING: &str = "parsing";
+    /// Folder of masks that say how opaque frames are.
+    pub const ALPHA: &str = "alpha";
     /// Folders of ready-made pictures for the network: the face, and the masked face.
     pub const VIEWS: [&str; 2] = ["faces", "masked"];
     /// The face rectangles.
@@ -20,6 +24,11 @@ pub mod names {
     pub const AUDIO_ENCODER: &str = "audio_encoder.onnx";
     /// The generator network.
     pub const GENERATOR: &str = "generator.onnx";
+
+    /// What frames with masks show behind the person: of the same kind as the original.
+    pub fn background(original: &Path) -> PathBuf {
+        Path::new("background").with_extension(original.extension().unwrap_or_default())
+    }
 }
 
 impl Avatar {
@@ -60,6 +69,7 @@ impl Avatar {
     fn manifest(&self, title: &str, license: &str) -> Manifest {
         let views = self.frames.iter().any(|frame| frame.views.is_some());
         let parsing = self.frames.iter().any(|frame| frame.parsing.is_some());
+        let alpha = self.frames.iter().any(|frame| frame.alpha.is_some());
         let [faces, masked] = names::VIEWS.map(|name| views.then(|| name.into()));
         Manifest {
             format: FORMAT,
@@ -70,6 +80,8 @@ impl Avatar {
             crop: None,
             crops: Some(names::CROPS.into()),
             parsing: parsing.then(|| names::PARSING.into()),
+            alpha: alpha.then(|| names::ALPHA.into()),
+            background: self.background.as_deref().map(names::background),
             first_frame: self.first_frame,
             models: Models {
                 audio_encoder: self.audio_encoder.as_ref().map(|_| names::AUDIO_ENCODER.into()),

@@ -24,7 +24,8 @@ const FORMATS: [VideoFormat; 13] = [
     VideoFormat::A420,
 ];
 
-/// The formats in the order of preference for avatars with alpha or without.
+/// The formats in the order of preference, for frames with an alpha channel or without. Opaque frames with masks come
+/// before their own background, and with alpha where downstream takes nothing else.
 fn formats(alpha: bool) -> Vec<VideoFormat> {
     let mut formats = FORMATS.to_vec();
     if alpha {

@@ -54,7 +54,7 @@ pub fn avatar(name: &str) -> Avatar {
 
 /// All frames of an avatar that speaks 16 kHz mono samples, given in pieces, as BGR.
 pub fn render(avatar: Avatar, samples: &[f32], piece: usize, rate: FrameRate) -> Vec<Vec<u8>> {
-    render_on(Canvas { format: BGR, background: [0; 3] }, avatar, samples, piece, rate)
+    render_on(Canvas { format: BGR, background: None }, avatar, samples, piece, rate)
 }
 
 /// All frames of an avatar that speaks 16 kHz mono samples, given in pieces, in a packed format.

@@ -29,6 +29,10 @@ class Avatar:
     masked: list[Path] | None = None
     parsing: list[Path] | None = None
     """Pictures that say by colour where nothing may be painted, one per frame."""
+    alpha: list[Path] | None = None
+    """Grey pictures that say how opaque each pixel is, one per frame; the frames themselves are opaque then."""
+    background: Path | None = None
+    """What such frames show behind the person."""
     style: str | None = None
     """None: the one that goes with what the generator hears."""
     border: int | None = None
@@ -98,6 +102,8 @@ def load_own(folder: Path) -> Avatar:
         faces=pictures(face, "faces"),
         masked=pictures(face, "masked"),
         parsing=pictures(description, "parsing"),
+        alpha=pictures(description, "alpha"),
+        background=folder / description["background"] if "background" in description else None,
         style=face.get("style"),
         border=face.get("border"),
         paste=face.get("paste"),

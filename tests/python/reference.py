@@ -369,6 +369,18 @@ def blend(colours: np.ndarray, alpha: np.ndarray, background: Colour) -> np.ndar
     return ((colours * weight + np.array(background) * (255 - weight) + 127) // 255).astype(np.uint8)
 
 
+FAINTEST = 16
+"""Below this alpha no colour can be told from the noise, and the pixel is left as it is."""
+
+
+def take_out(colours: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Returns H x W x 3 colours without the picture behind them, which is mixed in by their H x W alpha."""
+    weight = alpha[..., np.newaxis].astype(np.int64)
+    share = colours * np.int64(255) - behind * (255 - weight)
+    freed = np.clip(np.floor(share / np.maximum(weight, 1) + 0.5), 0, 255).astype(np.uint8)
+    return np.where((weight >= FAINTEST) & (weight < 255), freed, colours)
+
+
 @dataclass(frozen=True)
 class Style:
     """How a family of networks wants its pictures made and its faces put back."""
@@ -429,11 +441,18 @@ def read_frame(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return read_picture(path), None
 
 
-def finish(frame: np.ndarray, alpha: np.ndarray | None, background: Colour | None) -> np.ndarray:
-    """Returns the frame over the background; without one, blue, green, red and alpha."""
-    if background is None:
+def read_mask(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.ndim != 2 or picture.dtype != np.uint8:
+        raise ValueError(f"{path}: not a grey picture of 8 bits")
+    return picture
+
+
+def finish(frame: np.ndarray, alpha: np.ndarray | None, background: Colour | None, with_alpha: bool) -> np.ndarray:
+    """Returns blue, green, red and alpha where asked to, else the frame over the background or over black."""
+    if with_alpha:
         return np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8) if alpha is None else alpha])
-    return frame if alpha is None else blend(frame, alpha, background)
+    return frame if alpha is None else blend(frame, alpha, background or (0, 0, 0))
 
 
 def listen(
@@ -461,11 +480,13 @@ def render(
     frames: int,
     threads: int = 0,
     clock: Clock | None = None,
-    background: Colour | None = (0, 0, 0),
+    background: Colour | None = None,
+    with_alpha: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yields the given number of frames of the avatar speaking 16 kHz mono sound.
 
-    Frames are BGR; what is transparent in the avatar shows the background. Without a background they are BGRA.
+    Frames are BGRA, or BGR over the background. Where there is none, frames with masks show what they show by
+    themselves, and frames with an alpha channel show black.
     """
     clock = clock or Clock()
     with clock.part("load"):
@@ -476,6 +497,8 @@ def render(
     style = STYLES[avatar.style or STYLE_OF[generator.hears]]
     border = style.border if avatar.border is None else avatar.border
     paste = PASTES[avatar.paste or style.paste]
+    masked_out = avatar.alpha and (with_alpha or background is not None)
+    behind = read_picture(avatar.background) if masked_out and avatar.background else None
 
     for i in range(frames):
         index = avatar.picture_index(i)
@@ -484,6 +507,7 @@ def render(
             frame, alpha = read_frame(avatar.frames[index])
             ready = (read_picture(avatar.faces[index]), read_picture(avatar.masked[index])) if avatar.faces else None
             parsing = read_picture(avatar.parsing[index]) if avatar.parsing else None
+            alpha = read_mask(avatar.alpha[index]) if masked_out else alpha
         with clock.part("compositing"):
             if ready and ready[0].shape[0] == generator.size:
                 face, masked = ready
@@ -498,7 +522,9 @@ def render(
             paste(frame, rect, to_picture(output), border, style.interpolation)
             if avatar.parsing:
                 keep_unpainted(frame, original, rect, parsing)
-            frame = finish(frame, alpha, background)
+            if behind is not None:
+                frame = take_out(frame, alpha, behind)
+            frame = finish(frame, alpha, background, with_alpha)
         yield frame
 
 
@@ -525,7 +551,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--first-frame", type=int, help="avatar frame to start with (default: what the layout says)")
     parser.add_argument("--ping-pong", action="store_true", help="go backward after the last frame in every layout")
     behind = parser.add_mutually_exclusive_group()
-    behind.add_argument("--background", type=colour, default="000000", help="RRGGBB behind transparent frames")
+    behind.add_argument("--background", type=colour, help="RRGGBB behind the avatar (default: its own)")
     behind.add_argument("--alpha", action="store_true", help="write the alpha channel: blue, green, red, alpha")
     parser.add_argument("--threads", type=int, default=0, help="threads of ONNX Runtime (default: its own choice)")
     parser.add_argument("--timings", type=Path, help="write seconds per part to this JSON file")
@@ -556,8 +582,7 @@ def main() -> int:
     height, width, _ = read_picture(avatar.frames[0]).shape
     outputs = open_outputs(options, frames, (height, width, 4 if options.alpha else 3))
     first_frame_after = None
-    background = None if options.alpha else options.background
-    for frame in render(avatar, audio, frames, options.threads, clock, background):
+    for frame in render(avatar, audio, frames, options.threads, clock, options.background, options.alpha):
         if first_frame_after is None:
             first_frame_after = clock.elapsed()
         with clock.part("encoding"):

@@ -129,7 +129,7 @@ fn extras(avatar: &Avatar) -> &'static str {
 /// Number, size and length of the frames.
 pub fn frames(avatar: &Avatar) -> String {
     let (width, height) = avatar.image.size;
-    let alpha = if avatar.image.alpha { ", with alpha" } else { "" };
+    let alpha = if avatar.has_alpha() { ", with alpha" } else { "" };
     format!("{} of {width} x {height}{alpha}, {} a second", avatar.frames.len(), avatar.rate.num())
 }
 

@@ -9,6 +9,7 @@ use gstlipsync::avatar::Avatar;
 use gstlipsync::face::{Framing, Rect};
 use gstlipsync::frames::FrameStore;
 use gstlipsync::image_file;
+use gstlipsync::matte::Mattes;
 use gstlipsync::picture::{Canvas, Packed, PixelFormat};
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
@@ -38,8 +39,9 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
     let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
-        background: [128; 3],
+        background: Some([128; 3]),
     };
+    let mattes = Mattes::new(avatar, canvas);
     let seen = framing.map(|framing| FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0));
     for place in 0..shown {
         // The first and the last are always among them.
@@ -47,7 +49,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
         let x = GAP + (place % COLUMNS) as u32 * across;
         let y = GAP + (place / COLUMNS) as u32 * down;
         let at = Rect { x, y, width: WIDTH, height: picture_height };
-        let readable = draw_frame(&mut sheet, avatar, framing, canvas, index, at);
+        let readable = draw_frame(&mut sheet, avatar, framing, &mattes, index, at);
         if let Some(seen) = seen.as_ref().filter(|_| readable) {
             draw_views(&mut sheet, seen, index, at);
         }
@@ -62,7 +64,7 @@ fn draw_frame(
     sheet: &mut RgbImage,
     avatar: &Avatar,
     framing: Option<Framing>,
-    canvas: Canvas,
+    mattes: &Mattes,
     index: usize,
     at: Rect,
 ) -> bool {
@@ -73,7 +75,9 @@ fn draw_frame(
         write(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
         return false;
     };
-    canvas.flatten(&mut picture.colours, picture.alpha.as_ref());
+    if let Ok(Some(matte)) = mattes.of(frame, picture.alpha.take()) {
+        matte.finish(&mut picture.colours);
+    }
     let small = imageops::resize(&picture.colours, at.width, at.height, FilterType::Triangle);
     imageops::replace(sheet, &small, at.x.into(), at.y.into());
     let scale = f64::from(at.width) / f64::from(avatar.image.size.0.max(1));

@@ -69,7 +69,7 @@ pub struct Settings {
     pub n_threads: u32,
     /// MiB.
     pub cache_size: u32,
-    /// Alpha, red, green, blue, from the highest byte down.
+    /// Alpha, red, green, blue, from the highest byte down; without alpha, the avatar's own background.
     pub background_color: u32,
     pub context: Context,
     pub paste: Paste,
@@ -85,7 +85,7 @@ impl Default for Settings {
             device: String::new(),
             n_threads: 0,
             cache_size: 192,
-            background_color: 0xff00_0000,
+            background_color: 0,
             context: Context::default(),
             paste: Paste::default(),
             processing_latency: gst::ClockTime::from_mseconds(100),
@@ -131,7 +131,7 @@ pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .build(),
         glib::ParamSpecUInt::builder("background-color")
             .nick("Background colour")
-            .blurb("What shows behind an avatar with alpha where downstream takes no alpha, as 0xAARRGGBB (big-endian ARGB; its own alpha is not used)")
+            .blurb("What shows behind an avatar with alpha where downstream takes no alpha, as 0xAARRGGBB (big-endian ARGB): with any AA but 00 an opaque colour; 0 = what the avatar's frames show themselves behind the person, or black where they have an alpha channel")
             .default_value(default.background_color)
             .mutable_ready()
             .build(),
@@ -239,10 +239,10 @@ impl Settings {
         }
     }
 
-    /// Red, green and blue of the background.
-    pub fn background(&self) -> [u8; 3] {
-        let [_, red, green, blue] = self.background_color.to_be_bytes();
-        [red, green, blue]
+    /// Red, green and blue of the background; `None` for the avatar's own.
+    pub fn background(&self) -> Option<[u8; 3]> {
+        let [alpha, red, green, blue] = self.background_color.to_be_bytes();
+        (alpha > 0).then_some([red, green, blue])
     }
 
     /// Bytes of avatar frames to keep.

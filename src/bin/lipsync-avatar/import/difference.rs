@@ -43,7 +43,7 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
     let contexts = heard(original, &first)?.into_iter().zip(heard(copy, &second)?);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
-        background: [0; 3],
+        background: None,
     };
     let store = FrameStore::new(Arc::new(original.clone()), canvas, first.framing(), 0);
     let (mut worst, mut sum, mut count) = (0, 0u64, 0u64);

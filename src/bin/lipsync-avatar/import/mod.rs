@@ -30,6 +30,7 @@ pub fn run(options: &Import) -> Result<ExitCode> {
 
     pictures::copy_frames(&avatar, &partial.subfolder(names::FRAMES)?, pictures::Encoding::of(options))?;
     pictures::copy_beside(&avatar, &partial)?;
+    pictures::copy_background(&avatar, target)?;
     let halved = models::copy(&avatar, target, options.fp16)?;
     let title = options.title.as_deref().unwrap_or(&avatar.title);
     let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());

@@ -1,10 +1,11 @@
 //! The pictures of an avatar, in little room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use gstlipsync::avatar::{Avatar, names};
-use gstlipsync::image_file::{self, ImageFile};
+use gstlipsync::avatar::{Avatar, AvatarFrameFiles, names};
+use gstlipsync::frames;
+use gstlipsync::image_file::ImageFile;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, RgbaImage};
 use indicatif::ParallelProgressIterator;
@@ -32,36 +33,49 @@ pub fn copy_frames(avatar: &Avatar, folder: &Path, encoding: Encoding) -> Result
     let bar = progress::bar(avatar.frames.len(), "frames");
     avatar.frames.par_iter().progress_with(bar).enumerate().try_for_each(|(n, frame)| {
         interrupt::check()?;
-        let (ending, bytes) = encode(&frame.picture, encoding, avatar.image.alpha)?;
+        let (ending, bytes) = encode(frame, encoding, avatar)?;
         put(&folder.join(format!("{n}.{ending}")), &bytes)
     })
 }
 
-/// Copies ready-made pictures and parsing masks, which must stay as they are to the last bit.
+/// Copies ready-made pictures and masks, which must stay as they are to the last bit.
 pub fn copy_beside(avatar: &Avatar, partial: &Partial) -> Result<()> {
     for (n, frame) in avatar.frames.iter().enumerate() {
         let views =
             frame.views.iter().flat_map(|(face, masked)| names::VIEWS.into_iter().zip([face, masked]));
-        for (name, picture) in views.chain(frame.parsing.iter().map(|parsing| (names::PARSING, parsing))) {
+        let parsing = frame.parsing.iter().map(|parsing| (names::PARSING, parsing));
+        let alpha = frame.alpha.iter().map(|alpha| (names::ALPHA, alpha));
+        for (name, picture) in views.chain(parsing).chain(alpha) {
             interrupt::check()?;
-            let target = partial.subfolder(name)?.join(format!("{n}.{}", ending(picture)));
-            std::fs::copy(picture, &target).with_context(|| {
-                format!("{}: cannot be copied to {}", picture.display(), target.display())
-            })?;
+            copy(picture, &partial.subfolder(name)?.join(format!("{n}.{}", ending(picture))))?;
         }
     }
     Ok(())
 }
 
+/// Copies what the frames show behind the person, where it is known.
+pub fn copy_background(avatar: &Avatar, folder: &Path) -> Result<()> {
+    let Some(background) = &avatar.background else { return Ok(()) };
+    copy(background, &folder.join(names::background(background)))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to)
+        .with_context(|| format!("{}: cannot be copied to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
 /// A frame's new ending and bytes: its own where those are no more.
-fn encode(path: &PathBuf, encoding: Encoding, alpha: bool) -> Result<(String, Vec<u8>)> {
+fn encode(frame: &AvatarFrameFiles, encoding: Encoding, avatar: &Avatar) -> Result<(String, Vec<u8>)> {
+    let path = &frame.picture;
     let own =
         std::fs::read(path).with_context(|| format!("{}: cannot be read. Copy it again", path.display()))?;
     let is_jpeg = own.starts_with(&[0xff, 0xd8]);
     if is_jpeg && matches!(encoding, Encoding::Lossless) {
         return Ok((ending(path), own));
     }
-    let picture = image_file::read(path)?;
+    let picture = frames::read_picture(frame, avatar.image.size)?;
+    let alpha = avatar.image.alpha;
     let (new_ending, bytes) = match encoding {
         Encoding::Jpeg(quality) if !alpha => ("jpg", jpeg(&picture, quality)?),
         _ => ("webp", webp(&picture)?),
