@@ -22,7 +22,7 @@ from tqdm import tqdm
 TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
 TRUTH_CLIPS += ["slt-010", "jm_kumo-030", "human-0930"]
 # What the stranger says when filmed (film.py); the last clip is for judging.
-FOOTAGE_CLIPS = [f"{HELD_VOICES[1]}-0{n}0" for n in (0, 1, 3, 4, 5, 6)]
+FOOTAGE_CLIPS = [f"{HELD_VOICES[1]}-0{n}0" for n in (0, 1, 3, 4)]
 
 
 def visited_states(step=8):

@@ -67,7 +67,7 @@ def move(picture, pose, eyes):
     scene = motion.scene()
     from_x, from_y = scene.sources(pose)
     gaze_x, gaze_y = gaze_field(pose, eyes, from_x, from_y)
-    maps = from_x - gaze_x, from_y - gaze_y
+    maps = (from_x - gaze_x).astype(np.float32), (from_y - gaze_y).astype(np.float32)
     return cv2.remap(picture, *maps, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
 
 
