@@ -18,7 +18,7 @@ from tqdm import tqdm
 # In the network's picture of 320 x 320, whose top is the bridge of the nose and whose sides are the cheeks:
 # what is painted, and what of it is hidden from the network (x, y, width, height).
 BOX = (32, 32, 256, 256)
-HOLE = (52, 56, 216, 208)
+HOLE = (60, 92, 200, 172)
 SOFT = 6.0  # pixels over which the hole begins
 HELD_SHARE = 0.08  # of the film, at its end, is kept for judging progress
 MOST_FRAMES = 7500  # in memory: five minutes

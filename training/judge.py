@@ -351,13 +351,12 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     painted, read = Painted(Avatar(AVATAR)), reader.load()
-    parts = [
-        judge_pictures(painted, read, rendered_truth(painted), arguments.worst),
-        judge_speech(painted, read),
-        judge_quiet(painted, read),
-        judge_lookahead(),
-        judge_rates(),
-    ]
+    parts = []
+    if (OWN / "truth").exists():
+        parts.append(judge_pictures(painted, read, rendered_truth(painted), arguments.worst))
+    parts += [judge_speech(painted, read), judge_quiet(painted, read)]
+    if NAME == "iris":  # hearing is the same for all
+        parts += [judge_lookahead(), judge_rates()]
     text = "\n\n".join(parts)
     print(text)
     if arguments.write:

@@ -18,7 +18,7 @@ from common import BOX_H, BOX_W, BOX_X, BOX_Y, OWN, WORK
 from torch import nn
 
 CHECKPOINT = OWN / "reader.pt"
-BATCH = 16
+BATCH = 12
 
 
 class Reader(nn.Module):

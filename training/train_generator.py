@@ -60,7 +60,7 @@ def held_psnr(painter, data):
 
 def load(checkpoint):
     weights = torch.load(checkpoint, map_location="cpu")["average"]
-    painter = Painter(weights["box"].tolist(), weights["hole"][0, 0])
+    painter = Painter(weights["box"].tolist(), weights["hole"][0, 0].clone())
     painter.load_state_dict(weights)
     return painter.eval()
 
