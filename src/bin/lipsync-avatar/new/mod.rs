@@ -40,7 +40,9 @@ pub fn run(options: &New) -> Result<ExitCode> {
 fn remaining(folder: &str, name: &str) -> String {
     format!(
         "
-What remains is the training, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
+What remains is the training. In an hour on two cores, with the kit in lipsync's own sources (training/README.md):
+  make -C training footage FOOTAGE={folder} AVATAR=(where to)
+Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
      there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.
   2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (it comes with lipsync)
