@@ -87,7 +87,7 @@ fn the_loop_is_long_and_shows_a_whole_person_before_anything() {
         let avatar = Avatar::open(&root).unwrap();
         assert!(avatar.frames.len() >= 200, "{name}: {} frames", avatar.frames.len());
         assert_eq!(avatar.image.size, (1280, 720), "{name}");
-        assert!(avatar.image.alpha, "{name} has no alpha");
+        assert!(avatar.has_alpha(), "{name} has no alpha");
         // No frame jumps: two in a row differ little, at the turn of the loop and everywhere.
         let step = |a: usize, b: usize| {
             let picture = |n: usize| image_file::read(&avatar.frames[n].picture).unwrap().colours.into_raw();

@@ -243,7 +243,7 @@ def judge_pictures(painted, read, truth, worst_path):
     rows.append(["the rendered truth itself (error of the method)", sum(len(b) for _, b, _ in truth.values()), "", "", f"{np.mean(found):.2f}"])
     worst.sort(key=lambda item: item[0])
     cells = [np.concatenate([b[16:176, 32:224], g[16:176, 32:224]]) for _, b, g in worst[:8]]
-    cv2.imwrite(str(worst_path), cv2.resize(tile(cells, 8), None, fx=1.0, fy=1.0), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    cv2.imwrite(str(worst_path), tile(cells, 8), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return table(["", "frames", "PSNR of the mouth, dB", "SSIM", "lip landmarks apart, px"], rows)
 
 

@@ -7,7 +7,7 @@ import argparse
 
 import numpy as np
 from common import HERE, write_wav
-from make_speech import HELD_VOICE, kokoro
+from make_speech import HELD_VOICES, kokoro
 
 TEXT = [
     "Hello, I am Iris.",
@@ -42,7 +42,7 @@ def sample(voice):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--voice", default=HELD_VOICE)
+    parser.add_argument("--voice", default=HELD_VOICES[0])
     parser.add_argument("--out", default=HERE.parent / "examples" / "sample.wav")
     arguments = parser.parse_args()
     write_wav(arguments.out, sample(arguments.voice), RATE)

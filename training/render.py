@@ -1,7 +1,9 @@
 """Render Iris with Blender's Cycles (pip package bpy, Python 3.11).
 
     python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it
-    python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed; closed.png: the mouth box
+    python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed
+    python render.py closed     # OWN/still/closed.png: the mouth box at rest (a process of its own: after other boxes
+                                # the renderer's grain is another, and what did not move would seem to)
     python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that painters learn from
     python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech; footage likewise
     python render.py sheet      # OWN/shapes.png: all basic mouth shapes, to look at
@@ -125,7 +127,7 @@ def hide(items):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["still", "blinks", "learn", "truth", "footage", "sheet"])
+    parser.add_argument("what", choices=["still", "blinks", "closed", "learn", "truth", "footage", "sheet"])
     parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks, 4 mouths)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
     arguments = parser.parse_args()
@@ -142,6 +144,7 @@ def main():
         for number, closed in enumerate(BLINKS):
             face.pose({"eyeBlinkLeft": closed, "eyeBlinkRight": closed})
             render(scene, OWN / "still" / f"blink_{number}.png", arguments.samples or 12, EYES_BOX)
+    elif arguments.what == "closed":
         face.pose({})
         render(scene, OWN / "still" / "closed.png", arguments.samples or 4, MOUTH_BOX)
     elif arguments.what in ("learn", "truth", "footage"):

@@ -7,6 +7,7 @@ import pictures
 from common import BOX_H, BOX_W, BOX_X, BOX_Y, FACE_X, FACE_Y, NET_BOX_X, NET_BOX_Y, OWN, WORK
 
 MARGIN = 12  # pixels round the box, so that moving it never needs what lies outside
+REST_SHARE = 0.1  # of the examples: a mouth at rest is the commonest, and must leave the frame as it is
 HELD_EVERY = 20  # of the states to learn, after the basic shapes: kept for judging progress
 BASIC = 20
 BOX = (BOX_X - MARGIN, BOX_Y - MARGIN, BOX_W + 2 * MARGIN, BOX_H + 2 * MARGIN)
@@ -80,7 +81,8 @@ class Renders:
     def batch(self, rng, size):
         references, states, wanted = [], [], []
         for _ in range(size):
-            state, box = self.examples[rng.integers(len(self.examples))]
+            number = 0 if rng.random() < REST_SHARE else rng.integers(len(self.examples))  # the first is at rest
+            state, box = self.examples[number]
             target = self.rest.copy()
             target[MARGIN:-MARGIN, MARGIN:-MARGIN] = box
             maps = self.mover.maps(rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4))
