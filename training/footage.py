@@ -5,8 +5,6 @@ makes it from a video.  The face speaks already, so the network is not shown its
 to paint what the sound says there.  What the sound says is heard by the kit's own encoder and head.
 """
 
-from pathlib import Path
-
 import cv2
 import mel
 import numpy as np

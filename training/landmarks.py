@@ -2,8 +2,9 @@
 
 import functools
 
+import motion
 import numpy as np
-from common import FRAME_H, FRAME_W, OWN
+from common import OWN
 from mouth import face_shapes
 from people import PERSON
 
@@ -58,7 +59,4 @@ def positions(state):
     for name, weight in face_shapes(state).items():
         weights[name] = weights.get(name, 0) + weight
     moved = points[chosen] + sum(units[name][chosen] * weight for name, weight in weights.items())
-    stored = np.load(OWN / "still" / "depth.npz")
-    view = (moved - stored["camera"][:3, 3]) @ stored["camera"][:3, :3]
-    scale = float(stored["focal"]) / -view[:, 2]
-    return np.stack([view[:, 0] * scale + FRAME_W / 2, FRAME_H / 2 - view[:, 1] * scale], -1)
+    return motion.scene().project(moved)

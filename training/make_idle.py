@@ -15,7 +15,7 @@ import motion
 import numpy as np
 import pictures
 import walls
-from common import AVATAR, CROP_SIDE, CROP_X, CROP_Y, FACE_X, FACE_Y, FRAME_H, FRAME_W
+from common import AVATAR, CROP_SIDE, CROP_X, CROP_Y, FACE_X, FACE_Y
 from motion import Pose
 from people import NAME
 from tqdm import tqdm

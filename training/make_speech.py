@@ -22,7 +22,7 @@ from pathlib import Path
 
 import espeak
 import numpy as np
-from common import HERE, WORK, read_wav, resample, write_wav
+from common import HERE, WORK, read_wav, resample
 from mouth import PHONES
 from tqdm import tqdm
 

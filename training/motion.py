@@ -70,7 +70,8 @@ class Scene:
         distance = ((near - start) * ways).sum(-1) / (ways * ways).sum(-1)
         return start + ways * distance[..., None]
 
-    def _project(self, points):
+    def project(self, points):
+        """Pixels of points in space, as the still shows them."""
         view = (points - self.camera[:3, 3]) @ self.camera[:3, :3]
         scale = self.focal / -view[..., 2]
         return np.stack([view[..., 0] * scale + FRAME_W / 2, FRAME_H / 2 - view[..., 1] * scale], -1)
@@ -85,7 +86,7 @@ class Scene:
     def shift(self, pose):
         """How far, in pixels, every cell of the still moves: [rows, columns, 2]."""
         turned = (self.where - self.pivot) @ self._turn(pose).T + self.pivot
-        moved = (self._project(turned) - self.at) * self.head[..., None]
+        moved = (self.project(turned) - self.at) * self.head[..., None]
         moved[..., 0] += pose.sway * self.lean
         moved[..., 1] -= pose.breath * self.body
         return moved.astype(np.float32)

@@ -7,9 +7,10 @@ closed mouth (the open eyes), rendered alike, tells what really moves: only that
 import functools
 
 import cv2
+import motion
 import numpy as np
 import walls
-from common import BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, OWN
+from common import BOX_X, BOX_Y, EYES_BOX, OWN
 
 
 def read_rgba(path):
@@ -106,7 +107,4 @@ def still_with_blink(phase):
 
 def eyes():
     """Middles of the two irises in the still, in pixels."""
-    stored = np.load(OWN / "still" / "depth.npz")
-    view = (stored["eyes"] - stored["camera"][:3, 3]) @ stored["camera"][:3, :3]
-    scale = float(stored["focal"]) / -view[:, 2]
-    return np.stack([view[:, 0] * scale + FRAME_W / 2, FRAME_H / 2 - view[:, 1] * scale], -1)
+    return motion.scene().project(np.load(OWN / "still" / "depth.npz")["eyes"])

@@ -14,7 +14,7 @@ import numpy as np
 import renders
 import torch
 import trainer
-from common import BOX_H, BOX_W, BOX_X, BOX_Y, OWN, WORK
+from common import BOX_X, BOX_Y, OWN, WORK
 from torch import nn
 
 CHECKPOINT = OWN / "reader.pt"
@@ -91,7 +91,7 @@ def main():
             points, box = known[rng.integers(len(known))]
             target = data.rest.copy()
             target[renders.MARGIN : -renders.MARGIN, renders.MARGIN : -renders.MARGIN] = box
-            amounts = (rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4))
+            amounts = data.mover.random(rng)
             picture = data.mover.move(target, data.mover.maps(*amounts))
             if rng.random() < 0.5:  # painted mouths are softer than rendered ones
                 picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))

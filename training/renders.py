@@ -39,6 +39,11 @@ class Mover:
             self.middle.append(scene.shift_at(pose, FACE_X, FACE_Y))
         self.x, self.y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
 
+    @staticmethod
+    def random(rng):
+        """Yaw, pitch, roll and sway, somewhat more than the idle motion has."""
+        return rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4)
+
     def maps(self, yaw, pitch, roll, sway):
         amounts = (yaw, pitch, roll, sway)
         shift = sum(amount * field for amount, field in zip(amounts, self.fields))
@@ -85,7 +90,7 @@ class Renders:
             state, box = self.examples[number]
             target = self.rest.copy()
             target[MARGIN:-MARGIN, MARGIN:-MARGIN] = box
-            maps = self.mover.maps(rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4))
+            maps = self.mover.maps(*self.mover.random(rng))
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(86, 97))]  # the frames are JPEG files
             reference = cv2.imencode(".jpg", self.mover.move(self.rest, maps), quality)[1]
             references.append(cv2.imdecode(reference, cv2.IMREAD_COLOR))
