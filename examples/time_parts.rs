@@ -55,8 +55,8 @@ fn main() -> Result<(), Failure> {
     let mut mono = Vec::new();
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
-    let hearing = network.hearing_of(avatar.context)?;
-    let mut track = features::open(&avatar, hearing, &engine, None)?;
+    let hearing = network.hearing().chosen(avatar.context, &avatar.generator)?;
+    let mut track = features::open(&avatar, hearing, features::NO_LIMIT, &engine, None)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {
         track.push(&mono);
@@ -73,7 +73,7 @@ fn main() -> Result<(), Failure> {
         let painted = timed(&mut generator, || network.paint(item))?;
         timed(&mut compositing, || {
             let mouth = store.mouth(&frame, &painted[0]);
-            frame.draw(&mouth, &mut memory.as_mut());
+            frame.draw(Some(&mouth), &mut memory.as_mut());
         });
         first_frame.get_or_insert(start.elapsed().as_secs_f64());
     }

@@ -1,6 +1,6 @@
 //! The avatar's frames: decoded when needed, ready for the network and for the video, kept within a budget.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use image::{GrayImage, RgbImage, imageops};
@@ -11,6 +11,7 @@ use crate::face::{FaceViews, Framing, Rect};
 use crate::image_file::{self, ImageFile};
 use crate::matte::{Matte, Mattes};
 use crate::picture::{Canvas, Picture, PictureMut, PixelFormat};
+use crate::shared::{FileStamp, Shared};
 
 /// One frame of the avatar, decoded.
 pub struct Frame {
@@ -49,7 +50,28 @@ pub struct FrameStore {
     /// One lock a frame, so that it is decoded once however many want it. Taken before `recent`.
     slots: Vec<Mutex<Option<Arc<Frame>>>>,
     recent: Mutex<Recent>,
+    /// Mouths at rest, as the network painted them, as far as there is room.
+    resting: Mutex<Resting>,
 }
+
+/// Mouths at rest by frame, and their bytes.
+#[derive(Default)]
+struct Resting {
+    mouths: HashMap<usize, Arc<RgbImage>>,
+    bytes: usize,
+}
+
+/// What stores that are the same have in common.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    avatar: Arc<Avatar>,
+    first: FileStamp,
+    canvas: Canvas,
+    framing: Framing,
+    budget: usize,
+}
+
+static STORES: Shared<Key, FrameStore> = Shared::new();
 
 /// Frames that are decoded ahead of time at most: a third of a second.
 const READ_AHEAD: usize = 8;
@@ -74,6 +96,29 @@ impl FrameStore {
             framing,
             budget,
             recent: Mutex::default(),
+            resting: Mutex::default(),
+        }
+    }
+
+    /// The store that others in this process already have of the same avatar, format and budget, or a new one.
+    pub fn shared(avatar: &Arc<Avatar>, canvas: Canvas, framing: Framing, budget: usize) -> Arc<Self> {
+        let first = FileStamp::of(&avatar.frames[0].picture);
+        let key = Key { avatar: avatar.clone(), first, canvas, framing, budget };
+        let store = STORES.get(key, || Ok(Self::new(avatar.clone(), canvas, framing, budget)));
+        store.unwrap_or_else(|e| unreachable!("a store is made without error: {e}"))
+    }
+
+    /// The mouth of frame `index` at rest, if it has been painted and kept.
+    pub fn resting(&self, index: usize) -> Option<Arc<RgbImage>> {
+        self.resting.lock().unwrap_or_else(|e| e.into_inner()).mouths.get(&index).cloned()
+    }
+
+    /// Keeps the mouth of frame `index` at rest, if there is room: as much as for frames.
+    pub fn keep_resting(&self, index: usize, mouth: &Arc<RgbImage>) {
+        let mut resting = self.resting.lock().unwrap_or_else(|e| e.into_inner());
+        if resting.bytes + mouth.len() <= self.budget && resting.mouths.insert(index, mouth.clone()).is_none()
+        {
+            resting.bytes += mouth.len();
         }
     }
 
@@ -235,10 +280,12 @@ impl Frame {
         self.picture.size() + self.views.size() + planes.chain(pictures).sum::<usize>()
     }
 
-    /// Writes the frame with that mouth to a picture of its format and size.
-    pub fn draw(&self, mouth: &Mouth, target: &mut PictureMut<'_>) {
+    /// Writes the frame, with that mouth if there is one, to a picture of its format and size.
+    pub fn draw(&self, mouth: Option<&Mouth>, target: &mut PictureMut<'_>) {
         self.picture.copy_to(target);
-        target.draw(&mouth.patch.1, mouth.patch.0);
+        if let Some(mouth) = mouth {
+            target.draw(&mouth.patch.1, mouth.patch.0);
+        }
     }
 }
 
@@ -280,6 +327,7 @@ mod tests {
             background: None,
             context: ContextKind::Window,
             face: FaceOptions::default(),
+            at_rest: false,
         }
     }
 

@@ -7,7 +7,7 @@ use image::RgbImage;
 use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
-use crate::features::{Context, ContextKind, Hearing, HubertSpan};
+use crate::features::{Context, Hearing, HubertSpan};
 use crate::network::{Interrupter, Network};
 use crate::runtime::Engine;
 
@@ -59,22 +59,6 @@ impl Generator {
     /// What it hears. Of those that hear rows, the avatar says which.
     pub fn hearing(&self) -> Hearing {
         self.hearing
-    }
-
-    /// What it hears with an avatar that chooses the rows so.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where it hears no rows that could be chosen.
-    pub fn hearing_of(&self, kind: ContextKind) -> Result<Hearing> {
-        match (self.hearing, kind) {
-            (Hearing::Rows(_), kind) => Ok(Hearing::Rows(kind)),
-            (hearing, ContextKind::Window) => Ok(hearing),
-            (hearing, ContextKind::Tile) => Err(Error::invalid(
-                self.network.path(),
-                format!("hears {hearing}, for which there is no context \"tile\""),
-                "Set context to auto or window",
-            )),
-        }
     }
 
     /// How it sees faces and how they are put back.

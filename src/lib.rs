@@ -27,6 +27,7 @@ pub mod frames;
 pub mod generator;
 pub mod image_file;
 pub mod listener;
+pub mod live;
 pub mod matte;
 pub mod mel;
 pub mod network;
@@ -37,6 +38,7 @@ pub mod presenter;
 pub mod rate;
 pub mod resize;
 pub mod runtime;
+pub mod shared;
 pub mod survey;
 
 #[cfg(feature = "gst")]

@@ -2,7 +2,7 @@
 
 use crate::audio::{SAMPLE_RATE, ToMono16k};
 use crate::error::Result;
-use crate::features::{Context, FeatureTrack, Hearing};
+use crate::features::{self, Context, FeatureTrack};
 use crate::network::Interrupter;
 use crate::rate::{FrameRate, SECOND, mul_div};
 
@@ -30,8 +30,18 @@ impl Listener {
     }
 
     /// How much sound behind its own time a frame needs, in nanoseconds, for input of `sample_rate` Hz.
-    pub fn lookahead(hearing: Hearing, sample_rate: u32) -> u64 {
-        mul_div(hearing.lookahead(), SECOND, u64::from(SAMPLE_RATE)) + ToMono16k::delay(sample_rate)
+    pub fn lookahead(&self, sample_rate: u32) -> u64 {
+        mul_div(self.track.lookahead(), SECOND, u64::from(SAMPLE_RATE)) + ToMono16k::delay(sample_rate)
+    }
+
+    /// What the generator hears in the midst of a long silence. All sound is forgotten.
+    ///
+    /// # Errors
+    /// As [`features::silence`] and [`Self::reset`].
+    pub fn silence(&mut self) -> Result<Context> {
+        let context = features::silence(&mut *self.track)?;
+        self.reset()?;
+        Ok(context)
     }
 
     /// A handle that stops the encoder, where there is one.
@@ -144,6 +154,11 @@ impl Listener {
         };
         self.next += 1;
         Ok(Some((self.next - 1, context)))
+    }
+
+    /// Goes on with frame `n`, leaving out those before it.
+    pub fn skip_to(&mut self, n: u64) {
+        self.next = self.next.max(n);
     }
 
     fn flush_input(&mut self) -> Result<()> {

@@ -1,17 +1,20 @@
-//! Steps 4 to 6 on several cores: workers that paint frames, in any order, for one that collects them in order.
+//! Steps 4 to 6 on several cores: workers that paint frames, in any order, for those who collect them in order.
 //!
-//! Threads: one worker per generator session. `submit` hands a job to whichever worker is free and returns a
+//! Threads: one worker per generator session. [`Painter::submit`] hands a job to whichever worker is free and returns a
 //! [`Ticket`]; the collector waits on tickets in the order in which it wants the frames. A worker with nothing to
-//! paint decodes frames that will be shown soon. Locks: `State`, then nothing; a ticket's own lock is never held
-//! together with another.
+//! paint decodes frames that will be shown soon. All painters of one network in a process share its workers.
+//! Locks: `State`, then nothing; a ticket's own lock and a painter's `latest` are never held together with another.
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::avatar::Avatar;
+use image::RgbImage;
+
+use crate::avatar::{Avatar, FaceOptions};
 use crate::error::{Error, Result};
 use crate::face::Framing;
 use crate::features::{Context, Hearing};
@@ -20,23 +23,38 @@ use crate::generator::Generator;
 use crate::network::Interrupter;
 use crate::picture::PictureMut;
 use crate::runtime::Engine;
+use crate::shared::{FileStamp, Shared};
 
 /// A frame that is ready to be drawn.
 pub struct Painted {
     frame: Arc<Frame>,
-    mouth: Mouth,
-    /// How long the generator took, for each frame of its run.
-    pub inference: Duration,
+    /// `None` where the frame is right as it is.
+    mouth: Option<Mouth>,
+    /// How long the generator took, for each frame of its run; `None` where it was not run.
+    pub inference: Option<Duration>,
 }
 
 impl Painted {
     /// Writes it to a picture of the frame store's format and the avatar's size.
     pub fn draw(&self, target: &mut PictureMut<'_>) {
-        self.frame.draw(&self.mouth, target);
+        self.frame.draw(self.mouth.as_ref(), target);
     }
 }
 
-/// The promise of a painted frame.
+/// The mouth that a frame is to have.
+#[derive(Clone)]
+pub enum Wish {
+    /// That of the sound.
+    Speak(Context),
+    /// The latest that this painter has painted of a sound, once more; at rest if there is none.
+    Hold,
+    /// Half way from the latest to the mouth at rest.
+    Close(Arc<Context>),
+    /// At rest: that of silence, of which this is the sound.
+    Rest(Arc<Context>),
+}
+
+/// The promise of a painted frame. Who drops it calls the frame off, unless it is being painted.
 pub struct Ticket(Arc<Slot>);
 
 #[derive(Default)]
@@ -46,8 +64,12 @@ struct Slot {
 }
 
 impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Result<Painted>>> {
+        self.result.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     fn fulfil(&self, result: Result<Painted>) {
-        *self.result.lock().unwrap_or_else(|e| e.into_inner()) = Some(result);
+        *self.lock() = Some(result);
         self.done.notify_all();
     }
 }
@@ -58,7 +80,7 @@ impl Ticket {
     /// # Errors
     /// What the worker met, or [`Error::Interrupted`].
     pub fn wait(self) -> Result<Painted> {
-        let mut result = self.0.result.lock().unwrap_or_else(|e| e.into_inner());
+        let mut result = self.0.lock();
         loop {
             match result.take() {
                 Some(result) => return result,
@@ -66,93 +88,168 @@ impl Ticket {
             }
         }
     }
+
+    /// The frame, if it is ready within that time.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_for(&self, patience: Duration) -> Option<Result<Painted>> {
+        let waiting = self.0.done.wait_timeout_while(self.0.lock(), patience, |result| result.is_none());
+        let (mut result, _) = waiting.unwrap_or_else(|e| e.into_inner());
+        result.take()
+    }
 }
 
+/// The latest mouth of a painter, as the network painted it.
+type Latest = Arc<Mutex<Option<Arc<RgbImage>>>>;
+
 struct Job {
+    painter: u64,
     frames: Arc<FrameStore>,
     index: usize,
-    context: Context,
+    wish: Wish,
+    latest: Latest,
     slot: Arc<Slot>,
+}
+
+impl Job {
+    fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1
+    }
+
+    fn latest(&self) -> Option<Arc<RgbImage>> {
+        self.latest.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Frames to decode ahead of time.
-    ahead: VecDeque<(Arc<FrameStore>, usize)>,
-    /// Counts interruptions; what was begun before one is void.
-    generation: u64,
-    /// The workers that run a network now.
-    running: Vec<bool>,
+    /// Frames to decode ahead of time, and for whom.
+    ahead: VecDeque<(u64, Arc<FrameStore>, usize)>,
+    /// What each worker paints now: for whom, and whether it is still wanted.
+    running: Vec<Vec<(u64, bool)>>,
     stopping: bool,
 }
 
-struct Shared {
+struct Desk {
     state: Mutex<State>,
     wake: Condvar,
     interrupters: Vec<Interrupter>,
 }
 
-impl Shared {
+impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Voids all jobs, waiting or running.
-    fn interrupt(&self, state: &mut State) {
-        state.generation += 1;
-        state.ahead.clear();
-        for job in state.jobs.drain(..) {
-            job.slot.fulfil(Err(Error::Interrupted));
-        }
-        for (running, interrupter) in state.running.iter().zip(&self.interrupters) {
-            if *running {
+    /// Voids all jobs of one painter, or of all, waiting or running.
+    fn interrupt(&self, whose: Option<u64>) {
+        let is_theirs = |painter: u64| whose.is_none_or(|whose| whose == painter);
+        let mut state = self.lock();
+        state.ahead.retain(|(painter, ..)| !is_theirs(*painter));
+        let (void, kept) = state.jobs.drain(..).partition(|job| is_theirs(job.painter));
+        state.jobs = kept;
+        for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
+            running.iter_mut().filter(|(painter, _)| is_theirs(*painter)).for_each(|run| run.1 = false);
+            if !running.is_empty() && running.iter().all(|(_, wanted)| !wanted) {
                 interrupter.interrupt();
             }
         }
+        drop(state);
+        let void: VecDeque<Job> = void;
+        void.into_iter().for_each(|job| job.slot.fulfil(Err(Error::Interrupted)));
     }
 }
 
-/// The workers.
-pub struct Painter {
-    shared: Arc<Shared>,
+/// The workers of one network.
+struct Workers {
+    desk: Arc<Desk>,
     threads: Vec<JoinHandle<()>>,
     hearing: Hearing,
     framing: Framing,
     batch: usize,
 }
 
-impl Painter {
-    /// Opens the avatar's generator once per worker and starts `workers` of them; 0 for as many as there are cores.
-    ///
-    /// # Errors
-    /// As [`Generator::open`]; [`Error::Invalid`] where the avatar's context is not one for its generator.
-    pub fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
-        let workers = match workers {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-            n => n,
-        };
+/// What painters that share workers have in common.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    generator: FileStamp,
+    face: FaceOptions,
+    engine: Engine,
+    workers: usize,
+}
+
+static WORKERS: Shared<Key, Workers> = Shared::new();
+
+impl Workers {
+    fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
         // Sessions of one thread each beat one session of many: nobody waits for the slowest.
         let generators = (0..workers)
             .map(|_| Generator::open(&avatar.generator, avatar.face, engine, 1, beside))
             .collect::<Result<Vec<_>>>()?;
-        let hearing = generators[0].hearing_of(avatar.context)?;
+        let hearing = generators[0].hearing();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State { running: vec![false; workers], ..State::default() }),
+        let desk = Arc::new(Desk {
+            state: Mutex::new(State { running: vec![Vec::new(); workers], ..State::default() }),
             wake: Condvar::new(),
             interrupters: generators.iter().map(Generator::interrupter).collect(),
         });
-        let mut painter = Self { shared, threads: Vec::new(), hearing, framing, batch };
+        let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch };
         for (number, generator) in generators.into_iter().enumerate() {
-            let shared = painter.shared.clone();
+            let desk = workers.desk.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("lipsync-paint{number}"))
-                .spawn(move || work(&shared, number, generator))
+                .spawn(move || work(&desk, number, generator))
                 .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Lower n-threads"))?;
-            painter.threads.push(thread);
+            workers.threads.push(thread);
         }
-        Ok(painter)
+        Ok(workers)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.desk.lock().stopping = true;
+        self.desk.interrupt(None);
+        self.desk.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // A worker catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One who has frames painted.
+pub struct Painter {
+    number: u64,
+    workers: Arc<Workers>,
+    hearing: Hearing,
+    latest: Latest,
+}
+
+impl Painter {
+    /// Finds the workers of the avatar's generator, or opens it once per worker and starts `workers` of them; 0 for as
+    /// many as there are cores.
+    ///
+    /// # Errors
+    /// As [`Generator::open`]; [`Error::Invalid`] where the avatar's context is not one for its generator.
+    pub fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
+        static PAINTERS: AtomicU64 = AtomicU64::new(0);
+        let workers = match workers {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let key = Key {
+            generator: FileStamp::of(&avatar.generator),
+            face: avatar.face,
+            engine: engine.clone(),
+            workers,
+        };
+        let workers = WORKERS.get(key, || Workers::open(avatar, engine, workers, beside))?;
+        let hearing = workers.hearing.chosen(avatar.context, &avatar.generator)?;
+        let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { number, workers, hearing, latest: Latest::default() })
     }
 
     /// What its generator hears.
@@ -162,68 +259,66 @@ impl Painter {
 
     /// How its generator sees faces and how they are put back.
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.workers.framing
     }
 
     /// How many workers there are.
     pub fn workers(&self) -> usize {
-        self.threads.len()
+        self.workers.threads.len()
     }
 
     /// How many frames keep the workers busy: for each a batch in its hands and one to take up without waiting.
     pub fn capacity(&self) -> usize {
-        2 * self.workers() * self.batch
+        2 * self.workers() * self.workers.batch
     }
 
-    /// Asks for the frame that plays at step `step`, with the mouth of `context`.
-    pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, context: Context) -> Ticket {
+    /// Asks for the frame that plays at step `step`, with the mouth of a wish.
+    pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
         let slot = Arc::new(Slot::default());
         let index = frames.avatar().ping_pong(step);
-        let job = Job { frames: frames.clone(), index, context, slot: slot.clone() };
-        let ahead = frames.missing_after(step).into_iter().map(|index| (frames.clone(), index)).collect();
+        let (painter, latest) = (self.number, self.latest.clone());
+        let job = Job { painter, frames: frames.clone(), index, wish, latest, slot: slot.clone() };
+        let ahead = frames.missing_after(step).into_iter().map(|index| (painter, frames.clone(), index));
         {
-            let mut state = self.shared.lock();
+            let mut state = self.workers.desk.lock();
             state.jobs.push_back(job);
-            state.ahead = ahead;
+            state.ahead.retain(|(other, ..)| *other != painter);
+            state.ahead.extend(ahead);
         }
-        self.shared.wake.notify_one();
+        self.workers.desk.wake.notify_one();
         Ticket(slot)
     }
 
     /// Calls off all frames asked for so far, also those being painted: their tickets fail at once.
     pub fn interrupt(&self) {
-        self.shared.interrupt(&mut self.shared.lock());
+        self.workers.desk.interrupt(Some(self.number));
+    }
+
+    /// Forgets the latest mouth.
+    pub fn forget(&self) {
+        *self.latest.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 }
 
 impl Drop for Painter {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.lock();
-            state.stopping = true;
-            self.shared.interrupt(&mut state);
-        }
-        self.shared.wake.notify_all();
-        for thread in self.threads.drain(..) {
-            // A worker catches its own panics.
-            let _ = thread.join();
-        }
+        self.interrupt();
     }
 }
 
 /// What a worker finds to do.
 enum Task {
-    /// Paint these, begun in that generation.
-    Paint(Vec<Job>, u64),
+    /// Paint these.
+    Paint(Vec<Job>),
     /// Decode a frame that will be shown soon.
     Decode(Arc<FrameStore>, usize),
 }
 
 /// The life of a worker.
-fn work(shared: &Shared, number: usize, mut generator: Generator) {
-    while let Some(task) = next_task(shared, number, generator.batch()) {
+fn work(desk: &Desk, number: usize, mut generator: Generator) {
+    while let Some(task) = next_task(desk, number, generator.batch()) {
         match task {
-            Task::Paint(jobs, generation) => {
+            Task::Paint(jobs) => {
                 let paint = std::panic::AssertUnwindSafe(|| paint(&jobs, &mut generator));
                 let results = std::panic::catch_unwind(paint).unwrap_or_else(|_| {
                     let model = jobs[0].frames.avatar().generator.clone();
@@ -231,13 +326,9 @@ fn work(shared: &Shared, number: usize, mut generator: Generator) {
                         Error::Inference { model, problem: "a worker panicked; this is a bug".into() };
                     jobs.iter().map(|_| Err(error.clone())).collect()
                 });
-                let void = {
-                    let mut state = shared.lock();
-                    state.running[number] = false;
-                    state.generation != generation
-                };
-                for (job, result) in jobs.into_iter().zip(results) {
-                    job.slot.fulfil(if void { Err(Error::Interrupted) } else { result });
+                let running = std::mem::take(&mut desk.lock().running[number]);
+                for ((job, result), (_, wanted)) in jobs.into_iter().zip(results).zip(running) {
+                    job.slot.fulfil(if wanted { result } else { Err(Error::Interrupted) });
                 }
             }
             // An error is met again, and told, by whoever paints the frame; a panic, too.
@@ -250,44 +341,102 @@ fn work(shared: &Shared, number: usize, mut generator: Generator) {
 }
 
 /// Waits for something to do; `None` when it is time to stop.
-fn next_task(shared: &Shared, number: usize, batch: usize) -> Option<Task> {
-    let mut state = shared.lock();
+fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
+    let mut state = desk.lock();
     loop {
         if state.stopping {
             return None;
         }
+        state.jobs.retain(Job::is_wanted);
         if !state.jobs.is_empty() {
             // Under the lock, so that an interruption comes either before this or during the run.
-            shared.interrupters[number].rearm();
-            state.running[number] = true;
+            desk.interrupters[number].rearm();
             let count = batch.min(state.jobs.len());
-            return Some(Task::Paint(state.jobs.drain(..count).collect(), state.generation));
+            let jobs: Vec<Job> = state.jobs.drain(..count).collect();
+            state.running[number] = jobs.iter().map(|job| (job.painter, true)).collect();
+            return Some(Task::Paint(jobs));
         }
-        if let Some((frames, index)) = state.ahead.pop_front() {
+        if let Some((_, frames, index)) = state.ahead.pop_front() {
             return Some(Task::Decode(frames, index));
         }
-        state = shared.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+        state = desk.wake.wait(state).unwrap_or_else(|e| e.into_inner());
     }
+}
+
+/// How a job's mouth comes about.
+enum Plan {
+    /// By the network, from a context.
+    Paint(Arc<Frame>, Context),
+    /// It is there already; `None` where the frame is right as it is.
+    Ready(Arc<Frame>, Option<Arc<RgbImage>>),
+}
+
+/// What is to be done for a job.
+fn plan(job: &Job) -> Result<Plan> {
+    let frame = job.frames.get(job.index)?;
+    let rest = |frame: Arc<Frame>, silence: &Context| match job.frames.resting(job.index) {
+        _ if job.frames.avatar().at_rest => Plan::Ready(frame, None),
+        Some(mouth) => Plan::Ready(frame, Some(mouth)),
+        None => Plan::Paint(frame, silence.clone()),
+    };
+    Ok(match &job.wish {
+        Wish::Speak(context) => Plan::Paint(frame, context.clone()),
+        Wish::Hold => Plan::Ready(frame, job.latest()),
+        Wish::Rest(silence) => rest(frame, silence),
+        Wish::Close(silence) => {
+            let shut = match rest(frame.clone(), silence) {
+                Plan::Ready(_, mouth) => mouth.unwrap_or_else(|| Arc::new(frame.views.face.clone())),
+                paint => return Ok(paint),
+            };
+            let latest = job.latest().unwrap_or_else(|| shut.clone());
+            Plan::Ready(frame, Some(Arc::new(half_way(&latest, &shut))))
+        }
+    })
+}
+
+/// The mean of two pictures of the same size.
+fn half_way(a: &RgbImage, b: &RgbImage) -> RgbImage {
+    let mut mean = a.clone();
+    for (a, b) in mean.iter_mut().zip(b.iter()) {
+        *a = a.midpoint(*b);
+    }
+    mean
 }
 
 /// Paints up to a batch of jobs: a result for each.
 fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
-    let frames: Vec<Result<Arc<Frame>>> = jobs.iter().map(|job| job.frames.get(job.index)).collect();
-    let ready: Vec<_> = (jobs.iter().zip(&frames))
-        .filter_map(|(job, frame)| Some((&frame.as_ref().ok()?.views, &job.context)))
+    let plans: Vec<Result<Plan>> = jobs.iter().map(plan).collect();
+    let views: Vec<_> = (plans.iter())
+        .filter_map(|plan| match plan {
+            Ok(Plan::Paint(frame, context)) => Some((&frame.views, context)),
+            _ => None,
+        })
         .collect();
     let start = Instant::now();
-    let painted = if ready.is_empty() { Ok(Vec::new()) } else { generator.paint(ready.into_iter()) };
-    let inference = start.elapsed() / jobs.len() as u32;
+    let count = views.len();
+    let painted = if views.is_empty() { Ok(Vec::new()) } else { generator.paint(views.into_iter()) };
+    let inference = (count > 0).then(|| start.elapsed() / count as u32);
     let mut faces = painted.map(Vec::into_iter);
     let mut next_face = || match &mut faces {
-        Ok(faces) => faces.next().ok_or(Error::Interrupted),
+        Ok(faces) => faces.next().map(Arc::new).ok_or(Error::Interrupted),
         Err(error) => Err(error.clone()),
     };
-    (jobs.iter().zip(frames))
-        .map(|(job, frame)| {
-            let frame = frame?;
-            let mouth = job.frames.mouth(&frame, &next_face()?);
+    (jobs.iter().zip(plans))
+        .map(|(job, plan)| {
+            let (frame, face, inference) = match plan? {
+                Plan::Ready(frame, face) => (frame, face, None),
+                Plan::Paint(frame, _) => {
+                    let face = next_face()?;
+                    match &job.wish {
+                        Wish::Speak(_) => {
+                            *job.latest.lock().unwrap_or_else(|e| e.into_inner()) = Some(face.clone());
+                        }
+                        _ => job.frames.keep_resting(job.index, &face),
+                    }
+                    (frame, Some(face), inference)
+                }
+            };
+            let mouth = face.map(|face| job.frames.mouth(&frame, &face));
             Ok(Painted { frame, mouth, inference })
         })
         .collect()

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::features;
 use crate::frames::FrameStore;
 use crate::listener::Listener;
-use crate::painter::{Painted, Painter, Ticket};
+use crate::painter::{Painted, Painter, Ticket, Wish};
 use crate::picture::Canvas;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
@@ -70,7 +70,7 @@ impl Presenter {
     /// As [`features::open`] and [`Painter::open`].
     pub fn open(avatar: Avatar, options: &PresenterOptions, beside: Option<&Path>) -> Result<Self> {
         let painter = Painter::open(&avatar, &options.engine, options.threads, beside)?;
-        let track = features::open(&avatar, painter.hearing(), &options.engine, beside)?;
+        let track = features::open(&avatar, painter.hearing(), features::NO_LIMIT, &options.engine, beside)?;
         let listener = Listener::new(track, options.rate);
         let frames = FrameStore::new(Arc::new(avatar), options.canvas, painter.framing(), options.cache);
         Ok(Self { listener, painter, frames: Arc::new(frames), rate: options.rate, waiting: VecDeque::new() })
@@ -108,7 +108,7 @@ impl Presenter {
         while self.waiting.len() < self.painter.capacity() {
             let Some((n, context)) = self.listener.next_context()? else { break };
             let step = self.rate.convert_index(n, self.frames.avatar().rate);
-            self.waiting.push_back(self.painter.submit(&self.frames, step, context));
+            self.waiting.push_back(self.painter.submit(&self.frames, step, Wish::Speak(context)));
         }
         self.waiting.pop_front().map(Ticket::wait).transpose()
     }

@@ -75,7 +75,7 @@ impl Survey {
         let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);
         let Some(mut generator) = self.problems.note(generator) else { return };
         self.problems.note(try_painting(&mut generator));
-        let hearing = generator.hearing_of(avatar.context);
+        let hearing = generator.hearing().chosen(avatar.context, &avatar.generator);
         let Some(hearing) = self.problems.note(hearing) else { return };
         self.painting = Some((hearing, generator.framing()));
         if avatar.audio_encoder.as_ref().is_none_or(|encoder| !self.problems.names(encoder)) {
@@ -129,7 +129,7 @@ fn try_painting(generator: &mut Generator) -> Result<()> {
 
 /// Hears a second of silence.
 fn try_hearing(avatar: &Avatar, hearing: Hearing, engine: &Engine, beside: Option<&Path>) -> Result<()> {
-    let mut track = features::open(avatar, hearing, engine, beside)?;
+    let mut track = features::open(avatar, hearing, features::NO_LIMIT, engine, beside)?;
     track.restart(FrameRate::NATIVE);
     track.push(&vec![0.0; SAMPLE_RATE as usize]);
     track.finish();

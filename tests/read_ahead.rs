@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{BGR, avatar};
 use gstlipsync::frames::FrameStore;
-use gstlipsync::painter::Painter;
+use gstlipsync::painter::{Painter, Wish};
 use gstlipsync::picture::Canvas;
 use gstlipsync::runtime::Engine;
 
@@ -20,7 +20,7 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
     let silence = vec![0.0; painter.hearing().values()].into_boxed_slice();
-    painter.submit(frames, step, silence).wait().unwrap();
+    painter.submit(frames, step, Wish::Speak(silence)).wait().unwrap();
 }
 
 #[test]

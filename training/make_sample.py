@@ -34,7 +34,7 @@ def fade(audio, samples=240):
 def sample(voice):
     pieces = [np.zeros(int(ENDS * RATE))]
     for sentence in TEXT:
-        pieces += [fade(trim(kokoro(sentence, voice).copy())), np.zeros(int(PAUSE * RATE))]
+        pieces += [fade(trim(kokoro(sentence, {voice: 1.0}).copy())), np.zeros(int(PAUSE * RATE))]
     pieces[-1] = np.zeros(int(ENDS * RATE))
     audio = np.concatenate(pieces)
     return audio * PEAK / np.abs(audio).max()

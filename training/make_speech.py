@@ -32,6 +32,8 @@ FLITE_SENTENCES = 330  # a voice: the written sentences and then random words
 KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
 HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # never trained on; the first is that of examples/sample.wav
 ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # as deep and as bright as people are
+KOKORO_MIXES = 240  # clips of nonsense by voices mixed of those above, each a new one
+ESPEAK_NONSENSE = 60  # sentences of shuffled words, a language
 HELD_EVERY = 10  # every tenth written sentence is held out in every voice
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 
@@ -102,8 +104,8 @@ def kokoro_session():
 
 
 def kokoro(text, voice, speed=1.0):
-    """Speech at 24 kHz."""
-    session, vocabulary, voices = kokoro_session()
+    """Speech at 24 kHz.  `voice` is {name: share} of Kokoro's voices."""
+    session, vocabulary, styles = kokoro_session()
     ipa = []
     for clause in re.findall(r"[^,;:.!?]+[,;:.!?]?", text):  # espeak drops punctuation: put it back
         spoken = subprocess.run(
@@ -114,7 +116,7 @@ def kokoro(text, voice, speed=1.0):
     for old, new in KOKORO_SYMBOLS:
         ipa = ipa.replace(old, new)
     tokens = [vocabulary[c] for c in ipa if c in vocabulary]
-    style = voices[voice][len(tokens) - 1].reshape(1, 256).astype(np.float32)
+    style = sum(share * styles[name][len(tokens) - 1] for name, share in voice.items()).reshape(1, 256).astype(np.float32)
     inputs = {"tokens": np.array([[0, *tokens, 0]], np.int64), "style": style, "speed": np.array([speed], np.float32)}
     return session.run(None, inputs)[0].ravel()
 
@@ -158,6 +160,14 @@ def run_flite(_):
                 pass
 
 
+def save_aligned(path, text, voice, speed):
+    audio = resample(kokoro(text, voice, speed), 24_000, RATE)
+    try:
+        save(path, audio, align(audio, text))
+    except (RuntimeError, AssertionError) as error:  # a word the dictionary lacks
+        tqdm.write(f"{path.stem}: {error}")
+
+
 def run_kokoro(limit):
     written = sentences()
     jobs = [(n, voice) for n in range(limit or len(written)) for voice in KOKORO_VOICES]
@@ -168,22 +178,35 @@ def run_kokoro(limit):
         if path.exists():
             continue
         speed = 1.0 if held else random.Random(f"{voice}{number}").uniform(0.9, 1.15)
-        audio = resample(kokoro(written[number], voice, speed), 24_000, RATE)
-        try:
-            save(path, audio, align(audio, written[number]))
-        except (RuntimeError, AssertionError) as error:  # a word the dictionary lacks
-            tqdm.write(f"{path.stem}: {error}")
+        save_aligned(path, written[number], {voice: 1.0}, speed)
+    words = dictionary_words()
+    for number in tqdm(range(limit or KOKORO_MIXES), desc="kokoro, mixed voices"):
+        path = WORK / "speech" / "train" / f"mix-{number:03}.npz"
+        if not path.exists():
+            rng = random.Random(number)
+            # Shares may go below zero: a voice is then less like that one than the others are.
+            shares = [rng.uniform(-0.25, 1) for _ in KOKORO_VOICES]
+            voice = {name: share / sum(shares) for name, share in zip(KOKORO_VOICES, shares)}
+            if max(map(abs, voice.values())) < 1.3:
+                save_aligned(path, random_sentence(rng, words), voice, rng.uniform(0.85, 1.15))
 
 
 def run_espeak(_):
-    for number, line in enumerate(tqdm((HERE / "sentences_other.txt").read_text().splitlines(), desc="espeak")):
-        language, text = line.split("\t")
-        for variant in ESPEAK_VARIANTS:
-            split = "held" if number % HELD_EVERY == 0 else "train"
-            path = WORK / "speech" / split / f"{language}_{variant}-{number:03}.npz"
-            if not path.exists():
-                audio, rate, phones = espeak.speak(text, f"{language}+{variant}", random.Random(number).randint(140, 185))
-                save(path, resample(audio, rate, RATE), phones)
+    written = [line.split("\t") for line in (HERE / "sentences_other.txt").read_text().splitlines()]
+    jobs = [(n, language, variant, text) for n, (language, text) in enumerate(written) for variant in ESPEAK_VARIANTS]
+    # Further sentences are shuffled words, one voice each: phone sequences the written ones lack.
+    for language in sorted({language for language, _ in written}):
+        rng = random.Random(language)
+        lines = [text for n, (other, text) in enumerate(written) if other == language and n % HELD_EVERY]
+        words = sorted({word for line in lines for word in re.findall(r"\w+", line)})
+        for n in range(ESPEAK_NONSENSE):
+            jobs.append((1000 + n, language, rng.choice(ESPEAK_VARIANTS), random_sentence(rng, words)))
+    for number, language, variant, text in tqdm(jobs, desc="espeak"):
+        held = number < len(written) and number % HELD_EVERY == 0
+        path = WORK / "speech" / ("held" if held else "train") / f"{language}_{variant}-{number:03}.npz"
+        if not path.exists():
+            audio, rate, phones = espeak.speak(text, f"{language}+{variant}", random.Random(number).randint(140, 185))
+            save(path, resample(audio, rate, RATE), phones)
 
 
 def run_human(_):

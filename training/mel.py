@@ -80,10 +80,11 @@ def contexts(rows):
 
 
 FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context behind that of the frame itself
+SHORTEST_FUTURE = -2  # rows: a lookahead of 92.5 ms, where not even the frame's own row is known
 
 
 def shorten(context, future):
-    """Contexts [..., 16, 512] that know only `future` rows ahead: the last known row is held."""
+    """Contexts [..., 16, 512] that know only `future` rows ahead (or below zero, so few of the past): the last known row is held."""
     known = CONTEXT_ROWS // 2 + future + 1
     return torch.cat([context[..., :known, :]] + [context[..., known - 1 : known, :]] * (CONTEXT_ROWS - known), dim=-2)
 

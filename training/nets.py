@@ -33,15 +33,22 @@ class AudioEncoder(nn.Module):
 
 
 class MouthHead(nn.Module):
-    """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame."""
+    """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame.  4 MMAC."""
+
+    WIDTH = 128
 
     def __init__(self):
         super().__init__()
-        self.row = nn.Linear(EMBEDDING, 96)
-        self.mix = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(ROWS * 96, 384), nn.ReLU(), nn.Linear(384, N_UNITS))
+        self.row = nn.Linear(EMBEDDING, self.WIDTH)
+        self.near = nn.Conv1d(self.WIDTH, self.WIDTH, 3, padding=1)
+        self.mix = nn.Sequential(
+            nn.Flatten(), nn.Linear(ROWS * self.WIDTH, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, N_UNITS)
+        )
 
     def forward(self, rows):
-        return self.mix(self.row(rows))
+        relu = nn.functional.relu
+        row = relu(self.row(rows)).transpose(1, 2)
+        return self.mix(row + relu(self.near(row)))
 
 
 class Painter(nn.Module):

@@ -31,7 +31,7 @@ SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
 # The distance between the lips is what people see first, and a missed closure most of all.
 OPENING_WEIGHT = 0.5
 OPENING_MM = 3.0  # an error of so much counts as one
-CLOSED_MM, CLOSED_FACTOR = 1.0, 6.0  # frames that should be closed weigh so much more
+CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # frames that should be closed weigh so much more
 SHORT_CONTEXT = 0.4  # share of examples that know only some of the future rows
 LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
 
@@ -143,7 +143,7 @@ def main():
         rng = np.random.default_rng([7, step])
         audio, tracks = speech_data.batch(rng, clips, BATCH, SECONDS)
         short = rng.random(BATCH) < SHORT_CONTEXT
-        futures = np.where(short, rng.integers(0, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
+        futures = np.where(short, rng.integers(mel.SHORTEST_FUTURE, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
         return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures)
 
     trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=1000)

@@ -60,5 +60,6 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         background: None,
         context: ContextKind::Window,
         face: FaceOptions::default(),
+        at_rest: false,
     })
 }

@@ -36,7 +36,7 @@ pub enum Layout {
 
 /// What a folder says about an avatar. Only the small files have been read; frames and networks are checked to
 /// be there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Avatar {
     /// The folder.
     pub folder: PathBuf,
@@ -62,6 +62,8 @@ pub struct Avatar {
     pub context: ContextKind,
     /// How the network sees and paints faces.
     pub face: FaceOptions,
+    /// The mouth is at rest in all frames: while nothing is said they are shown as they are.
+    pub at_rest: bool,
 }
 
 /// How an avatar's network sees and paints faces; `None` is what its kind of network is used to.
@@ -76,7 +78,7 @@ pub struct FaceOptions {
 }
 
 /// One frame of an avatar.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AvatarFrameFiles {
     /// The whole picture.
     pub picture: PathBuf,
@@ -298,6 +300,7 @@ mod tests {
             background: None,
             context: ContextKind::Window,
             face: FaceOptions::default(),
+            at_rest: false,
         }
     }
 

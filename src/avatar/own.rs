@@ -36,6 +36,8 @@ pub struct Manifest {
     pub background: Option<PathBuf>,
     #[serde(default)]
     pub first_frame: usize,
+    #[serde(default)]
+    pub at_rest: bool,
     pub models: Models,
     #[serde(default)]
     pub face: Face,
@@ -161,6 +163,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         first_frame: manifest.first_frame,
         context: manifest.audio.context,
         face: FaceOptions { style, border, paste },
+        at_rest: manifest.at_rest,
     })
 }
 

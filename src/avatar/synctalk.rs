@@ -56,6 +56,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         rate: FrameRate::NATIVE,
         context: ContextKind::Window,
         face: FaceOptions::default(),
+        at_rest: false,
     })
 }
 

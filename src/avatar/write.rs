@@ -83,6 +83,7 @@ impl Avatar {
             alpha: alpha.then(|| names::ALPHA.into()),
             background: self.background.as_deref().map(names::background),
             first_frame: self.first_frame,
+            at_rest: self.at_rest,
             models: Models {
                 audio_encoder: self.audio_encoder.as_ref().map(|_| names::AUDIO_ENCODER.into()),
                 generator: names::GENERATOR.into(),

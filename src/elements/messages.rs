@@ -24,6 +24,35 @@ impl Failure {
     }
 }
 
+/// Why nothing more goes through one of the pads.
+pub enum Stop {
+    Flow(gst::FlowError),
+    Failure(Failure),
+}
+
+impl Stop {
+    /// A failure with a message of its own.
+    pub fn message(message: gst::ErrorMessage) -> Self {
+        Self::Failure(Failure::Message(message))
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            // By a flush or a stop.
+            Error::Interrupted => Self::Flow(gst::FlowError::Flushing),
+            error => Self::Failure(Failure::Core(error)),
+        }
+    }
+}
+
+impl From<gst::FlowError> for Stop {
+    fn from(flow: gst::FlowError) -> Self {
+        Self::Flow(flow)
+    }
+}
+
 /// The message that tells an error to the application.
 pub fn error_message(error: &Error) -> gst::ErrorMessage {
     match error {

@@ -2,15 +2,38 @@
 
 mod audio_input;
 mod lipsync;
+mod lipsyncsrc;
+mod loaded;
 mod messages;
 mod queue;
+mod settings;
+mod stats;
 mod video_output;
+mod video_writer;
+
+use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use gst::glib;
+use gst::prelude::*;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
+});
+
+/// Locks a mutex, whatever happened to its last holder.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    lipsync::register(plugin)
+    for kind in
+        [settings::Provider::static_type(), settings::Context::static_type(), settings::Paste::static_type()]
+    {
+        kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+    lipsync::register(plugin)?;
+    lipsyncsrc::register(plugin)
 }
 
 gst::plugin_define!(

@@ -4,6 +4,8 @@ use gst::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoColorMatrix, VideoFormat, VideoFrameRef, VideoInfo};
 
+use super::messages::Stop;
+use crate::avatar::Avatar;
 use crate::image_file::ImageInfo;
 use crate::picture::{Matrix, Packed, PictureMut, PixelFormat};
 
@@ -59,12 +61,33 @@ pub fn caps(image: Option<ImageInfo>) -> gst::Caps {
 }
 
 /// Chooses from what downstream takes: our preferred format, and `rate` or what is nearest to it.
-pub fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<VideoInfo> {
+fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<VideoInfo> {
     let mut caps = caps(Some(image)).intersect_with_mode(allowed, gst::CapsIntersectMode::First);
     caps.truncate();
     caps.make_mut().structure_mut(0)?.fixate_field_nearest_fraction("framerate", rate);
     caps.fixate();
     VideoInfo::from_caps(&caps).ok()
+}
+
+/// Agrees with downstream on format and frame rate for an avatar's video.
+///
+/// Asks downstream, so no lock may be held.
+pub fn negotiate(pad: &gst::Pad, avatar: &Avatar) -> Result<VideoInfo, Stop> {
+    let image = avatar.image;
+    let allowed = pad.peer_query_caps(Some(&caps(Some(image))));
+    let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
+    choose(&allowed, image, fps).ok_or_else(|| {
+        let wanted = pad.peer_query_caps(None);
+        Stop::message(gst::error_msg!(
+            gst::CoreError::Negotiation,
+            (
+                "downstream takes none of the avatar's {} x {} video: it wants {wanted}. Put videoconvert ! videoscale behind {}",
+                image.size.0,
+                image.size.1,
+                pad.parent_element().and_then(|element| element.factory()).map_or("it".into(), |factory| factory.name())
+            )
+        ))
+    })
 }
 
 /// Where the pixels of a format lie.

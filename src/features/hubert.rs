@@ -61,12 +61,6 @@ impl HubertSpan {
     fn rows_each_way(self) -> i64 {
         self.frames() / 2 * ROWS_A_FRAME
     }
-
-    /// Sound that a frame needs from behind its own time, in samples at 16 kHz, where its last row is the first of a
-    /// block.
-    pub(super) fn lookahead(self) -> u64 {
-        STEP * (self.rows_each_way() as u64 - 1 + BLOCK - 1 + FUTURE) + LENGTH
-    }
 }
 
 /// A [`FeatureTrack`] with HuBERT.
@@ -228,6 +222,11 @@ impl FeatureTrack for HubertTrack {
             }
         }
         Ok(Some(context))
+    }
+
+    /// Where a frame's last row is the first of a block. It is never less: HuBERT itself looks ahead.
+    fn lookahead(&self) -> u64 {
+        STEP * (self.span.rows_each_way() as u64 - 1 + BLOCK - 1 + FUTURE) + LENGTH
     }
 
     fn restart(&mut self, rate: FrameRate) {

@@ -67,9 +67,9 @@ impl MelTrack {
         }
     }
 
-    /// Whether all of the window that starts at mel frame `start` is there.
-    pub fn has_window(&self, start: u64) -> bool {
-        start + WINDOW as u64 <= self.known()
+    /// Whether all mel frames before number `end` are there.
+    pub fn has(&self, end: u64) -> bool {
+        end <= self.known()
     }
 
     /// Drops what is before the window at `start`, which must be there; the end may yet clamp to the last window.
@@ -80,11 +80,12 @@ impl MelTrack {
         self.first += passed;
     }
 
-    /// Writes the window that starts at mel frame `start`, which must be there, as 80 bands of 16 values.
-    pub fn write_window(&self, start: u64, values: &mut [f32]) {
+    /// Writes the window that starts at mel frame `start` as 80 bands of 16 values. Its first `known` frames must be
+    /// there; the last of these stands for the others.
+    pub fn write_window(&self, start: u64, known: usize, values: &mut [f32]) {
         let index = (start - self.first) as usize;
-        for (t, frame) in self.frames.range(index..index + WINDOW).enumerate() {
-            for (band, value) in frame.iter().enumerate() {
+        for t in 0..WINDOW {
+            for (band, value) in self.frames[index + t.min(known - 1)].iter().enumerate() {
                 values[band * WINDOW + t] = *value;
             }
         }

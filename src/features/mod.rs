@@ -14,6 +14,7 @@ use std::path::Path;
 pub use hubert::HubertSpan;
 pub use rows::ContextKind;
 
+use crate::audio::SAMPLE_RATE;
 use crate::avatar::Avatar;
 use crate::error::{Error, Result};
 use crate::mel::BANDS;
@@ -23,6 +24,9 @@ use crate::runtime::Engine;
 
 /// Mel frames in a window.
 pub const WINDOW: usize = 16;
+
+/// The limit of lookahead that is none.
+pub const NO_LIMIT: u64 = i64::MAX as u64;
 
 /// What a generator hears with one video frame, row-major.
 pub type Context = Box<[f32]>;
@@ -57,21 +61,28 @@ impl Hearing {
         }
     }
 
+    /// The same with rows chosen as `kind` says, for the network in the file `model`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it hears no rows that could be chosen.
+    pub fn chosen(self, kind: ContextKind, model: &Path) -> Result<Self> {
+        match (self, kind) {
+            (Self::Rows(_), kind) => Ok(Self::Rows(kind)),
+            (hearing, ContextKind::Window) => Ok(hearing),
+            (hearing, ContextKind::Tile) => Err(Error::invalid(
+                model,
+                format!("hears {hearing}, for which there is no context \"tile\""),
+                "Set context to auto or window",
+            )),
+        }
+    }
+
     /// Values in a context.
     pub fn values(self) -> usize {
         match self {
             Self::Rows(_) => rows::CONTEXT,
             Self::Hubert(span) => span.values(),
             Self::Window => BANDS * WINDOW,
-        }
-    }
-
-    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
-    pub fn lookahead(self) -> u64 {
-        match self {
-            Self::Rows(kind) => kind.lookahead(),
-            Self::Hubert(span) => span.lookahead(),
-            Self::Window => mel_track::LOOKAHEAD,
         }
     }
 }
@@ -104,6 +115,9 @@ pub trait FeatureTrack: Send {
     /// [`Error::Inference`] from an encoder.
     fn context(&mut self, n: u64) -> Result<Option<Context>>;
 
+    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
+    fn lookahead(&self) -> u64;
+
     /// Forgets all sound, and goes on with video of `rate`.
     fn restart(&mut self, rate: FrameRate);
 
@@ -111,7 +125,25 @@ pub trait FeatureTrack: Send {
     fn interrupter(&self) -> Option<Interrupter>;
 }
 
+/// What a generator hears in the midst of a long silence. The track is left without any sound.
+///
+/// # Errors
+/// [`Error::Inference`] from the encoder.
+pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
+    const BEFORE: u64 = 50;
+    track.restart(FrameRate::NATIVE);
+    let seconds = BEFORE as usize / FrameRate::NATIVE.num() as usize;
+    track.push(&vec![0.0; seconds * SAMPLE_RATE as usize + track.lookahead() as usize]);
+    let context = track.context(BEFORE);
+    track.restart(FrameRate::NATIVE);
+    context?.ok_or_else(|| unreachable!("all that the frame hears is there"))
+}
+
 /// Opens what makes the contexts for an avatar whose generator hears `hearing`.
+///
+/// Frames wait for at most `limit` samples at 16 kHz from behind their own time, as far as the kind of hearing allows:
+/// rows, or mel frames, that lie further ahead are taken to be like the last known. The least is about 100 ms. HuBERT
+/// cannot hear less than it does.
 ///
 /// # Errors
 /// As [`crate::network::Network::open`]; [`Error::NotFound`] where an encoder is needed and there is none;
@@ -119,6 +151,7 @@ pub trait FeatureTrack: Send {
 pub fn open(
     avatar: &Avatar,
     hearing: Hearing,
+    limit: u64,
     engine: &Engine,
     beside: Option<&Path>,
 ) -> Result<Box<dyn FeatureTrack>> {
@@ -132,8 +165,8 @@ pub fn open(
         })
     };
     Ok(match hearing {
-        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(encoder()?, kind, engine, beside)?),
+        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(encoder()?, kind, limit, engine, beside)?),
         Hearing::Hubert(span) => Box::new(hubert::HubertTrack::open(encoder()?, span, engine, beside)?),
-        Hearing::Window => Box::new(window::WindowTrack::default()),
+        Hearing::Window => Box::new(window::WindowTrack::new(limit)),
     })
 }

@@ -44,20 +44,35 @@ pub enum ContextKind {
 }
 
 impl ContextKind {
-    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
-    pub(super) fn lookahead(self) -> u64 {
-        let last_row = match self {
+    /// The last row of a context, counted from the frame's own.
+    fn last_row(self) -> i64 {
+        match self {
             Self::Window => ROWS as i64 - 1 - ROWS_BEFORE,
             Self::Tile => 0,
-        };
-        mel_track::LOOKAHEAD.saturating_add_signed((last_row - REPEATED_ROWS) * ROW_STEP)
+        }
     }
+}
+
+/// Sound that the row `row` rows behind a frame's own hears from behind the frame's time, in samples at 16 kHz.
+fn lookahead(row: i64) -> u64 {
+    mel_track::LOOKAHEAD.saturating_add_signed((row - REPEATED_ROWS) * ROW_STEP)
+}
+
+/// The last row of a frame that is waited for; later ones are taken to be like it.
+///
+/// Two rows before the frame's own is the least that makes sense: 92.5 ms of lookahead.
+fn last_known_row(kind: ContextKind, limit: u64) -> i64 {
+    const EARLIEST: i64 = -2;
+    let rows = (limit as i64 - mel_track::LOOKAHEAD as i64).div_euclid(ROW_STEP) + REPEATED_ROWS;
+    rows.clamp(EARLIEST, kind.last_row())
 }
 
 /// A [`FeatureTrack`] with a mel encoder.
 pub struct RowTrack {
     encoder: Network,
     kind: ContextKind,
+    /// The last row that is waited for, counted from the frame's own.
+    last_row: i64,
     rate: FrameRate,
     mel: MelTrack,
     /// Encoded rows by the mel frame that their window starts at: neighbouring frames share most of them.
@@ -66,7 +81,13 @@ pub struct RowTrack {
 
 impl RowTrack {
     /// Opens the encoder and checks that it has the shape of the method.
-    pub fn open(path: &Path, kind: ContextKind, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        kind: ContextKind,
+        limit: u64,
+        engine: &Engine,
+        beside: Option<&Path>,
+    ) -> Result<Self> {
         let encoder = Network::open(path, engine, 1, beside)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
@@ -81,7 +102,14 @@ impl RowTrack {
                 "Give the mel encoder that the generator was trained with",
             ));
         }
-        Ok(Self { encoder, kind, rate: FrameRate::NATIVE, mel: MelTrack::default(), rows: BTreeMap::new() })
+        Ok(Self {
+            encoder,
+            kind,
+            last_row: last_known_row(kind, limit),
+            rate: FrameRate::NATIVE,
+            mel: MelTrack::default(),
+            rows: BTreeMap::new(),
+        })
     }
 
     /// The mel frame at which the window of frame `n`'s row `offset` starts, or `None` if there is no such row.
@@ -117,8 +145,9 @@ impl FeatureTrack for RowTrack {
             ContextKind::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
             ContextKind::Tile => 0..1,
         };
-        let starts: Vec<Option<u64>> = offsets.map(|offset| self.row_start(n, offset)).collect();
-        if !starts.iter().flatten().all(|start| self.mel.has_window(*start)) {
+        let starts: Vec<Option<u64>> =
+            offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
+        if !starts.iter().flatten().all(|start| self.mel.has(start + WINDOW as u64)) {
             return Ok(None);
         }
         // Every later frame starts its rows here or later.
@@ -135,7 +164,7 @@ impl FeatureTrack for RowTrack {
             let row = match self.rows.entry(start) {
                 std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
                 std::collections::btree_map::Entry::Vacant(slot) => {
-                    self.mel.write_window(start, self.encoder.item_mut(0, 0));
+                    self.mel.write_window(start, WINDOW, self.encoder.item_mut(0, 0));
                     slot.insert(encode(&mut self.encoder)?)
                 }
             };
@@ -144,6 +173,10 @@ impl FeatureTrack for RowTrack {
             }
         }
         Ok(Some(context))
+    }
+
+    fn lookahead(&self) -> u64 {
+        lookahead(self.last_row)
     }
 
     fn restart(&mut self, rate: FrameRate) {
@@ -180,8 +213,18 @@ mod tests {
 
     #[test]
     fn lookahead_is_what_the_last_row_hears() {
+        let whole = |kind| lookahead(last_known_row(kind, u64::MAX >> 1));
         // 452.5 ms: six windows of 40 ms on, 15 mel frames of 12.5 ms, half an FFT window.
-        assert_eq!(ContextKind::Window.lookahead(), 7240);
-        assert_eq!(ContextKind::Tile.lookahead(), 2760);
+        assert_eq!(whole(ContextKind::Window), 7240);
+        assert_eq!(whole(ContextKind::Tile), 2760);
+    }
+
+    #[test]
+    fn lookahead_keeps_to_its_limit_in_whole_rows() {
+        let limited = |limit| lookahead(last_known_row(ContextKind::Window, limit));
+        assert_eq!(limited(7239), 7240 - 640);
+        assert_eq!(limited(3400), 3400);
+        assert_eq!(limited(1600), 1480);
+        assert_eq!(limited(0), 1480);
     }
 }

@@ -3,10 +3,10 @@
 //! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates it
 //! starts at the frame's own time.
 
-use super::mel_track::{MelTrack, time_in_rows};
+use super::mel_track::{self, MelTrack, time_in_rows};
 use super::{Context, FeatureTrack, WINDOW};
 use crate::error::Result;
-use crate::mel::BANDS;
+use crate::mel::{BANDS, HOP};
 use crate::network::Interrupter;
 use crate::rate::FrameRate;
 
@@ -14,11 +14,16 @@ use crate::rate::FrameRate;
 pub struct WindowTrack {
     mel: MelTrack,
     rate: FrameRate,
+    /// Mel frames of a window that are waited for; later ones are taken to be like the last of these.
+    known: usize,
 }
 
-impl Default for WindowTrack {
-    fn default() -> Self {
-        Self { mel: MelTrack::default(), rate: FrameRate::NATIVE }
+impl WindowTrack {
+    /// A track whose frames wait for at most `limit` samples at 16 kHz from behind their own time.
+    pub fn new(limit: u64) -> Self {
+        let missing = mel_track::LOOKAHEAD.saturating_sub(limit).div_ceil(HOP as u64);
+        let known = (WINDOW as u64).saturating_sub(missing).max(1) as usize;
+        Self { mel: MelTrack::default(), rate: FrameRate::NATIVE, known }
     }
 }
 
@@ -34,13 +39,17 @@ impl FeatureTrack for WindowTrack {
     fn context(&mut self, n: u64) -> Result<Option<Context>> {
         let (rows, den) = time_in_rows(n, self.rate);
         let start = self.mel.window_start(rows, den);
-        if !self.mel.has_window(start) {
+        if !self.mel.has(start + self.known as u64) {
             return Ok(None);
         }
         self.mel.forget_before(start);
         let mut context = vec![0.0; BANDS * WINDOW].into_boxed_slice();
-        self.mel.write_window(start, &mut context);
+        self.mel.write_window(start, self.known, &mut context);
         Ok(Some(context))
+    }
+
+    fn lookahead(&self) -> u64 {
+        mel_track::LOOKAHEAD - ((WINDOW - self.known) * HOP) as u64
     }
 
     fn restart(&mut self, rate: FrameRate) {

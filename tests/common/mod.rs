@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub mod gst;
+pub mod studio;
 
 use std::path::{Path, PathBuf};
 
@@ -117,7 +118,7 @@ pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Ite
 
 /// The track of an avatar of the fixtures.
 pub fn track(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Box<dyn FeatureTrack> {
-    let mut track = features::open(avatar, hearing, &Engine::default(), None).unwrap();
+    let mut track = features::open(avatar, hearing, features::NO_LIMIT, &Engine::default(), None).unwrap();
     track.restart(rate);
     track
 }

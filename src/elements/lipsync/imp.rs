@@ -21,60 +21,47 @@
 //! a push, a query, a run of a network or a message. To stop, first everybody is woken (queue, painter, encoder,
 //! buffer pool), then the pads are deactivated.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
 
-use super::output::{Item, Output, Stop};
-use super::settings::{PROPERTIES, Settings};
-use super::stats::Stats;
+use super::output::Item;
 use super::stream::Stream;
-use crate::avatar::Avatar;
-use crate::elements::messages::error_message;
+use crate::elements::loaded::Loaded;
+use crate::elements::messages::{Stop, error_message};
 use crate::elements::queue::Queue;
-use crate::elements::{audio_input, video_output};
+use crate::elements::settings::{self, Settings};
+use crate::elements::stats::{self, Stats};
+use crate::elements::video_writer::VideoWriter;
+use crate::elements::{CAT, audio_input, lock, video_output};
 use crate::error::Error;
-use crate::features::{self, Hearing};
 use crate::listener::Listener;
-use crate::network::Interrupter;
-use crate::painter::Painter;
 use crate::rate::FrameRate;
 
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
-});
-
-/// What is there from READY on.
-#[derive(Clone)]
-pub struct Loaded {
-    /// What it was loaded with.
-    settings: Settings,
-    pub avatar: Arc<Avatar>,
-    pub painter: Arc<Painter>,
-    /// Stops the audio encoder, where there is one.
-    pub encoder: Option<Interrupter>,
-}
+/// The default of the property `qos`.
+const QOS: bool = true;
 
 /// The parts of the declared latency.
 struct Latency {
-    /// What the generator hears.
-    hearing: Hearing,
-    sample_rate: u32,
+    /// Nanoseconds of sound behind a frame that it waits for.
+    lookahead: u64,
     frame_rate: FrameRate,
 }
 
+impl Latency {
+    fn of(listener: &Listener, sample_rate: u32) -> Self {
+        Self { lookahead: listener.lookahead(sample_rate), frame_rate: listener.rate() }
+    }
+}
+
+/// Until there is a listener: the most that networks with a mel encoder hear.
 impl Default for Latency {
     fn default() -> Self {
-        Self {
-            hearing: Hearing::default(),
-            sample_rate: crate::audio::SAMPLE_RATE,
-            frame_rate: FrameRate::NATIVE,
-        }
+        Self { lookahead: 452_500_000, frame_rate: FrameRate::NATIVE }
     }
 }
 
@@ -82,24 +69,20 @@ pub struct Lipsync {
     sinkpad: gst::Pad,
     pub(super) srcpad: gst::Pad,
     settings: Mutex<Settings>,
+    qos: AtomicBool,
     loaded: Mutex<Option<Loaded>>,
     /// The sink's streaming thread's own.
     stream: Mutex<Option<Stream>>,
     pub(super) queue: Queue<Item>,
-    /// The source's streaming thread's own.
-    pub(super) output: Mutex<Output>,
-    pool: Mutex<Option<gst::BufferPool>>,
+    pub(super) writer: VideoWriter,
+    /// The last picture. The source's streaming thread's own.
+    pub(super) last: Mutex<Option<gst::Buffer>>,
     latency: Mutex<Latency>,
     /// Frames of an earlier running time come too late: what downstream says.
     earliest: Mutex<Option<gst::ClockTime>>,
     pub(super) stats: Mutex<Stats>,
     /// Upstream has sent its last.
     ended: AtomicBool,
-}
-
-/// Locks a mutex, whatever happened to its last holder.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Lipsync {
@@ -109,17 +92,6 @@ impl Lipsync {
 
     pub(super) fn loaded(&self) -> Option<Loaded> {
         lock(&self.loaded).clone()
-    }
-
-    pub(super) fn pool(&self) -> Option<gst::BufferPool> {
-        lock(&self.pool).clone()
-    }
-
-    pub(super) fn set_pool(&self, pool: Option<gst::BufferPool>) {
-        let old = std::mem::replace(&mut *lock(&self.pool), pool);
-        if let Some(old) = old {
-            let _ = old.set_active(false);
-        }
     }
 
     pub(super) fn input_ended(&self) -> bool {
@@ -133,45 +105,17 @@ impl Lipsync {
         query.uri().filter(|_| answered).map(Into::into)
     }
 
-    /// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
-    fn beside(&self) -> Option<PathBuf> {
-        let plugin = self.obj().factory()?.plugin()?.filename()?;
-        Some(std::path::absolute(plugin).ok()?.parent()?.to_path_buf())
-    }
-
     /// Opens avatar, ONNX Runtime and networks, if that has not been done with the same settings.
     fn load(&self) -> Result<(), Error> {
         let settings = self.settings();
         if self.loaded().is_some_and(|loaded| loaded.settings.load_the_same(&settings)) {
             return Ok(());
         }
-        let beside = self.beside();
-        let beside = beside.as_deref();
-        let engine = settings.engine();
-        let mut avatar = Avatar::find(&settings.avatar, beside)?;
-        settings.adjust(&mut avatar);
-        let painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
-        let hearing = painter.hearing();
-        let track = features::open(&avatar, hearing, &engine, beside)?;
-        gst::info!(
-            CAT,
-            imp = self,
-            "avatar {} from {}: {} frames, {:?}, {:?}, hears {hearing}, {} workers",
-            avatar.title,
-            avatar.folder.display(),
-            avatar.frames.len(),
-            avatar.image,
-            painter.framing(),
-            painter.workers()
-        );
-        *lock(&self.latency) = Latency { hearing, ..Latency::default() };
-        *lock(&self.loaded) = Some(Loaded {
-            settings,
-            encoder: track.interrupter(),
-            painter: Arc::new(painter),
-            avatar: Arc::new(avatar),
-        });
-        *lock(&self.stream) = Some(Stream::new(Listener::new(track, FrameRate::NATIVE)));
+        let (loaded, listener) = Loaded::open(settings, &*self.obj())?;
+        gst::info!(CAT, imp = self, "{loaded}");
+        *lock(&self.latency) = Latency::of(&listener, crate::audio::SAMPLE_RATE);
+        *lock(&self.loaded) = Some(loaded);
+        *lock(&self.stream) = Some(Stream::new(listener));
         Ok(())
     }
 
@@ -188,16 +132,12 @@ impl Lipsync {
                 encoder.interrupt();
             }
         }
-        if let Some(pool) = self.pool() {
-            pool.set_flushing(true);
-        }
+        self.writer.set_flushing(true);
     }
 
     /// Lets work begin again after [`Self::interrupt`].
     fn resume(&self) {
-        if let Some(pool) = self.pool() {
-            pool.set_flushing(false);
-        }
+        self.writer.set_flushing(false);
         if let Some(encoder) = self.loaded().and_then(|loaded| loaded.encoder) {
             encoder.rearm();
         }
@@ -344,18 +284,13 @@ impl Lipsync {
     fn own_latency(&self) -> gst::ClockTime {
         let processing = lock(&self.settings).processing_latency;
         let latency = lock(&self.latency);
-        let lookahead = Listener::lookahead(latency.hearing, latency.sample_rate);
-        gst::ClockTime::from_nseconds(lookahead + latency.frame_rate.time_of(1)) + processing
+        gst::ClockTime::from_nseconds(latency.lookahead + latency.frame_rate.time_of(1)) + processing
     }
 
     /// Takes note of what the latency depends on and tells the pipeline if it has changed.
-    pub(super) fn note_latency(&self, sample_rate: u32, frame_rate: FrameRate) {
+    pub(super) fn note_latency(&self, listener: &Listener, sample_rate: u32) {
         let before = self.own_latency();
-        {
-            let mut latency = lock(&self.latency);
-            latency.sample_rate = sample_rate;
-            latency.frame_rate = frame_rate;
-        }
+        *lock(&self.latency) = Latency::of(listener, sample_rate);
         if self.own_latency() != before {
             self.post_latency();
         }
@@ -375,7 +310,7 @@ impl Lipsync {
         duration: gst::ClockTime,
     ) -> bool {
         let Some(earliest) = *lock(&self.earliest) else { return false };
-        if !lock(&self.settings).qos || running_time >= earliest {
+        if !self.qos.load(Ordering::Relaxed) || running_time >= earliest {
             return false;
         }
         let (processed, dropped) = lock(&self.stats).processed_and_dropped();
@@ -444,11 +379,12 @@ impl ObjectSubclass for Lipsync {
             sinkpad,
             srcpad,
             settings: Mutex::default(),
+            qos: AtomicBool::new(QOS),
             loaded: Mutex::default(),
             stream: Mutex::default(),
             queue: Queue::default(),
-            output: Mutex::default(),
-            pool: Mutex::default(),
+            writer: VideoWriter::default(),
+            last: Mutex::default(),
             latency: Mutex::default(),
             earliest: Mutex::default(),
             stats: Mutex::default(),
@@ -459,11 +395,31 @@ impl ObjectSubclass for Lipsync {
 
 impl ObjectImpl for Lipsync {
     fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = settings::properties(false);
+            properties.push(
+                glib::ParamSpecBoolean::builder("qos")
+                    .nick("Quality of service")
+                    .blurb(
+                        "Repeat the last picture instead of painting one that would be too late to be shown",
+                    )
+                    .default_value(QOS)
+                    .mutable_playing()
+                    .build(),
+            );
+            properties.push(stats::property());
+            properties
+        });
         PROPERTIES.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(pspec.name(), value);
+        match pspec.name() {
+            "qos" => self.qos.store(settings::get(value), Ordering::Relaxed),
+            name => {
+                lock(&self.settings).set(name, value);
+            }
+        }
         if pspec.name() == "processing-latency" {
             self.post_latency();
         }
@@ -471,8 +427,9 @@ impl ObjectImpl for Lipsync {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
+            "qos" => self.qos.load(Ordering::Relaxed).to_value(),
             "stats" => lock(&self.stats).structure().to_value(),
-            name => lock(&self.settings).get(name),
+            name => lock(&self.settings).get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }
 
@@ -536,8 +493,8 @@ impl ElementImpl for Lipsync {
         match transition {
             gst::StateChange::PausedToReady => {
                 self.queue.clear();
-                self.set_pool(None);
-                *lock(&self.output) = Output::default();
+                self.writer.stop();
+                *lock(&self.last) = None;
             }
             gst::StateChange::ReadyToNull => {
                 let stream = lock(&self.stream).take();

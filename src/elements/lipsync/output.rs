@@ -4,12 +4,11 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
-use super::imp::{CAT, Lipsync, lock};
-use crate::elements::messages::Failure;
+use super::imp::Lipsync;
+use crate::elements::messages::{Failure, Stop};
 use crate::elements::queue::Item as QueueItem;
-use crate::elements::video_output;
-use crate::error::Error;
-use crate::painter::{Painted, Ticket};
+use crate::elements::{CAT, lock};
+use crate::painter::Ticket;
 
 /// What goes from the sink's thread to the source's.
 pub enum Item {
@@ -37,42 +36,6 @@ pub struct Frame {
     pub number: u64,
     /// `None`: it would be late, so the last picture is shown once more.
     pub ticket: Option<Ticket>,
-}
-
-/// What only the source's streaming thread changes.
-#[derive(Default)]
-pub struct Output {
-    format: Option<VideoInfo>,
-    last: Option<gst::Buffer>,
-}
-
-/// Why nothing more goes through one of the pads.
-pub enum Stop {
-    Flow(gst::FlowError),
-    Failure(Failure),
-}
-
-impl Stop {
-    /// A failure with a message of its own.
-    pub fn message(message: gst::ErrorMessage) -> Self {
-        Self::Failure(Failure::Message(message))
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        match error {
-            // By a flush or a stop.
-            Error::Interrupted => Self::Flow(gst::FlowError::Flushing),
-            error => Self::Failure(Failure::Core(error)),
-        }
-    }
-}
-
-impl From<gst::FlowError> for Stop {
-    fn from(flow: gst::FlowError) -> Self {
-        Self::Flow(flow)
-    }
 }
 
 impl Lipsync {
@@ -125,15 +88,8 @@ impl Lipsync {
     }
 
     fn send_format(&self, info: VideoInfo) -> Result<(), Stop> {
-        let caps = info.to_caps().map_err(|_| gst::FlowError::NotNegotiated)?;
-        gst::debug!(CAT, imp = self, "video is {caps}");
-        self.srcpad.push_event(gst::event::Caps::new(&caps));
-        let pool = video_output::buffer_pool(&self.srcpad, &info).map_err(|error| {
-            gst::error!(CAT, imp = self, "no buffer pool: {error}");
-            gst::FlowError::NotNegotiated
-        })?;
-        self.set_pool(Some(pool));
-        *lock(&self.output) = Output { format: Some(info), last: None };
+        self.writer.set_format(&self.srcpad, info)?;
+        *lock(&self.last) = None;
         Ok(())
     }
 
@@ -141,12 +97,12 @@ impl Lipsync {
         let mut buffer = match frame.ticket {
             Some(ticket) => {
                 let painted = ticket.wait()?;
-                let buffer = self.draw(&painted)?;
+                let buffer = self.writer.draw(&painted)?;
                 lock(&self.stats).painted(painted.inference);
                 buffer
             }
             None => {
-                let Some(last) = lock(&self.output).last.clone() else {
+                let Some(last) = lock(&self.last).clone() else {
                     lock(&self.stats).skipped();
                     return Ok(());
                 };
@@ -165,25 +121,8 @@ impl Lipsync {
                 buffer.set_flags(gst::BufferFlags::DISCONT);
             }
         }
-        lock(&self.output).last = Some(buffer.clone());
+        *lock(&self.last) = Some(buffer.clone());
         self.srcpad.push(buffer)?;
         Ok(())
-    }
-
-    fn draw(&self, painted: &Painted) -> Result<gst::Buffer, Stop> {
-        let format = lock(&self.output).format.clone();
-        let (Some(info), Some(pool)) = (format, self.pool()) else {
-            return Err(gst::FlowError::NotNegotiated.into());
-        };
-        let mut buffer = pool.acquire_buffer(None)?;
-        video_output::with_picture(buffer.make_mut(), &info, |picture| painted.draw(picture)).map_err(
-            |error| {
-                Stop::message(gst::error_msg!(
-                    gst::ResourceError::Write,
-                    ("buffer cannot be written: {error}")
-                ))
-            },
-        )?;
-        Ok(buffer)
     }
 }

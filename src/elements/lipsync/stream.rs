@@ -7,13 +7,16 @@ use gst::subclass::prelude::*;
 use gst_audio::{AudioInfo, AudioStreamAlign};
 use gst_video::VideoInfo;
 
-use super::imp::{CAT, Lipsync, Loaded};
-use super::output::{Frame, Item, Stop};
+use super::imp::Lipsync;
+use super::output::{Frame, Item};
 use crate::elements::audio_input::AudioInput;
-use crate::elements::video_output;
+use crate::elements::loaded::Loaded;
+use crate::elements::messages::Stop;
+use crate::elements::{CAT, video_output};
 use crate::error::Error;
 use crate::frames::FrameStore;
 use crate::listener::Listener;
+use crate::painter::Wish;
 use crate::picture::Canvas;
 use crate::rate::FrameRate;
 
@@ -194,28 +197,14 @@ impl Lipsync {
         if stream.format.is_none() || self.srcpad.check_reconfigure() {
             self.negotiate(stream)?;
         }
-        self.note_latency(rate, stream.listener.rate());
+        self.note_latency(&stream.listener, rate);
         Ok(())
     }
 
     /// Agrees with downstream on format and frame rate.
     fn negotiate(&self, stream: &mut Stream) -> Result<(), Stop> {
         let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
-        let image = avatar.image;
-        let offered = video_output::caps(Some(image));
-        let allowed = self.srcpad.peer_query_caps(Some(&offered));
-        let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
-        let Some(format) = video_output::choose(&allowed, image, fps) else {
-            let wanted = self.srcpad.peer_query_caps(None);
-            return Err(Stop::message(gst::error_msg!(
-                gst::CoreError::Negotiation,
-                (
-                    "downstream takes none of the avatar's {} x {} video: it wants {wanted}. Put videoconvert ! videoscale behind lipsync",
-                    image.size.0,
-                    image.size.1
-                )
-            )));
-        };
+        let format = video_output::negotiate(&self.srcpad, &avatar)?;
         if stream.format.as_ref() == Some(&format) {
             return Ok(());
         }
@@ -229,8 +218,8 @@ impl Lipsync {
         if stream.frames.as_ref().is_none_or(|frames| frames.format() != pixels) {
             let settings = self.settings();
             let canvas = Canvas { format: pixels, background: settings.background() };
-            let store = FrameStore::new(avatar, canvas, painter.framing(), settings.cache_bytes());
-            stream.frames = Some(Arc::new(store));
+            let store = FrameStore::shared(&avatar, canvas, painter.framing(), settings.cache_bytes());
+            stream.frames = Some(store);
         }
         self.queue.push(Item::Format(format.clone()), 0)?;
         stream.format = Some(format);
@@ -307,7 +296,7 @@ impl Lipsync {
                 continue;
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
-            let ticket = (!late).then(|| painter.submit(&frames, step, context));
+            let ticket = (!late).then(|| painter.submit(&frames, step, Wish::Speak(context)));
             let frame = Frame { pts, duration: end - pts, number, ticket };
             self.queue.push(Item::Frame(frame), painter.capacity())?;
         }

@@ -67,8 +67,8 @@ fn hear(
     engine: &Engine,
     beside: Option<&Path>,
 ) -> Result<Vec<Heard>> {
-    let hearing = generator.hearing_of(avatar.context)?;
-    let mut track = features::open(avatar, hearing, engine, beside)?;
+    let hearing = generator.hearing().chosen(avatar.context, &avatar.generator)?;
+    let mut track = features::open(avatar, hearing, features::NO_LIMIT, engine, beside)?;
     track.restart(FrameRate::NATIVE);
     let mut state = 1u32;
     let sound: Vec<f32> = (0..32_000)

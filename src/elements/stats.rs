@@ -3,6 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use gst::glib;
+use gst::prelude::*;
+
+/// The property as `gst-inspect-1.0` shows it.
+pub fn property() -> glib::ParamSpec {
+    glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+        .nick("Statistics")
+        .blurb("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95)")
+        .read_only()
+        .build()
+}
+
 /// How many of the latest inferences the 95th percentile is taken of.
 const LATEST: usize = 500;
 
@@ -19,8 +31,9 @@ pub struct Stats {
 
 impl Stats {
     /// A painted frame went out.
-    pub fn painted(&mut self, inference: Duration) {
+    pub fn painted(&mut self, inference: Option<Duration>) {
         self.frames += 1;
+        let Some(inference) = inference else { return };
         self.inferences += 1;
         self.total += inference;
         self.latest.push_back(inference);
@@ -45,12 +58,17 @@ impl Stats {
         (self.frames - self.repeated, self.repeated + self.skipped)
     }
 
+    /// How long the generator took for a frame, on average.
+    pub fn mean_inference(&self) -> Duration {
+        self.total / (self.inferences.max(1) as u32)
+    }
+
     /// All counts, as the property shows them.
     pub fn structure(&self) -> gst::Structure {
         let mut latest: Vec<Duration> = self.latest.iter().copied().collect();
         latest.sort_unstable();
         let p95 = latest.get(latest.len() * 95 / 100).copied().unwrap_or_default();
-        let mean = self.total.as_nanos() as u64 / self.inferences.max(1);
+        let mean = self.mean_inference().as_nanos() as u64;
         gst::Structure::builder("application/x-lipsync-stats")
             .field("frames", self.frames)
             .field("repeated", self.repeated)

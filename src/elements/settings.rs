@@ -1,13 +1,13 @@
-//! The properties of `lipsync`: their defaults, their words, their values.
-
-use std::sync::LazyLock;
+//! The properties that both elements have: their defaults, their words, their values.
 
 use gst::glib;
 use gst::prelude::*;
 
+use crate::audio::SAMPLE_RATE;
 use crate::avatar::Avatar;
 use crate::face;
 use crate::features::ContextKind;
+use crate::rate::{SECOND, mul_div};
 use crate::runtime::{Engine, ExecutionProvider};
 
 /// Property `execution-provider`.
@@ -60,6 +60,11 @@ pub enum Paste {
     Full,
 }
 
+/// The value of a property of a type that GObject has checked.
+pub fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+    value.get().unwrap_or_else(|e| unreachable!("type checked by GObject: {e}"))
+}
+
 /// The values of the properties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -73,8 +78,8 @@ pub struct Settings {
     pub background_color: u32,
     pub context: Context,
     pub paste: Paste,
+    pub lookahead: gst::ClockTime,
     pub processing_latency: gst::ClockTime,
-    pub qos: bool,
 }
 
 impl Default for Settings {
@@ -88,21 +93,22 @@ impl Default for Settings {
             background_color: 0,
             context: Context::default(),
             paste: Paste::default(),
+            lookahead: gst::ClockTime::from_mseconds(500),
             processing_latency: gst::ClockTime::from_mseconds(100),
-            qos: true,
         }
     }
 }
 
-/// The properties as `gst-inspect-1.0` shows them.
-pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+/// The properties as `gst-inspect-1.0` shows them; whether the avatar can be changed while it plays is up to the element.
+pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
     let default = Settings::default();
+    let avatar = glib::ParamSpecString::builder("avatar");
+    let avatar = if avatar_while_playing { avatar.mutable_playing() } else { avatar.mutable_ready() };
     vec![
-        glib::ParamSpecString::builder("avatar")
+        avatar
             .nick("Avatar")
             .blurb("Name or folder of the avatar: our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, and in lipsync/ beside the plugin")
             .default_value(Some(default.avatar.as_str()))
-            .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("execution-provider", default.provider)
             .nick("Execution provider")
@@ -145,33 +151,27 @@ pub static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .blurb("How the painted mouth is put back into the face")
             .mutable_ready()
             .build(),
+        glib::ParamSpecUInt64::builder("lookahead")
+            .nick("Lookahead")
+            .blurb("Nanoseconds of sound behind a frame that it may wait for: less makes the latency shorter and the mouth less exact, as docs/live.md shows. Rounded down to what the network can do; networks with a mel encoder hear 452500000 at most, and 92500000 is the least; HuBERT always hears all it needs")
+            .minimum(92_500_000)
+            .maximum(gst::ClockTime::from_seconds(10).nseconds())
+            .default_value(default.lookahead.nseconds())
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt64::builder("processing-latency")
             .nick("Processing latency")
-            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead (452 ms with a mel encoder) and one frame")
+            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead and one frame")
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.processing_latency.nseconds())
             .mutable_playing()
             .build(),
-        glib::ParamSpecBoolean::builder("qos")
-            .nick("Quality of service")
-            .blurb("Repeat the last picture instead of painting one that would be too late to be shown")
-            .default_value(default.qos)
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95)")
-            .read_only()
-            .build(),
     ]
-});
+}
 
 impl Settings {
-    /// Sets a property; `PROPERTIES` has checked name and type.
-    pub fn set(&mut self, name: &str, value: &glib::Value) {
-        fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
-            value.get().unwrap_or_else(|e| unreachable!("type checked by GObject: {e}"))
-        }
+    /// Sets a property, if it is one of these; GObject has checked its type.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
             "avatar" => self.avatar = get::<Option<String>>(value).unwrap_or_default(),
             "execution-provider" => self.provider = get(value),
@@ -181,15 +181,16 @@ impl Settings {
             "background-color" => self.background_color = get(value),
             "context" => self.context = get(value),
             "paste" => self.paste = get(value),
+            "lookahead" => self.lookahead = gst::ClockTime::from_nseconds(get(value)),
             "processing-latency" => self.processing_latency = gst::ClockTime::from_nseconds(get(value)),
-            "qos" => self.qos = get(value),
-            _ => unreachable!("no property {name}"),
+            _ => return false,
         }
+        true
     }
 
-    /// The value of a property, but for `stats`.
-    pub fn get(&self, name: &str) -> glib::Value {
-        match name {
+    /// The value of a property, if it is one of these.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
             "avatar" => self.avatar.to_value(),
             "execution-provider" => self.provider.to_value(),
             "device" => self.device.to_value(),
@@ -198,19 +199,15 @@ impl Settings {
             "background-color" => self.background_color.to_value(),
             "context" => self.context.to_value(),
             "paste" => self.paste.to_value(),
+            "lookahead" => self.lookahead.nseconds().to_value(),
             "processing-latency" => self.processing_latency.nseconds().to_value(),
-            "qos" => self.qos.to_value(),
-            _ => unreachable!("no property {name}"),
-        }
+            _ => return None,
+        })
     }
 
     /// Whether what is loaded with these settings is also what `other` would load.
     pub fn load_the_same(&self, other: &Self) -> bool {
-        let load = |settings: &Self| Self {
-            processing_latency: gst::ClockTime::ZERO,
-            qos: false,
-            ..settings.clone()
-        };
+        let load = |settings: &Self| Self { processing_latency: gst::ClockTime::ZERO, ..settings.clone() };
         load(self) == load(other)
     }
 
@@ -243,6 +240,11 @@ impl Settings {
     pub fn background(&self) -> Option<[u8; 3]> {
         let [alpha, red, green, blue] = self.background_color.to_be_bytes();
         (alpha > 0).then_some([red, green, blue])
+    }
+
+    /// Samples at 16 kHz that a frame may wait for.
+    pub fn lookahead_samples(&self) -> u64 {
+        mul_div(self.lookahead.nseconds(), u64::from(SAMPLE_RATE), SECOND)
     }
 
     /// Bytes of avatar frames to keep.

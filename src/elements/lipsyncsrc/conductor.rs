@@ -1,0 +1,397 @@
+//! The conductor's thread: at each frame's moment it hears what is to be spoken, asks for the picture, and hands picture
+//! and sound to the threads of the source pads.
+//!
+//! Frame `n` is shown at `t = n / rate` of running time and needs the sound up to `t + lookahead`. Sound may come a frame
+//! late, so the conductor takes up frame `n` at `t + lookahead + 1 frame`; it goes out when it had the processing latency
+//! to be painted. Between these two moments it waits in the outlet, where an interruption can still change it.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_audio::AudioInfo;
+use gst_video::VideoInfo;
+
+use super::backlog::{Chunk, Position};
+use super::imp::{LipsyncSrc, Ready};
+use crate::elements::audio_input::AudioInput;
+use crate::elements::loaded::Loaded;
+use crate::elements::messages::Stop;
+use crate::elements::{CAT, lock, video_output};
+use crate::error::Error;
+use crate::features::Context;
+use crate::frames::FrameStore;
+use crate::live::{Live, Sound, Speech};
+use crate::painter::{Painter, Ticket, Wish};
+use crate::picture::Canvas;
+use crate::rate::{FrameRate, SECOND};
+
+/// What goes to the source pad of the video.
+pub enum VideoItem {
+    /// From here on frames have this format.
+    Format(VideoInfo),
+    Frame(Frame),
+    End,
+}
+
+/// A frame that is being painted.
+pub struct Frame {
+    pub pts: u64,
+    pub duration: u64,
+    pub number: u64,
+    /// It does not follow the one before.
+    pub discont: bool,
+    pub ticket: Ticket,
+    /// What plays at this step of the avatar.
+    step: u64,
+    frames: Arc<FrameStore>,
+    /// Kept so that a change of the avatar does not call it off.
+    painter: Arc<Painter>,
+    silence: Arc<Context>,
+    pub news: Vec<Speech>,
+}
+
+/// What goes to the source pad of the sound.
+pub enum SoundItem {
+    Chunk(Chunk),
+    End,
+}
+
+/// Rounding between samples and nanoseconds must not make a frame miss a sample.
+const MARGIN: u64 = 1_000_000;
+/// Frames that wait to go out at most, in nanoseconds, beyond those in work: then the oldest are dropped.
+pub const MOST_WAITING: u64 = SECOND;
+/// When the conductor is so late, time is given up instead of being made good.
+const LOST: u64 = 2 * SECOND;
+
+/// What the latency consists of, beside the processing latency.
+#[derive(Clone, Copy)]
+pub struct Timing {
+    /// Sound that must be there behind a frame's time, in nanoseconds.
+    pub lookahead: u64,
+    pub rate: FrameRate,
+}
+
+impl Timing {
+    /// The timing of a presenter that hears sound of `sample_rate`: the same for all but uncommonly low rates, so that a
+    /// change of the sound changes nothing.
+    fn of(live: &Live, sample_rate: u32) -> Self {
+        const LOW: u32 = 8000;
+        let rate = live.rate();
+        Self { lookahead: live.lookahead(sample_rate.min(LOW)).max(rate.time_of(1)) + MARGIN, rate }
+    }
+
+    /// From a frame's time until it is taken up.
+    pub fn until_taken_up(self) -> u64 {
+        self.lookahead + self.rate.time_of(1)
+    }
+}
+
+/// What the conductor works with. Locked while it takes up a frame, and by an interruption.
+pub struct Stage {
+    loaded: Loaded,
+    silence: Arc<Context>,
+    live: Live,
+    format: Option<VideoInfo>,
+    frames: Option<Arc<FrameStore>>,
+    position: Position,
+    input: AudioInput,
+    /// The frame that is next.
+    next: u64,
+    /// `next` has been brought to the present.
+    begun: bool,
+    /// Frames that this avatar has shown so far: what its loop goes by.
+    shown: u64,
+    taken_up: u64,
+    discont: bool,
+    /// News that no frame has taken along yet.
+    news: Vec<Speech>,
+    /// A warning about broken samples has been given.
+    warned: bool,
+}
+
+impl Stage {
+    /// A stage for an avatar, silent so far in sound of that format.
+    pub fn new(ready: Ready, info: Arc<AudioInfo>, level: f64) -> Result<Self, Error> {
+        let Ready { loaded, listener, silence } = ready;
+        let rate = loaded.avatar.rate;
+        let mut stage = Self {
+            live: Live::new(listener, rate, level)?,
+            silence,
+            loaded,
+            format: None,
+            frames: None,
+            position: Position::new(info.clone(), 0),
+            input: AudioInput::new((*info).clone()),
+            next: 0,
+            begun: false,
+            shown: 0,
+            taken_up: 0,
+            discont: true,
+            news: Vec::new(),
+            warned: false,
+        };
+        stage.set_input(info)?;
+        Ok(stage)
+    }
+
+    /// Frames taken up so far, by all avatars.
+    pub fn taken_up(&self) -> u64 {
+        self.taken_up
+    }
+
+    /// The avatar and its networks.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    fn set_input(&mut self, info: Arc<AudioInfo>) -> Result<(), Error> {
+        self.input = AudioInput::new((*info).clone());
+        self.live.set_input(info.rate(), self.input.mono_weights())
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::of(&self.live, self.input.info().rate())
+    }
+}
+
+impl LipsyncSrc {
+    /// The life of the conductor's thread.
+    pub fn conduct(&self) {
+        let end = loop {
+            match self.conduct_one() {
+                Ok(true) => {}
+                Ok(false) => break true,
+                Err(Stop::Flow(flow)) => {
+                    gst::debug!(CAT, imp = self, "conductor stops: {flow}");
+                    break false;
+                }
+                Err(Stop::Failure(failure)) => {
+                    self.post_error_message(failure.into_message(None));
+                    break true;
+                }
+            }
+        };
+        if end {
+            self.end_outlets();
+        }
+    }
+
+    /// Waits for the next frame's moment and takes it up; false at the end of the stream.
+    fn conduct_one(&self) -> Result<bool, Stop> {
+        let stopped = |_| Stop::Flow(gst::FlowError::Flushing);
+        let now = self.pacer.wait_for_play().map_err(stopped)?.nseconds();
+        self.adopt_next_avatar()?;
+        self.negotiate()?;
+        let (time, timing) = {
+            let mut stage = lock(&self.stage);
+            let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
+            let timing = stage.timing();
+            self.catch_up(stage, timing, now);
+            (timing.rate.time_of(stage.next), timing)
+        };
+        self.note_timing(timing);
+        let moment = gst::ClockTime::from_nseconds(time + timing.until_taken_up());
+        self.pacer.wait_until(moment).map_err(stopped)?;
+        if self.has_ended() {
+            return Ok(false);
+        }
+        let most = self.outlet_frames(timing.rate);
+        {
+            let mut stage = lock(&self.stage);
+            let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
+            self.take_up(stage, timing, most)?;
+        }
+        self.note_backlog();
+        Ok(true)
+    }
+
+    /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still.
+    fn catch_up(&self, stage: &mut Stage, timing: Timing, now: u64) {
+        let time = timing.rate.time_of(stage.next);
+        let begun = std::mem::replace(&mut stage.begun, true);
+        let due = if begun { time + timing.until_taken_up() + LOST } else { time };
+        if now <= due {
+            return;
+        }
+        let lost = timing.rate.frames_covering(now - time);
+        if begun {
+            gst::warning!(CAT, imp = self, "{lost} frames late: they are left out");
+            (0..lost).for_each(|_| lock(&self.stats).skipped());
+        }
+        stage.next += lost;
+        stage.discont = true;
+        stage.live.interrupt();
+        stage.position = Position::new(stage.position.info.clone(), timing.rate.time_of(stage.next));
+    }
+
+    /// Hears what frame `next` needs, and asks for its picture.
+    fn take_up(&self, stage: &mut Stage, timing: Timing, most: usize) -> Result<(), Stop> {
+        let Some(frames) = stage.frames.clone() else { return Err(gst::FlowError::NotNegotiated.into()) };
+        let n = stage.next;
+        let (pts, end) = (timing.rate.time_of(n), timing.rate.time_of(n + 1));
+        let chunk = self.backlog.take(&mut stage.position, pts + timing.lookahead);
+        if chunk.info.as_ref() != stage.input.info() {
+            gst::debug!(CAT, imp = self, "sound is {:?}", chunk.info);
+            stage.set_input(chunk.info.clone())?;
+        }
+        let mut samples = stage.input.read(&chunk.bytes).to_vec();
+        if let Some(broken) = samples.iter().find(|sample| !sample.is_finite())
+            && !std::mem::replace(&mut stage.warned, true)
+        {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Decode,
+                ("the sound has samples that are no finite numbers ({broken}): they are taken for silence. Repair the source, or convert it to an integer format first")
+            );
+        }
+        samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
+        let context = stage.live.step(n, Sound { start: chunk.start, samples: &samples })?;
+        if self.has_audio_pad() && !chunk.bytes.is_empty() {
+            self.sound.push(SoundItem::Chunk(chunk), most);
+        }
+        let mut news = std::mem::take(&mut stage.news);
+        news.extend(stage.live.news(n));
+        let painter = stage.loaded.painter.clone();
+        let step = timing.rate.convert_index(stage.shown, stage.loaded.avatar.rate);
+        let hold = !n.is_multiple_of(u64::from(self.interval()));
+        let wish = match context {
+            _ if hold => Wish::Hold,
+            Some(context) => Wish::Speak(context),
+            None => Wish::Rest(stage.silence.clone()),
+        };
+        let ticket = painter.submit(&frames, step, wish);
+        let frame = Frame {
+            pts,
+            duration: end - pts,
+            number: n,
+            discont: std::mem::replace(&mut stage.discont, false),
+            ticket,
+            step,
+            frames,
+            painter,
+            silence: stage.silence.clone(),
+            news,
+        };
+        stage.next += 1;
+        stage.shown += 1;
+        stage.taken_up += 1;
+        self.hand_over(stage, VideoItem::Frame(frame), most);
+        Ok(())
+    }
+
+    /// Puts an item into the video's outlet; where nobody takes them, the oldest frame is dropped.
+    fn hand_over(&self, stage: &mut Stage, item: VideoItem, most: usize) {
+        match self.video.push(item, most) {
+            // Its news goes with a later one.
+            Some(VideoItem::Frame(old)) => {
+                stage.news.extend(old.news);
+                stage.discont = true;
+                lock(&self.stats).skipped();
+            }
+            // Formats and ends do not get lost.
+            Some(item) => self.video.change(|items| items.push_front(item)),
+            None => {}
+        }
+    }
+
+    /// Agrees with downstream on the format, where that is to be done.
+    fn negotiate(&self) -> Result<(), Stop> {
+        let reconfigure = self.srcpad.check_reconfigure();
+        let (avatar, painter) = {
+            let stage = lock(&self.stage);
+            let stage = stage.as_ref().ok_or(gst::FlowError::Flushing)?;
+            if stage.frames.is_some() && !reconfigure {
+                return Ok(());
+            }
+            (stage.loaded.avatar.clone(), stage.loaded.painter.clone())
+        };
+        let format = video_output::negotiate(&self.srcpad, &avatar)?;
+        let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
+            .ok_or(gst::FlowError::NotNegotiated)?;
+        let settings = self.settings();
+        let canvas =
+            Canvas { format: video_output::pixel_format(&format), background: settings.background() };
+        let frames = FrameStore::shared(&avatar, canvas, painter.framing(), settings.cache_bytes());
+        let mut stage = lock(&self.stage);
+        let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
+        if rate != stage.live.rate() {
+            stage.next = rate.frames_covering(stage.live.rate().time_of(stage.next));
+            stage.discont = true;
+            stage.live.set_rate(rate)?;
+        }
+        stage.frames = Some(frames);
+        if stage.format.as_ref() != Some(&format) {
+            stage.format = Some(format.clone());
+            let most = self.outlet_frames(rate);
+            self.hand_over(stage, VideoItem::Format(format), most);
+        }
+        Ok(())
+    }
+
+    /// Goes over to an avatar that has been loaded meanwhile.
+    fn adopt_next_avatar(&self) -> Result<(), Stop> {
+        let Some(Ready { loaded, listener, silence }) = lock(&self.next_avatar).take() else {
+            return Ok(());
+        };
+        gst::info!(CAT, imp = self, "going over to {loaded}");
+        let old = {
+            let mut stage = lock(&self.stage);
+            let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
+            let rate = stage.live.rate();
+            stage.live.replace(listener, rate)?;
+            stage.frames = None;
+            stage.shown = 0;
+            stage.silence = silence;
+            std::mem::replace(&mut stage.loaded, loaded)
+        };
+        drop(old);
+        Ok(())
+    }
+
+    /// Drops everything queued and in flight: the mouth closes, the sound falls silent.
+    pub fn interrupt_speech(&self) {
+        self.backlog.clear();
+        let mut stage = lock(&self.stage);
+        let Some(stage) = stage.as_mut() else { return };
+        stage.live.interrupt();
+        self.sound.change(|items| {
+            let chunks = items.iter_mut().filter_map(|item| match item {
+                SoundItem::Chunk(chunk) => Some(chunk),
+                SoundItem::End => None,
+            });
+            for (i, chunk) in chunks.enumerate() {
+                if i == 0 { chunk.fade_out() } else { chunk.silence() }
+            }
+        });
+        self.video.change(|items| {
+            let mut first = true;
+            for item in items {
+                let VideoItem::Frame(frame) = item else { continue };
+                let wish = if first { Wish::Close } else { Wish::Rest };
+                frame.ticket = frame.painter.submit(&frame.frames, frame.step, wish(frame.silence.clone()));
+                frame.news.clear();
+                if std::mem::replace(&mut first, false) {
+                    frame.news.push(Speech::Ends(frame.pts));
+                }
+            }
+            if first {
+                stage.news = vec![Speech::Ends(stage.live.rate().time_of(stage.next))];
+            }
+        });
+        self.note_backlog();
+    }
+
+    /// Ends both outlets at the time of the next frame.
+    fn end_outlets(&self) {
+        let end = lock(&self.stage).as_ref().map_or(0, |stage| stage.live.rate().time_of(stage.next));
+        self.sound.change(|items| {
+            items.retain(|item| !matches!(item, SoundItem::Chunk(chunk) if chunk.start >= end));
+            if let Some(SoundItem::Chunk(chunk)) = items.back_mut() {
+                chunk.cut_at(end);
+            }
+        });
+        self.sound.push(SoundItem::End, usize::MAX);
+        self.video.push(VideoItem::End, usize::MAX);
+    }
+}

@@ -1,0 +1,774 @@
+//! * src: raw video of the avatar, one frame after the other, for ever
+//! * sink (on request): raw audio of any format, in any pace, to be spoken
+//! * audio (on request): what is spoken, as it came in; silence otherwise
+//!
+//! ```bash
+//! gst-launch-1.0 lipsyncsrc ! videoconvert ! autovideosink
+//! ```
+//!
+//! # Threads
+//!
+//! 1. Upstream's thread puts sound into the [`Backlog`], and waits there while it is full.
+//! 2. The conductor ([`super::conductor`]) takes up each frame at its moment on the pipeline's clock: it takes the sound
+//!    from the backlog, hears it ([`crate::live`]), asks the painter for the picture, and fills both outlets.
+//! 3. The painter's workers paint, several at a time.
+//! 4. The task of each source pad ([`super::senders`]) sends what is in its outlet when its time has come. A pad whose
+//!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
+//! 5. A thread of its own loads an avatar that is set while the element plays.
+//!
+//! # Locks
+//!
+//! `stage` is held while the conductor takes up a frame (some ms, with a run of the audio encoder), and by an
+//! interruption; under it backlog, outlets, painter and small locks are taken, each for a moment, in that order, one
+//! at a time. No lock is held across a push, a query, a wait for the clock or a message.
+//! To stop, first everybody is woken (pacer, backlog, outlets, networks, buffer pool), then the pads are deactivated,
+//! then the conductor is joined.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::JoinHandle;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_audio::AudioInfo;
+
+use super::backlog::Backlog;
+use super::conductor::{MOST_WAITING, SoundItem, Stage, Timing, VideoItem};
+use super::outlet::Outlet;
+use super::overload::Overload;
+use super::pacer::Pacer;
+use super::senders::{SoundState, VideoState};
+use super::settings::LiveSettings;
+use crate::elements::audio_input::{self, AudioInput};
+use crate::elements::loaded::Loaded;
+use crate::elements::messages::error_message;
+use crate::elements::settings::{self, Settings};
+use crate::elements::stats::{self, Stats};
+use crate::elements::video_writer::VideoWriter;
+use crate::elements::{CAT, lock, video_output};
+use crate::error::Error;
+use crate::features::Context;
+use crate::listener::Listener;
+use crate::rate::FrameRate;
+
+/// Sound from a live source that waits longer than this, in nanoseconds, is made good in its pauses.
+const LIVE_BACKLOG: u64 = 200_000_000;
+
+/// An avatar with all that is needed to go on with it.
+pub struct Ready {
+    pub loaded: Loaded,
+    pub listener: Listener,
+    /// What the generator hears in silence.
+    pub silence: Arc<Context>,
+}
+
+impl Ready {
+    fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
+        let (loaded, mut listener) = Loaded::open(settings, element)?;
+        let silence = Arc::new(listener.silence()?);
+        Ok(Self { loaded, listener, silence })
+    }
+}
+
+/// What comes in through the sink pad.
+#[derive(Default)]
+struct Input {
+    info: Option<Arc<AudioInfo>>,
+    segment: Option<gst::FormattedSegment<gst::ClockTime>>,
+    live: bool,
+}
+
+pub struct LipsyncSrc {
+    pub(super) srcpad: gst::Pad,
+    sinkpad: Mutex<Option<gst::Pad>>,
+    audiopad: Mutex<Option<gst::Pad>>,
+    settings: Mutex<Settings>,
+    live_settings: Mutex<LiveSettings>,
+    input: Mutex<Input>,
+    /// Kept from READY to the first frame.
+    ready: Mutex<Option<Ready>>,
+    /// An avatar that is to take over.
+    pub(super) next_avatar: Mutex<Option<Ready>>,
+    /// Counts the avatars asked for: only the last one takes over.
+    avatar_requests: AtomicU64,
+    pub(super) stage: Mutex<Option<Stage>>,
+    conductor: Mutex<Option<JoinHandle<()>>>,
+    pub(super) pacer: Pacer,
+    pub(super) backlog: Backlog,
+    pub(super) video: Outlet<VideoItem>,
+    pub(super) sound: Outlet<SoundItem>,
+    pub(super) writer: VideoWriter,
+    pub(super) video_state: Mutex<VideoState>,
+    pub(super) sound_state: Mutex<SoundState>,
+    pub(super) overload: Mutex<Overload>,
+    pub(super) stats: Mutex<Stats>,
+    timing: Mutex<Option<Timing>>,
+    speaking: AtomicBool,
+    told_backlog: AtomicU64,
+    ended: AtomicBool,
+    group: Mutex<Option<gst::GroupId>>,
+}
+
+impl LipsyncSrc {
+    pub(super) fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    fn live_settings(&self) -> LiveSettings {
+        lock(&self.live_settings).clone()
+    }
+
+    pub(super) fn has_audio_pad(&self) -> bool {
+        lock(&self.audiopad).is_some()
+    }
+
+    /// The interval between painted frames.
+    pub(super) fn interval(&self) -> u32 {
+        let least = self.least_interval();
+        lock(&self.overload).interval(least)
+    }
+
+    pub(super) fn least_interval(&self) -> u32 {
+        lock(&self.live_settings).inference_interval
+    }
+
+    pub(super) fn group_id(&self) -> gst::GroupId {
+        *lock(&self.group).get_or_insert_with(gst::GroupId::next)
+    }
+
+    /// Sets whether the presenter speaks; returns whether it did.
+    pub(super) fn set_speaking(&self, speaking: bool) -> bool {
+        self.speaking.swap(speaking, Ordering::SeqCst)
+    }
+
+    /// Whether the stream is to end before the next frame.
+    pub(super) fn has_ended(&self) -> bool {
+        let most = lock(&self.live_settings).num_buffers;
+        let sent = lock(&self.stage).as_ref().map_or(0, Stage::taken_up);
+        self.ended.load(Ordering::SeqCst) || (most >= 0 && sent >= most as u64)
+    }
+
+    /// Frames that may wait in an outlet.
+    pub(super) fn outlet_frames(&self, rate: FrameRate) -> usize {
+        let timing = *lock(&self.timing);
+        let delay =
+            timing.map_or(0, Timing::until_taken_up) + lock(&self.settings).processing_latency.nseconds();
+        rate.frames_covering(delay + MOST_WAITING) as usize
+    }
+
+    /// Waits until it is time to send what has that timestamp.
+    pub(super) fn wait_to_send(&self, time: u64) -> Result<(), gst::FlowError> {
+        let latency = self.latency();
+        self.pacer
+            .wait_until(gst::ClockTime::from_nseconds(time) + latency)
+            .map_err(|_| gst::FlowError::Flushing)
+    }
+
+    /// From a frame's time until it goes out.
+    pub(super) fn latency(&self) -> gst::ClockTime {
+        let processing = lock(&self.settings).processing_latency;
+        let timing = *lock(&self.timing);
+        // Until there is an avatar: the most that networks with a mel encoder hear, and a frame of the method.
+        let before = timing.map_or(452_500_000 + FrameRate::NATIVE.time_of(1), Timing::until_taken_up);
+        gst::ClockTime::from_nseconds(before) + processing
+    }
+
+    /// Takes note of what the latency depends on and tells the pipeline if it has changed.
+    pub(super) fn note_timing(&self, timing: Timing) {
+        let before = self.latency();
+        *lock(&self.timing) = Some(timing);
+        if self.latency() != before {
+            self.post_latency();
+        }
+    }
+
+    fn post_latency(&self) {
+        let element = self.obj();
+        let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+    }
+
+    /// Tells the application if the backlog has changed.
+    pub(super) fn note_backlog(&self) {
+        let length = self.backlog.length();
+        if self.told_backlog.swap(length, Ordering::SeqCst) != length {
+            self.obj().notify("backlog");
+        }
+    }
+
+    /// Opens the avatar, if that has not been done with the same settings.
+    fn load(&self) -> Result<(), Error> {
+        let settings = self.settings();
+        let same = |ready: &Ready| ready.loaded.settings.load_the_same(&settings);
+        if lock(&self.ready).as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let ready = Ready::open(settings, &self.obj())?;
+        gst::info!(CAT, imp = self, "{}", ready.loaded);
+        *lock(&self.ready) = Some(ready);
+        Ok(())
+    }
+
+    /// Loads another avatar while this one plays.
+    fn load_next(&self) {
+        let number = self.avatar_requests.fetch_add(1, Ordering::SeqCst) + 1;
+        let settings = self.settings();
+        let element = self.obj().downgrade();
+        let load = move || {
+            let Some(element) = element.upgrade() else { return };
+            let imp = element.imp();
+            let name = settings.avatar.clone();
+            let ready = Ready::open(settings, &element);
+            if imp.avatar_requests.load(Ordering::SeqCst) != number {
+                return;
+            }
+            match ready {
+                Ok(ready) => *lock(&imp.next_avatar) = Some(ready),
+                Err(error) => {
+                    gst::element_imp_warning!(
+                        imp,
+                        gst::ResourceError::NotFound,
+                        ("the avatar {name} cannot take over, and the one before goes on: {error}")
+                    );
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("lipsync-load".into()).spawn(load) {
+            gst::error!(CAT, imp = self, "no thread could be started: {error}");
+        }
+    }
+
+    /// The format of the sound before any has come in: what downstream of the pad audio likes.
+    fn first_format(&self) -> Arc<AudioInfo> {
+        if let Some(info) = lock(&self.input).info.clone() {
+            return info;
+        }
+        let usual = AudioInfo::builder(gst_audio::AUDIO_FORMAT_S16, 48_000, 2)
+            .build()
+            .unwrap_or_else(|e| unreachable!("the format is valid: {e}"));
+        let pad = lock(&self.audiopad).clone();
+        let liked = pad.and_then(|pad| {
+            let mut caps = pad.peer_query_caps(Some(&audio_input::caps()));
+            caps.truncate();
+            let structure = caps.make_mut().structure_mut(0)?;
+            structure.fixate_field_nearest_int("rate", 48_000);
+            structure.fixate_field_nearest_int("channels", 2);
+            if structure.has_field("format") {
+                structure.fixate_field_str("format", gst_audio::AUDIO_FORMAT_S16.to_str());
+            }
+            caps.fixate();
+            AudioInfo::from_caps(&caps).ok()
+        });
+        Arc::new(liked.unwrap_or(usual))
+    }
+
+    /// Makes everything ready and starts the conductor.
+    fn begin(&self) -> Result<(), Error> {
+        self.load()?;
+        let format = self.first_format();
+        let Some(ready) = lock(&self.ready).take() else { return Ok(()) };
+        let level = self.live_settings().silence_level;
+        let stage = Stage::new(ready, format, level)?;
+        if let Some(encoder) = &stage.loaded().encoder {
+            encoder.rearm();
+        }
+        *lock(&self.stage) = Some(stage);
+        *lock(&self.next_avatar) = None;
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.overload) = Overload::default();
+        *lock(&self.video_state) = VideoState::default();
+        *lock(&self.sound_state) = SoundState::default();
+        *lock(&self.group) = None;
+        self.speaking.store(false, Ordering::SeqCst);
+        self.ended.store(false, Ordering::SeqCst);
+        self.pacer.open();
+        self.backlog.open();
+        self.video.open();
+        self.sound.open();
+        let element = self.obj().clone();
+        let conduct = move || {
+            let imp = element.imp();
+            // A panic becomes an element error.
+            imp.catch_panic(|| (), Self::conduct);
+        };
+        let thread = std::thread::Builder::new()
+            .name("lipsync-conduct".into())
+            .spawn(conduct)
+            .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
+        *lock(&self.conductor) = Some(thread);
+        Ok(())
+    }
+
+    /// Wakes whoever waits or runs a network, and lets nobody wait again.
+    fn stop(&self) {
+        self.pacer.stop();
+        self.backlog.close();
+        self.video.close();
+        self.sound.close();
+        self.writer.set_flushing(true);
+        self.avatar_requests.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits for the conductor and gives everything back, the avatar for the next time.
+    fn clean_up(&self) {
+        let conductor = lock(&self.conductor).take();
+        if let Some(conductor) = conductor {
+            // It has caught its own panic.
+            let _ = conductor.join();
+        }
+        self.video.open();
+        self.video.close();
+        self.sound.open();
+        self.sound.close();
+        self.backlog.clear();
+        self.writer.stop();
+        let stage = lock(&self.stage).take();
+        let next = lock(&self.next_avatar).take();
+        drop((stage, next));
+        *lock(&self.video_state) = VideoState::default();
+        *lock(&self.timing) = None;
+    }
+
+    fn activate(
+        &self,
+        pad: &gst::Pad,
+        mode: gst::PadMode,
+        active: bool,
+        send: fn(&Self, &gst::Pad),
+    ) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "only push mode is possible"));
+        }
+        if active {
+            self.start_sending(pad, send)
+                .map_err(|_| gst::loggable_error!(CAT, "the task of {} cannot be started", pad.name()))
+        } else {
+            pad.stop_task()
+                .map_err(|_| gst::loggable_error!(CAT, "the task of {} cannot be stopped", pad.name()))
+        }
+    }
+
+    /// A source pad that sends by a task of its own.
+    fn source_pad(template: &gst::PadTemplate, send: fn(&Self, &gst::Pad)) -> gst::Pad {
+        gst::Pad::builder_from_template(template)
+            .activatemode_function(move |pad, parent, mode, active| {
+                if parent.is_none() {
+                    return Ok(());
+                }
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::loggable_error!(CAT, "panic while a source pad was activated")),
+                    |this| this.activate(pad, mode, active, send),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_query(pad, query))
+            })
+            .build()
+    }
+
+    fn new_sink_pad(&self, template: &gst::PadTemplate) -> gst::Pad {
+        gst::Pad::builder_from_template(template)
+            .chain_function(|pad, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.take_in(pad, buffer),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))
+            })
+            .build()
+    }
+
+    /// Puts a buffer into the backlog.
+    fn take_in(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (info, segment, live) = {
+            let input = lock(&self.input);
+            (input.info.clone().ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone(), input.live)
+        };
+        let buffer = match &segment {
+            Some(segment) => {
+                gst_audio::audio_buffer_clip(buffer, segment.upcast_ref(), info.rate(), info.bpf())
+            }
+            None => Some(buffer),
+        };
+        let Some(buffer) = buffer.filter(|buffer| buffer.size() >= info.bpf() as usize) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let data = buffer.into_mapped_buffer_readable().map_err(|_| {
+            gst::element_imp_error!(self, gst::ResourceError::Read, ("audio buffer cannot be read"));
+            gst::FlowError::Error
+        })?;
+        // A live source with a faster clock than ours would pile up sound for ever.
+        if live && self.backlog.length() > LIVE_BACKLOG && self.is_silent(&info, &data) {
+            gst::log!(CAT, obj = pad, "left out {} bytes of silence", data.size());
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        self.wait_in_backlog(&info, data)
+    }
+
+    fn wait_in_backlog(
+        &self,
+        info: &Arc<AudioInfo>,
+        data: gst::MappedBuffer<gst::buffer::Readable>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let most = self.live_settings().max_backlog.nseconds();
+        let now = || self.pacer.now().map_or(0, gst::ClockTime::nseconds);
+        if !self.backlog.push(info, data, now, most) {
+            return Err(gst::FlowError::Flushing);
+        }
+        self.note_backlog();
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn is_silent(&self, info: &AudioInfo, data: &[u8]) -> bool {
+        let gate = 10f64.powf(self.live_settings().silence_level / 20.0) as f32;
+        AudioInput::new(info.clone()).read(data).iter().all(|sample| sample.abs() < gate)
+    }
+
+    fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        use gst::EventView;
+        gst::log!(CAT, obj = pad, "event {event:?}");
+        match event.view() {
+            EventView::FlushStart(_) => self.interrupt_speech(),
+            EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
+                Ok(info) => {
+                    let live = upstream_is_live(pad);
+                    let mut input = lock(&self.input);
+                    input.info = Some(Arc::new(info));
+                    input.live = live;
+                }
+                Err(_) => return false,
+            },
+            EventView::Segment(segment) => {
+                lock(&self.input).segment = segment.segment().downcast_ref().cloned();
+            }
+            EventView::Gap(gap) => {
+                if let Some(duration) = gap.get().1 {
+                    return self.take_in_gap(duration).is_ok();
+                }
+            }
+            // The presenter goes on; what was sent is spoken to its end.
+            _ => {}
+        }
+        true
+    }
+
+    /// Puts a gap of the sound into the backlog: silence, in pieces of a second at most.
+    fn take_in_gap(&self, duration: gst::ClockTime) -> Result<(), gst::FlowError> {
+        let Some(info) = lock(&self.input).info.clone() else { return Ok(()) };
+        let mut samples = duration.nseconds() as u128 * u128::from(info.rate()) / 1_000_000_000;
+        while samples > 0 {
+            let piece = samples.min(info.rate().into());
+            let mut silence = vec![0; piece as usize * info.bpf() as usize];
+            info.format_info().fill_silence(&mut silence);
+            let data = gst::Buffer::from_mut_slice(silence)
+                .into_mapped_buffer_readable()
+                .map_err(|_| gst::FlowError::Error)?;
+            self.wait_in_backlog(&info, data)?;
+            samples -= piece;
+        }
+        Ok(())
+    }
+
+    fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(caps) => {
+                let ours = audio_input::caps();
+                let audio = lock(&self.audiopad).clone().filter(|audio| audio.is_linked());
+                let possible = match audio {
+                    // It goes out as it comes in.
+                    Some(audio) => audio.peer_query_caps(Some(&ours)),
+                    None => ours,
+                };
+                let filter = caps.filter_owned();
+                let result = match filter {
+                    Some(filter) => filter.intersect_with_mode(&possible, gst::CapsIntersectMode::First),
+                    None => possible,
+                };
+                caps.set_result(&result);
+                true
+            }
+            // Nothing that upstream sends passes through.
+            gst::QueryViewMut::Allocation(_) => false,
+            gst::QueryViewMut::Drain(_) => true,
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            // What is played, and when, is not up to downstream; and none of it is upstream's concern.
+            EventView::Seek(_) => false,
+            EventView::Qos(_)
+            | EventView::Latency(_)
+            | EventView::Navigation(_)
+            | EventView::Reconfigure(_) => true,
+            _ => {
+                gst::log!(CAT, obj = pad, "event {event:?} goes no further");
+                false
+            }
+        }
+    }
+
+    fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(answer) => {
+                let latency = self.latency();
+                // What is not taken in time waits for so long before it is dropped.
+                answer.set(true, latency, latency + gst::ClockTime::from_nseconds(MOST_WAITING));
+                true
+            }
+            gst::QueryViewMut::Scheduling(answer) => {
+                answer.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
+                answer.add_scheduling_modes([gst::PadMode::Push]);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+}
+
+/// Whether sound comes in as it is made, by a clock.
+fn upstream_is_live(pad: &gst::Pad) -> bool {
+    let mut query = gst::query::Latency::new();
+    pad.peer_query(&mut query) && query.result().0
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for LipsyncSrc {
+    const NAME: &'static str = "GstLipsyncSrc";
+    type Type = super::LipsyncSrc;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let template = klass.pad_template("src").unwrap_or_else(|| unreachable!("template src"));
+        Self {
+            srcpad: Self::source_pad(&template, |this, _| this.send_video()),
+            sinkpad: Mutex::default(),
+            audiopad: Mutex::default(),
+            settings: Mutex::default(),
+            live_settings: Mutex::default(),
+            input: Mutex::default(),
+            ready: Mutex::default(),
+            next_avatar: Mutex::default(),
+            avatar_requests: AtomicU64::default(),
+            stage: Mutex::default(),
+            conductor: Mutex::default(),
+            pacer: Pacer::default(),
+            backlog: Backlog::default(),
+            video: Outlet::default(),
+            sound: Outlet::default(),
+            writer: VideoWriter::default(),
+            video_state: Mutex::default(),
+            sound_state: Mutex::default(),
+            overload: Mutex::default(),
+            stats: Mutex::default(),
+            timing: Mutex::default(),
+            speaking: AtomicBool::default(),
+            told_backlog: AtomicU64::default(),
+            ended: AtomicBool::default(),
+            group: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for LipsyncSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = settings::properties(true);
+            properties.extend(super::settings::properties());
+            properties.push(stats::property());
+            properties
+        });
+        PROPERTIES.as_ref()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![
+                glib::subclass::Signal::builder("interrupt")
+                    .action()
+                    .class_handler(|values| {
+                        if let Ok(element) = values[0].get::<super::LipsyncSrc>() {
+                            element.imp().interrupt_speech();
+                        }
+                        None
+                    })
+                    .build(),
+            ]
+        });
+        SIGNALS.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let name = pspec.name();
+        let known = lock(&self.settings).set(name, value) || lock(&self.live_settings).set(name, value);
+        debug_assert!(known, "no property {name}");
+        match name {
+            "processing-latency" => self.post_latency(),
+            "avatar" if lock(&self.stage).is_some() => self.load_next(),
+            _ => {}
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "speaking" => self.speaking.load(Ordering::SeqCst).to_value(),
+            "backlog" => self.backlog.length().to_value(),
+            "stats" => lock(&self.stats).structure().to_value(),
+            name => {
+                let common = lock(&self.settings).get(name);
+                let value = common.or_else(|| lock(&self.live_settings).get(name));
+                value.unwrap_or_else(|| unreachable!("no property {name}"))
+            }
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+        element.add_pad(&self.srcpad).unwrap_or_else(|e| unreachable!("the pad has a name of its own: {e}"));
+    }
+}
+
+impl GstObjectImpl for LipsyncSrc {}
+
+impl ElementImpl for LipsyncSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Lip sync source",
+                "Source/Video",
+                "A presenter on air: live video of an avatar that idles while nobody speaks and speaks the sound that comes in, in any pace; what is spoken comes out in sync",
+                "The gst-plugin-lipsync authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            use gst::{PadDirection, PadPresence};
+            let template = |name, direction, presence, caps: gst::Caps| {
+                gst::PadTemplate::new(name, direction, presence, &caps)
+                    .unwrap_or_else(|e| unreachable!("the caps are valid: {e}"))
+            };
+            vec![
+                template("src", PadDirection::Src, PadPresence::Always, video_output::caps(None)),
+                template("sink", PadDirection::Sink, PadPresence::Request, audio_input::caps()),
+                template("audio", PadDirection::Src, PadPresence::Request, audio_input::caps()),
+            ]
+        });
+        TEMPLATES.as_ref()
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        _name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let (place, pad) = match template.name_template() {
+            "sink" => (&self.sinkpad, self.new_sink_pad(template)),
+            _ => (&self.audiopad, Self::source_pad(template, Self::send_sound)),
+        };
+        {
+            let mut place = lock(place);
+            if place.is_some() {
+                gst::warning!(CAT, imp = self, "there is but one pad {}", template.name_template());
+                return None;
+            }
+            *place = Some(pad.clone());
+        }
+        let running = lock(&self.stage).is_some();
+        if running {
+            let _ = pad.set_active(true);
+        }
+        self.obj().add_pad(&pad).ok()?;
+        // Its activation came before it had a parent whose sound it could send.
+        if running && pad.direction() == gst::PadDirection::Src {
+            self.start_sending(&pad, Self::send_sound).ok()?;
+        }
+        Some(pad)
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        for place in [&self.sinkpad, &self.audiopad] {
+            let mut place = lock(place);
+            if place.as_ref() == Some(pad) {
+                *place = None;
+            }
+        }
+        if pad.direction() == gst::PadDirection::Sink {
+            // Whoever sends waits no longer; what has come in is spoken.
+            *lock(&self.input) = Input::default();
+            self.backlog.send_away();
+        } else {
+            self.sound.change(|items| items.clear());
+            self.sound.push(SoundItem::End, usize::MAX);
+        }
+        let _ = pad.set_active(false);
+        let _ = self.obj().remove_pad(pad);
+        if pad.direction() == gst::PadDirection::Src {
+            self.sound.change(|items| items.clear());
+            *lock(&self.sound_state) = SoundState::default();
+        }
+    }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos {
+            self.ended.store(true, Ordering::SeqCst);
+            return true;
+        }
+        self.parent_send_event(event)
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state {transition:?}");
+        let fail = |error: Error| {
+            self.post_error_message(error_message(&error));
+            gst::StateChangeError
+        };
+        match transition {
+            gst::StateChange::NullToReady => self.load().map_err(fail)?,
+            gst::StateChange::ReadyToPaused => self.begin().map_err(fail)?,
+            gst::StateChange::PlayingToPaused => self.pacer.pause(),
+            // Before the parent deactivates the pads and waits for their threads.
+            gst::StateChange::PausedToReady => self.stop(),
+            _ => {}
+        }
+        let changed = self.parent_change_state(transition)?;
+        match transition {
+            // A live source has nothing to show in PAUSED.
+            gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused => {
+                return Ok(gst::StateChangeSuccess::NoPreroll);
+            }
+            gst::StateChange::PausedToPlaying => {
+                let element = self.obj();
+                let clock = element.clock().unwrap_or_else(gst::SystemClock::obtain);
+                self.pacer.play(clock, element.base_time().unwrap_or_default());
+            }
+            gst::StateChange::PausedToReady => self.clean_up(),
+            gst::StateChange::ReadyToNull => {
+                let ready = lock(&self.ready).take();
+                drop(ready);
+            }
+            _ => {}
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,68 @@
+//! What an element has open from READY on: the avatar, its networks and their workers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gst::prelude::*;
+
+use super::settings::Settings;
+use crate::avatar::Avatar;
+use crate::error::Error;
+use crate::features;
+use crate::listener::Listener;
+use crate::network::Interrupter;
+use crate::painter::Painter;
+use crate::rate::FrameRate;
+
+/// An avatar that is ready to speak.
+#[derive(Clone)]
+pub struct Loaded {
+    /// What it was loaded with.
+    pub settings: Settings,
+    pub avatar: Arc<Avatar>,
+    pub painter: Arc<Painter>,
+    /// Stops the audio encoder, where there is one.
+    pub encoder: Option<Interrupter>,
+}
+
+impl Loaded {
+    /// Opens avatar, ONNX Runtime and networks for an element, with a listener for the sound.
+    ///
+    /// # Errors
+    /// As [`Avatar::find`], [`Painter::open`] and [`features::open`].
+    pub fn open(settings: Settings, element: &impl IsA<gst::Element>) -> Result<(Self, Listener), Error> {
+        let beside = plugin_folder(element);
+        let beside = beside.as_deref();
+        let engine = settings.engine();
+        let mut avatar = Avatar::find(&settings.avatar, beside)?;
+        settings.adjust(&mut avatar);
+        let painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
+        let track =
+            features::open(&avatar, painter.hearing(), settings.lookahead_samples(), &engine, beside)?;
+        let listener = Listener::new(track, FrameRate::NATIVE);
+        let encoder = listener.interrupter();
+        Ok((Self { settings, avatar: Arc::new(avatar), painter: Arc::new(painter), encoder }, listener))
+    }
+}
+
+impl std::fmt::Display for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "avatar {} from {}: {} frames, {:?}, {:?}, hears {}, {} workers",
+            self.avatar.title,
+            self.avatar.folder.display(),
+            self.avatar.frames.len(),
+            self.avatar.image,
+            self.painter.framing(),
+            self.painter.hearing(),
+            self.painter.workers()
+        )
+    }
+}
+
+/// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
+fn plugin_folder(element: &impl IsA<gst::Element>) -> Option<PathBuf> {
+    let plugin = element.factory()?.plugin()?.filename()?;
+    Some(std::path::absolute(plugin).ok()?.parent()?.to_path_buf())
+}

@@ -1,0 +1,64 @@
+//! Painted frames into downstream's buffers.
+
+use std::sync::Mutex;
+
+use gst::prelude::*;
+use gst_video::VideoInfo;
+
+use super::messages::Stop;
+use super::{CAT, lock, video_output};
+use crate::painter::Painted;
+
+/// The format of the video and the pool of its buffers. Used by the source pad's streaming thread; others may only make
+/// it flush.
+#[derive(Default)]
+pub struct VideoWriter(Mutex<Option<(VideoInfo, gst::BufferPool)>>);
+
+impl VideoWriter {
+    /// Sends the caps downstream and gets buffers for them.
+    pub fn set_format(&self, pad: &gst::Pad, info: VideoInfo) -> Result<(), gst::FlowError> {
+        let caps = info.to_caps().map_err(|_| gst::FlowError::NotNegotiated)?;
+        gst::debug!(CAT, obj = pad, "video is {caps}");
+        pad.push_event(gst::event::Caps::new(&caps));
+        let pool = video_output::buffer_pool(pad, &info).map_err(|error| {
+            gst::error!(CAT, obj = pad, "no buffer pool: {error}");
+            gst::FlowError::NotNegotiated
+        })?;
+        self.replace(Some((info, pool)));
+        Ok(())
+    }
+
+    /// A buffer with a frame drawn into it.
+    pub fn draw(&self, painted: &Painted) -> Result<gst::Buffer, Stop> {
+        let (info, pool) = lock(&self.0).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let mut buffer = pool.acquire_buffer(None)?;
+        video_output::with_picture(buffer.make_mut(), &info, |picture| painted.draw(picture)).map_err(
+            |error| {
+                Stop::message(gst::error_msg!(
+                    gst::ResourceError::Write,
+                    ("buffer cannot be written: {error}")
+                ))
+            },
+        )?;
+        Ok(buffer)
+    }
+
+    /// Wakes whoever waits for a buffer, and lets nobody wait until it is called with `false`.
+    pub fn set_flushing(&self, flushing: bool) {
+        if let Some((_, pool)) = lock(&self.0).clone() {
+            pool.set_flushing(flushing);
+        }
+    }
+
+    /// Gives the buffers back.
+    pub fn stop(&self) {
+        self.replace(None);
+    }
+
+    fn replace(&self, new: Option<(VideoInfo, gst::BufferPool)>) {
+        let old = std::mem::replace(&mut *lock(&self.0), new);
+        if let Some((_, old)) = old {
+            let _ = old.set_active(false);
+        }
+    }
+}

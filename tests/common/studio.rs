@@ -1,0 +1,207 @@
+//! `lipsyncsrc` on a clock that the test turns.
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use super::gst::pipeline;
+
+/// One frame of 25 a second.
+pub const FRAME: u64 = 40_000_000;
+/// A second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// What came out of a pad.
+pub type Received = Arc<Mutex<Vec<gst::Sample>>>;
+
+/// A presenter, what comes out of it, and the time.
+pub struct Studio {
+    pub pipeline: gst::Pipeline,
+    pub element: gst::Element,
+    pub input: gst_app::AppSrc,
+    clock: gst_check::TestClock,
+    pub video: Received,
+    pub audio: Received,
+    pub now: u64,
+    /// The number of frames after which it ends.
+    pub most: u64,
+    messages: Vec<gst::Message>,
+}
+
+fn collect(pipeline: &gst::Pipeline, name: &str) -> Received {
+    let received = Received::default();
+    let sink = pipeline.by_name(name).unwrap().downcast::<gst_app::AppSink>().unwrap();
+    let collected = received.clone();
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                collected.lock().unwrap().push(sink.pull_sample().map_err(|_| gst::FlowError::Eos)?);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+    received
+}
+
+impl Studio {
+    /// A presenter with these properties and with sound of that format to come, playing at time 0.
+    pub fn new(properties: &str, caps: &str) -> Self {
+        let pipeline = pipeline(&format!(
+            "appsrc name=in format=time caps={caps} max-bytes=0 max-time=0 ! ls.sink \
+             lipsyncsrc name=ls {properties} \
+             ls.src ! capsfilter name=filter caps=video/x-raw,format=RGB ! appsink name=out sync=false \
+             ls.audio ! capsfilter name=heard caps={caps} ! appsink name=sound sync=false"
+        ));
+        let clock = gst_check::TestClock::new();
+        clock.set_time(gst::ClockTime::ZERO);
+        pipeline.use_clock(Some(&clock));
+        let studio = Self {
+            element: pipeline.by_name("ls").unwrap(),
+            input: pipeline.by_name("in").unwrap().downcast().unwrap(),
+            video: collect(&pipeline, "out"),
+            audio: collect(&pipeline, "sound"),
+            pipeline,
+            clock,
+            now: 0,
+            most: u64::MAX,
+            messages: Vec::new(),
+        };
+        studio.pipeline.set_state(gst::State::Playing).unwrap();
+        // Else the time might have gone by before the conductor has looked at it.
+        studio.clock.wait_for_next_pending_id();
+        studio
+    }
+
+    /// The declared latency.
+    pub fn latency(&self) -> u64 {
+        let mut query = gst::query::Latency::new();
+        assert!(self.element.static_pad("src").unwrap().query(&mut query));
+        let (live, min, max) = query.result();
+        assert!(live && max.is_none_or(|max| max >= min));
+        min.nseconds()
+    }
+
+    /// Turns the clock on to that time, waiting for each frame that is due by then.
+    pub fn run_until(&mut self, time: u64) {
+        while self.now < time {
+            self.now = (self.now + FRAME / 4).min(time);
+            self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
+            let due = (self.now + FRAME).saturating_sub(self.latency()) / FRAME;
+            self.wait_for("frames", |studio| {
+                studio.video.lock().unwrap().len() as u64 >= due.min(studio.most)
+            });
+        }
+    }
+
+    /// Turns the clock on by that time, whatever comes out.
+    pub fn run_on(&mut self, time: u64) {
+        for _ in 0..time.div_ceil(FRAME / 4) {
+            self.now += FRAME / 4;
+            self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
+            // Let the threads see the time that it is.
+            std::thread::sleep(Duration::from_millis(1));
+            self.wait_for("nothing", |_| true);
+        }
+    }
+
+    /// Waits until something is so, letting those go on whose time has come.
+    pub fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        loop {
+            while let Some(id) = self.clock.peek_next_pending_id() {
+                if id.time().nseconds() > self.now || self.clock.process_next_clock_id().is_none() {
+                    break;
+                }
+            }
+            if done(self) {
+                break;
+            }
+            if start.elapsed() > Duration::from_secs(20) {
+                let count = |received: &Received| received.lock().unwrap().len();
+                let (frames, sounds) = (count(&self.video), count(&self.audio));
+                let (now, complaints) = (self.now, self.complaints());
+                panic!("no {what} at {now} ns: {frames} frames, {sounds} sounds, {complaints:?}");
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Sends 16 bit samples.
+    pub fn say(&self, samples: &[i16]) {
+        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
+        self.input.push_buffer(gst::Buffer::from_slice(bytes)).unwrap();
+    }
+
+    /// Messages on the bus since the start.
+    pub fn messages(&mut self) -> &[gst::Message] {
+        let bus = self.pipeline.bus().unwrap();
+        while let Some(message) = bus.pop() {
+            self.messages.push(message);
+        }
+        &self.messages
+    }
+
+    /// Starts (true) and ends of speech with their times.
+    pub fn speeches(&mut self) -> Vec<(bool, u64)> {
+        self.messages()
+            .iter()
+            .filter_map(|message| {
+                let structure = message.structure()?;
+                let starts = match structure.name().as_str() {
+                    "lipsync-speech-start" => true,
+                    "lipsync-speech-end" => false,
+                    _ => return None,
+                };
+                Some((starts, structure.get::<gst::ClockTime>("running-time").unwrap().nseconds()))
+            })
+            .collect()
+    }
+
+    /// Texts of errors and warnings.
+    pub fn complaints(&mut self) -> Vec<String> {
+        self.messages()
+            .iter()
+            .filter_map(|message| match message.view() {
+                gst::MessageView::Error(error) => Some(error.error().to_string()),
+                gst::MessageView::Warning(warning) => Some(warning.error().to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The 16 bit samples that came out, from the first on.
+    pub fn sound(&self) -> Vec<i16> {
+        let received = self.audio.lock().unwrap();
+        let bytes: Vec<u8> = received.iter().flat_map(super::gst::bytes).collect();
+        bytes.chunks_exact(2).map(|pair| i16::from_ne_bytes([pair[0], pair[1]])).collect()
+    }
+
+    /// The pictures that came out.
+    pub fn pictures(&self) -> Vec<Vec<u8>> {
+        self.video.lock().unwrap().iter().map(super::gst::bytes).collect()
+    }
+
+    /// Checks that frame `n` has the time of frame `n`, and that the sound has no hole.
+    pub fn assert_gapless(&self) {
+        for (n, sample) in self.video.lock().unwrap().iter().enumerate() {
+            let buffer = sample.buffer().unwrap();
+            assert_eq!(buffer.pts().unwrap().nseconds(), n as u64 * FRAME);
+            assert_eq!(buffer.flags().contains(gst::BufferFlags::DISCONT), n == 0);
+        }
+        let mut end = None;
+        for sample in self.audio.lock().unwrap().iter() {
+            let buffer = sample.buffer().unwrap();
+            let pts = buffer.pts().unwrap();
+            assert_eq!(pts, end.unwrap_or(pts));
+            end = Some(pts + buffer.duration().unwrap());
+        }
+    }
+}
+
+impl Drop for Studio {
+    fn drop(&mut self) {
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
