@@ -363,7 +363,9 @@ fn pauses_and_starts_again() {
         assert!(received[0].buffer().unwrap().pts().unwrap().nseconds() < 10 * FRAME);
         drop(received);
     }
-    assert_eq!(studio.complaints(), [""; 0]);
+    // This clock does not wait for the painter.
+    let complaints = studio.complaints();
+    assert!(complaints.iter().all(|complaint| complaint.contains("cannot keep up")), "{complaints:?}");
 }
 
 #[test]

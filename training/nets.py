@@ -81,11 +81,11 @@ class Painter(nn.Module):
         self.narrow1 = nn.Conv2d(128, 64, 1)
         self.up1 = nn.Conv2d(64 + 96, 96, 3, padding=1)
         self.narrow2 = nn.Conv2d(96, 40, 1)
-        self.up2 = nn.Conv2d(40 + 32, 64, 3, padding=1)
-        self.paint = nn.Conv2d(64, 4 * 16, 3, padding=1)
+        self.up2 = nn.Conv2d(40 + 32, 58, 3, padding=1)
+        self.paint = nn.Conv2d(58, 4 * 16, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)
-        self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 64))
+        self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 58))
         self.register_buffer("window", self._window(height, width))
         # 1 where the reference is hidden from the network: a filmed face speaks already.
         self.register_buffer("hole", torch.zeros(1, 1, height, width) if hole is None else torch.as_tensor(hole)[None, None])
@@ -103,7 +103,7 @@ class Painter(nn.Module):
         reference = reference * (1 - self.hole) + 0.45 * self.hole
         code = self.state(state)
         gains, offsets = self.film(code)[:, :, None, None].chunk(2, dim=1)
-        gains, offsets = gains.split([128, 96, 64], 1), offsets.split([128, 96, 64], 1)
+        gains, offsets = gains.split([128, 96, 58], 1), offsets.split([128, 96, 58], 1)
 
         x0 = relu(self.enter(nn.functional.pixel_unshuffle(reference - 0.45, 4)))
         x1 = relu(self.down1(x0))
