@@ -19,7 +19,7 @@ TEST_PACKAGES := gstreamer1.0-plugins-bad
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime demo inspect test lint bench parity licences install uninstall clean
+.PHONY: all help packages runtime demo inspect test soak lint bench parity licences install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -68,6 +68,10 @@ test: runtime fixtures ## pass all tests
 	@echo "==> running the tests"
 	@G_DEBUG=fatal-warnings cargo nextest run --locked
 	@cargo test --locked --doc
+
+soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
+	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
+	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
 
 lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo fmt --check

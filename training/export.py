@@ -35,9 +35,10 @@ crops = "crops.csv"
 audio_encoder = "audio_encoder.onnx"
 generator = "generator.onnx"
 """
-MATTE = """\
+RENDERED = """\
 alpha = "alpha"
 background = "background.png"
+at_rest = true
 """
 
 
@@ -136,7 +137,7 @@ def main():
         about = {"title": arguments.to.name, "licence": "all rights reserved", "more": ""}
         write_networks(arguments.to, arguments.footage / "painter.pt")
     else:
-        about = {"title": PERSON.title, "licence": "CC0-1.0", "more": MATTE}
+        about = {"title": PERSON.title, "licence": "CC0-1.0", "more": RENDERED}
         write_networks(arguments.to, OWN / "painter.pt")
     (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about))
 

@@ -27,10 +27,15 @@ pub struct Studio {
     pub now: u64,
     /// The number of frames after which it ends.
     pub most: u64,
+    /// Frames that came out and were taken away.
+    pub taken: u64,
+    /// Where the sound that was taken away ends.
+    taken_until: u64,
     messages: Vec<gst::Message>,
 }
 
-fn collect(pipeline: &gst::Pipeline, name: &str) -> Received {
+/// Collects what comes to the `appsink` of that name.
+pub fn collect(pipeline: &gst::Pipeline, name: &str) -> Received {
     let received = Received::default();
     let sink = pipeline.by_name(name).unwrap().downcast::<gst_app::AppSink>().unwrap();
     let collected = received.clone();
@@ -66,12 +71,36 @@ impl Studio {
             clock,
             now: 0,
             most: u64::MAX,
+            taken: 0,
+            taken_until: 0,
             messages: Vec::new(),
         };
         studio.pipeline.set_state(gst::State::Playing).unwrap();
         // Else the time might have gone by before the conductor has looked at it.
         studio.clock.wait_for_next_pending_id();
         studio
+    }
+
+    /// Frames that came out.
+    pub fn frames(&self) -> u64 {
+        self.taken + self.video.lock().unwrap().len() as u64
+    }
+
+    /// Where the sound that came out ends.
+    fn heard_until(&self) -> u64 {
+        let received = self.audio.lock().unwrap();
+        received.last().map_or(self.taken_until, |sample| {
+            let buffer = sample.buffer().unwrap();
+            (buffer.pts().unwrap() + buffer.duration().unwrap()).nseconds()
+        })
+    }
+
+    /// Takes away what came out: frames and sounds.
+    pub fn take(&mut self) -> (Vec<gst::Sample>, Vec<gst::Sample>) {
+        self.taken_until = self.heard_until();
+        let video = std::mem::take(&mut *self.video.lock().unwrap());
+        self.taken += video.len() as u64;
+        (video, std::mem::take(&mut *self.audio.lock().unwrap()))
     }
 
     /// The declared latency.
@@ -89,8 +118,11 @@ impl Studio {
             self.now = (self.now + FRAME / 4).min(time);
             self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
             let due = (self.now + FRAME).saturating_sub(self.latency()) / FRAME;
+            let heard = self.now.saturating_sub(self.latency());
             self.wait_for("frames", |studio| {
-                studio.video.lock().unwrap().len() as u64 >= due.min(studio.most)
+                let enough = studio.frames() >= due.min(studio.most);
+                // The sound comes in pieces of a frame, the last of which may be cut off.
+                enough && (studio.most < u64::MAX || studio.heard_until() + FRAME >= heard)
             });
         }
     }
@@ -124,7 +156,7 @@ impl Studio {
                 let (now, complaints) = (self.now, self.complaints());
                 panic!("no {what} at {now} ns: {frames} frames, {sounds} sounds, {complaints:?}");
             }
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_micros(50));
         }
     }
 
@@ -141,6 +173,11 @@ impl Studio {
             self.messages.push(message);
         }
         &self.messages
+    }
+
+    /// Forgets the messages so far.
+    pub fn forget_messages(&mut self) {
+        self.messages.clear();
     }
 
     /// Starts (true) and ends of speech with their times.
