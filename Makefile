@@ -48,8 +48,9 @@ demo: $(PLUGIN) ## speak the sample recording: demo.mp4 and demo.png
 	@echo "==> the avatar speaks examples/sample.wav"
 	@$(GST_ENV) examples/demo.sh examples/sample.wav demo.mp4 demo.png
 
-inspect: $(PLUGIN) ## show the element's manual page
+inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
+	@$(GST_ENV) gst-inspect-1.0 lipsyncsrc
 
 $(VENV)/ready: tests/python/requirements.txt | packages
 	@echo "==> installing the Python reference (librosa, OpenCV, ONNX Runtime) into $(VENV)"

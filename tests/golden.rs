@@ -5,10 +5,11 @@ mod common;
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use gstlipsync::avatar::FaceOptions;
 use gstlipsync::face::{Framing, INPUT_CHANNELS, Paste, Rect, Style, painted};
-use gstlipsync::features::{ContextKind, Hearing};
+use gstlipsync::features::{self, ContextKind, Hearing};
 use gstlipsync::mel::{BANDS, MelSpectrogram};
 use gstlipsync::rate::FrameRate;
 use gstlipsync::resize::{Kernel, resize};
+use gstlipsync::runtime::Engine;
 use ndarray::{Array1, Array2, Array3};
 
 /// The mel frames of samples that come in blocks.
@@ -64,6 +65,33 @@ fn other_rates_hear_at_their_own_times() {
     let between =
         (10..60).filter(|&i| double[2 * i + 1] != double[2 * i] && double[2 * i + 1] != double[2 * i + 2]);
     assert_eq!(between.count(), 50);
+}
+
+#[test]
+fn a_shorter_lookahead_holds_the_last_known_row() {
+    const ROW: usize = 512;
+    let samples: Array1<f32> = array("golden/audio_16k");
+    let whole = contexts(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
+    // Samples of sound that a frame waits for, and the row of its context that is the last it knows.
+    for (limit, last) in [(7240, 15), (3400, 9), (1480, 6)] {
+        let mut track =
+            features::open(&avatar("own"), Hearing::default(), limit, &Engine::default(), None).unwrap();
+        assert_eq!(track.lookahead(), limit);
+        for n in 0..70 {
+            // All that the frame needs, and not a sample more.
+            let end = (n * 640 + limit) as usize;
+            let start = if n == 0 { 0 } else { end - 640 };
+            track.push(&samples.as_slice().unwrap()[start..end]);
+            let context = track.context(n).unwrap().expect("it has all that it needs");
+            for (row, values) in context.chunks_exact(ROW).enumerate() {
+                // The repeated first row would have to wait for later sound.
+                let missing = last < 9 && n as usize + row.min(last) <= 8;
+                let expected = &whole[n as usize][row.min(last) * ROW..][..ROW];
+                let expected = if missing { &[0.0; ROW] } else { expected };
+                assert_close(values, expected, 1e-5, &format!("frame {n}, row {row}"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -88,6 +88,30 @@ fn speaks_what_comes_in_as_the_offline_element_does() {
 }
 
 #[test]
+fn silence_that_is_sent_is_no_speech() {
+    let mut studio = Studio::new(&avatar("own"), MONO_16K);
+    // Noise of -60 dB, then a tone of -40 dB.
+    let sound = |amplitude: f32, samples: usize| -> Vec<i16> {
+        (0..samples).map(|i| ((i * i % 97) as f32 / 48.0 * amplitude - amplitude) as i16).collect()
+    };
+    studio.say(&sound(50.0, 3 * 16_000));
+    studio.say(&sound(800.0, 16_000));
+    studio.run_until(8 * SECOND);
+    let speeches = studio.speeches();
+    assert_eq!(speeches.len(), 2, "{speeches:?}");
+    let start =
+        find(&studio.sound(), &sound(50.0, 3 * 16_000)).expect("it goes out all the same") as u64 * 62_500;
+    let expected = [(true, start + 3 * SECOND), (false, start + 4 * SECOND)];
+    for ((starts, time), expected) in speeches.into_iter().zip(expected) {
+        assert!(starts == expected.0 && time.abs_diff(expected.1) < FRAME, "{time} {expected:?}");
+    }
+    let (pictures, silence) = (studio.pictures(), offline(&[0; 3 * 16_000]));
+    for n in 20..60 {
+        assert!(same(&pictures[n], &silence[n]), "frame {n}");
+    }
+}
+
+#[test]
 fn an_interruption_silences_it_within_two_frames() {
     let mut studio = Studio::new(&avatar("own"), MONO_16K);
     let said: Vec<i16> = speech().iter().copied().cycle().take(10 * 16_000).collect();
@@ -394,4 +418,34 @@ fn a_producer_may_go_and_another_come() {
     assert!(find(&studio.sound(), &[8000; 16_000]).is_some());
     assert!(find(&studio.sound(), &[-8000; 16_000]).is_some());
     assert_eq!(studio.complaints(), [""; 0]);
+}
+
+#[test]
+fn presenters_of_the_same_avatar_share_its_workers() {
+    let painting = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("lipsync-paint")).count()
+    };
+    let mut studios: Vec<Studio> =
+        (0..3).map(|_| Studio::new(&format!("{} n-threads=2", avatar("own")), MONO_16K)).collect();
+    assert_eq!(painting(), 2);
+    // Each speaks its own, and an interruption of one is none of the others.
+    let said = speech();
+    for (i, studio) in studios.iter_mut().enumerate() {
+        studio.run_until(SECOND);
+        studio.say(&said[..16_000 * (i + 1)]);
+    }
+    for _ in 0..50 {
+        studios[0].element.emit_by_name::<()>("interrupt", &[]);
+        studios.iter_mut().for_each(|studio| studio.run_until(studio.now + FRAME));
+    }
+    for (i, studio) in studios.iter_mut().enumerate() {
+        studio.run_until(6 * SECOND);
+        studio.assert_gapless();
+        assert_eq!(studio.complaints(), [""; 0]);
+        assert_eq!(find(&studio.sound(), &said[..16_000 * (i + 1)]).is_some(), i > 0);
+    }
+    drop(studios);
+    assert_eq!(painting(), 0);
 }

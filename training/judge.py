@@ -307,7 +307,7 @@ def judge_lookahead():
     model = train_encoder.load()
     clips = [clip for name in UNSEEN for clip in speech_data.load_clips("held", name)]
     rows = []
-    for future in range(mel.FUTURE_ROWS, -1, -1):
+    for future in range(mel.FUTURE_ROWS, mel.SHORTEST_FUTURE - 1, -1):
         openings, truths, apart, shut = [], [], [], []
         for clip in clips:
             states = train_encoder.hear(model, clip.audio, future)
@@ -336,17 +336,17 @@ def judge_rates():
     return table(["frames a second", "change from frame to frame, against truth", "change of that change, against truth"], rows)
 
 
-def write_section(text):
-    """Between the marks in models/README.md."""
-    path = HERE.parent / "models" / "README.md"
-    begin, end = f"<!-- judged: {NAME} -->", f"<!-- end of judged: {NAME} -->"
+def write_section(path, mark, text):
+    """Between the marks in a document."""
+    path = HERE.parent / path
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = path.read_text().partition(begin)
     path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the tables into models/README.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into models/README.md and docs/live.md")
     parser.add_argument("--worst", type=Path, default=HERE.parent / "models" / f"{NAME}-worst.jpg")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
@@ -356,11 +356,15 @@ def main():
         parts.append(judge_pictures(painted, read, rendered_truth(painted), arguments.worst))
     parts += [judge_speech(painted, read), judge_quiet(painted, read)]
     if NAME == "iris":  # hearing is the same for all
-        parts += [judge_lookahead(), judge_rates()]
+        parts.append(judge_rates())
+        lookahead = judge_lookahead()
+        print(lookahead)
+        if arguments.write:
+            write_section("docs/live.md", "lookahead", lookahead)
     text = "\n\n".join(parts)
     print(text)
     if arguments.write:
-        write_section(text)
+        write_section("models/README.md", f"judged: {NAME}", text)
 
 
 if __name__ == "__main__":

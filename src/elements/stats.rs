@@ -6,11 +6,11 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-/// The property as `gst-inspect-1.0` shows it.
-pub fn property() -> glib::ParamSpec {
+/// The property as `gst-inspect-1.0` shows it; `more` is what else the element counts.
+pub fn property(more: &str) -> glib::ParamSpec {
     glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
         .nick("Statistics")
-        .blurb("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95)")
+        .blurb(&format!("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95){more}"))
         .read_only()
         .build()
 }

@@ -116,7 +116,9 @@ impl RowTrack {
     fn row_start(&self, n: u64, offset: i64) -> Option<u64> {
         let (time, den) = time_in_rows(n, self.rate);
         let row = time + offset * den;
-        if row < 0 {
+        // The repeated first row hears later sound than its place says: where that is not waited for it is left out.
+        let repeated = row < REPEATED_ROWS * den;
+        if row < 0 || (repeated && self.last_row < REPEATED_ROWS) {
             return None;
         }
         let mut window = (row - REPEATED_ROWS * den).max(0);

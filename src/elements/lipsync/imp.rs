@@ -407,7 +407,7 @@ impl ObjectImpl for Lipsync {
                     .mutable_playing()
                     .build(),
             );
-            properties.push(stats::property());
+            properties.push(stats::property(""));
             properties
         });
         PROPERTIES.as_ref()

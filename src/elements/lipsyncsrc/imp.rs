@@ -587,7 +587,7 @@ impl ObjectImpl for LipsyncSrc {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = settings::properties(true);
             properties.extend(super::settings::properties());
-            properties.push(stats::property());
+            properties.push(stats::property("; and the inference-interval in force"));
             properties
         });
         PROPERTIES.as_ref()
@@ -617,6 +617,12 @@ impl ObjectImpl for LipsyncSrc {
         match name {
             "processing-latency" => self.post_latency(),
             "avatar" if lock(&self.stage).is_some() => self.load_next(),
+            "audio-offset" => {
+                let pad = lock(&self.audiopad).clone();
+                if let Some(pad) = pad {
+                    pad.set_offset(self.live_settings().audio_offset);
+                }
+            }
             _ => {}
         }
     }
@@ -625,7 +631,11 @@ impl ObjectImpl for LipsyncSrc {
         match pspec.name() {
             "speaking" => self.speaking.load(Ordering::SeqCst).to_value(),
             "backlog" => self.backlog.length().to_value(),
-            "stats" => lock(&self.stats).structure().to_value(),
+            "stats" => {
+                let mut structure = lock(&self.stats).structure();
+                structure.set("inference-interval", self.interval());
+                structure.to_value()
+            }
             name => {
                 let common = lock(&self.settings).get(name);
                 let value = common.or_else(|| lock(&self.live_settings).get(name));
@@ -690,6 +700,9 @@ impl ElementImpl for LipsyncSrc {
                 return None;
             }
             *place = Some(pad.clone());
+        }
+        if pad.direction() == gst::PadDirection::Src {
+            pad.set_offset(self.live_settings().audio_offset);
         }
         let running = lock(&self.stage).is_some();
         if running {

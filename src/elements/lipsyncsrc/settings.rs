@@ -14,6 +14,8 @@ pub struct LiveSettings {
     pub silence_level: f64,
     /// Frames; negative for no end.
     pub num_buffers: i32,
+    /// Nanoseconds.
+    pub audio_offset: i64,
 }
 
 impl Default for LiveSettings {
@@ -23,6 +25,7 @@ impl Default for LiveSettings {
             inference_interval: 1,
             silence_level: -50.0,
             num_buffers: -1,
+            audio_offset: 0,
         }
     }
 }
@@ -61,6 +64,14 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .default_value(default.num_buffers)
             .mutable_ready()
             .build(),
+        glib::ParamSpecInt64::builder("audio-offset")
+            .nick("Audio offset")
+            .blurb("Nanoseconds by which the timestamps of the sound are moved against those of the picture: below zero where what comes behind delays the sound and does not tell, as avenc_aac does by 21333333 at 48 kHz")
+            .minimum(-1_000_000_000)
+            .maximum(1_000_000_000)
+            .default_value(default.audio_offset)
+            .mutable_playing()
+            .build(),
         glib::ParamSpecBoolean::builder("speaking")
             .nick("Speaking")
             .blurb("Whether the presenter speaks in the picture that goes out now; changes are notified, and told on the bus as element messages lipsync-speech-start and lipsync-speech-end with their running-time")
@@ -82,6 +93,7 @@ impl LiveSettings {
             "inference-interval" => self.inference_interval = get(value),
             "silence-level" => self.silence_level = get(value),
             "num-buffers" => self.num_buffers = get(value),
+            "audio-offset" => self.audio_offset = get(value),
             _ => return false,
         }
         true
@@ -94,6 +106,7 @@ impl LiveSettings {
             "inference-interval" => self.inference_interval.to_value(),
             "silence-level" => self.silence_level.to_value(),
             "num-buffers" => self.num_buffers.to_value(),
+            "audio-offset" => self.audio_offset.to_value(),
             _ => return None,
         })
     }
