@@ -58,7 +58,7 @@ fn speaks_what_comes_in_as_the_offline_element_does() {
     let mut studio = Studio::new(&avatar("own"), MONO_16K);
     studio.run_until(SECOND);
     let said = speech();
-    studio.say(&said);
+    studio.say_now(&said);
     studio.run_until(7 * SECOND);
     studio.assert_gapless();
     assert_eq!(studio.complaints(), [""; 0]);
@@ -123,7 +123,7 @@ fn an_interruption_silences_it_within_two_frames() {
     assert_eq!(studio.element.property::<u64>("backlog"), 0);
     studio.run_until(3 * SECOND);
     let again = speech();
-    studio.say(&again);
+    studio.say_now(&again);
     studio.run_until(8 * SECOND);
     studio.assert_gapless();
 
@@ -228,7 +228,7 @@ fn sound_in_real_time_comes_out_within_the_latency_declared() {
             piece[0] = if i == 50 { 30_000 } else { 0 };
             piece[1..].fill(if i == 50 { 20_000 } else { 3 });
             let sent = studio.now;
-            studio.say(&piece);
+            studio.say_now(&piece);
             studio.run_until(studio.now + 20_000_000);
             if i == 50 {
                 studio.run_until(sent + studio.latency() + FRAME);
@@ -448,4 +448,24 @@ fn presenters_of_the_same_avatar_share_its_workers() {
     }
     drop(studios);
     assert_eq!(painting(), 0);
+}
+
+#[test]
+fn a_live_source_with_a_fast_clock_does_not_pile_up_sound() {
+    let source = "appsrc name=in format=time is-live=true max-bytes=0 max-time=0";
+    let mut studio = Studio::with_source(source, &avatar("own"), MONO_16K);
+    studio.run_until(SECOND);
+    // 20 ms every 19 ms, a second loud and a second silent by turns.
+    let mut most = 0;
+    for i in 0..2000 {
+        studio.say(&[if i / 50 % 2 == 0 { 9000 } else { 0 }; 320]);
+        studio.run_until(studio.now + 19_000_000);
+        most = most.max(studio.element.property::<u64>("backlog"));
+    }
+    // 2 s too many were sent in all.
+    assert!((200_000_000..400_000_000).contains(&most), "{most}");
+    studio.run_until(studio.now + 2 * SECOND);
+    studio.assert_gapless();
+    let loud = studio.sound().iter().filter(|sample| **sample == 9000).count();
+    assert_eq!(loud, 1000 * 320, "no speech is lost");
 }

@@ -53,8 +53,13 @@ pub fn collect(pipeline: &gst::Pipeline, name: &str) -> Received {
 impl Studio {
     /// A presenter with these properties and with sound of that format to come, playing at time 0.
     pub fn new(properties: &str, caps: &str) -> Self {
+        Self::with_source("appsrc name=in format=time max-bytes=0 max-time=0", properties, caps)
+    }
+
+    /// The same with an `appsrc` of one's own.
+    pub fn with_source(source: &str, properties: &str, caps: &str) -> Self {
         let pipeline = pipeline(&format!(
-            "appsrc name=in format=time caps={caps} max-bytes=0 max-time=0 ! ls.sink \
+            "{source} caps={caps} ! ls.sink \
              lipsyncsrc name=ls {properties} \
              ls.src ! capsfilter name=filter caps=video/x-raw,format=RGB ! appsink name=out sync=false \
              ls.audio ! capsfilter name=heard caps={caps} ! appsink name=sound sync=false"
@@ -164,6 +169,14 @@ impl Studio {
     pub fn say(&self, samples: &[i16]) {
         let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
         self.input.push_buffer(gst::Buffer::from_slice(bytes)).unwrap();
+    }
+
+    /// Sends 16 bit samples and waits until they have come in.
+    pub fn say_now(&mut self, samples: &[i16]) {
+        let backlog = |studio: &Self| studio.element.property::<u64>("backlog");
+        let before = backlog(self);
+        self.say(samples);
+        self.wait_for("sound in the backlog", |studio| backlog(studio) > before);
     }
 
     /// Messages on the bus since the start.

@@ -150,7 +150,8 @@ impl Stage {
         self.live.set_input(info.rate(), self.input.mono_weights())
     }
 
-    fn timing(&self) -> Timing {
+    /// What the latency consists of.
+    pub fn timing(&self) -> Timing {
         Timing::of(&self.live, self.input.info().rate())
     }
 }

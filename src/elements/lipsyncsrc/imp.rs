@@ -272,6 +272,7 @@ impl LipsyncSrc {
         if let Some(encoder) = &stage.loaded().encoder {
             encoder.rearm();
         }
+        *lock(&self.timing) = Some(stage.timing());
         *lock(&self.stage) = Some(stage);
         *lock(&self.next_avatar) = None;
         *lock(&self.stats) = Stats::default();
@@ -372,6 +373,16 @@ impl LipsyncSrc {
 
     fn new_sink_pad(&self, template: &gst::PadTemplate) -> gst::Pad {
         gst::Pad::builder_from_template(template)
+            .activatemode_function(|_, parent, _, active| {
+                // From here on nothing comes in; whoever waits already is sent away.
+                if !active
+                    && let Some(element) =
+                        parent.and_then(|parent| parent.downcast_ref::<super::LipsyncSrc>())
+                {
+                    element.imp().backlog.send_away();
+                }
+                Ok(())
+            })
             .chain_function(|pad, parent, buffer| {
                 Self::catch_panic_pad_function(
                     parent,
@@ -724,9 +735,8 @@ impl ElementImpl for LipsyncSrc {
             }
         }
         if pad.direction() == gst::PadDirection::Sink {
-            // Whoever sends waits no longer; what has come in is spoken.
+            // What has come in is spoken.
             *lock(&self.input) = Input::default();
-            self.backlog.send_away();
         } else {
             self.sound.change(|items| items.clear());
             self.sound.push(SoundItem::End, usize::MAX);
