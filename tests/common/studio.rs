@@ -1,6 +1,7 @@
 //! `lipsyncsrc` on a clock that the test turns.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -173,10 +174,22 @@ impl Studio {
 
     /// Sends 16 bit samples and waits until they have come in.
     pub fn say_now(&mut self, samples: &[i16]) {
-        let backlog = |studio: &Self| studio.element.property::<u64>("backlog");
-        let before = backlog(self);
+        let (begun, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let pad = self.input.static_pad("src").unwrap();
+        let sees = begun.clone();
+        let probe = pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            sees.store(true, Ordering::SeqCst);
+            gst::PadProbeReturn::Ok
+        });
         self.say(samples);
-        self.wait_for("sound in the backlog", |studio| backlog(studio) > before);
+        self.wait_for("sound on its way", |_| begun.load(Ordering::SeqCst));
+        pad.remove_probe(probe.unwrap());
+        let sees = done.clone();
+        pad.add_probe(gst::PadProbeType::IDLE, move |_, _| {
+            sees.store(true, Ordering::SeqCst);
+            gst::PadProbeReturn::Remove
+        });
+        self.wait_for("sound in the backlog", |_| done.load(Ordering::SeqCst));
     }
 
     /// Messages on the bus since the start.
