@@ -59,8 +59,10 @@ pub enum SoundItem {
 
 /// Rounding between samples and nanoseconds must not make a frame miss a sample.
 const MARGIN: u64 = 1_000_000;
-/// Frames that wait to go out at most, in nanoseconds, beyond those in work: then the oldest are dropped.
+/// What waits to go out at most, in nanoseconds, beyond what is in work: then the oldest is dropped. Sound is small, and
+/// its holes are heard.
 pub const MOST_WAITING: u64 = SECOND;
+const MOST_SOUND_WAITING: u64 = 10 * SECOND;
 /// When the conductor is so late, time is given up instead of being made good.
 const LOST: u64 = 2 * SECOND;
 
@@ -197,11 +199,10 @@ impl LipsyncSrc {
         if self.has_ended() {
             return Ok(false);
         }
-        let most = self.outlet_frames(timing.rate);
         {
             let mut stage = lock(&self.stage);
             let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-            self.take_up(stage, timing, most)?;
+            self.take_up(stage, timing)?;
         }
         self.note_backlog();
         Ok(true)
@@ -227,10 +228,16 @@ impl LipsyncSrc {
     }
 
     /// Hears what frame `next` needs, and asks for its picture.
-    fn take_up(&self, stage: &mut Stage, timing: Timing, most: usize) -> Result<(), Stop> {
+    fn take_up(&self, stage: &mut Stage, timing: Timing) -> Result<(), Stop> {
         let Some(frames) = stage.frames.clone() else { return Err(gst::FlowError::NotNegotiated.into()) };
         let n = stage.next;
         let (pts, end) = (timing.rate.time_of(n), timing.rate.time_of(n + 1));
+        if stage.taken_up == 0
+            && let Some(info) = self.input_format()
+        {
+            // So early the sound that comes in may still say of what format the silence before it is to be.
+            stage.position.info = info;
+        }
         let chunk = self.backlog.take(&mut stage.position, pts + timing.lookahead);
         if chunk.info.as_ref() != stage.input.info() {
             gst::debug!(CAT, imp = self, "sound is {:?}", chunk.info);
@@ -249,7 +256,10 @@ impl LipsyncSrc {
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
         let context = stage.live.step(n, Sound { start: chunk.start, samples: &samples })?;
         if self.has_audio_pad() && !chunk.bytes.is_empty() {
-            self.sound.push(SoundItem::Chunk(chunk), most);
+            let most = self.outlet_frames(timing.rate, MOST_SOUND_WAITING);
+            if self.sound.push(SoundItem::Chunk(chunk), most).is_some() {
+                gst::warning!(CAT, imp = self, "downstream does not take the sound: some of it is dropped");
+            }
         }
         let mut news = std::mem::take(&mut stage.news);
         news.extend(stage.live.news(n));
@@ -277,15 +287,21 @@ impl LipsyncSrc {
         stage.next += 1;
         stage.shown += 1;
         stage.taken_up += 1;
-        self.hand_over(stage, VideoItem::Frame(frame), most);
+        self.hand_over(stage, VideoItem::Frame(frame), timing.rate);
         Ok(())
     }
 
     /// Puts an item into the video's outlet; where nobody takes them, the oldest frame is dropped.
-    fn hand_over(&self, stage: &mut Stage, item: VideoItem, most: usize) {
-        match self.video.push(item, most) {
+    fn hand_over(&self, stage: &mut Stage, item: VideoItem, rate: FrameRate) {
+        match self.video.push(item, self.outlet_frames(rate, MOST_WAITING)) {
             // Its news goes with a later one.
             Some(VideoItem::Frame(old)) => {
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "downstream does not take the video: frame {} is dropped",
+                    old.number
+                );
                 stage.news.extend(old.news);
                 stage.discont = true;
                 lock(&self.stats).skipped();
@@ -324,8 +340,7 @@ impl LipsyncSrc {
         stage.frames = Some(frames);
         if stage.format.as_ref() != Some(&format) {
             stage.format = Some(format.clone());
-            let most = self.outlet_frames(rate);
-            self.hand_over(stage, VideoItem::Format(format), most);
+            self.hand_over(stage, VideoItem::Format(format), rate);
         }
         Ok(())
     }

@@ -149,20 +149,29 @@ impl LipsyncSrc {
         self.ended.load(Ordering::SeqCst) || (most >= 0 && sent >= most as u64)
     }
 
-    /// Frames that may wait in an outlet.
-    pub(super) fn outlet_frames(&self, rate: FrameRate) -> usize {
+    /// Frames that may be in an outlet, of which those of `waiting` nanoseconds are due.
+    pub(super) fn outlet_frames(&self, rate: FrameRate, waiting: u64) -> usize {
         let timing = *lock(&self.timing);
         let delay =
             timing.map_or(0, Timing::until_taken_up) + lock(&self.settings).processing_latency.nseconds();
-        rate.frames_covering(delay + MOST_WAITING) as usize
+        rate.frames_covering(delay + waiting) as usize
     }
 
-    /// Waits until it is time to send what has that timestamp.
-    pub(super) fn wait_to_send(&self, time: u64) -> Result<(), gst::FlowError> {
-        let latency = self.latency();
-        self.pacer
-            .wait_until(gst::ClockTime::from_nseconds(time) + latency)
-            .map_err(|_| gst::FlowError::Flushing)
+    /// Waits until it is time to send what is of that time; `earlier` by so many nanoseconds.
+    pub(super) fn wait_to_send(&self, time: u64, earlier: u64) -> Result<(), gst::FlowError> {
+        let moment = gst::ClockTime::from_nseconds(time) + self.latency();
+        let moment = moment.saturating_sub(gst::ClockTime::from_nseconds(earlier));
+        self.pacer.wait_until(moment).map_err(|_| gst::FlowError::Flushing)
+    }
+
+    /// By how much the sound goes out earlier than its own time says, in nanoseconds.
+    pub(super) fn sound_earlier(&self) -> u64 {
+        lock(&self.live_settings).audio_offset.min(0).unsigned_abs()
+    }
+
+    /// The format of the sound that comes in, once that is known.
+    pub(super) fn input_format(&self) -> Option<Arc<AudioInfo>> {
+        lock(&self.input).info.clone()
     }
 
     /// From a frame's time until it goes out.
@@ -240,7 +249,7 @@ impl LipsyncSrc {
 
     /// The format of the sound before any has come in: what downstream of the pad audio likes.
     fn first_format(&self) -> Arc<AudioInfo> {
-        if let Some(info) = lock(&self.input).info.clone() {
+        if let Some(info) = self.input_format() {
             return info;
         }
         let usual = AudioInfo::builder(gst_audio::AUDIO_FORMAT_S16, 48_000, 2)

@@ -77,7 +77,7 @@ impl LipsyncSrc {
             _ => None,
         });
         if let Some(pts) = pts.ok_or(gst::FlowError::Flushing)? {
-            self.wait_to_send(pts)?;
+            self.wait_to_send(pts, 0)?;
         }
         match self.video.pop() {
             Some(VideoItem::Format(info)) => {
@@ -229,7 +229,7 @@ impl LipsyncSrc {
             SoundItem::End => None,
         });
         if let Some(start) = start.ok_or(gst::FlowError::Flushing)? {
-            self.wait_to_send(start)?;
+            self.wait_to_send(start, self.sound_earlier())?;
         }
         match self.sound.pop() {
             Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
