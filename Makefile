@@ -14,12 +14,12 @@ BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libg
 	python3 python3-pip python3-venv
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
-TEST_PACKAGES := gstreamer1.0-plugins-bad
+TEST_PACKAGES := gstreamer1.0-plugins-bad nginx libnginx-mod-rtmp
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime demo inspect test soak lint bench parity licences install uninstall clean
+.PHONY: all help packages runtime demo inspect test soak air lint bench parity licences install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -73,6 +73,9 @@ test: runtime fixtures ## pass all tests
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
+
+air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, SRT, HLS in a browser, UDP (ten minutes)
+	@for way in rtmp srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
 
 lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo fmt --check

@@ -46,7 +46,7 @@ impl Painted {
 pub enum Wish {
     /// That of the sound.
     Speak(Context),
-    /// The latest that this painter has painted of a sound, once more; at rest if there is none.
+    /// The latest mouth of this painter, spoken or at rest, once more.
     Hold,
     /// Half way from the latest to the mouth at rest.
     Close(Arc<Context>),
@@ -100,7 +100,7 @@ impl Ticket {
     }
 }
 
-/// The latest mouth of a painter, as the network painted it.
+/// The latest mouth of a painter, as the network painted it; `None` where the frame is right as it is.
 type Latest = Arc<Mutex<Option<Arc<RgbImage>>>>;
 
 struct Job {
@@ -293,11 +293,6 @@ impl Painter {
     pub fn interrupt(&self) {
         self.workers.desk.interrupt(Some(self.number));
     }
-
-    /// Forgets the latest mouth.
-    pub fn forget(&self) {
-        *self.latest.lock().unwrap_or_else(|e| e.into_inner()) = None;
-    }
 }
 
 impl Drop for Painter {
@@ -427,15 +422,15 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
                 Plan::Ready(frame, face) => (frame, face, None),
                 Plan::Paint(frame, _) => {
                     let face = next_face()?;
-                    match &job.wish {
-                        Wish::Speak(_) => {
-                            *job.latest.lock().unwrap_or_else(|e| e.into_inner()) = Some(face.clone());
-                        }
-                        _ => job.frames.keep_resting(job.index, &face),
+                    if !matches!(job.wish, Wish::Speak(_)) {
+                        job.frames.keep_resting(job.index, &face);
                     }
                     (frame, Some(face), inference)
                 }
             };
+            if matches!(job.wish, Wish::Speak(_) | Wish::Rest(_)) {
+                *job.latest.lock().unwrap_or_else(|e| e.into_inner()) = face.clone();
+            }
             let mouth = face.map(|face| job.frames.mouth(&frame, &face));
             Ok(Painted { frame, mouth, inference })
         })

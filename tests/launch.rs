@@ -2,28 +2,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{copy_folder, fixture};
-
-/// A folder with the plugin, and beside it ONNX Runtime and the shipped avatars: what `make` puts together.
-fn plugin_folder(with_runtime: bool) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let link = |from: PathBuf, name: &str| {
-        assert!(from.exists(), "{} is missing", from.display());
-        std::os::unix::fs::symlink(from, folder.path().join(name)).unwrap();
-    };
-    // Cargo leaves the library beside the tests.
-    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    link(deps.join("libgstlipsync.so"), "libgstlipsync.so");
-    link(root.join("models"), "lipsync");
-    if with_runtime {
-        link(root.join("target/onnxruntime/libonnxruntime.so"), "libonnxruntime.so.1");
-    }
-    folder
-}
+use common::{copy_folder, fixture, plugin_folder};
 
 /// What came of a launch.
 struct Launched {

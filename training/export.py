@@ -70,6 +70,7 @@ def macs(path, inputs):
     """Multiply-adds of the convolutions and matrix products for one item, in millions."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
     weights = {w.name: list(w.dims) for w in graph.initializer}
+    weights |= {n.output[0]: list(n.attribute[0].t.dims) for n in graph.node if n.op_type == "Constant"}
     names = [n.output[0] for n in graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
     model = onnx.load(str(path))
     model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)

@@ -11,7 +11,7 @@ WORK=$(mktemp -d)
 CACHE=$ROOT/target/on_air
 mkdir -p "$CACHE"
 
-export GST_PLUGIN_PATH=$ROOT/target/plugin GST_REGISTRY=$CACHE/gst-registry.bin
+export GST_PLUGIN_PATH=${LIPSYNC_PLUGIN:-$ROOT/target/plugin} GST_REGISTRY=$WORK/gst-registry.bin
 # Warnings go to the log, where the judge looks for what was lost or late.
 export GST_DEBUG=${GST_DEBUG:-2} GST_DEBUG_NO_COLOR=1
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = ROOT / "target/plugin"
+PLUGIN = Path(os.environ.get("GST_PLUGIN_PATH", ROOT / "target/plugin"))
 CACHE = ROOT / "target/on_air"
 
 RATE = 48_000

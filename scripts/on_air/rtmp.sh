@@ -36,6 +36,8 @@ send "$PICTURE ! $VIDEO ! h264parse ! queue ! mux. \
 sleep 4
 start receiver ffmpeg -nostdin -y -i "rtmp://127.0.0.1:$port/live/presenter" -t "$LENGTH" -c copy "$WORK/received.flv"
 wait_for receiver $((LENGTH + 40))
+# What flvmux says when it is stopped is not about what was on air.
+cp "$WORK/sender.log" "$WORK/on-air.log"
 stop sender
 stop nginx
-judge "$WORK/received.flv" --seconds "$LENGTH" --log "$WORK/sender.log" "$WORK/receiver.log"
+judge "$WORK/received.flv" --seconds "$LENGTH" --log "$WORK/on-air.log" "$WORK/receiver.log"

@@ -118,7 +118,8 @@ impl RowTrack {
         let row = time + offset * den;
         // The repeated first row hears later sound than its place says: where that is not waited for it is left out.
         let repeated = row < REPEATED_ROWS * den;
-        if row < 0 || (repeated && self.last_row < REPEATED_ROWS) {
+        let shortened = self.last_row < REPEATED_ROWS.min(self.kind.last_row());
+        if row < 0 || (repeated && shortened) {
             return None;
         }
         let mut window = (row - REPEATED_ROWS * den).max(0);

@@ -22,6 +22,24 @@ pub const BGR: PixelFormat = PixelFormat::Packed(Packed { bytes: 3, order: [2, 1
 /// The same with alpha behind them.
 pub const BGRA: PixelFormat = PixelFormat::Packed(Packed { bytes: 4, order: [2, 1, 0], alpha: Some(3) });
 
+/// A folder with the plugin, and beside it ONNX Runtime and the shipped avatars: what `make` puts together.
+pub fn plugin_folder(with_runtime: bool) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let link = |from: PathBuf, name: &str| {
+        assert!(from.exists(), "{} is missing", from.display());
+        std::os::unix::fs::symlink(from, folder.path().join(name)).unwrap();
+    };
+    // Cargo leaves the library beside the tests.
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    link(deps.join("libgstlipsync.so"), "libgstlipsync.so");
+    link(root.join("models"), "lipsync");
+    if with_runtime {
+        link(root.join("target/onnxruntime/libonnxruntime.so"), "libonnxruntime.so.1");
+    }
+    folder
+}
+
 /// A file or folder of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fixtures").join(name);

@@ -265,10 +265,11 @@ impl LipsyncSrc {
         news.extend(stage.live.news(n));
         let painter = stage.loaded.painter.clone();
         let step = timing.rate.convert_index(stage.shown, stage.loaded.avatar.rate);
-        let hold = !n.is_multiple_of(u64::from(self.interval()));
+        let due = n.is_multiple_of(u64::from(self.interval()));
         let wish = match context {
-            _ if hold => Wish::Hold,
-            Some(context) => Wish::Speak(context),
+            Some(context) if due => Wish::Speak(context),
+            Some(_) => Wish::Hold,
+            // Once painted, or not at all.
             None => Wish::Rest(stage.silence.clone()),
         };
         let ticket = painter.submit(&frames, step, wish);

@@ -1,0 +1,35 @@
+//! On air through real programs: nginx with its RTMP module, SRT, ffmpeg. What is received is judged by
+//! `scripts/on_air/judge.py`: every frame, all sound, both in step. `make air` does it for longer, and in a browser.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+/// Is on air for some seconds by that way.
+fn on_air(way: &str) {
+    let plugin = common::plugin_folder(true);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(root.join(format!("scripts/on_air/{way}.sh")))
+        .arg("30")
+        .env("LIPSYNC_PLUGIN", plugin.path())
+        .env_remove("ORT_DYLIB_PATH")
+        .env_remove("LIPSYNC_AVATAR_PATH")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    println!("{text}");
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("ok   lips:"), "{text}");
+}
+
+#[test]
+fn by_rtmp() {
+    on_air("rtmp");
+}
+
+#[test]
+fn by_srt() {
+    on_air("srt");
+}
