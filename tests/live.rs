@@ -338,6 +338,7 @@ fn ends_where_it_is_told_to() {
     let mut studio = Studio::new(&format!("{} num-buffers=30", avatar("own")), MONO_16K);
     let eos = |studio: &mut Studio| studio.messages().iter().any(|m| m.type_() == gst::MessageType::Eos);
     studio.most = 30;
+    studio.say(&[9000; 5 * 16_000]);
     studio.run_until(4 * SECOND);
     let end = |received: &common::studio::Received| {
         let received = received.lock().unwrap();
@@ -351,6 +352,8 @@ fn ends_where_it_is_told_to() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     assert_eq!(studio.complaints(), [""; 0]);
+    let speeches = studio.speeches();
+    assert!(speeches.len() == 2 && speeches[1] == (false, 30 * FRAME), "{speeches:?}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ TOLERANCE_MS = 1.0
 """Of time stamps: FLV and Matroska round to whole milliseconds."""
 OFFSET_MS = 20.0
 """Half a frame: nobody can be better than that without knowing when a screen is lit."""
+HELD = 0.002
+"""Share of the pictures that may be shown twice: where the machine was busy for a moment, time is kept, not the picture."""
 COMPLAINTS = re.compile(
     r"\blost\b|\b(too |arrived )?late\b|dropp|non.monoton|backwards|WARN.*(clock|\btime\b|timestamp)", re.IGNORECASE
 )
@@ -289,7 +291,8 @@ def judge_file(judge, arguments):
         return
     offsets, alike, held = (np.array(column) for column in zip(*speeches, strict=True))
     judge.check(min(alike) > 0.9, "mouth", f"moves as offline: {min(alike):.3f} to {max(alike):.3f} of 1")
-    judge.check(not sum(held), "held", f"{sum(held)} pictures of a moving mouth shown twice")
+    allowed = int(HELD * len(times))
+    judge.check(sum(held) <= allowed, "held", f"{sum(held)} pictures of a moving mouth shown twice, {allowed} allowed")
     judge.check(
         max(map(abs, offsets)) <= arguments.limit, "lips",
         f"picture {np.mean(offsets):+.1f} ms after the sound "

@@ -31,7 +31,8 @@ pub enum VideoItem {
     /// From here on frames have this format.
     Format(VideoInfo),
     Frame(Frame),
-    End,
+    /// The end, at that time.
+    End(u64),
 }
 
 /// A frame that is being painted.
@@ -199,10 +200,17 @@ impl LipsyncSrc {
         if self.has_ended() {
             return Ok(false);
         }
-        {
+        let broken = {
             let mut stage = lock(&self.stage);
             let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-            self.take_up(stage, timing)?;
+            self.take_up(stage, timing)?
+        };
+        if let Some(broken) = broken {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Decode,
+                ("the sound has samples that are no finite numbers ({broken}): they are taken for silence. Repair the source, or convert it to an integer format first")
+            );
         }
         self.note_backlog();
         Ok(true)
@@ -224,11 +232,12 @@ impl LipsyncSrc {
         stage.next += lost;
         stage.discont = true;
         stage.live.interrupt();
+        stage.news.push(Speech::Ends(time));
         stage.position = Position::new(stage.position.info.clone(), timing.rate.time_of(stage.next));
     }
 
-    /// Hears what frame `next` needs, and asks for its picture.
-    fn take_up(&self, stage: &mut Stage, timing: Timing) -> Result<(), Stop> {
+    /// Hears what frame `next` needs, and asks for its picture. Returns the first sample that is no number.
+    fn take_up(&self, stage: &mut Stage, timing: Timing) -> Result<Option<f32>, Stop> {
         let Some(frames) = stage.frames.clone() else { return Err(gst::FlowError::NotNegotiated.into()) };
         let n = stage.next;
         let (pts, end) = (timing.rate.time_of(n), timing.rate.time_of(n + 1));
@@ -244,15 +253,8 @@ impl LipsyncSrc {
             stage.set_input(chunk.info.clone())?;
         }
         let mut samples = stage.input.read(&chunk.bytes).to_vec();
-        if let Some(broken) = samples.iter().find(|sample| !sample.is_finite())
-            && !std::mem::replace(&mut stage.warned, true)
-        {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Decode,
-                ("the sound has samples that are no finite numbers ({broken}): they are taken for silence. Repair the source, or convert it to an integer format first")
-            );
-        }
+        let broken = samples.iter().copied().find(|sample| !sample.is_finite());
+        let broken = broken.filter(|_| !std::mem::replace(&mut stage.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
         let context = stage.live.step(n, Sound { start: chunk.start, samples: &samples })?;
         if self.has_audio_pad() && !chunk.bytes.is_empty() {
@@ -289,7 +291,7 @@ impl LipsyncSrc {
         stage.shown += 1;
         stage.taken_up += 1;
         self.hand_over(stage, VideoItem::Frame(frame), timing.rate);
-        Ok(())
+        Ok(broken)
     }
 
     /// Puts an item into the video's outlet; where nobody takes them, the oldest frame is dropped.
@@ -409,6 +411,6 @@ impl LipsyncSrc {
             }
         });
         self.sound.push(SoundItem::End, usize::MAX);
-        self.video.push(VideoItem::End, usize::MAX);
+        self.video.push(VideoItem::End(end), usize::MAX);
     }
 }

@@ -337,6 +337,7 @@ impl LipsyncSrc {
         drop((stage, next));
         *lock(&self.video_state) = VideoState::default();
         *lock(&self.timing) = None;
+        self.speaking.store(false, Ordering::SeqCst);
     }
 
     fn activate(

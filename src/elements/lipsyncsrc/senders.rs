@@ -87,7 +87,10 @@ impl LipsyncSrc {
                 Ok(())
             }
             Some(VideoItem::Frame(frame)) => self.send_frame(frame),
-            Some(VideoItem::End) => Err(gst::FlowError::Eos.into()),
+            Some(VideoItem::End(time)) => {
+                self.tell(&[Speech::Ends(time)]);
+                Err(gst::FlowError::Eos.into())
+            }
             None => Ok(()),
         }
     }
