@@ -39,7 +39,6 @@ pub struct Sound<'a> {
 pub struct Live {
     listener: Listener,
     sample_rate: u32,
-    channels: usize,
     weights: Vec<f32>,
     /// Mean square from which sound counts as said.
     gate: f32,
@@ -64,7 +63,6 @@ impl Live {
         Ok(Self {
             listener,
             sample_rate: 0,
-            channels: 0,
             weights: Vec::new(),
             gate: 10f64.powf(level / 10.0) as f32,
             origin: None,
@@ -80,8 +78,8 @@ impl Live {
     ///
     /// # Errors
     /// As [`Listener::set_rate`].
-    pub fn replace(&mut self, mut listener: Listener, rate: FrameRate) -> Result<()> {
-        listener.set_rate(rate)?;
+    pub fn replace(&mut self, mut listener: Listener) -> Result<()> {
+        listener.set_rate(self.rate())?;
         if self.sample_rate > 0 {
             listener.set_input(self.sample_rate, self.weights.clone())?;
         }
@@ -116,7 +114,7 @@ impl Live {
     pub fn set_input(&mut self, sample_rate: u32, weights: Vec<f32>) -> Result<()> {
         self.listener.set_input(sample_rate, weights.clone())?;
         self.recent.clear();
-        (self.sample_rate, self.channels, self.weights) = (sample_rate, weights.len(), weights);
+        (self.sample_rate, self.weights) = (sample_rate, weights);
         Ok(())
     }
 
@@ -153,10 +151,10 @@ impl Live {
         let mut skip = rate.time_of(origin).saturating_sub(start);
         self.listener.push_silence(start.saturating_sub(rate.time_of(origin)))?;
         for samples in self.recent.iter().map(|(_, samples)| &**samples).chain([sound.samples]) {
-            let frames = (samples.len() / self.channels.max(1)) as u64;
+            let frames = (samples.len() / self.channels()) as u64;
             let skipped = mul_div(skip, self.sample_rate.into(), SECOND).min(frames);
             skip -= mul_div(skipped, SECOND, self.sample_rate.max(1).into()).min(skip);
-            self.listener.push(&samples[skipped as usize * self.channels..])?;
+            self.listener.push(&samples[skipped as usize * self.channels()..])?;
         }
         self.listener.skip_to(n - origin);
         self.origin = Some(origin);
@@ -171,15 +169,18 @@ impl Live {
         }
     }
 
+    fn channels(&self) -> usize {
+        self.weights.len().max(1)
+    }
+
     fn length(&self, samples: usize) -> u64 {
-        mul_div((samples / self.channels.max(1)) as u64, SECOND, self.sample_rate.max(1).into())
+        mul_div((samples / self.channels()) as u64, SECOND, self.sample_rate.max(1).into())
     }
 
     fn note_loudness(&mut self, sound: &Sound<'_>) {
-        let block = (u64::from(self.sample_rate) / BLOCKS).max(1) as usize * self.channels.max(1);
+        let block = (u64::from(self.sample_rate) / BLOCKS).max(1) as usize * self.channels();
         for (i, samples) in sound.samples.chunks(block).enumerate() {
             let square = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
-            // A sample that is no number is for the listener to complain of.
             if square < self.gate {
                 continue;
             }

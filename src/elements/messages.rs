@@ -1,5 +1,7 @@
 //! Errors of the core as GStreamer error messages.
 
+use gst::prelude::*;
+
 use crate::error::Error;
 
 /// What ends a stream: to be told to the application.
@@ -51,6 +53,42 @@ impl From<gst::FlowError> for Stop {
     fn from(flow: gst::FlowError) -> Self {
         Self::Flow(flow)
     }
+}
+
+/// A frame that comes too late, to be told on the bus.
+pub struct Late {
+    pub running_time: gst::ClockTime,
+    pub stream_time: Option<gst::ClockTime>,
+    pub pts: gst::ClockTime,
+    pub duration: gst::ClockTime,
+    /// Nanoseconds that it is late by.
+    pub jitter: i64,
+    /// Frames painted, and frames not painted, so far.
+    pub processed: u64,
+    pub dropped: u64,
+}
+
+impl Late {
+    /// Posts the QoS message.
+    pub fn post(self, element: &impl IsA<gst::Element>) {
+        let count = gst::format::Buffers::from_u64;
+        let message = gst::message::Qos::builder(true)
+            .src(element.upcast_ref::<gst::Element>())
+            .running_time(self.running_time)
+            .stream_time(self.stream_time)
+            .timestamp(self.pts)
+            .duration(self.duration)
+            .values(self.jitter, 1.0, 1_000_000)
+            .stats(count(self.processed), count(self.dropped))
+            .build();
+        let _ = element.post_message(message);
+    }
+}
+
+/// Tells the pipeline that an element's latency has changed.
+pub fn post_latency(element: &impl IsA<gst::Element>) {
+    let _ = element
+        .post_message(gst::message::Latency::builder().src(element.upcast_ref::<gst::Element>()).build());
 }
 
 /// The message that tells an error to the application.

@@ -62,3 +62,22 @@ impl VideoWriter {
         }
     }
 }
+
+/// Says when a frame is shown and which one it is. The last picture, shown once more, gets new ones.
+pub fn stamp(
+    buffer: &mut gst::Buffer,
+    pts: gst::ClockTime,
+    duration: gst::ClockTime,
+    number: u64,
+    discont: bool,
+) {
+    let buffer = buffer.make_mut();
+    buffer.set_pts(pts);
+    buffer.set_duration(duration);
+    buffer.set_offset(number);
+    buffer.set_offset_end(number + 1);
+    buffer.unset_flags(gst::BufferFlags::DISCONT);
+    if discont {
+        buffer.set_flags(gst::BufferFlags::DISCONT);
+    }
+}

@@ -32,7 +32,7 @@ use gst_audio::AudioInfo;
 use super::output::Item;
 use super::stream::Stream;
 use crate::elements::loaded::Loaded;
-use crate::elements::messages::{Stop, error_message};
+use crate::elements::messages::{Late, Stop, error_message, post_latency};
 use crate::elements::queue::Queue;
 use crate::elements::settings::{self, Settings};
 use crate::elements::stats::{self, Stats};
@@ -292,13 +292,8 @@ impl Lipsync {
         let before = self.own_latency();
         *lock(&self.latency) = Latency::of(listener, sample_rate);
         if self.own_latency() != before {
-            self.post_latency();
+            post_latency(&*self.obj());
         }
-    }
-
-    fn post_latency(&self) {
-        let element = self.obj();
-        let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
     }
 
     /// Whether a frame would come too late to be shown; then it is told on the bus.
@@ -315,18 +310,9 @@ impl Lipsync {
         }
         let (processed, dropped) = lock(&self.stats).processed_and_dropped();
         let jitter = (earliest - running_time).nseconds() as i64;
-        let element = self.obj();
-        let count = gst::format::Buffers::from_u64;
-        let message = gst::message::Qos::builder(true)
-            .src(&*element)
-            .running_time(running_time)
-            .stream_time(segment.to_stream_time(pts))
-            .timestamp(pts)
-            .duration(duration)
-            .values(jitter, 1.0, 1_000_000)
-            .stats(count(processed), count(dropped + 1))
-            .build();
-        let _ = element.post_message(message);
+        let stream_time = segment.to_stream_time(pts);
+        Late { running_time, stream_time, pts, duration, jitter, processed, dropped: dropped + 1 }
+            .post(&*self.obj());
         true
     }
 }
@@ -421,7 +407,7 @@ impl ObjectImpl for Lipsync {
             }
         }
         if pspec.name() == "processing-latency" {
-            self.post_latency();
+            post_latency(&*self.obj());
         }
     }
 

@@ -7,6 +7,7 @@ use gst_video::VideoInfo;
 use super::imp::Lipsync;
 use crate::elements::messages::{Failure, Stop};
 use crate::elements::queue::Item as QueueItem;
+use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
 use crate::painter::Ticket;
 
@@ -110,17 +111,7 @@ impl Lipsync {
                 last
             }
         };
-        {
-            let buffer = buffer.make_mut();
-            buffer.set_pts(frame.pts);
-            buffer.set_duration(frame.duration);
-            buffer.set_offset(frame.number);
-            buffer.set_offset_end(frame.number + 1);
-            buffer.unset_flags(gst::BufferFlags::DISCONT);
-            if frame.number == 0 {
-                buffer.set_flags(gst::BufferFlags::DISCONT);
-            }
-        }
+        stamp(&mut buffer, frame.pts, frame.duration, frame.number, frame.number == 0);
         *lock(&self.last) = Some(buffer.clone());
         self.srcpad.push(buffer)?;
         Ok(())

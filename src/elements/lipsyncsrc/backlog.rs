@@ -38,8 +38,14 @@ struct Piece {
 }
 
 impl Piece {
+    /// Sample frames that are not taken.
     fn left(&self) -> usize {
         (self.data.size() - self.taken) / self.info.bpf() as usize
+    }
+
+    /// How long these last, in nanoseconds.
+    fn length(&self) -> u64 {
+        mul_div(self.left() as u64, SECOND, self.info.rate().into())
     }
 }
 
@@ -188,7 +194,7 @@ impl Backlog {
         if state.generation == generation {
             let earliest = if std::mem::take(&mut state.starving) { now() } else { 0 };
             let piece = Piece { info: info.clone(), data, taken: 0, earliest };
-            state.length += mul_div(piece.left() as u64, SECOND, info.rate().into());
+            state.length += piece.length();
             state.pieces.push_back(piece);
         }
         true
@@ -234,8 +240,7 @@ impl Backlog {
             }
         }
         position.samples += (count - done) as u64;
-        state.length =
-            state.pieces.iter().map(|p| mul_div(p.left() as u64, SECOND, p.info.rate().into())).sum();
+        state.length = state.pieces.iter().map(Piece::length).sum();
         drop(state);
         self.changed.notify_all();
         Chunk { info: position.info.clone(), start, bytes }

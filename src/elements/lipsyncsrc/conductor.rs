@@ -101,8 +101,6 @@ pub struct Stage {
     input: AudioInput,
     /// The frame that is next.
     next: u64,
-    /// `next` has been brought to the present.
-    begun: bool,
     /// Frames that this avatar has shown so far: what its loop goes by.
     shown: u64,
     taken_up: u64,
@@ -127,7 +125,6 @@ impl Stage {
             position: Position::new(info.clone(), 0),
             input: AudioInput::new((*info).clone()),
             next: 0,
-            begun: false,
             shown: 0,
             taken_up: 0,
             discont: true,
@@ -219,7 +216,7 @@ impl LipsyncSrc {
     /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still.
     fn catch_up(&self, stage: &mut Stage, timing: Timing, now: u64) {
         let time = timing.rate.time_of(stage.next);
-        let begun = std::mem::replace(&mut stage.begun, true);
+        let begun = stage.taken_up > 0;
         let due = if begun { time + timing.until_taken_up() + LOST } else { time };
         if now <= due {
             return;
@@ -357,8 +354,7 @@ impl LipsyncSrc {
         let old = {
             let mut stage = lock(&self.stage);
             let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-            let rate = stage.live.rate();
-            stage.live.replace(listener, rate)?;
+            stage.live.replace(listener)?;
             stage.frames = None;
             stage.shown = 0;
             stage.silence = silence;

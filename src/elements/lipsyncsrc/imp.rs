@@ -42,7 +42,7 @@ use super::senders::{SoundState, VideoState};
 use super::settings::LiveSettings;
 use crate::elements::audio_input::{self, AudioInput};
 use crate::elements::loaded::Loaded;
-use crate::elements::messages::error_message;
+use crate::elements::messages::{error_message, post_latency};
 use crate::elements::settings::{self, Settings};
 use crate::elements::stats::{self, Stats};
 use crate::elements::video_writer::VideoWriter;
@@ -188,13 +188,8 @@ impl LipsyncSrc {
         let before = self.latency();
         *lock(&self.timing) = Some(timing);
         if self.latency() != before {
-            self.post_latency();
+            post_latency(&*self.obj());
         }
-    }
-
-    fn post_latency(&self) {
-        let element = self.obj();
-        let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
     }
 
     /// Tells the application if the backlog has changed.
@@ -326,10 +321,8 @@ impl LipsyncSrc {
             // It has caught its own panic.
             let _ = conductor.join();
         }
-        self.video.open();
-        self.video.close();
-        self.sound.open();
-        self.sound.close();
+        self.video.clear();
+        self.sound.clear();
         self.backlog.clear();
         self.writer.stop();
         let stage = lock(&self.stage).take();
@@ -636,7 +629,7 @@ impl ObjectImpl for LipsyncSrc {
         let known = lock(&self.settings).set(name, value) || lock(&self.live_settings).set(name, value);
         debug_assert!(known, "no property {name}");
         match name {
-            "processing-latency" => self.post_latency(),
+            "processing-latency" => post_latency(&*self.obj()),
             "avatar" if lock(&self.stage).is_some() => self.load_next(),
             "audio-offset" => {
                 let pad = lock(&self.audiopad).clone();
@@ -748,13 +741,13 @@ impl ElementImpl for LipsyncSrc {
             // What has come in is spoken.
             *lock(&self.input) = Input::default();
         } else {
-            self.sound.change(|items| items.clear());
+            self.sound.clear();
             self.sound.push(SoundItem::End, usize::MAX);
         }
         let _ = pad.set_active(false);
         let _ = self.obj().remove_pad(pad);
         if pad.direction() == gst::PadDirection::Src {
-            self.sound.change(|items| items.clear());
+            self.sound.clear();
             *lock(&self.sound_state) = SoundState::default();
         }
     }

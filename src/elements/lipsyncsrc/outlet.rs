@@ -26,8 +26,14 @@ impl<T> Default for Outlet<T> {
 impl<T> Outlet<T> {
     /// Empties it, and lets it be waited for.
     pub fn open(&self) {
-        let old = std::mem::replace(&mut *lock(&self.state), State { items: VecDeque::new(), open: true });
-        drop(old);
+        self.clear();
+        lock(&self.state).open = true;
+    }
+
+    /// Empties it. Items are dropped without the lock: what they hold may take others.
+    pub fn clear(&self) {
+        let items = std::mem::take(&mut lock(&self.state).items);
+        drop(items);
     }
 
     /// Wakes whoever waits, and lets nobody wait.

@@ -9,7 +9,8 @@ use gst::subclass::prelude::*;
 use super::backlog::Chunk;
 use super::conductor::{Frame, SoundItem, VideoItem};
 use super::imp::LipsyncSrc;
-use crate::elements::messages::Stop;
+use crate::elements::messages::{Late, Stop};
+use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
 use crate::error::Error;
 use crate::live::Speech;
@@ -133,17 +134,13 @@ impl LipsyncSrc {
             (Some(Err(error)), _) => return Err(error.into()),
             (None, None) => return Ok(()),
         };
-        {
-            let buffer = buffer.make_mut();
-            buffer.set_pts(gst::ClockTime::from_nseconds(frame.pts));
-            buffer.set_duration(gst::ClockTime::from_nseconds(frame.duration));
-            buffer.set_offset(frame.number);
-            buffer.set_offset_end(frame.number + 1);
-            buffer.unset_flags(gst::BufferFlags::DISCONT);
-            if frame.discont {
-                buffer.set_flags(gst::BufferFlags::DISCONT);
-            }
-        }
+        stamp(
+            &mut buffer,
+            gst::ClockTime::from_nseconds(frame.pts),
+            gst::ClockTime::from_nseconds(frame.duration),
+            frame.number,
+            frame.discont,
+        );
         lock(&self.video_state).last = Some(buffer.clone());
         self.srcpad.push(buffer)?;
         Ok(())
@@ -174,19 +171,17 @@ impl LipsyncSrc {
             stats.repeated();
             stats.processed_and_dropped()
         };
-        let element = self.obj();
-        let time = gst::ClockTime::from_nseconds;
-        let count = gst::format::Buffers::from_u64;
-        let message = gst::message::Qos::builder(true)
-            .src(&*element)
-            .running_time(time(pts))
-            .stream_time(time(pts))
-            .timestamp(time(pts))
-            .duration(time(duration))
-            .values(duration as i64, 1.0, 1_000_000)
-            .stats(count(painted), count(repeated))
-            .build();
-        let _ = element.post_message(message);
+        let time = gst::ClockTime::from_nseconds(pts);
+        Late {
+            running_time: time,
+            stream_time: Some(time),
+            pts: time,
+            duration: gst::ClockTime::from_nseconds(duration),
+            jitter: duration as i64,
+            processed: painted,
+            dropped: repeated,
+        }
+        .post(&*self.obj());
         if lock(&self.overload).late() {
             let needed = lock(&self.stats).mean_inference();
             let declared = self.settings().processing_latency;
