@@ -67,7 +67,8 @@ test: runtime fixtures ## pass all tests
 	@scripts/install-packages.sh $(TEST_PACKAGES)
 	@command -v cargo-nextest >/dev/null || { echo "==> installing cargo-nextest"; cargo install --locked cargo-nextest; }
 	@echo "==> running the tests"
-	@G_DEBUG=fatal-warnings cargo nextest run --locked
+	@rm -rf target/test-cache target/tool-cache/lipsync/graphs
+	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked
 	@cargo test --locked --doc
 
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time

@@ -1,8 +1,10 @@
 //! Where the time goes: each step of the method by itself, on one thread, for an avatar and a WAV.
 //!
 //! ```sh
-//! cargo run --release --example time_parts -- models/iris examples/sample.wav
+//! cargo run --release --example time_parts -- models/iris examples/sample.wav auto
 //! ```
+//!
+//! The last word is the precision: auto, fp32 or int8.
 //!
 //! Prints seconds per step for the whole sound as one line of JSON.
 
@@ -16,6 +18,7 @@ use gstlipsync::features;
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
 use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
+use gstlipsync::precision::Precision;
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
 
@@ -31,8 +34,13 @@ fn timed<T>(sum: &mut f64, work: impl FnOnce() -> T) -> T {
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, folder, sound] = &arguments[..] else {
-        return Err("usage: time_parts AVATAR WAV".into());
+    let [_, folder, sound, precision] = &arguments[..] else {
+        return Err("usage: time_parts AVATAR WAV auto|fp32|int8".into());
+    };
+    let precision = match precision.as_str() {
+        "fp32" => Precision::Fp32,
+        "int8" => Precision::Int8,
+        _ => Precision::Auto,
     };
     let start = Instant::now();
     let (mut resampling, mut mel, mut encoder, mut decode, mut generator, mut compositing) =
@@ -40,7 +48,7 @@ fn main() -> Result<(), Failure> {
     let mut first_frame = None;
 
     let avatar = Arc::new(Avatar::open(Path::new(folder))?);
-    let engine = Engine::default();
+    let engine = Engine { precision, ..Engine::default() };
     let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1, None)?;
     let format = PixelFormat::I420(Matrix::Bt709);
     let canvas = Canvas { format, background: None };
@@ -69,7 +77,7 @@ fn main() -> Result<(), Failure> {
     for n in 0..frames {
         let context = timed(&mut encoder, || track.context(n))?.ok_or("a context is missing")?;
         let frame = timed(&mut decode, || store.get(avatar.ping_pong(n)))?;
-        let item = std::iter::once((&frame.views, &context));
+        let item = std::iter::once((&frame.seen, &context));
         let painted = timed(&mut generator, || network.paint(item))?;
         timed(&mut compositing, || {
             let mouth = store.mouth(&frame, &painted[0]);

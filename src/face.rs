@@ -7,10 +7,14 @@
 //! Networks of the Wav2Lip family see the face without a border, its lower half blacked, and the blacked one
 //! first; what they paint is the whole rectangle.
 
+use std::sync::LazyLock;
+
 use image::{RgbImage, imageops};
+use multiversion::multiversion;
 
 use crate::avatar::FaceOptions;
-use crate::resize::{Kernel, resize};
+use crate::pool::Pooled;
+use crate::resize::{Kernel, resize, resize_onto};
 
 /// Channels of the generator's picture input: the face and the blacked face, both blue, green, red.
 pub const INPUT_CHANNELS: usize = 6;
@@ -132,17 +136,24 @@ impl Framing {
         }
     }
 
-    fn inside(self, crop: &RgbImage) -> RgbImage {
-        imageops::crop_imm(crop, self.border, self.border, self.network, self.network).to_image()
+    /// The face as the network sees it.
+    pub fn face(self, views: &FaceViews) -> RgbImage {
+        match &views.given {
+            Some([face, _]) => face.clone(),
+            None => imageops::crop_imm(&views.crop, self.border, self.border, self.network, self.network)
+                .to_image(),
+        }
     }
 
-    /// What the network sees of a crop: the face, and the face without its mouth.
-    pub fn views(self, crop: &RgbImage) -> FaceViews {
-        let face = self.inside(crop);
-        let mut masked = face.clone();
+    /// The face without its mouth, as the network sees it.
+    pub fn masked(self, views: &FaceViews) -> RgbImage {
+        if let Some([_, masked]) = &views.given {
+            return masked.clone();
+        }
+        let mut masked = self.face(views);
         let mask = self.mask();
         imageops::replace(&mut masked, &RgbImage::new(mask.width, mask.height), mask.x.into(), mask.y.into());
-        FaceViews { face, masked }
+        masked
     }
 
     /// The crop of a face rectangle.
@@ -150,71 +161,108 @@ impl Framing {
         resize(face, self.crop(), self.crop(), self.kernel())
     }
 
-    /// The face rectangle, `width` x `height`, with what the network painted.
-    pub fn paste(self, crop: &RgbImage, painted: &RgbImage, width: u32, height: u32) -> RgbImage {
+    /// Draws the face with what the network painted over the rectangle `at` of a picture.
+    pub fn paste(self, crop: &RgbImage, painted: &RgbImage, picture: &mut RgbImage, at: Rect) {
         match self.paste {
-            Paste::Full => resize(painted, width, height, self.kernel()),
+            Paste::Full => resize_onto(painted, picture, at, self.kernel()),
             Paste::Inner => {
-                let mut crop = crop.clone();
-                imageops::replace(&mut crop, painted, self.border.into(), self.border.into());
-                resize(&crop, width, height, self.kernel())
+                let mut crop = Pooled::copy(crop);
+                imageops::replace(&mut *crop, painted, self.border.into(), self.border.into());
+                resize_onto(&crop, picture, at, self.kernel());
             }
         }
     }
 
     /// Writes what the network sees as planes of blue, green and red in 0 to 1, in the family's order.
     pub fn write(self, views: &FaceViews, input: &mut [f32]) {
-        let pair = match self.style {
-            Style::SyncTalk | Style::Ultralight => [&views.face, &views.masked],
-            Style::Wav2Lip => [&views.masked, &views.face],
+        let (first, second) = input.split_at_mut(input.len() / 2);
+        let (face, masked) = match self.style {
+            Style::SyncTalk | Style::Ultralight => (first, second),
+            Style::Wav2Lip => (second, first),
         };
-        for (picture, planes) in pair.into_iter().zip(input.chunks_exact_mut(views.face.len())) {
-            write_planes(picture, planes);
+        let side = self.network as usize;
+        if let Some(given) = &views.given {
+            for (picture, planes) in given.iter().zip([face, masked]) {
+                write_planes(picture, (0, side), side, planes);
+            }
+            return;
+        }
+        write_planes(&views.crop, (self.border as usize, self.crop() as usize), side, face);
+        masked.copy_from_slice(face);
+        let Rect { x, y, width, height } = self.mask();
+        let (x, width) = (x as usize, width as usize);
+        for plane in masked.chunks_exact_mut(side * side) {
+            for row in plane.chunks_exact_mut(side).skip(y as usize).take(height as usize) {
+                row[x..x + width].fill(0.0);
+            }
         }
     }
 }
 
-/// The two pictures that the network sees, both of its own size.
+/// What the network sees of a face.
 #[derive(Debug, Clone)]
 pub struct FaceViews {
-    pub face: RgbImage,
-    pub masked: RgbImage,
+    /// The face, scaled for the network, with its border.
+    pub crop: RgbImage,
+    /// The face and the masked face, of the network's size, in place of those that are cut from the crop.
+    pub given: Option<[RgbImage; 2]>,
 }
 
 impl FaceViews {
-    /// Bytes of both pictures.
+    /// The views that are cut from a crop.
+    pub fn of(crop: RgbImage) -> Self {
+        Self { crop, given: None }
+    }
+
+    /// Bytes of its pictures.
     pub fn size(&self) -> usize {
-        self.face.len() + self.masked.len()
+        self.crop.len() + self.given.iter().flatten().map(|view| view.len()).sum::<usize>()
     }
 }
 
-fn write_planes(picture: &RgbImage, planes: &mut [f32]) {
-    let plane = planes.len() / 3;
-    let (blue, rest) = planes.split_at_mut(plane);
-    let (green, red) = rest.split_at_mut(plane);
-    for (i, pixel) in picture.chunks_exact(3).enumerate() {
-        red[i] = f32::from(pixel[0]) / 255.0;
-        green[i] = f32::from(pixel[1]) / 255.0;
-        blue[i] = f32::from(pixel[2]) / 255.0;
+/// The 256 levels in 0 to 1, as dividing gives them: multiplying by the inverse is not the same to the last bit.
+static LEVELS: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|level| level as f32 / 255.0));
+
+/// Writes a square of `side` pixels as planes; it begins `border` pixels inside a picture `width` wide.
+fn write_planes(picture: &[u8], (border, width): (usize, usize), side: usize, planes: &mut [f32]) {
+    let levels = &*LEVELS;
+    let (blue, rest) = planes.split_at_mut(side * side);
+    let (green, red) = rest.split_at_mut(side * side);
+    let rows = picture.chunks_exact(3 * width).skip(border);
+    let planes =
+        blue.chunks_exact_mut(side).zip(green.chunks_exact_mut(side)).zip(red.chunks_exact_mut(side));
+    for (row, ((blue, green), red)) in rows.zip(planes) {
+        let pixels = row[3 * border..].chunks_exact(3);
+        for (((pixel, blue), green), red) in pixels.zip(blue).zip(green).zip(red) {
+            *red = levels[usize::from(pixel[0])];
+            *green = levels[usize::from(pixel[1])];
+            *blue = levels[usize::from(pixel[2])];
+        }
     }
 }
 
 /// The picture in a network's output: planes of blue, green and red in 0 to 1, cut off to whole levels.
 ///
 /// `None` where a value is not a number.
-pub fn painted(output: &[f32], side: u32) -> Option<RgbImage> {
+pub fn painted(output: &[f32], side: u32) -> Option<Pooled> {
     let plane = (side * side) as usize;
+    let mut picture = Pooled::new(side, side);
     let (blue, rest) = output.split_at(plane);
     let (green, red) = rest.split_at(plane);
-    if output.iter().any(|v| v.is_nan()) {
-        return None;
+    weave(red, green, blue, &mut picture).then_some(picture)
+}
+
+/// Writes the levels of three planes pixel by pixel; false where a value is not a number.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn weave(red: &[f32], green: &[f32], blue: &[f32], picture: &mut [u8]) -> bool {
+    let mut strange = false;
+    for (((pixel, red), green), blue) in picture.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
+        pixel[0] = (red * 255.0) as u8;
+        pixel[1] = (green * 255.0) as u8;
+        pixel[2] = (blue * 255.0) as u8;
+        strange |= red.is_nan() | green.is_nan() | blue.is_nan();
     }
-    let level = |v: f32| (v * 255.0) as u8;
-    let mut picture = RgbImage::new(side, side);
-    for (i, pixel) in picture.chunks_exact_mut(3).enumerate() {
-        pixel.copy_from_slice(&[level(red[i]), level(green[i]), level(blue[i])]);
-    }
-    Some(picture)
+    !strange
 }
 
 #[cfg(test)]
@@ -233,7 +281,7 @@ mod tests {
     fn the_mask_is_the_rectangle_of_the_training_code() {
         let framing = Framing::new(320, Style::SyncTalk, FaceOptions::default());
         let crop = RgbImage::from_pixel(328, 328, image::Rgb([9; 3]));
-        let masked = framing.views(&crop).masked;
+        let masked = framing.masked(&FaceViews::of(crop));
         let black: Vec<_> = masked.enumerate_pixels().filter(|p| p.2.0 == [0; 3]).collect();
         let (xs, ys): (Vec<u32>, Vec<u32>) = black.iter().map(|p| (p.0, p.1)).unzip();
         assert_eq!((xs.iter().min(), xs.iter().max()), (Some(&5), Some(&314)));

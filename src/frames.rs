@@ -3,14 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use image::{GrayImage, RgbImage, imageops};
+use image::{GrayImage, RgbImage};
 
 use crate::avatar::{Avatar, AvatarFrameFiles};
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, Rect};
+use crate::generator::Face;
 use crate::image_file::{self, ImageFile};
 use crate::matte::{Matte, Mattes};
 use crate::picture::{Canvas, Picture, PictureMut, PixelFormat};
+use crate::pool::Pooled;
+use crate::runtime::Engine;
 use crate::shared::{FileStamp, Shared};
 
 /// One frame of the avatar, decoded.
@@ -25,15 +28,13 @@ pub struct Frame {
     matte: Option<Matte>,
     /// Where 255, the face rectangle is never painted over.
     keep: Option<GrayImage>,
-    /// The face, scaled for the network.
-    crop: RgbImage,
     /// What the network sees.
-    pub views: FaceViews,
+    pub seen: Face,
 }
 
 /// A finished mouth: the face rectangle with even corners, and what is to be drawn there.
 pub struct Mouth {
-    patch: (Rect, RgbImage),
+    patch: (Rect, Pooled),
 }
 
 /// The frames of one avatar in one video format.
@@ -57,7 +58,7 @@ pub struct FrameStore {
 /// Mouths at rest by frame, and their bytes.
 #[derive(Default)]
 struct Resting {
-    mouths: HashMap<usize, Arc<RgbImage>>,
+    mouths: HashMap<usize, Arc<Pooled>>,
     bytes: usize,
 }
 
@@ -66,6 +67,9 @@ struct Resting {
 struct Key {
     avatar: Arc<Avatar>,
     first: FileStamp,
+    /// What was seen in a frame is kept with it.
+    generator: FileStamp,
+    engine: Engine,
     canvas: Canvas,
     framing: Framing,
     budget: usize,
@@ -100,23 +104,31 @@ impl FrameStore {
         }
     }
 
-    /// The store that others in this process already have of the same avatar, format and budget, or a new one.
-    pub fn shared(avatar: &Arc<Avatar>, canvas: Canvas, framing: Framing, budget: usize) -> Arc<Self> {
+    /// The store that others in this process already have of the same avatar, engine, format and budget, or a new one.
+    pub fn shared(
+        avatar: &Arc<Avatar>,
+        engine: Engine,
+        canvas: Canvas,
+        framing: Framing,
+        budget: usize,
+    ) -> Arc<Self> {
         let first = FileStamp::of(&avatar.frames[0].picture);
-        let key = Key { avatar: avatar.clone(), first, canvas, framing, budget };
+        let generator = FileStamp::of(&avatar.generator);
+        let key = Key { avatar: avatar.clone(), first, generator, engine, canvas, framing, budget };
         let store = STORES.get(key, || Ok(Self::new(avatar.clone(), canvas, framing, budget)));
         store.unwrap_or_else(|e| unreachable!("a store is made without error: {e}"))
     }
 
     /// The mouth of frame `index` at rest, if it has been painted and kept.
-    pub fn resting(&self, index: usize) -> Option<Arc<RgbImage>> {
+    pub fn resting(&self, index: usize) -> Option<Arc<Pooled>> {
         self.resting.lock().unwrap_or_else(|e| e.into_inner()).mouths.get(&index).cloned()
     }
 
-    /// Keeps the mouth of frame `index` at rest, if there is room: as much as for frames.
-    pub fn keep_resting(&self, index: usize, mouth: &Arc<RgbImage>) {
+    /// Keeps the mouth of frame `index` at rest, if there is room: half of the whole.
+    pub fn keep_resting(&self, index: usize, mouth: &Arc<Pooled>) {
         let mut resting = self.resting.lock().unwrap_or_else(|e| e.into_inner());
-        if resting.bytes + mouth.len() <= self.budget && resting.mouths.insert(index, mouth.clone()).is_none()
+        if resting.bytes + mouth.len() <= self.budget / 2
+            && resting.mouths.insert(index, mouth.clone()).is_none()
         {
             resting.bytes += mouth.len();
         }
@@ -147,10 +159,15 @@ impl FrameStore {
                 }
             }
         };
+        self.note(index, &frame);
+        Ok(frame)
+    }
+
+    /// Notes the use and the size of a frame, and lets go of others where there is no room.
+    pub fn note(&self, index: usize, frame: &Frame) {
         for old in self.touch(index, frame.size()) {
             *self.slots[old].lock().unwrap_or_else(|e| e.into_inner()) = None;
         }
-        Ok(frame)
     }
 
     /// Frames that will be shown after playing step `step` and are not here, the nearest first: as many as fit beside
@@ -167,15 +184,18 @@ impl FrameStore {
 
     /// Notes that a frame was used and returns those that must go.
     fn touch(&self, index: usize, size: usize) -> Vec<usize> {
+        let budget = self.budget - self.resting.lock().unwrap_or_else(|e| e.into_inner()).bytes;
         let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
-        match recent.order.iter().position(|(i, _)| *i == index) {
-            Some(place) => drop(recent.order.remove(place)),
-            None => recent.bytes += size,
+        if let Some(place) = recent.order.iter().position(|(i, _)| *i == index)
+            && let Some((_, before)) = recent.order.remove(place)
+        {
+            recent.bytes -= before;
         }
+        recent.bytes += size;
         recent.order.push_back((index, size));
         let mut gone = Vec::new();
         // The frame in use stays, however small the budget.
-        while recent.bytes > self.budget
+        while recent.bytes > budget
             && recent.order.len() > 1
             && let Some((old, size)) = recent.order.pop_front()
         {
@@ -193,12 +213,12 @@ impl FrameStore {
         })?;
         let outer = face.even(size.0, size.1);
         let crop = self.framing.crop_of(&face.cut(&colours));
-        let views = match &files.views {
-            None => self.framing.views(&crop),
+        let given = match &files.views {
+            None => None,
             Some((face, masked)) => {
                 let side = self.framing.network;
                 let view = |path| Ok(image_file::read_sized(path, (side, side), "the network")?.colours);
-                FaceViews { face: view(face)?, masked: view(masked)? }
+                Some([view(face)?, view(masked)?])
             }
         };
         let keep = match &files.parsing {
@@ -219,27 +239,29 @@ impl FrameStore {
             patch: (outer, patch),
             matte: matte.map(|matte| matte.cut(outer)),
             keep,
-            crop,
-            views,
+            seen: Face::new(FaceViews { crop, given }),
         })
+    }
+
+    /// How the network sees the faces.
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// What the network painted into the face of a frame, ready to be drawn.
     pub fn mouth(&self, frame: &Frame, painted: &RgbImage) -> Mouth {
         let (outer, base) = &frame.patch;
-        let Rect { x, y, width, height } = frame.face;
-        let mut face = self.framing.paste(&frame.crop, painted, width, height);
-        let (x, y) = (x - outer.x, y - outer.y);
+        let at = Rect { x: frame.face.x - outer.x, y: frame.face.y - outer.y, ..frame.face };
+        let mut patch = Pooled::copy(base);
+        self.framing.paste(&frame.seen.views.crop, painted, &mut patch, at);
         if let Some(keep) = &frame.keep {
-            let original = imageops::crop_imm(base, x, y, width, height).to_image();
-            for ((pixel, original), keep) in face.pixels_mut().zip(original.pixels()).zip(keep.iter()) {
-                if *keep == 255 {
-                    *pixel = *original;
+            for (x, y, keep) in keep.enumerate_pixels() {
+                if keep.0 == [255] {
+                    let (x, y) = (at.x + x, at.y + y);
+                    patch.put_pixel(x, y, *base.get_pixel(x, y));
                 }
             }
         }
-        let mut patch = base.clone();
-        imageops::replace(&mut patch, &face, x.into(), y.into());
         if let Some(matte) = &frame.matte {
             matte.finish(&mut patch);
         }
@@ -276,8 +298,7 @@ impl Frame {
     fn size(&self) -> usize {
         let alpha = self.matte.as_ref().map(Matte::alpha);
         let planes = alpha.into_iter().chain(&self.keep).map(|plane| plane.len());
-        let pictures = [&self.patch.1, &self.crop].map(|picture| picture.len());
-        self.picture.size() + self.views.size() + planes.chain(pictures).sum::<usize>()
+        self.picture.size() + self.seen.size() + self.patch.1.len() + planes.sum::<usize>()
     }
 
     /// Writes the frame, with that mouth if there is one, to a picture of its format and size.

@@ -1,24 +1,49 @@
 //! Step 5: the generator network paints the face's mouth from the face and the audio context.
 
 use std::path::Path;
-
-use image::RgbImage;
+use std::sync::OnceLock;
 
 use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
 use crate::features::{Context, Hearing, HubertSpan};
-use crate::network::{Interrupter, Network};
+use crate::network::{Interrupter, Network, Port};
+use crate::pool::Pooled;
+use crate::prepare::{Inputs, Parts, Prepared};
 use crate::runtime::Engine;
+use crate::tensors::Tensors;
 
 /// The generator, opened and checked.
 pub struct Generator {
-    network: Network,
-    /// Which of its two inputs is the picture and which the sound.
-    face: usize,
-    audio: usize,
+    parts: Networks,
+    /// Which inputs of the network that hears are the sound and, unless it has no use for it, the picture.
+    sound: usize,
+    picture: Option<usize>,
     hearing: Hearing,
     framing: Framing,
+}
+
+enum Networks {
+    Whole(Network),
+    Apart { face: Network, mouth: Network },
+}
+
+/// A face for a generator, with what it has seen there once and for all.
+pub struct Face {
+    pub views: FaceViews,
+    seen: OnceLock<Tensors>,
+}
+
+impl Face {
+    /// A face that no generator has seen yet.
+    pub fn new(views: FaceViews) -> Self {
+        Self { views, seen: OnceLock::new() }
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.views.size() + self.seen.get().map_or(0, Tensors::size)
+    }
 }
 
 impl Generator {
@@ -33,27 +58,77 @@ impl Generator {
         threads: usize,
         beside: Option<&Path>,
     ) -> Result<Self> {
-        let network = Network::open(path, engine, threads, beside)?;
-        let Some(roles) = Roles::of(&network) else {
-            return Err(Error::invalid(
-                path,
-                format!(
-                    "is no generator of the method: it maps {}, not a face [N, 6, S, S] and a sound \
-                     ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] or [N, 16, 32, 32] of HuBERT, or \
-                     [N, 1, 80, 16] of mel) to [N, 3, S, S]",
-                    network.shapes()
-                ),
-                "Give a generator of SyncTalk_2D (ave or hubert), Ultralight-Digital-Human (hubert) or Wav2Lip, \
-                 exported for a fixed picture size",
-            ));
+        let one = Self::open_several(path, face, engine, threads, beside, 1)?.pop();
+        Ok(one.unwrap_or_else(|| unreachable!("one was asked for")))
+    }
+
+    /// Opens as many as asked for; the rest is as for [`Self::open`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_several(
+        path: &Path,
+        face: FaceOptions,
+        engine: &Engine,
+        threads: usize,
+        beside: Option<&Path>,
+        count: usize,
+    ) -> Result<Vec<Self>> {
+        let open = |prepared: &Prepared| {
+            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
         };
-        let Roles { face: face_input, audio, side, hearing } = roles;
+        let prepared = Self::prepare(path, engine, beside)?;
+        match open(&prepared) {
+            // A graph in the cache may have come to harm there.
+            Err(_) if prepared.discard() => open(&Self::prepare(path, engine, beside)?),
+            opened => opened,
+        }
+    }
+
+    /// Makes a generator's graph ready to be opened, any number of times.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn prepare(path: &Path, engine: &Engine, beside: Option<&Path>) -> Result<Prepared> {
+        Prepared::new(path, engine, beside, |inputs, outputs| {
+            let ports: Vec<&Port> = inputs.iter().collect();
+            let Roles { picture, sound, .. } = Roles::of(&ports, outputs.first(), path)?;
+            let name = |port: usize| inputs[port].name.clone();
+            Ok(Inputs { picture: name(picture), sound: name(sound) })
+        })
+    }
+
+    /// Opens a generator that is ready; the rest is as for [`Self::open`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_prepared(
+        prepared: &Prepared,
+        face: FaceOptions,
+        engine: &Engine,
+        threads: usize,
+        beside: Option<&Path>,
+    ) -> Result<Self> {
+        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
+        let parts = match &prepared.graph {
+            Parts::Whole(graph) => Networks::Whole(open(graph)?),
+            Parts::Apart { face, mouth } => Networks::Apart { face: open(face)?, mouth: open(mouth)? },
+        };
+        // The ports of the whole, wherever they are.
+        let (Networks::Whole(hears) | Networks::Apart { mouth: hears, .. }) = &parts;
+        let mut ports: Vec<&Port> = hears.inputs().collect();
+        let own = ports.len();
+        if let (1, Networks::Apart { face, .. }) = (own, &parts) {
+            ports.extend(face.inputs());
+        }
+        let Roles { picture, sound, side, hearing } = Roles::of(&ports, hears.output(), &prepared.path)?;
         let style = match hearing {
             Hearing::Rows(_) | Hearing::Hubert(HubertSpan::Sixteen) => Style::SyncTalk,
             Hearing::Hubert(HubertSpan::Eight) => Style::Ultralight,
             Hearing::Window => Style::Wav2Lip,
         };
-        Ok(Self { network, face: face_input, audio, hearing, framing: Framing::new(side, style, face) })
+        let picture = Some(picture).filter(|picture| *picture < own);
+        Ok(Self { parts, sound, picture, hearing, framing: Framing::new(side, style, face) })
     }
 
     /// What it hears. Of those that hear rows, the avatar says which.
@@ -68,12 +143,22 @@ impl Generator {
 
     /// How many faces one run paints at most.
     pub fn batch(&self) -> usize {
-        self.network.batch()
+        self.network().batch()
     }
 
     /// A handle that stops its runs.
     pub fn interrupter(&self) -> Interrupter {
-        self.network.interrupter()
+        match &self.parts {
+            Networks::Whole(network) => network.interrupter(),
+            Networks::Apart { face, mouth } => Interrupter::of([face, mouth].map(Network::interrupter)),
+        }
+    }
+
+    /// The network that hears.
+    fn network(&self) -> &Network {
+        match &self.parts {
+            Networks::Whole(network) | Networks::Apart { mouth: network, .. } => network,
+        }
     }
 
     /// Paints up to [`Self::batch`] faces, each with the mouth of its sound.
@@ -82,46 +167,87 @@ impl Generator {
     /// [`Error::Inference`] where the network fails, or paints what is no number.
     pub fn paint<'a>(
         &mut self,
-        faces: impl ExactSizeIterator<Item = (&'a FaceViews, &'a Context)>,
-    ) -> Result<Vec<RgbImage>> {
+        faces: impl ExactSizeIterator<Item = (&'a Face, &'a Context)>,
+    ) -> Result<Vec<Pooled>> {
         let count = faces.len();
-        for (item, (views, context)) in faces.enumerate() {
-            self.framing.write(views, self.network.item_mut(self.face, item));
-            self.network.item_mut(self.audio, item).copy_from_slice(context);
+        let framing = self.framing;
+        let (network, mut eyes) = match &mut self.parts {
+            Networks::Whole(network) => (network, None),
+            Networks::Apart { face, mouth } => (mouth, Some(face)),
+        };
+        let mut seen = None;
+        for (item, (face, context)) in faces.enumerate() {
+            if let Some(eyes) = &mut eyes {
+                seen = Some(see(eyes, face, framing)?);
+            }
+            if let Some(picture) = self.picture {
+                framing.write(&face.views, network.item_mut(picture, item));
+            }
+            network.item_mut(self.sound, item).copy_from_slice(context);
         }
         // Where a fixed batch is not full, its other items are painted once more as they were.
-        let side = self.framing.network;
+        let side = framing.network;
         let values = 3 * (side * side) as usize;
-        let output = self.network.run()?;
+        let output = network.run(seen)?;
         let pictures = output.chunks_exact(values).take(count).map(|output| painted(output, side));
-        let pictures: Option<Vec<RgbImage>> = pictures.collect();
+        let pictures: Option<Vec<Pooled>> = pictures.collect();
         pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
-            model: self.network.path().into(),
+            model: network.path().into(),
             problem: "painted values that are not numbers. Export the network again, in float32".into(),
         })
     }
 }
 
+/// What the first part sees in a face, now if it has not been there before.
+fn see<'a>(eyes: &mut Network, face: &'a Face, framing: Framing) -> Result<&'a Tensors> {
+    if let Some(seen) = face.seen.get() {
+        return Ok(seen);
+    }
+    framing.write(&face.views, eyes.item_mut(0, 0));
+    let seen = eyes.run_part()?;
+    // Another worker may have seen the same meanwhile.
+    Ok(face.seen.get_or_init(|| seen))
+}
+
 /// What the ports of a generator are for.
 struct Roles {
-    face: usize,
-    audio: usize,
+    picture: usize,
+    sound: usize,
     side: u32,
     hearing: Hearing,
 }
 
 impl Roles {
-    fn of(network: &Network) -> Option<Self> {
-        let ports: Vec<_> = network.inputs().collect();
-        let [first, second] = ports[..] else { return None };
-        let (face, audio) =
+    /// # Errors
+    /// [`Error::Invalid`] with the shapes, where they are not those of the method.
+    fn of(inputs: &[&Port], output: Option<&Port>, path: &Path) -> Result<Self> {
+        Self::find(inputs, output).ok_or_else(|| {
+            let words = |ports: Vec<String>| ports.join(" and ");
+            let shapes = words(inputs.iter().map(ToString::to_string).collect());
+            let output = words(output.iter().map(ToString::to_string).collect());
+            Error::invalid(
+                path,
+                format!(
+                    "is no generator of the method: it maps {shapes} to {output}, not a face [N, 6, S, S] and a sound \
+                     ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] or [N, 16, 32, 32] of HuBERT, or \
+                     [N, 1, 80, 16] of mel) to [N, 3, S, S]",
+                ),
+                "Give a generator of SyncTalk_2D (ave or hubert), Ultralight-Digital-Human (hubert) or Wav2Lip, \
+                 exported for a fixed picture size",
+            )
+        })
+    }
+
+    fn find(inputs: &[&Port], output: Option<&Port>) -> Option<Self> {
+        let [first, second] = inputs[..] else { return None };
+        let (picture, sound) =
             if first.shape.get(1) == Some(&(INPUT_CHANNELS as i64)) { (0, 1) } else { (1, 0) };
-        let (picture, sound) = ([first, second][face], [first, second][audio]);
-        let side = usize::try_from(*picture.shape.get(2)?).ok()?;
-        let fits = picture.holds(&[INPUT_CHANNELS, side, side])
-            && network.output().may_hold(&[3, side, side])
-            && picture.batch() == sound.batch();
-        let hearing = Hearing::of(sound)?;
-        fits.then_some(Self { face, audio, side: side as u32, hearing })
+        let (face, audio) = ([first, second][picture], [first, second][sound]);
+        let side = usize::try_from(*face.shape.get(2)?).ok()?;
+        let fits = face.holds(&[INPUT_CHANNELS, side, side])
+            && output?.may_hold(&[3, side, side])
+            && face.batch() == audio.batch();
+        let hearing = Hearing::of(audio)?;
+        fits.then_some(Self { picture, sound, side: side as u32, hearing })
     }
 }

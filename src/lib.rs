@@ -34,12 +34,17 @@ pub mod network;
 pub mod onnx;
 pub mod painter;
 pub mod picture;
+pub mod pool;
+pub mod precision;
+pub mod prepare;
 pub mod presenter;
+pub mod quantizer;
 pub mod rate;
 pub mod resize;
 pub mod runtime;
 pub mod shared;
 pub mod survey;
+pub mod tensors;
 
 #[cfg(feature = "gst")]
 mod elements;

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use half::f16;
 use ndarray::ArrayD;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::error::{Error, Result};
+use crate::onnx::KEPT;
 use crate::runtime::{Engine, environment};
+use crate::tensors::Tensors;
 
 /// A network with float tensors in and one float tensor out, run one batch at a time.
 ///
 /// A batch is what the file says, and one item where it leaves that free.
+///
+/// It may be a part of a network: what passes between the parts are [`Tensors`], of any type.
 ///
 /// Each worker owns a network of its own: ONNX Runtime's sessions are not safe to share.
 pub struct Network {
@@ -22,8 +26,27 @@ pub struct Network {
     session: Session,
     options: Arc<RunOptions>,
     inputs: Vec<Input>,
-    output: Port,
+    /// `None` for a part whose outputs go into another part.
+    output: Option<Port>,
     converted: Vec<f32>,
+}
+
+/// Where the graph of a network is.
+#[derive(Debug, Clone)]
+pub enum Graph {
+    File(PathBuf),
+    Memory(Arc<[u8]>),
+}
+
+/// How far ONNX Runtime may change a graph when it loads it.
+#[derive(Debug, Clone, Copy)]
+pub enum Optimisation<'a> {
+    /// As it likes, for the processor at hand.
+    Full,
+    /// Only what serves any processor; the result is written to that file.
+    Saved(&'a Path),
+    /// Not at all: for one that is only asked for its shapes.
+    None,
 }
 
 /// Name, shape (batch first, -1 where free) and type of a tensor that goes in or out.
@@ -41,24 +64,30 @@ struct Input {
     half: Option<ArrayD<f16>>,
 }
 
-/// Stops a network's current run from another thread.
+/// Stops the current run of networks from another thread.
 #[derive(Clone)]
-pub struct Interrupter(Arc<RunOptions>);
+pub struct Interrupter(Vec<Arc<RunOptions>>);
 
 impl Interrupter {
-    /// Ends the run in flight, and every later one until [`Self::rearm`].
+    /// One that stops the runs of several.
+    pub fn of(all: impl IntoIterator<Item = Self>) -> Self {
+        Self(all.into_iter().flat_map(|one| one.0).collect())
+    }
+
+    /// Ends the runs in flight, and every later one until [`Self::rearm`].
     pub fn interrupt(&self) {
         // Setting a flag: it cannot fail on options that exist.
-        let _ = self.0.terminate();
+        self.0.iter().for_each(|options| drop(options.terminate()));
     }
 
     /// Allows runs again.
     pub fn rearm(&self) {
-        let _ = self.0.unterminate();
+        self.0.iter().for_each(|options| drop(options.unterminate()));
     }
 }
 
-const MODEL_REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
+pub(crate) const MODEL_REMEDY: &str =
+    "Export the model to ONNX again, or copy it again if the copy was cut short";
 
 /// More values than any network of the method has in a tensor: a guard against nonsense in a file.
 const MAX_VALUES: u64 = 1 << 26;
@@ -74,29 +103,32 @@ impl Network {
         if !path.is_file() {
             return Err(Error::not_found(path, "no such model", "Copy the avatar's models again"));
         }
-        let environment = environment(beside)?;
-        let provider = engine.dispatch()?;
-        let session = (|| {
-            let mut builder = Session::builder(&environment)?
-                .with_optimization_level(GraphOptimizationLevel::Level3)?
-                .with_intra_threads(threads)?
-                .with_inter_threads(1)?
-                // Idle threads that spin take the cores from the other workers and the encoder.
-                .with_intra_op_spinning(false)?
-                .with_inter_op_spinning(false)?;
-            if let Some(provider) = provider {
-                builder = builder.with_execution_providers([provider])?;
-            }
-            builder.commit_from_file(path)
-        })()
-        .map_err(|e: ort::Error| Error::invalid(path, format!("cannot be loaded: {e}"), MODEL_REMEDY))?;
-        let options = RunOptions::new().map_err(|e| Error::runtime(e.to_string(), "Restart the program"))?;
+        let graph = Graph::File(path.into());
+        let session = load(path, &graph, engine, threads, beside, Optimisation::Full)?;
+        Self::new(path, session)
+    }
 
-        let port = |outlet: &Outlet| Port::new(path, outlet);
-        let inputs =
-            session.inputs().iter().map(|outlet| Ok(Input::new(port(outlet)?))).collect::<Result<_>>()?;
+    /// Opens a graph that was made of the model at `path`, which errors name; the rest is as for [`Self::open`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_graph(
+        path: &Path,
+        graph: &Graph,
+        engine: &Engine,
+        threads: usize,
+        beside: Option<&Path>,
+    ) -> Result<Self> {
+        Self::new(path, load(path, graph, engine, threads, beside, Optimisation::Full)?)
+    }
+
+    fn new(path: &Path, session: Session) -> Result<Self> {
+        let options = RunOptions::new().map_err(|e| Error::runtime(e.to_string(), "Restart the program"))?;
+        let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(KEPT));
+        let inputs = inputs.map(|outlet| Ok(Input::new(Port::new(path, outlet)?))).collect::<Result<_>>()?;
         let output = match session.outputs() {
-            [output] => port(output)?,
+            [first, ..] if first.name().ends_with(KEPT) => None,
+            [output] => Some(Port::new(path, output)?),
             outputs => {
                 return Err(Error::invalid(
                     path,
@@ -125,14 +157,14 @@ impl Network {
         self.inputs.iter().map(|input| &input.port)
     }
 
-    /// Its output.
-    pub fn output(&self) -> &Port {
-        &self.output
+    /// Its output, unless that goes into another part.
+    pub fn output(&self) -> Option<&Port> {
+        self.output.as_ref()
     }
 
     /// A handle that stops its runs.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(self.options.clone())
+        Interrupter(vec![self.options.clone()])
     }
 
     /// Items that go into one run.
@@ -143,7 +175,8 @@ impl Network {
     /// Its inputs and output with their shapes, for messages.
     pub fn shapes(&self) -> String {
         let inputs: Vec<String> = self.inputs().map(Port::to_string).collect();
-        format!("{} to {}", inputs.join(" and "), self.output)
+        let output = self.output.as_ref().map(Port::to_string);
+        format!("{} to {}", inputs.join(" and "), output.unwrap_or_default())
     }
 
     /// The values of item `item` of input `index`, row-major, to be written before [`Self::run`].
@@ -165,46 +198,120 @@ impl Network {
 
     /// Runs on the inputs as they are and returns the output, row-major.
     ///
+    /// `given` are the inputs that come from another part, if it has such.
+    ///
     /// # Errors
     /// [`Error::Inference`], also where the run was interrupted.
-    pub fn run(&mut self) -> Result<&[f32]> {
-        for input in &mut self.inputs {
-            if let Some(half) = &mut input.half {
-                half.zip_mut_with(&input.values, |half, value| *half = f16::from_f32(*value));
+    pub fn run(&mut self, given: Option<&Tensors>) -> Result<&[f32]> {
+        let (half, converted) = (self.output.as_ref().is_some_and(|port| port.half), &mut self.converted);
+        let outputs = run(&mut self.session, &mut self.inputs, &self.options, given);
+        let read = |outputs: SessionOutputs<'_>| {
+            converted.clear();
+            if half {
+                let (_, values) = outputs[0].try_extract_tensor::<f16>()?;
+                converted.extend(values.iter().map(|v| v.to_f32()));
+            } else {
+                let (_, values) = outputs[0].try_extract_tensor::<f32>()?;
+                converted.extend_from_slice(values);
             }
-        }
-        let failed = |e: ort::Error| Error::Inference {
-            model: self.path.clone(),
-            problem: format!("the network failed: {e}"),
+            Ok(())
         };
-        let values = self
-            .inputs
-            .iter()
-            .map(|input| {
-                let value: SessionInputValue<'_> = match &input.half {
-                    Some(half) => TensorRef::from_array_view(half)?.into(),
-                    None => TensorRef::from_array_view(&input.values)?.into(),
-                };
-                Ok((input.port.name.as_str(), value))
-            })
-            .collect::<ort::Result<Vec<_>>>()
-            .map_err(failed)?;
-        let outputs = self.session.run_with_options(values, &self.options).map_err(failed)?;
-        let output = &outputs[0];
-        self.converted.clear();
-        if self.output.half {
-            let (_, values) = output.try_extract_tensor::<f16>().map_err(failed)?;
-            self.converted.extend(values.iter().map(|v| v.to_f32()));
-        } else {
-            let (_, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
-            self.converted.extend_from_slice(values);
-        }
+        outputs.and_then(read).map_err(|e| failed(&self.path, &e))?;
         Ok(&self.converted)
+    }
+
+    /// Runs on the inputs as they are and returns what goes into another part.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_part(&mut self) -> Result<Tensors> {
+        let outputs = run(&mut self.session, &mut self.inputs, &self.options, None);
+        outputs.and_then(|outputs| Tensors::of(&outputs)).map_err(|e| failed(&self.path, &e))
     }
 }
 
+fn failed(path: &Path, problem: &ort::Error) -> Error {
+    Error::Inference { model: path.into(), problem: format!("the network failed: {problem}") }
+}
+
+fn run<'s>(
+    session: &'s mut Session,
+    inputs: &mut [Input],
+    options: &'s RunOptions,
+    given: Option<&Tensors>,
+) -> ort::Result<SessionOutputs<'s>> {
+    for input in inputs.iter_mut() {
+        if let Some(half) = &mut input.half {
+            half.zip_mut_with(&input.values, |half, value| *half = f16::from_f32(*value));
+        }
+    }
+    let own = inputs.iter().map(|input| {
+        let value: SessionInputValue<'_> = match &input.half {
+            Some(half) => TensorRef::from_array_view(half)?.into(),
+            None => TensorRef::from_array_view(&input.values)?.into(),
+        };
+        Ok((input.port.name.as_str(), value))
+    });
+    let values = own.chain(given.into_iter().flat_map(Tensors::inputs)).collect::<ort::Result<Vec<_>>>()?;
+    session.run_with_options(values, options)
+}
+
+/// Whether the processor adds products of bytes in 16 bits, as x86 did before VNNI: there ONNX Runtime is told to take
+/// a slower way, which would be slower, too, where there is no need.
+fn products_of_bytes_overflow() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let overflow = !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni"));
+    #[cfg(not(target_arch = "x86_64"))]
+    let overflow = false;
+    overflow
+}
+
+/// Loads the graph of the model at `path`, which errors name.
+///
+/// # Errors
+/// As [`Network::open`].
+pub(crate) fn load(
+    path: &Path,
+    graph: &Graph,
+    engine: &Engine,
+    threads: usize,
+    beside: Option<&Path>,
+    optimisation: Optimisation<'_>,
+) -> Result<Session> {
+    let environment = environment(beside)?;
+    let (level, saved) = match optimisation {
+        Optimisation::Full => (GraphOptimizationLevel::Level3, None),
+        Optimisation::Saved(path) => (GraphOptimizationLevel::Level1, Some(path)),
+        Optimisation::None => (GraphOptimizationLevel::Disable, None),
+    };
+    let provider = engine.dispatch()?;
+    let session = || {
+        let mut builder = Session::builder(&environment)?
+            .with_optimization_level(level)?
+            .with_intra_threads(threads)?
+            .with_inter_threads(1)?
+            // Idle threads that spin take the cores from the other workers and the encoder.
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?;
+        if products_of_bytes_overflow() {
+            builder = builder.with_precise_qmm()?;
+        }
+        if let Some(path) = saved {
+            builder = builder.with_optimized_model_path(path)?;
+        }
+        if let Some(provider) = provider {
+            builder = builder.with_execution_providers([provider])?;
+        }
+        match graph {
+            Graph::File(file) => builder.commit_from_file(file),
+            Graph::Memory(bytes) => builder.commit_from_memory(bytes),
+        }
+    };
+    session().map_err(|e: ort::Error| Error::invalid(path, format!("cannot be loaded: {e}"), MODEL_REMEDY))
+}
+
 impl Port {
-    fn new(path: &Path, outlet: &Outlet) -> Result<Self> {
+    pub(crate) fn new(path: &Path, outlet: &Outlet) -> Result<Self> {
         let (name, kind) = (outlet.name(), outlet.dtype());
         let half = match kind.tensor_type() {
             Some(TensorElementType::Float32) => false,

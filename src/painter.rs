@@ -22,6 +22,7 @@ use crate::frames::{Frame, FrameStore, Mouth};
 use crate::generator::Generator;
 use crate::network::Interrupter;
 use crate::picture::PictureMut;
+use crate::pool::Pooled;
 use crate::runtime::Engine;
 use crate::shared::{FileStamp, Shared};
 
@@ -49,9 +50,9 @@ pub enum Wish {
     /// The latest mouth of this painter, spoken or at rest, once more.
     Hold,
     /// Half way from the latest to the mouth at rest.
-    Close(Arc<Context>),
-    /// At rest: that of silence, of which this is the sound.
-    Rest(Arc<Context>),
+    Close,
+    /// At rest: that of silence.
+    Rest,
 }
 
 /// The promise of a painted frame. Who drops it calls the frame off, unless it is being painted.
@@ -101,10 +102,12 @@ impl Ticket {
 }
 
 /// The latest mouth of a painter, as the network painted it; `None` where the frame is right as it is.
-type Latest = Arc<Mutex<Option<Arc<RgbImage>>>>;
+type Latest = Arc<Mutex<Option<Arc<Pooled>>>>;
 
 struct Job {
     painter: u64,
+    /// What is heard in silence: its mouths are painted once.
+    silence: Option<Arc<Context>>,
     frames: Arc<FrameStore>,
     index: usize,
     wish: Wish,
@@ -117,7 +120,16 @@ impl Job {
         Arc::strong_count(&self.slot) > 1
     }
 
-    fn latest(&self) -> Option<Arc<RgbImage>> {
+    /// Whether what it is painted from is silence, to the last bit.
+    fn is_silent(&self) -> bool {
+        match (&self.wish, &self.silence) {
+            (Wish::Speak(context), Some(silence)) => **context == ***silence,
+            (Wish::Speak(_), None) => false,
+            _ => true,
+        }
+    }
+
+    fn latest(&self) -> Option<Arc<Pooled>> {
         self.latest.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }
@@ -185,9 +197,7 @@ static WORKERS: Shared<Key, Workers> = Shared::new();
 impl Workers {
     fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
         // Sessions of one thread each beat one session of many: nobody waits for the slowest.
-        let generators = (0..workers)
-            .map(|_| Generator::open(&avatar.generator, avatar.face, engine, 1, beside))
-            .collect::<Result<Vec<_>>>()?;
+        let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, beside, workers)?;
         let hearing = generators[0].hearing();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let desk = Arc::new(Desk {
@@ -225,6 +235,7 @@ pub struct Painter {
     number: u64,
     workers: Arc<Workers>,
     hearing: Hearing,
+    silence: Option<Arc<Context>>,
     latest: Latest,
 }
 
@@ -249,7 +260,12 @@ impl Painter {
         let workers = WORKERS.get(key, || Workers::open(avatar, engine, workers, beside))?;
         let hearing = workers.hearing.chosen(avatar.context, &avatar.generator)?;
         let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { number, workers, hearing, latest: Latest::default() })
+        Ok(Self { number, workers, hearing, silence: None, latest: Latest::default() })
+    }
+
+    /// Says what its generator hears in silence. Until then frames at rest are shown as they are.
+    pub fn set_silence(&mut self, silence: Context) {
+        self.silence = Some(Arc::new(silence));
     }
 
     /// What its generator hears.
@@ -276,8 +292,16 @@ impl Painter {
     pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
         let slot = Arc::new(Slot::default());
         let index = frames.avatar().ping_pong(step);
-        let (painter, latest) = (self.number, self.latest.clone());
-        let job = Job { painter, frames: frames.clone(), index, wish, latest, slot: slot.clone() };
+        let painter = self.number;
+        let job = Job {
+            painter,
+            silence: self.silence.clone(),
+            frames: frames.clone(),
+            index,
+            wish,
+            latest: self.latest.clone(),
+            slot: slot.clone(),
+        };
         let ahead = frames.missing_after(step).into_iter().map(|index| (painter, frames.clone(), index));
         {
             let mut state = self.workers.desk.lock();
@@ -359,28 +383,25 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
 }
 
 /// How a job's mouth comes about.
-enum Plan {
+enum Plan<'a> {
     /// By the network, from a context.
-    Paint(Arc<Frame>, Context),
+    Paint(Arc<Frame>, &'a Context),
     /// It is there already; `None` where the frame is right as it is.
-    Ready(Arc<Frame>, Option<Arc<RgbImage>>),
+    Ready(Arc<Frame>, Option<Arc<Pooled>>),
 }
 
 /// What is to be done for a job.
-fn plan(job: &Job) -> Result<Plan> {
+fn plan(job: &Job) -> Result<Plan<'_>> {
     let frame = job.frames.get(job.index)?;
-    let rest = |frame: Arc<Frame>, silence: &Context| match job.frames.resting(job.index) {
-        _ if job.frames.avatar().at_rest => Plan::Ready(frame, None),
-        Some(mouth) => Plan::Ready(frame, Some(mouth)),
-        None => Plan::Paint(frame, silence.clone()),
-    };
     Ok(match &job.wish {
-        Wish::Speak(context) => Plan::Paint(frame, context.clone()),
+        Wish::Speak(context) if job.is_silent() => silent(job, frame, context),
+        Wish::Speak(context) => Plan::Paint(frame, context),
         Wish::Hold => Plan::Ready(frame, job.latest()),
-        Wish::Rest(silence) => rest(frame, silence),
-        Wish::Close(silence) => {
-            let shut = match rest(frame.clone(), silence) {
-                Plan::Ready(_, mouth) => mouth.unwrap_or_else(|| Arc::new(frame.views.face.clone())),
+        Wish::Rest => rest(job, frame),
+        Wish::Close => {
+            let shut = match rest(job, frame.clone()) {
+                Plan::Ready(_, mouth) => mouth
+                    .unwrap_or_else(|| Arc::new(Pooled::copy(&job.frames.framing().face(&frame.seen.views)))),
                 paint => return Ok(paint),
             };
             let latest = job.latest().unwrap_or_else(|| shut.clone());
@@ -389,9 +410,25 @@ fn plan(job: &Job) -> Result<Plan> {
     })
 }
 
+/// How a frame's mouth at rest comes about.
+fn rest(job: &Job, frame: Arc<Frame>) -> Plan<'_> {
+    match &job.silence {
+        Some(silence) if !job.frames.avatar().at_rest => silent(job, frame, silence),
+        _ => Plan::Ready(frame, None),
+    }
+}
+
+/// How the mouth comes about that is painted in silence.
+fn silent<'a>(job: &Job, frame: Arc<Frame>, silence: &'a Context) -> Plan<'a> {
+    match job.frames.resting(job.index) {
+        Some(mouth) => Plan::Ready(frame, Some(mouth)),
+        None => Plan::Paint(frame, silence),
+    }
+}
+
 /// The mean of two pictures of the same size.
-fn half_way(a: &RgbImage, b: &RgbImage) -> RgbImage {
-    let mut mean = a.clone();
+fn half_way(a: &RgbImage, b: &RgbImage) -> Pooled {
+    let mut mean = Pooled::copy(a);
     for (a, b) in mean.iter_mut().zip(b.iter()) {
         *a = a.midpoint(*b);
     }
@@ -400,16 +437,16 @@ fn half_way(a: &RgbImage, b: &RgbImage) -> RgbImage {
 
 /// Paints up to a batch of jobs: a result for each.
 fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
-    let plans: Vec<Result<Plan>> = jobs.iter().map(plan).collect();
-    let views: Vec<_> = (plans.iter())
+    let plans: Vec<Result<Plan<'_>>> = jobs.iter().map(plan).collect();
+    let faces: Vec<_> = (plans.iter())
         .filter_map(|plan| match plan {
-            Ok(Plan::Paint(frame, context)) => Some((&frame.views, context)),
+            Ok(Plan::Paint(frame, context)) => Some((&frame.seen, *context)),
             _ => None,
         })
         .collect();
     let start = Instant::now();
-    let count = views.len();
-    let painted = if views.is_empty() { Ok(Vec::new()) } else { generator.paint(views.into_iter()) };
+    let count = faces.len();
+    let painted = if faces.is_empty() { Ok(Vec::new()) } else { generator.paint(faces.into_iter()) };
     let inference = (count > 0).then(|| start.elapsed() / count as u32);
     let mut faces = painted.map(Vec::into_iter);
     let mut next_face = || match &mut faces {
@@ -422,13 +459,14 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
                 Plan::Ready(frame, face) => (frame, face, None),
                 Plan::Paint(frame, _) => {
                     let face = next_face()?;
-                    if !matches!(job.wish, Wish::Speak(_)) {
+                    job.frames.note(job.index, &frame);
+                    if job.is_silent() {
                         job.frames.keep_resting(job.index, &face);
                     }
                     (frame, Some(face), inference)
                 }
             };
-            if matches!(job.wish, Wish::Speak(_) | Wish::Rest(_)) {
+            if matches!(job.wish, Wish::Speak(_) | Wish::Rest) {
                 *job.latest.lock().unwrap_or_else(|e| e.into_inner()) = face.clone();
             }
             let mouth = face.map(|face| job.frames.mouth(&frame, &face));

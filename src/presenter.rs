@@ -69,9 +69,10 @@ impl Presenter {
     /// # Errors
     /// As [`features::open`] and [`Painter::open`].
     pub fn open(avatar: Avatar, options: &PresenterOptions, beside: Option<&Path>) -> Result<Self> {
-        let painter = Painter::open(&avatar, &options.engine, options.threads, beside)?;
+        let mut painter = Painter::open(&avatar, &options.engine, options.threads, beside)?;
         let track = features::open(&avatar, painter.hearing(), features::NO_LIMIT, &options.engine, beside)?;
-        let listener = Listener::new(track, options.rate);
+        let mut listener = Listener::new(track, options.rate);
+        painter.set_silence(listener.silence()?);
         let frames = FrameStore::new(Arc::new(avatar), options.canvas, painter.framing(), options.cache);
         Ok(Self { listener, painter, frames: Arc::new(frames), rate: options.rate, waiting: VecDeque::new() })
     }

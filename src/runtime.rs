@@ -8,6 +8,7 @@ use ort::ep;
 use ort::ep::{ExecutionProvider as _, ExecutionProviderDispatch};
 
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 
 /// Where the networks run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Engine {
     /// Which device of that provider: a number for CUDA and TensorRT, a name such as `GPU.0` for OpenVINO;
     /// empty for the provider's default.
     pub device: String,
+    /// In which numbers the generator computes.
+    pub precision: Precision,
 }
 
 const REMEDY: &str = "Run `make runtime`, or set ORT_DYLIB_PATH to the libonnxruntime of version 1.20 or newer \
@@ -89,6 +92,11 @@ fn library_names() -> [String; 2] {
 }
 
 impl Engine {
+    /// Whether networks run where all memory is: what passes between two of them costs nothing.
+    pub(crate) fn is_processor(&self) -> bool {
+        self.provider == ExecutionProvider::Cpu
+    }
+
     /// The provider in ONNX Runtime's terms; `None` is its built-in CPU provider.
     ///
     /// # Errors

@@ -6,9 +6,9 @@ use crate::audio::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing};
-use crate::features::{self, Hearing};
+use crate::features::{self, Context, Hearing};
 use crate::frames;
-use crate::generator::Generator;
+use crate::generator::{Face, Generator};
 use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
 use crate::rate::FrameRate;
@@ -120,11 +120,10 @@ impl Survey {
 
 /// Paints one black face in silence: a network may load and fail only when it runs.
 fn try_painting(generator: &mut Generator) -> Result<()> {
-    let side = generator.framing().network;
-    let black = image::RgbImage::new(side, side);
-    let views = FaceViews { face: black.clone(), masked: black };
-    let context = vec![0.0; generator.hearing().values()].into_boxed_slice();
-    generator.paint([(&views, &context)].into_iter()).map(drop)
+    let side = generator.framing().crop();
+    let face = Face::new(FaceViews::of(image::RgbImage::new(side, side)));
+    let context = Context::zeros(generator.hearing().values());
+    generator.paint([(&face, &context)].into_iter()).map(drop)
 }
 
 /// Hears a second of silence.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use gstlipsync::avatar::FaceOptions;
-use gstlipsync::face::{Framing, INPUT_CHANNELS, Paste, Rect, Style, painted};
+use gstlipsync::face::{FaceViews, Framing, INPUT_CHANNELS, Paste, Rect, Style, painted};
 use gstlipsync::features::{self, ContextKind, Hearing};
 use gstlipsync::mel::{BANDS, MelSpectrogram};
 use gstlipsync::rate::FrameRate;
@@ -146,7 +146,7 @@ fn the_network_sees_what_opencv_would_show_it() {
         let framing = framing(network, None);
         let golden: Array3<f32> = array(&format!("golden/crop_input_{network}"));
         let mut input = vec![0.0; INPUT_CHANNELS * (network * network) as usize];
-        framing.write(&framing.views(&framing.crop_of(&face)), &mut input);
+        framing.write(&FaceViews::of(framing.crop_of(&face)), &mut input);
         assert_close(&input, golden.as_slice().unwrap(), 1.01 / 255.0, &format!("network of {network}"));
         let exact = input.iter().zip(&golden).filter(|(a, b)| a == b).count();
         assert!(exact as f64 > 0.999 * input.len() as f64, "only {exact} of {} are exact", input.len());
@@ -164,8 +164,7 @@ fn mouths_are_put_back_where_opencv_would() {
             let mut ours = frame.clone();
             let framing = framing(320, Some(how));
             let crop = framing.crop_of(&rect.cut(&frame));
-            let face = framing.paste(&crop, &mouth, rect.width, rect.height);
-            image::imageops::replace(&mut ours, &face, rect.x.into(), rect.y.into());
+            framing.paste(&crop, &mouth, &mut ours, rect);
             let golden = picture(&format!("golden/paste_{side}_{name}"));
             let difference = compare(ours.iter(), golden.iter());
             assert!(difference.worst <= 1 && difference.mean < 0.002, "{name} at {side}: {difference:?}");

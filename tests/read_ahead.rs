@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{BGR, avatar};
+use gstlipsync::features::Context;
 use gstlipsync::frames::FrameStore;
 use gstlipsync::painter::{Painter, Wish};
 use gstlipsync::picture::Canvas;
@@ -19,7 +20,7 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 }
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
-    let silence = vec![0.0; painter.hearing().values()].into_boxed_slice();
+    let silence = Context::zeros(painter.hearing().values());
     painter.submit(frames, step, Wish::Speak(silence)).wait().unwrap();
 }
 

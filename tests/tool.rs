@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use common::{BGR, compare, copy_folder, fixture, render_on};
 use gstlipsync::avatar::Avatar;
+use gstlipsync::generator::Generator;
 use gstlipsync::onnx::Model;
 use gstlipsync::picture::Canvas;
+use gstlipsync::precision::Precision;
 use gstlipsync::rate::FrameRate;
+use gstlipsync::runtime::Engine;
 
 /// What came of running the tool.
 struct Ran {
@@ -150,7 +153,7 @@ fn every_damage_to_a_data_set_is_named() {
         "2.*: this frame is missing",
         "3.png: is 20 x 10, not 480 x 360",
         "4.lms: no such file",
-        "generator.onnx: cannot be loaded",
+        "generator.onnx: is no ONNX file",
     ]);
     assert!(told.ends_with("verdict: would not play; 6 problems\n"), "{told}");
     // What the encoder must look like, only the generator can tell.
@@ -357,7 +360,7 @@ fn weights_beside_a_network_are_taken_in() {
     let whole = home.path().join("lipsync/avatars/whole");
     assert!(speech(&fixture("avatars/synctalk")) == speech(&whole));
     std::fs::remove_file(set.path().join("models/generator.weights")).unwrap();
-    run(home.path(), &["check", path(set.path())]).fails(&["generator.onnx: cannot be loaded"]);
+    run(home.path(), &["check", path(set.path())]).fails(&["generator.weights: no such file"]);
 }
 
 #[test]
@@ -526,4 +529,99 @@ fn a_video_becomes_a_data_set() {
     let mut left = names(home.path());
     left.sort();
     assert_eq!(left, ["her", "video.mp4"]);
+}
+
+#[test]
+fn a_quantized_network_is_played_until_the_generator_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let avatar = copy("own");
+    let generator = avatar.path().join("generator.onnx");
+    let int8 = avatar.path().join("generator.int8.onnx");
+    let chosen = |precision| {
+        let engine = Engine { precision, ..Engine::default() };
+        Generator::prepare(&generator, &engine, None).map(|prepared| prepared.path)
+    };
+    let refused = |precision, words: &[&str]| {
+        let error = chosen(precision).unwrap_err().to_string();
+        words.iter().for_each(|word| assert!(error.contains(word), "no \"{word}\" in: {error}"));
+    };
+    assert_eq!(chosen(Precision::Auto).unwrap(), generator);
+    refused(Precision::Int8, &["generator.int8.onnx", "no 8-bit network", "lipsync-avatar quantize"]);
+
+    let sound = fixture("audio/speech.wav");
+    let arguments = ["quantize", path(avatar.path()), "--sound", path(&sound), "--samples", "4"];
+    let said = run(home.path(), &arguments).succeeds();
+    assert!(said.contains(" dB") && said.contains("0 in float32"), "{said}");
+    assert_eq!(chosen(Precision::Auto).unwrap(), int8);
+    assert_eq!(chosen(Precision::Int8).unwrap(), int8);
+    assert_eq!(chosen(Precision::Fp32).unwrap(), generator);
+
+    std::fs::copy(fixture("models/generator_320_names.onnx"), &generator).unwrap();
+    for precision in [Precision::Auto, Precision::Int8] {
+        refused(precision, &["generator.int8.onnx", "was not made of", "quantize on the avatar again"]);
+    }
+    assert_eq!(chosen(Precision::Fp32).unwrap(), generator);
+}
+
+#[test]
+fn layers_that_do_harm_stay_in_float32() {
+    let home = tempfile::tempdir().unwrap();
+    let avatar = copy("own_160");
+    std::fs::copy(fixture("models/generator_half.onnx"), avatar.path().join("generator.onnx")).unwrap();
+    let sound = fixture("audio/speech.wav");
+    let quantize = |psnr: &str| {
+        let arguments =
+            ["quantize", path(avatar.path()), "--sound", path(&sound), "--samples", "3", "--psnr", psnr];
+        run(home.path(), &arguments)
+    };
+    let figures = |said: &str, line: &str, word: usize| -> f64 {
+        let line =
+            said.lines().find(|l| l.trim_start().starts_with(line)).unwrap_or_else(|| panic!("{said}"));
+        line.split_whitespace().nth(word).unwrap().parse().unwrap()
+    };
+    let all = quantize("5").succeeds();
+    assert_eq!(figures(&all, "layers", 5), 0.0, "{all}");
+    let wanted = figures(&all, "mouths", 1) + 6.0;
+    let some = quantize(&wanted.to_string()).succeeds();
+    assert!(figures(&some, "mouths", 1) >= wanted - 0.05 && figures(&some, "layers", 5) > 0.0, "{some}");
+    assert!(figures(&some, "layers", 1) > 0.0, "{some}");
+    quantize("200").fails(&["not even one layer", "--psnr"]);
+}
+
+#[test]
+fn prepared_graphs_are_kept_in_the_users_cache() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let avatar = copy("own");
+    let check = |cache: &Path| {
+        let output =
+            tool(home.path()).env("XDG_CACHE_HOME", cache).args(["check", path(avatar.path())]).output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert!(said.contains("verdict: would play"), "{said}");
+    };
+    let kept = || {
+        check(cache.path());
+        let files = std::fs::read_dir(cache.path().join("lipsync/graphs")).unwrap();
+        let files = files.map(|file| file.unwrap()).map(|file| (file.file_name(), file.metadata().unwrap()));
+        let mut files: Vec<_> = files.map(|(name, data)| (name, data.modified().unwrap())).collect();
+        files.sort();
+        files
+    };
+    let first = kept();
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert_eq!(kept(), first, "they were made once more");
+
+    // Another network in its place: the graphs of the old one go.
+    let generator = avatar.path().join("generator.onnx");
+    std::fs::copy(fixture("models/generator_320_names.onnx"), &generator).unwrap();
+    let second = kept();
+    assert_eq!(second.len(), 2, "{second:?}");
+    assert!(second.iter().all(|file| !first.contains(file)), "{second:?}");
+
+    // What was cut short is made again.
+    let damaged = cache.path().join("lipsync/graphs").join(&second[0].0);
+    std::fs::write(&damaged, "no graph").unwrap();
+    check(cache.path());
+
+    check(Path::new("/dev/null/no-cache"));
 }

@@ -36,10 +36,11 @@ impl Loaded {
         let engine = settings.engine();
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);
-        let painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
+        let mut painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
         let track =
             features::open(&avatar, painter.hearing(), settings.lookahead_samples(), &engine, beside)?;
-        let listener = Listener::new(track, FrameRate::NATIVE);
+        let mut listener = Listener::new(track, FrameRate::NATIVE);
+        painter.set_silence(listener.silence()?);
         let encoder = listener.interrupter();
         Ok((Self { settings, avatar: Arc::new(avatar), painter: Arc::new(painter), encoder }, listener))
     }

@@ -27,9 +27,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    for kind in
-        [settings::Provider::static_type(), settings::Context::static_type(), settings::Paste::static_type()]
-    {
+    for kind in [
+        settings::Provider::static_type(),
+        settings::Precision::static_type(),
+        settings::Context::static_type(),
+        settings::Paste::static_type(),
+    ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     lipsync::register(plugin)?;

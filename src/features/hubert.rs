@@ -108,7 +108,7 @@ impl HubertTrack {
         let encoder = Network::open(path, engine, threads, beside)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.is_free(1))
-            && encoder.output().may_hold(&[usize::MAX, ROW]);
+            && encoder.output().is_some_and(|port| port.may_hold(&[usize::MAX, ROW]));
         if !fits {
             return Err(Error::invalid(
                 path,
@@ -164,7 +164,7 @@ impl HubertTrack {
         }
 
         let expected = ((end - begin - LENGTH) / STEP + 1) as usize;
-        let output = self.encoder.run()?;
+        let output = self.encoder.run(None)?;
         if output.len() != expected * ROW || output.iter().any(|v| !v.is_finite()) {
             let problem = format!(
                 "made {} values of {} samples, not {expected} rows of {ROW} numbers",
@@ -206,7 +206,7 @@ impl FeatureTrack for HubertTrack {
         self.rows.drain(..passed as usize);
         self.first_row += passed;
 
-        let mut context = vec![0.0; self.span.values()].into_boxed_slice();
+        let mut context = Context::zeros(self.span.values());
         let pair = ROWS_A_FRAME as usize;
         let pairs = (first..).step_by(pair).zip(context.chunks_exact_mut(pair * ROW));
         for (row, values) in pairs {

@@ -19,6 +19,7 @@ use crate::avatar::Avatar;
 use crate::error::{Error, Result};
 use crate::mel::BANDS;
 use crate::network::{Interrupter, Port};
+use crate::pool::Floats;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -29,7 +30,7 @@ pub const WINDOW: usize = 16;
 pub const NO_LIMIT: u64 = i64::MAX as u64;
 
 /// What a generator hears with one video frame, row-major.
-pub type Context = Box<[f32]>;
+pub type Context = Floats;
 
 /// What a generator hears, as the values of its audio input tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

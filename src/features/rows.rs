@@ -15,6 +15,7 @@ use super::{Context, FeatureTrack, WINDOW};
 use crate::error::{Error, Result};
 use crate::mel::{BANDS, HOP};
 use crate::network::{Interrupter, Network};
+use crate::pool::Floats;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -76,7 +77,7 @@ pub struct RowTrack {
     rate: FrameRate,
     mel: MelTrack,
     /// Encoded rows by the mel frame that their window starts at: neighbouring frames share most of them.
-    rows: BTreeMap<u64, Box<[f32]>>,
+    rows: BTreeMap<u64, Floats>,
 }
 
 impl RowTrack {
@@ -91,7 +92,7 @@ impl RowTrack {
         let encoder = Network::open(path, engine, 1, beside)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
-            && encoder.output().may_hold(&[ROW]);
+            && encoder.output().is_some_and(|port| port.may_hold(&[ROW]));
         if !fits {
             return Err(Error::invalid(
                 path,
@@ -159,7 +160,7 @@ impl FeatureTrack for RowTrack {
             self.rows = self.rows.split_off(&oldest);
         }
 
-        let mut context = vec![0.0; CONTEXT].into_boxed_slice();
+        let mut context = Context::zeros(CONTEXT);
         let repeat = ROWS / starts.len();
         for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW * repeat)) {
             // Rows that do not exist stay zero.
@@ -194,8 +195,8 @@ impl FeatureTrack for RowTrack {
 }
 
 /// Runs the encoder; of a fixed batch only the first item counts.
-fn encode(encoder: &mut Network) -> Result<Box<[f32]>> {
-    let rows = encoder.run()?;
+fn encode(encoder: &mut Network) -> Result<Floats> {
+    let rows = encoder.run(None)?;
     match rows.get(..ROW) {
         Some(row) if row.iter().all(|v| v.is_finite()) => Ok(row.into()),
         _ => {

@@ -43,7 +43,7 @@ impl FeatureTrack for WindowTrack {
             return Ok(None);
         }
         self.mel.forget_before(start);
-        let mut context = vec![0.0; BANDS * WINDOW].into_boxed_slice();
+        let mut context = Context::zeros(BANDS * WINDOW);
         self.mel.write_window(start, self.known, &mut context);
         Ok(Some(context))
     }

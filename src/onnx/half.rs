@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use half::f16;
 
 use super::proto::{self, Attribute, FLOAT16, FLOAT32, Node, Tensor};
-use super::{Model, elements};
+use super::{Model, elements, floats};
 use crate::error::{Error, Result};
 
 /// Tensors with fewer values stay as they are: they weigh nothing, and some operators want theirs unchanged.
@@ -77,13 +77,10 @@ fn halve_constant(node: &mut Node, halved: &mut Halved) -> std::result::Result<O
 /// Turns a tensor of many float32 values into float16; tells whether it did.
 fn halve(tensor: &mut Tensor, halved: &mut Halved) -> std::result::Result<bool, String> {
     let count = elements(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
-    if tensor.data_type() != FLOAT32 || count < SMALLEST {
+    if count < SMALLEST {
         return Ok(false);
     }
-    let values: Vec<f32> = match &tensor.raw_data {
-        Some(bytes) => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        None => tensor.float_data.clone(),
-    };
+    let Some(values) = floats(tensor) else { return Ok(false) };
     if values.len() as u64 != count {
         return Err(format!("the weight \"{}\" has {} values, not {count}", tensor.name(), values.len()));
     }

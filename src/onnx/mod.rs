@@ -3,8 +3,12 @@
 //! The messages hold every field of the format, so that what is written is what was read but for the change.
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
+mod clean;
 mod half;
+mod keep;
 mod proto;
+mod quantize;
+mod split;
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +17,13 @@ use proto::{Dimension, Graph, Kind, Size, Tensor, ValueInfo};
 
 use crate::error::{Error, Result};
 pub use half::Halved;
+pub use keep::{KEPT, Kept};
+pub use proto::{FLOAT32, INT8, UINT8};
+pub use quantize::{Layer, Ranges};
+pub use split::Split;
 
 /// A network's file.
+#[derive(Clone)]
 pub struct Model {
     path: PathBuf,
     proto: proto::Model,
@@ -50,7 +59,15 @@ impl Model {
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
-        let proto = proto::Model::decode(bytes.as_slice())
+        Self::decode(path, &bytes)
+    }
+
+    /// The model in those bytes, which were read from `path`; weights in other files are taken in.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let proto = proto::Model::decode(bytes)
             .map_err(|e| Error::invalid(path, format!("is no ONNX file: {e}"), REMEDY))?;
         let mut model = Self { path: path.into(), proto, scattered: false };
         if model.proto.graph.is_none() {
@@ -65,9 +82,14 @@ impl Model {
     /// # Errors
     /// [`Error::Invalid`] where the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.proto.encode_to_vec()).map_err(|e| {
+        std::fs::write(path, self.encode()).map_err(|e| {
             Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
         })
+    }
+
+    /// The model as the bytes of one file.
+    pub fn encode(&self) -> Vec<u8> {
+        self.proto.encode_to_vec()
     }
 
     /// Whether the model on disk is more than its file: weights lie in others beside it.
@@ -85,6 +107,11 @@ impl Model {
     /// What comes out.
     pub fn outputs(&self) -> Vec<Port> {
         self.graph().output.iter().map(Port::of).collect()
+    }
+
+    /// The operators of its nodes, in their order.
+    pub fn operators(&self) -> Vec<&str> {
+        self.graph().node.iter().map(proto::Node::op_type).collect()
     }
 
     /// Its weights by type, the most frequent type first.
@@ -115,6 +142,12 @@ impl Model {
             .map(|set| set.version())
             .max()
             .unwrap_or(0)
+    }
+
+    /// The value of an entry among the notes about the model.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        let entry = self.proto.metadata_props.iter().find(|entry| entry.key() == key);
+        entry.map(proto::StringStringEntry::value)
     }
 
     fn graph(&self) -> &Graph {
@@ -178,6 +211,17 @@ fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8
 /// Number of values in a tensor; `None` for a shape that cannot be.
 fn elements(tensor: &Tensor) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
+}
+
+/// The values of a tensor of float32; `None` for one of another type.
+fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    if tensor.data_type() != proto::FLOAT32 {
+        return None;
+    }
+    Some(match &tensor.raw_data {
+        Some(bytes) => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        None => tensor.float_data.clone(),
+    })
 }
 
 fn kind_name(data_type: i32) -> &'static str {

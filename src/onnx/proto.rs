@@ -10,10 +10,20 @@ use prost::{Message, Oneof};
 pub const EXTERNAL: i32 = 1;
 /// `Attribute::type` of a whole number.
 pub const INT_ATTRIBUTE: i32 = 2;
+/// `Attribute::type` of a list of whole numbers.
+pub const INTS_ATTRIBUTE: i32 = 7;
 /// `Tensor::data_type` of 32 bit floats.
 pub const FLOAT32: i32 = 1;
 /// `Tensor::data_type` of 16 bit floats.
 pub const FLOAT16: i32 = 10;
+/// `Tensor::data_type` of bytes.
+pub const UINT8: i32 = 2;
+/// `Tensor::data_type` of bytes with a sign.
+pub const INT8: i32 = 3;
+/// `Tensor::data_type` of 32 bit integers.
+pub const INT32: i32 = 6;
+/// `Tensor::data_type` of 64 bit integers.
+pub const INT64: i32 = 7;
 /// Names of the types of values: the place of each is its number.
 pub const DATA_TYPES: [&str; 29] = [
     "undefined",

@@ -151,7 +151,7 @@ pub fn contexts(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Vec<Vec<f
         while (contexts.len() as u64) < rate.frames_covering(duration)
             && let Some(context) = track.context(contexts.len() as u64).unwrap()
         {
-            contexts.push(context.into_vec());
+            contexts.push(context.to_vec());
         }
     };
     for piece in samples.as_slice().unwrap().chunks(200) {

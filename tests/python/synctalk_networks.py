@@ -93,6 +93,22 @@ class Builder:
     def concat(self, a: Tensor, b: Tensor) -> Tensor:
         return Tensor(self.graph.add("Concat", a.name, b.name, axis=1), a.channels + b.channels, a.height, a.width)
 
+    def pad_like(self, x: Tensor, model: Tensor) -> Tensor:
+        """Pads to the size of another, which x has already: what PyTorch writes of F.pad with sizes that it traced."""
+        add, weight = self.graph.add, self.graph.weight
+
+        def numbers(*values: int) -> str:
+            return weight(np.array(values, np.int64))
+
+        pads = [numbers(0, 0), numbers(0, 0)]
+        for axis in (2, 3):
+            sizes = [add("Gather", add("Shape", t.name), numbers(axis), axis=0) for t in (model, x)]
+            missing = add("Sub", *sizes)
+            before = add("Div", missing, numbers(2))
+            for end, amount in enumerate((before, add("Sub", missing, before))):
+                pads[end] = add("Concat", pads[end], amount, axis=0)
+        return self.apply("Pad", x, add("Concat", *pads, axis=0))
+
     def double(self, x: Tensor) -> Tensor:
         """Bilinear, twice the size, corners aligned."""
         scales = self.graph.weight(np.array([1, 1, 2, 2], np.float32))
@@ -133,8 +149,10 @@ def steps(widths: list[int], size: int) -> tuple[list[int], list[int]]:
     return {160: (down, up), 320: ([widths[0], *down], [*up, widths[0] // 2])}[size]
 
 
-def unet(widths: list[int], size: int = SIZE, half_weights: bool = False) -> tuple[Builder, Tensor]:
-    """Builds the network up to its last layer, before the sigmoid."""
+def unet(
+    widths: list[int], size: int = SIZE, half_weights: bool = False, padded: bool = False
+) -> tuple[Builder, Tensor]:
+    """Builds the network up to its last layer, before the sigmoid; `padded` as its training code pads, by nothing."""
     b = Builder("synctalk_2d_generator", seed=11, half_weights=half_weights)
     picture = b.input("input", 6, size, size)
     down, up = steps(widths, size)
@@ -152,7 +170,8 @@ def unet(widths: list[int], size: int = SIZE, half_weights: bool = False) -> tup
     x = pair(b, x, widths[3])
     for k, out in enumerate(up, 1):
         b.part = f"up{k}"
-        x = pair(b, b.concat(b.double(x), skips.pop()), out)
+        skip, x = skips.pop(), b.double(x)
+        x = pair(b, b.concat(b.pad_like(x, skip) if padded else x, skip), out)
     return b, b.conv(x, 3, kernel=1, normalised=False, gain=1.0)
 
 
@@ -161,7 +180,7 @@ def as_model(b: Builder, output: Tensor) -> onnx.ModelProto:
 
 
 def generator(
-    widths: list[int], size: int = SIZE, half_weights: bool = False, lively: float = 0.5
+    widths: list[int], size: int = SIZE, half_weights: bool = False, lively: float = 0.5, padded: bool = False
 ) -> tuple[onnx.ModelProto, Builder]:
     """Builds the network; its outputs are about 0.2 to 0.8 for a picture and speech.
 
@@ -169,7 +188,7 @@ def generator(
     """
     values = last_layer_output(as_model(*unet(widths, size, half_weights)), size)
     contrast = lively / values.std(axis=(1, 2)).mean()
-    b, logits = unet(widths, size, half_weights)
+    b, logits = unet(widths, size, half_weights, padded)
     scale_last_layer(b.graph, contrast, -contrast * values.mean(axis=(1, 2)))
     return as_model(b, b.apply("Sigmoid", logits)), b
 

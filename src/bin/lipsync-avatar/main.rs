@@ -1,4 +1,4 @@
-//! `lipsync-avatar`: checks, imports, lists and makes avatars for the element `lipsync`.
+//! `lipsync-avatar`: checks, imports, lists, makes and quickens avatars for the element `lipsync`.
 
 /// Prints a line. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
 macro_rules! say {
@@ -17,6 +17,7 @@ mod new;
 mod partial;
 mod plugin;
 mod progress;
+mod quantize;
 mod sheet;
 mod sums;
 mod words;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Import(options) => import::run(&options),
         Command::List => list::run(),
         Command::New(options) => new::run(&options),
+        Command::Quantize(options) => quantize::run(&options),
     });
     match result {
         Ok(code) => code,

@@ -99,8 +99,9 @@ fn draw_views(sheet: &mut RgbImage, seen: &FrameStore, index: usize, at: Rect) {
         return;
     };
     let side = at.width / 2;
-    for (n, view) in [&decoded.views.face, &decoded.views.masked].into_iter().enumerate() {
-        let view = imageops::resize(view, side, side, FilterType::Triangle);
+    let (framing, views) = (seen.framing(), &decoded.seen.views);
+    for (n, view) in [framing.face(views), framing.masked(views)].into_iter().enumerate() {
+        let view = imageops::resize(&view, side, side, FilterType::Triangle);
         imageops::replace(sheet, &view, (at.x + n as u32 * side).into(), (at.y + at.height).into());
     }
 }

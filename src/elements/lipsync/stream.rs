@@ -218,7 +218,13 @@ impl Lipsync {
         if stream.frames.as_ref().is_none_or(|frames| frames.format() != pixels) {
             let settings = self.settings();
             let canvas = Canvas { format: pixels, background: settings.background() };
-            let store = FrameStore::shared(&avatar, canvas, painter.framing(), settings.cache_bytes());
+            let store = FrameStore::shared(
+                &avatar,
+                settings.engine(),
+                canvas,
+                painter.framing(),
+                settings.cache_bytes(),
+            );
             stream.frames = Some(store);
         }
         self.queue.push(Item::Format(format.clone()), 0)?;

@@ -19,7 +19,6 @@ use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
 use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
-use crate::features::Context;
 use crate::frames::FrameStore;
 use crate::live::{Live, Sound, Speech};
 use crate::painter::{Painter, Ticket, Wish};
@@ -48,7 +47,6 @@ pub struct Frame {
     frames: Arc<FrameStore>,
     /// Kept so that a change of the avatar does not call it off.
     painter: Arc<Painter>,
-    silence: Arc<Context>,
     pub news: Vec<Speech>,
 }
 
@@ -93,7 +91,6 @@ impl Timing {
 /// What the conductor works with. Locked while it takes up a frame, and by an interruption.
 pub struct Stage {
     loaded: Loaded,
-    silence: Arc<Context>,
     live: Live,
     format: Option<VideoInfo>,
     frames: Option<Arc<FrameStore>>,
@@ -114,11 +111,10 @@ pub struct Stage {
 impl Stage {
     /// A stage for an avatar, silent so far in sound of that format.
     pub fn new(ready: Ready, info: Arc<AudioInfo>, level: f64) -> Result<Self, Error> {
-        let Ready { loaded, listener, silence } = ready;
+        let Ready { loaded, listener } = ready;
         let rate = loaded.avatar.rate;
         let mut stage = Self {
             live: Live::new(listener, rate, level)?,
-            silence,
             loaded,
             format: None,
             frames: None,
@@ -269,7 +265,7 @@ impl LipsyncSrc {
             Some(context) if due => Wish::Speak(context),
             Some(_) => Wish::Hold,
             // Once painted, or not at all.
-            None => Wish::Rest(stage.silence.clone()),
+            None => Wish::Rest,
         };
         let ticket = painter.submit(&frames, step, wish);
         let frame = Frame {
@@ -281,7 +277,6 @@ impl LipsyncSrc {
             step,
             frames,
             painter,
-            silence: stage.silence.clone(),
             news,
         };
         stage.next += 1;
@@ -329,7 +324,8 @@ impl LipsyncSrc {
         let settings = self.settings();
         let canvas =
             Canvas { format: video_output::pixel_format(&format), background: settings.background() };
-        let frames = FrameStore::shared(&avatar, canvas, painter.framing(), settings.cache_bytes());
+        let frames =
+            FrameStore::shared(&avatar, settings.engine(), canvas, painter.framing(), settings.cache_bytes());
         let mut stage = lock(&self.stage);
         let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
         if rate != stage.live.rate() {
@@ -347,7 +343,7 @@ impl LipsyncSrc {
 
     /// Goes over to an avatar that has been loaded meanwhile.
     fn adopt_next_avatar(&self) -> Result<(), Stop> {
-        let Some(Ready { loaded, listener, silence }) = lock(&self.next_avatar).take() else {
+        let Some(Ready { loaded, listener }) = lock(&self.next_avatar).take() else {
             return Ok(());
         };
         gst::info!(CAT, imp = self, "going over to {loaded}");
@@ -357,7 +353,6 @@ impl LipsyncSrc {
             stage.live.replace(listener)?;
             stage.frames = None;
             stage.shown = 0;
-            stage.silence = silence;
             std::mem::replace(&mut stage.loaded, loaded)
         };
         drop(old);
@@ -384,7 +379,7 @@ impl LipsyncSrc {
             for item in items {
                 let VideoItem::Frame(frame) = item else { continue };
                 let wish = if first { Wish::Close } else { Wish::Rest };
-                frame.ticket = frame.painter.submit(&frame.frames, frame.step, wish(frame.silence.clone()));
+                frame.ticket = frame.painter.submit(&frame.frames, frame.step, wish);
                 frame.news.clear();
                 if std::mem::replace(&mut first, false) {
                     frame.news.push(Speech::Ends(frame.pts));

@@ -48,7 +48,6 @@ use crate::elements::stats::{self, Stats};
 use crate::elements::video_writer::VideoWriter;
 use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
-use crate::features::Context;
 use crate::listener::Listener;
 use crate::rate::FrameRate;
 
@@ -59,15 +58,12 @@ const LIVE_BACKLOG: u64 = 200_000_000;
 pub struct Ready {
     pub loaded: Loaded,
     pub listener: Listener,
-    /// What the generator hears in silence.
-    pub silence: Arc<Context>,
 }
 
 impl Ready {
     fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
-        let (loaded, mut listener) = Loaded::open(settings, element)?;
-        let silence = Arc::new(listener.silence()?);
-        Ok(Self { loaded, listener, silence })
+        let (loaded, listener) = Loaded::open(settings, element)?;
+        Ok(Self { loaded, listener })
     }
 }
 

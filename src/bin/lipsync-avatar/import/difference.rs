@@ -49,8 +49,8 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
     let (mut worst, mut sum, mut count) = (0, 0u64, 0u64);
     for (n, (one, other)) in contexts.enumerate() {
         let frame = store.get(n * (original.frames.len() - 1) / FRAMES)?;
-        let one = first.paint([(&frame.views, &one)].into_iter())?;
-        let other = second.paint([(&frame.views, &other)].into_iter())?;
+        let one = first.paint([(&frame.seen, &one)].into_iter())?;
+        let other = second.paint([(&frame.seen, &other)].into_iter())?;
         for (a, b) in one.iter().flat_map(|p| p.iter()).zip(other.iter().flat_map(|p| p.iter())) {
             worst = worst.max(a.abs_diff(*b));
             sum += u64::from(a.abs_diff(*b));

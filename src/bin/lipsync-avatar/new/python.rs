@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gstlipsync::prepare::cache_folder;
 
 use crate::interrupt;
 
@@ -21,7 +22,7 @@ const PACKAGES: [&str; 7] = [
 ];
 
 /// Changes where the packages do, so that an old environment is not taken for a new one.
-const FOLDER: &str = "lipsync/landmarks-0.10.21-1";
+const FOLDER: &str = "landmarks-0.10.21-1";
 
 const REMEDY: &str =
     "MediaPipe 0.10.21 exists for Python 3.9 to 3.12. Give an interpreter that has it with --python";
@@ -31,7 +32,9 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(python) = given {
         return Ok(python.into());
     }
-    let folder = cache()?.join(FOLDER);
+    let folder = cache_folder()
+        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?
+        .join(FOLDER);
     let python = folder.join("bin/python");
     // Written last, so that an interrupted installation is never used.
     let ready = folder.join("ready");
@@ -61,14 +64,6 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     finish(Command::new(&python).args(pip).args(PACKAGES)).context(REMEDY)?;
     std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
     Ok(python)
-}
-
-fn cache() -> Result<PathBuf> {
-    std::env::var_os("XDG_CACHE_HOME")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".cache")))
-        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")
 }
 
 /// Runs a program to its end, or to Ctrl-C.

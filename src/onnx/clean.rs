@@ -1,0 +1,80 @@
+//! Networks for one item at a time, without nodes that do nothing.
+
+use std::collections::HashMap;
+
+use super::Model;
+use super::proto::{self, Dimension, Kind, Node, Size, Tensor, ValueInfo};
+
+impl Model {
+    /// Fixes the batch of every input to one, where the file leaves it free. All other shapes that the file declares
+    /// are forgotten: the runtime finds them.
+    pub fn fix_batch(&mut self) {
+        let Some(graph) = &mut self.proto.graph else { return };
+        for input in &mut graph.input {
+            if let Some(batch) = dimensions(input).and_then(|dimensions| dimensions.first_mut())
+                && !matches!(batch.value, Some(Size::Value(_)))
+            {
+                batch.value = Some(Size::Value(1));
+            }
+        }
+        graph.value_info.clear();
+        for output in &mut graph.output {
+            if let Some(Kind::Tensor(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+                tensor.shape = None;
+            }
+        }
+    }
+
+    /// Takes out paddings by nothing, which exporters leave behind where sizes might have differed.
+    ///
+    /// The amounts must be weights by now, not computed.
+    pub fn drop_idle_pads(&mut self) {
+        let Some(graph) = &mut self.proto.graph else { return };
+        let amounts = |node: &Node| -> Option<Vec<i64>> {
+            let attribute = node.attribute.iter().find(|attribute| attribute.name() == "pads");
+            match (attribute, node.input.get(1)) {
+                (Some(pads), _) => Some(pads.ints.clone()),
+                (None, Some(name)) => graph.initializer.iter().find(|t| t.name() == name).and_then(integers),
+                (None, None) => None,
+            }
+        };
+        let outputs: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        let mut nodes = Vec::with_capacity(graph.node.len());
+        for node in &graph.node {
+            let mut node = node.clone();
+            for input in &mut node.input {
+                if let Some(name) = renamed.get(input) {
+                    input.clone_from(name);
+                }
+            }
+            let is_idle = node.op_type() == "Pad"
+                && amounts(&node).is_some_and(|amounts| amounts.iter().all(|amount| *amount == 0));
+            match (is_idle, &node.output[..]) {
+                (true, [output]) if !outputs.contains(&output.as_str()) => {
+                    renamed.insert(output.clone(), node.input[0].clone());
+                }
+                _ => nodes.push(node),
+            }
+        }
+        graph.node = nodes;
+    }
+}
+
+fn dimensions(value: &mut ValueInfo) -> Option<&mut Vec<Dimension>> {
+    match value.r#type.as_mut()?.value.as_mut()? {
+        Kind::Tensor(tensor) => Some(&mut tensor.shape.as_mut()?.dim),
+        _ => None,
+    }
+}
+
+/// The values of a tensor of 64 bit integers.
+fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
+    if tensor.data_type() != proto::INT64 {
+        return None;
+    }
+    Some(match &tensor.raw_data {
+        Some(bytes) => bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        None => tensor.int64_data.clone(),
+    })
+}

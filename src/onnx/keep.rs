@@ -1,0 +1,82 @@
+//! How the values that pass between the two parts of a generator are stored.
+
+use super::proto::{
+    self, Attribute, Dimension, Graph, Kind, Node, Size, TensorShape, TensorType, Type, ValueInfo,
+};
+use super::split::Split;
+
+/// Ending of the names of values as they are stored.
+pub const KEPT: &str = ".kept";
+
+/// A value that passes from the first part to the second: its type by ONNX's number, and its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub name: String,
+    pub data_type: i32,
+    pub shape: Vec<i64>,
+}
+
+impl Split {
+    /// Declares the values that pass between the parts, and how they are stored.
+    ///
+    /// Real numbers stay as they are: rounded to float16 they would take half the room, but turning them back costs
+    /// a twentieth of the time of every frame. Whole numbers are stored channels last, as
+    /// ONNX Runtime's kernels for them compute, so that nothing is rearranged for every frame.
+    pub fn store(&mut self, values: &[Kept]) {
+        let (Some(face), Some(mouth)) = (&mut self.face.proto.graph, &mut self.mouth.proto.graph) else {
+            return;
+        };
+        face.output.clear();
+        for value in values {
+            let stored = format!("{}{KEPT}", value.name);
+            let is_whole = matches!(value.data_type, proto::UINT8 | proto::INT8);
+            let declaration = match &value.shape[..] {
+                [n, c, h, w] if is_whole => {
+                    face.node.push(order(&[0, 2, 3, 1], &value.name, &stored));
+                    mouth.node.insert(0, order(&[0, 3, 1, 2], &stored, &value.name));
+                    declared(&stored, value.data_type, &[*n, *h, *w, *c])
+                }
+                shape => {
+                    rename(face, &value.name, &stored);
+                    rename(mouth, &value.name, &stored);
+                    declared(&stored, value.data_type, shape)
+                }
+            };
+            face.output.push(declaration.clone());
+            mouth.input.push(declaration);
+        }
+    }
+}
+
+fn rename(graph: &mut Graph, name: &str, to: &str) {
+    let names = graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
+    names.filter(|other| *other == name).for_each(|other| to.clone_into(other));
+}
+
+/// A node that puts the axes in another order.
+fn order(axes: &[i64], from: &str, to: &str) -> Node {
+    let attribute = Attribute {
+        name: Some("perm".into()),
+        r#type: Some(proto::INTS_ATTRIBUTE),
+        ints: axes.to_vec(),
+        ..Attribute::default()
+    };
+    Node {
+        input: vec![from.into()],
+        output: vec![to.into()],
+        name: Some(format!("to {to}")),
+        op_type: Some("Transpose".into()),
+        attribute: vec![attribute],
+        ..Node::default()
+    }
+}
+
+fn declared(name: &str, data_type: i32, shape: &[i64]) -> ValueInfo {
+    let dim = shape
+        .iter()
+        .map(|&size| Dimension { value: Some(Size::Value(size)), ..Dimension::default() })
+        .collect();
+    let tensor = TensorType { elem_type: Some(data_type), shape: Some(TensorShape { dim }) };
+    let kind = Type { value: Some(Kind::Tensor(tensor)), ..Type::default() };
+    ValueInfo { name: Some(name.into()), r#type: Some(kind), ..ValueInfo::default() }
+}

@@ -1,0 +1,275 @@
+//! Networks that compute in whole numbers of 8 bits, written as ONNX does: with a `QuantizeLinear` and a
+//! `DequantizeLinear` at every value that is rounded. The runtime fuses these with the operators between them.
+//!
+//! Weights are signed and scaled for each channel of the output; values are unsigned and scaled by the range that was
+//! seen of them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{self, Attribute, Graph, Node, StringStringEntry, Tensor, ValueInfo};
+use super::{Model, floats};
+
+/// The least and the largest value that was seen of each value, by name.
+pub type Ranges = HashMap<String, (f32, f32)>;
+
+/// An operator that can compute in 8 bits, with the ReLU behind it, by the name of the value that it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    pub output: String,
+    /// Values that go in, weights left out.
+    inputs: Vec<String>,
+    node: usize,
+    relu: Option<usize>,
+}
+
+/// Levels of a signed weight on each side of zero.
+const WEIGHT_LEVELS: f32 = 127.0;
+/// Steps between the least and the largest unsigned value.
+const VALUE_STEPS: f32 = 255.0;
+/// No scale is smaller: what is always zero must not be divided by zero.
+const SMALLEST_SCALE: f32 = 1e-12;
+
+impl Model {
+    /// The operators that can compute in 8 bits: convolutions with weights of their own, and those that only pass on,
+    /// join, add or scale what these make.
+    pub fn layers(&self) -> Vec<Layer> {
+        let graph = self.graph();
+        let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (n, node) in graph.node.iter().enumerate() {
+            node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
+        }
+        let layer = |(n, node): (usize, &Node)| {
+            let [output] = &node.output[..] else { return None };
+            let values = || node.input.iter().filter(|input| !input.is_empty());
+            let is_computed = |input: &&String| !weights.contains(input.as_str());
+            let inputs: Vec<String> = match node.op_type() {
+                "Conv" if values().skip(1).all(|input| weights.contains(input.as_str())) => {
+                    values().take(1).cloned().collect()
+                }
+                "Add" | "Concat" if values().all(|input| is_computed(&input)) => values().cloned().collect(),
+                "Resize" => values().take(1).filter(is_computed).cloned().collect(),
+                _ => return None,
+            };
+            let relu = match users.get(output.as_str()).map(Vec::as_slice) {
+                Some(&[user]) if node.op_type() == "Conv" && !outputs.contains(output.as_str()) => {
+                    Some(user).filter(|user| graph.node[*user].op_type() == "Relu")
+                }
+                _ => None,
+            };
+            let output = relu.map_or(output, |relu| &graph.node[relu].output[0]).clone();
+            (!inputs.is_empty()).then_some(Layer { output, inputs, node: n, relu })
+        };
+        graph.node.iter().enumerate().filter_map(layer).collect()
+    }
+
+    /// Names of the values around those layers: what must be seen for [`Self::quantize`].
+    pub fn values(layers: &[Layer]) -> Vec<String> {
+        let all = layers.iter().flat_map(|layer| layer.inputs.iter().chain([&layer.output]));
+        let unique: HashSet<&String> = all.collect();
+        unique.into_iter().cloned().collect()
+    }
+
+    /// Adds outputs, whose types and shapes the runtime finds.
+    pub fn add_outputs(&mut self, names: &[String]) {
+        let Some(graph) = &mut self.proto.graph else { return };
+        for name in names {
+            if graph.output.iter().all(|output| output.name() != name) {
+                graph.output.push(ValueInfo { name: Some(name.clone()), ..ValueInfo::default() });
+            }
+        }
+    }
+
+    /// Has these layers, of [`Self::layers`], compute in 8 bits.
+    ///
+    /// Operators other than convolutions do so only between others that do: alone they would gain nothing.
+    pub fn quantize(&mut self, layers: &[Layer], ranges: &Ranges) {
+        let layers = self.worthwhile(layers);
+        let Some(graph) = &mut self.proto.graph else { return };
+        let made: HashSet<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
+        let used: HashSet<&str> = layers.iter().flat_map(|layer| &layer.inputs).map(String::as_str).collect();
+        let mut of_node: HashMap<usize, &Layer> = HashMap::new();
+        for layer in &layers {
+            of_node.extend(std::iter::once(layer.node).chain(layer.relu).map(|node| (node, layer)));
+        }
+
+        let mut writer = Writer { nodes: Vec::new(), tensors: Vec::new(), ranges };
+        for input in &graph.input {
+            if used.contains(input.name()) {
+                writer.round(input.name(), input.name(), &read_name(input.name()));
+            }
+        }
+        for (n, node) in graph.node.iter().enumerate() {
+            let mut node = node.clone();
+            let layer = of_node.get(&n);
+            if let Some(layer) = layer.filter(|layer| layer.node == n) {
+                for input in node.input.iter_mut().filter(|input| layer.inputs.contains(input)) {
+                    // What another such layer makes is read under its own name.
+                    if !made.contains(input.as_str()) {
+                        *input = read_name(input);
+                    }
+                }
+                if node.op_type() == "Conv" {
+                    writer.round_weights(&mut node, graph, &layer.inputs[0]);
+                }
+            }
+            let outputs = node.output.clone();
+            if layer.is_some_and(|layer| outputs.contains(&layer.output)) {
+                let name = outputs[0].clone();
+                let exact = format!("{name}.exact");
+                node.output[0].clone_from(&exact);
+                writer.nodes.push(node);
+                writer.round(&name, &exact, &name);
+                continue;
+            }
+            writer.nodes.push(node);
+            for output in outputs.iter().filter(|output| used.contains(output.as_str())) {
+                writer.round(output, output, &read_name(output));
+            }
+        }
+        let Writer { nodes, mut tensors, .. } = writer;
+        graph.node = nodes;
+        graph.initializer.append(&mut tensors);
+        let used: HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
+        graph.initializer.retain(|tensor| used.contains(&tensor.name().to_owned()));
+    }
+
+    /// Writes an entry among the notes about the model.
+    pub fn set_entry(&mut self, key: &str, value: String) {
+        self.proto.metadata_props.retain(|entry| entry.key() != key);
+        self.proto.metadata_props.push(StringStringEntry { key: Some(key.into()), value: Some(value) });
+    }
+
+    /// Convolutions, and of the others those between such.
+    fn worthwhile(&self, layers: &[Layer]) -> Vec<Layer> {
+        let graph = self.graph();
+        let is_conv = |layer: &Layer| graph.node[layer.node].op_type() == "Conv";
+        let mut kept: Vec<Layer> = layers.to_vec();
+        loop {
+            let made: HashSet<String> = kept.iter().map(|layer| layer.output.clone()).collect();
+            let used: HashSet<String> = kept.iter().flat_map(|layer| layer.inputs.clone()).collect();
+            let before = kept.len();
+            kept.retain(|layer| {
+                let fed = layer.inputs.iter().all(|input| made.contains(input));
+                is_conv(layer) || (fed && used.contains(&layer.output))
+            });
+            if kept.len() == before {
+                return kept;
+            }
+        }
+    }
+}
+
+/// What a value is called where it is read rounded, though its maker does not round it.
+fn read_name(value: &str) -> String {
+    format!("{value}.read")
+}
+
+/// The new graph as it grows.
+struct Writer<'a> {
+    nodes: Vec<Node>,
+    tensors: Vec<Tensor>,
+    ranges: &'a Ranges,
+}
+
+impl Writer<'_> {
+    /// Rounds the value `from`, whose range is known under `name`, and calls the result `to`.
+    fn round(&mut self, name: &str, from: &str, to: &str) {
+        let (scale, zero) = self.grid(name);
+        let (scale_name, zero_name) = (format!("{name}.scale"), format!("{name}.zero"));
+        self.tensors.push(float_tensor(&scale_name, &[], &[scale]));
+        self.tensors.push(byte_tensor(&zero_name, &[], proto::UINT8, vec![zero]));
+        let bytes = format!("{name}.bytes");
+        let parameters = [scale_name, zero_name];
+        self.nodes.push(linear("QuantizeLinear", from, &parameters, &bytes, None));
+        self.nodes.push(linear("DequantizeLinear", &bytes, &parameters, to, None));
+    }
+
+    /// The step of a value's levels, and the level of zero.
+    fn grid(&self, name: &str) -> (f32, u8) {
+        let (low, high) = self.ranges.get(name).copied().unwrap_or_default();
+        // Zero must be a level: borders are padded with it.
+        let (low, high) = (low.min(0.0), high.max(0.0));
+        let scale = ((high - low) / VALUE_STEPS).max(SMALLEST_SCALE);
+        (scale, (-low / scale).round() as u8)
+    }
+
+    /// Rounds weights and bias of a convolution that reads the value `input`.
+    fn round_weights(&mut self, node: &mut Node, graph: &Graph, input: &str) {
+        let tensor = |name: &String| graph.initializer.iter().find(|tensor| tensor.name() == name);
+        let Some((tensor, weights)) =
+            node.input.get(1).and_then(tensor).and_then(|tensor| Some((tensor, floats(tensor)?)))
+        else {
+            return;
+        };
+        let channels = tensor.dims[0].max(1) as usize;
+        let output = node.output[0].clone();
+        let name = |what: &str| format!("{output}.{what}");
+        let mut scales = Vec::with_capacity(channels);
+        let mut bytes = Vec::with_capacity(weights.len());
+        for channel in weights.chunks_exact(weights.len() / channels) {
+            let largest = channel.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
+            let scale = (largest / WEIGHT_LEVELS).max(SMALLEST_SCALE);
+            bytes.extend(channel.iter().map(|weight| (weight / scale).round() as i8 as u8));
+            scales.push(scale);
+        }
+        let axis = Some(0);
+        let parameters = [name("weight.scale"), name("weight.zero")];
+        self.tensors.push(byte_tensor(&name("weight.bytes"), &tensor.dims, proto::INT8, bytes));
+        self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
+        self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT8, vec![0; channels]));
+        let read = name("weight.read");
+        self.nodes.push(linear("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
+        node.input[1] = read;
+
+        let bias =
+            node.input.get(2).and_then(|name| floats(graph.initializer.iter().find(|t| t.name() == name)?));
+        if let Some(bias) = bias {
+            let (input_scale, _) = self.grid(input);
+            let scales: Vec<f32> = scales.iter().map(|scale| scale * input_scale).collect();
+            let integers = bias.iter().zip(&scales).map(|(bias, scale)| (bias / scale).round() as i32);
+            let bytes = integers.flat_map(i32::to_le_bytes).collect();
+            let parameters = [name("bias.scale"), name("bias.zero")];
+            let zeros = vec![0; 4 * channels];
+            self.tensors.push(byte_tensor(&name("bias.integers"), &[channels as i64], proto::INT32, bytes));
+            self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
+            self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT32, zeros));
+            let read = name("bias.read");
+            self.nodes.push(linear("DequantizeLinear", &name("bias.integers"), &parameters, &read, axis));
+            node.input[2] = read;
+        }
+    }
+}
+
+/// A node that rounds, or makes real numbers of rounded ones again.
+fn linear(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> Node {
+    let axis = axis.map(|axis| Attribute {
+        name: Some("axis".into()),
+        r#type: Some(proto::INT_ATTRIBUTE),
+        i: Some(axis),
+        ..Attribute::default()
+    });
+    Node {
+        input: std::iter::once(from.into()).chain(parameters.iter().cloned()).collect(),
+        output: vec![to.into()],
+        name: Some(format!("{operator} {to}")),
+        op_type: Some(operator.into()),
+        attribute: axis.into_iter().collect(),
+        ..Node::default()
+    }
+}
+
+fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> Tensor {
+    byte_tensor(name, dims, proto::FLOAT32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+fn byte_tensor(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> Tensor {
+    Tensor {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(data_type),
+        raw_data: Some(raw_data),
+        ..Tensor::default()
+    }
+}

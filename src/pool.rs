@@ -1,0 +1,142 @@
+//! Memory that is used again: a frame of the video takes none of any size from the system once the first have been made.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+use image::RgbImage;
+
+/// Buffers that nobody uses at the moment.
+struct Shelf<T>(Mutex<Vec<Vec<T>>>);
+
+static BYTES: Shelf<u8> = Shelf(Mutex::new(Vec::new()));
+static FLOATS: Shelf<f32> = Shelf(Mutex::new(Vec::new()));
+
+/// More than are in work at once but on a very large machine; what is beyond goes back to the system.
+const MOST: usize = 64;
+
+impl<T: Copy + Default> Shelf<T> {
+    /// A buffer of that many values, of whatever was in its memory.
+    fn take(&self, size: usize) -> Vec<T> {
+        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        // Neither too small nor so large that another would miss it.
+        let fits = |buffer: &Vec<T>| (size..=2 * size).contains(&buffer.capacity());
+        let fitting = free.iter().position(fits).map(|place| free.swap_remove(place));
+        drop(free);
+        let mut buffer = fitting.unwrap_or_default();
+        buffer.resize(size, T::default());
+        buffer
+    }
+
+    fn put(&self, buffer: Vec<T>) {
+        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if free.len() == MOST {
+            // The oldest are of sizes that are no longer asked for.
+            free.remove(0);
+        }
+        free.push(buffer);
+    }
+}
+
+/// A picture that leaves its memory to the next.
+#[derive(Debug)]
+pub struct Pooled(RgbImage);
+
+impl Pooled {
+    /// A picture of that size, of whatever was in its memory.
+    pub fn new(width: u32, height: u32) -> Self {
+        let buffer = BYTES.take(3 * width as usize * height as usize);
+        Self(RgbImage::from_raw(width, height, buffer).unwrap_or_default())
+    }
+
+    /// A copy of a picture.
+    pub fn copy(picture: &RgbImage) -> Self {
+        let mut copy = Self::new(picture.width(), picture.height());
+        copy.copy_from_slice(picture);
+        copy
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        BYTES.put(std::mem::take(&mut self.0).into_raw());
+    }
+}
+
+impl Deref for Pooled {
+    type Target = RgbImage;
+
+    fn deref(&self) -> &RgbImage {
+        &self.0
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut RgbImage {
+        &mut self.0
+    }
+}
+
+/// Values that leave their memory to the next.
+#[derive(Debug)]
+pub struct Floats(Vec<f32>);
+
+impl Floats {
+    /// That many zeros.
+    pub fn zeros(count: usize) -> Self {
+        let mut values = FLOATS.take(count);
+        values.fill(0.0);
+        Self(values)
+    }
+}
+
+impl From<&[f32]> for Floats {
+    fn from(values: &[f32]) -> Self {
+        let mut copy = FLOATS.take(values.len());
+        copy.copy_from_slice(values);
+        Self(copy)
+    }
+}
+
+impl Clone for Floats {
+    fn clone(&self) -> Self {
+        (**self).into()
+    }
+}
+
+impl Drop for Floats {
+    fn drop(&mut self) {
+        FLOATS.put(std::mem::take(&mut self.0));
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Floats {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again() {
+        let first = Pooled::new(20, 10);
+        let place = first.as_ptr();
+        drop(first);
+        assert_eq!(Pooled::new(10, 20).as_ptr(), place);
+        let values = Floats::from(&[1.0; 99][..]);
+        let place = values.as_ptr();
+        drop(values);
+        let zeros = Floats::zeros(99);
+        assert_eq!((zeros.as_ptr(), &zeros[..]), (place, &[0.0; 99][..]));
+    }
+}

@@ -1,0 +1,123 @@
+//! Once it runs, a frame takes no memory from the system but small change, and its picture is copied once: into the
+//! buffer that goes downstream.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::avatar;
+use common::gst::{avatar as avatar_property, pipeline};
+use gst::prelude::*;
+use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
+use gstlipsync::presenter::{Presenter, PresenterOptions};
+use gstlipsync::rate::FrameRate;
+use gstlipsync::runtime::Engine;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static SMALL: AtomicU64 = AtomicU64::new(0);
+static LARGE: AtomicU64 = AtomicU64::new(0);
+static LARGEST: AtomicU64 = AtomicU64::new(0);
+
+/// Less is small change: the names of inputs, a ticket, the list of a batch of one.
+const SMALL_CHANGE: usize = 2048;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTS.load(Ordering::Relaxed) {
+            let count = if layout.size() < SMALL_CHANGE { &SMALL } else { &LARGE };
+            count.fetch_add(1, Ordering::Relaxed);
+            LARGEST.fetch_max(layout.size() as u64, Ordering::Relaxed);
+        }
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Counts what `work`, which makes that many frames, takes from the system.
+fn count(frames: u64, work: impl FnOnce()) {
+    [&SMALL, &LARGE, &LARGEST].iter().for_each(|count| count.store(0, Ordering::Relaxed));
+    COUNTS.store(true, Ordering::Relaxed);
+    work();
+    COUNTS.store(false, Ordering::Relaxed);
+    let [small, large, largest] = [&SMALL, &LARGE, &LARGEST].map(|count| count.load(Ordering::Relaxed));
+    println!(
+        "{} small allocations a frame, {large} large ones in all, the largest of {largest}",
+        small / frames
+    );
+    // The memory that is used again may still grow to the most that is ever in work at the same time.
+    assert!(large <= 4, "{large} in {frames} frames, the largest takes {largest} bytes");
+}
+
+/// Noise that never is the same twice.
+fn noise(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 25) as f32 - 0.25
+        })
+        .collect()
+}
+
+#[test]
+fn a_frame_of_the_core_takes_small_change() {
+    let format = PixelFormat::I420(Matrix::Bt709);
+    let options = PresenterOptions {
+        engine: Engine::default(),
+        threads: 2,
+        rate: FrameRate::NATIVE,
+        canvas: Canvas { format, background: None },
+        cache: usize::MAX >> 1,
+    };
+    let avatar = avatar("own");
+    let (width, height) = avatar.image.size;
+    let mut presenter = Presenter::open(avatar, &options, None).unwrap();
+    presenter.set_input(16_000, vec![1.0]).unwrap();
+    let mut target = Picture::new(&image::RgbImage::new(width, height), None, format);
+    let sound = noise(640);
+    let mut speak = |frames: usize| {
+        let mut shown = 0;
+        for _ in 0..frames {
+            presenter.push(&sound).unwrap();
+            while let Some(frame) = presenter.pull().unwrap() {
+                frame.draw(&mut target.as_mut());
+                shown += 1;
+            }
+        }
+        shown
+    };
+    speak(100);
+    let shown = std::cell::Cell::new(0);
+    count(50, || shown.set(speak(50)));
+    assert!(shown.get() >= 48, "{shown:?} frames");
+}
+
+#[test]
+fn a_frame_of_the_element_takes_small_change() {
+    let line = format!(
+        "audiotestsrc wave=white-noise samplesperbuffer=640 num-buffers=400 ! audio/x-raw,rate=16000,channels=1 \
+         ! lipsync {} ! fakesink name=out signal-handoffs=true sync=false",
+        avatar_property("own")
+    );
+    let pipeline = pipeline(&line);
+    let (send, receive) = std::sync::mpsc::sync_channel(1000);
+    pipeline.by_name("out").unwrap().connect("handoff", false, move |_| {
+        send.send(()).unwrap();
+        None
+    });
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let wait = |frames: usize| (0..frames).for_each(|_| receive.recv().unwrap());
+    wait(150);
+    count(150, || wait(150));
+    pipeline.set_state(gst::State::Null).unwrap();
+}

@@ -1,0 +1,124 @@
+//! Generators in two parts: what they paint is what the whole paints, and what does not hear is computed once.
+
+mod common;
+
+use std::path::Path;
+
+use common::fixture;
+use gstlipsync::avatar::FaceOptions;
+use gstlipsync::face::FaceViews;
+use gstlipsync::features::Context;
+use gstlipsync::generator::{Face, Generator};
+use gstlipsync::network::Graph;
+use gstlipsync::onnx::Model;
+use gstlipsync::prepare::{Parts, Prepared};
+use gstlipsync::runtime::Engine;
+use image::{Rgb, RgbImage};
+
+const GENERATORS: [&str; 9] = [
+    "generator_320",
+    "generator_320_batch1",
+    "generator_320_fp16_weights",
+    "generator_320_int8",
+    "generator_320_names",
+    "generator_half",
+    "generator_half_padded",
+    "generator_hubert",
+    "generator_wav2lip",
+];
+
+fn model(name: &str) -> std::path::PathBuf {
+    fixture(&format!("models/{name}.onnx"))
+}
+
+fn prepared(path: &Path) -> Prepared {
+    Generator::prepare(path, &Engine::default(), None).unwrap()
+}
+
+fn open(prepared: &Prepared) -> Generator {
+    Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1, None).unwrap()
+}
+
+/// A picture of slopes and edges, another for each `seed`.
+fn face(generator: &Generator, seed: u32) -> Face {
+    let side = generator.framing().crop();
+    let crop = RgbImage::from_fn(side, side, |x, y| {
+        let level = |a: u32, b: u32| ((x * a + y * b + seed * 40) % 256) as u8;
+        Rgb([level(1, 2), level(3, 1), if (x / 9 + y / 7) % 2 == 0 { 200 } else { 30 }])
+    });
+    Face::new(FaceViews::of(crop))
+}
+
+fn context(generator: &Generator, seed: u32) -> Context {
+    let mut context = Context::zeros(generator.hearing().values());
+    for (n, value) in context.iter_mut().enumerate() {
+        *value = ((n as u32 * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
+    }
+    context
+}
+
+fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage {
+    generator.paint([(face, context)].into_iter()).unwrap().pop().unwrap().clone()
+}
+
+#[test]
+fn both_parts_paint_what_the_whole_paints() {
+    for name in GENERATORS {
+        let path = model(name);
+        let whole = Prepared { path: path.clone(), graph: Parts::Whole(Graph::File(path.clone())) };
+        let apart = prepared(&path);
+        assert!(matches!(apart.graph, Parts::Apart { .. }), "{name} is not cut in two");
+        let (mut whole, mut apart) = (open(&whole), open(&apart));
+        for seed in 0..2 {
+            let (seen, fresh) = (face(&apart, seed), face(&whole, seed));
+            for sound in 0..3 {
+                let context = context(&whole, sound);
+                let pictures = [paint(&mut whole, &fresh, &context), paint(&mut apart, &seen, &context)];
+                let [a, b] = pictures.each_ref().map(|picture| picture.iter());
+                let worst = a.zip(b).map(|(a, b)| a.abs_diff(*b)).max();
+                // Cut off to whole levels, a value beside one may fall to either side of it.
+                assert!(worst <= Some(1), "{name} differs by {worst:?}");
+                let same = pictures[0].iter().zip(pictures[1].iter()).filter(|(a, b)| a == b).count();
+                assert!(same as f64 > 0.999 * pictures[0].len() as f64, "{name}: only {same} are the same");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_hear_is_computed_once() {
+    let mut generator = open(&prepared(&model("generator_half")));
+    let mut face = face(&generator, 1);
+    let [first, second] = [1, 2].map(|seed| context(&generator, seed));
+    let size = face.size();
+    let painted = paint(&mut generator, &face, &first);
+    let grown = face.size();
+    // The skips of all five levels, of real numbers: 16 to 256 channels from 160 x 160 to 10 x 10.
+    assert!(grown > size + 4 * 16 * 160 * 160, "{size} to {grown}");
+    assert_ne!(paint(&mut generator, &face, &second), painted, "it does not hear");
+    // What the picture shows is no longer looked at.
+    face.views.crop.fill(0);
+    assert_eq!(paint(&mut generator, &face, &first), painted);
+    assert_eq!(face.size(), grown);
+}
+
+#[test]
+fn graphs_are_free_of_sizes_and_paddings() {
+    let operators = |name: &str| -> Vec<String> {
+        let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
+        let read = |graph: &Graph| match graph {
+            Graph::File(path) => Model::read(path).unwrap(),
+            Graph::Memory(bytes) => Model::decode(Path::new("memory"), bytes).unwrap(),
+        };
+        let models = [&face, &mouth].map(read);
+        models.iter().flat_map(Model::operators).map(str::to_owned).collect()
+    };
+    let padded = Model::read(&model("generator_half_padded")).unwrap();
+    assert!(padded.operators().contains(&"Pad") && padded.operators().contains(&"Shape"));
+    assert_eq!(operators("generator_half_padded"), operators("generator_half"));
+}
+
+#[test]
+fn generators_of_fixed_batches_stay_whole() {
+    assert!(matches!(prepared(&model("generator_320_batch4")).graph, Parts::Whole(_)));
+}
