@@ -78,7 +78,7 @@ impl Network {
         let provider = engine.dispatch()?;
         let session = (|| {
             let mut builder = Session::builder(&environment)?
-                .with_optimization_level(GraphOptimizationLevel::Level3)?
+                .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(threads)?
                 .with_inter_threads(1)?
                 // Idle threads that spin take the cores from the other workers and the encoder.
