@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 use ndarray::ArrayD;
+use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef};
@@ -75,22 +76,25 @@ impl Network {
             return Err(Error::not_found(path, "no such model", "Copy the avatar's models again"));
         }
         let environment = environment(beside)?;
-        let provider = engine.dispatch()?;
-        let session = (|| {
-            let mut builder = Session::builder(&environment)?
+        let unexpected = |e: ort::Error| Error::runtime(e.to_string(), "Restart the program");
+        let builder = (|| {
+            let builder = Session::builder(&environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
                 .with_intra_threads(threads)?
                 .with_inter_threads(1)?
                 // Idle threads that spin take the cores from the other workers and the encoder.
                 .with_intra_op_spinning(false)?
                 .with_inter_op_spinning(false)?;
-            if let Some(provider) = provider {
-                builder = builder.with_execution_providers([provider])?;
-            }
-            builder.commit_from_file(path)
+            Ok(builder)
         })()
-        .map_err(|e: ort::Error| Error::invalid(path, format!("cannot be loaded: {e}"), MODEL_REMEDY))?;
-        let options = RunOptions::new().map_err(|e| Error::runtime(e.to_string(), "Restart the program"))?;
+        .map_err(unexpected)?;
+        let (mut builder, placement) = engine.apply(builder, path, threads)?;
+        let session =
+            builder.commit_from_file(path).map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
+        placement.check(path, engine)?;
+        let mut options = RunOptions::new().map_err(unexpected)?;
+        // A session whose log is read for its placement would go on telling it about every run.
+        options.set_log_level(LogLevel::Error).map_err(unexpected)?;
 
         let port = |outlet: &Outlet| Port::new(path, outlet);
         let inputs =

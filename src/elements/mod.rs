@@ -16,6 +16,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use gst::glib;
 use gst::prelude::*;
 
+use crate::runtime::ExecutionProvider;
+
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
 });
@@ -28,7 +30,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     for kind in
-        [settings::Provider::static_type(), settings::Context::static_type(), settings::Paste::static_type()]
+        [ExecutionProvider::static_type(), settings::Context::static_type(), settings::Paste::static_type()]
     {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -10,21 +10,6 @@ use crate::features::ContextKind;
 use crate::rate::{SECOND, mul_div};
 use crate::runtime::{Engine, ExecutionProvider};
 
-/// Property `execution-provider`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstLipsyncExecutionProvider")]
-pub enum Provider {
-    #[default]
-    #[enum_value(name = "CPU: the processor, by ONNX Runtime itself", nick = "cpu")]
-    Cpu,
-    #[enum_value(name = "CUDA: NVIDIA GPUs", nick = "cuda")]
-    Cuda,
-    #[enum_value(name = "TensorRT: NVIDIA GPUs, compiled for the GPU at the first start", nick = "tensorrt")]
-    TensorRt,
-    #[enum_value(name = "OpenVINO: Intel processors, GPUs and NPUs", nick = "openvino")]
-    OpenVino,
-}
-
 /// Property `context`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstLipsyncContext")]
@@ -69,7 +54,7 @@ pub fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub avatar: String,
-    pub provider: Provider,
+    pub provider: ExecutionProvider,
     pub device: String,
     pub n_threads: u32,
     /// MiB.
@@ -86,7 +71,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             avatar: "iris".into(),
-            provider: Provider::default(),
+            provider: ExecutionProvider::default(),
             device: String::new(),
             n_threads: 0,
             cache_size: 192,
@@ -117,7 +102,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecString::builder("device")
             .nick("Device")
-            .blurb("Device of the execution provider: a GPU's number for cuda and tensorrt, a name such as GPU.0 for openvino; empty for its default")
+            .blurb("Device of the execution provider: a GPU's number for cuda, tensorrt, tensorrt-rtx, migraphx, rocm and directml; CPU, GPU, GPU.1, NPU or the like for openvino; ALL, CPUAndGPU, CPUAndNeuralEngine or CPUOnly for coreml; the backend's library for qnn; none for the others. Empty for the provider's default")
             .default_value(Some(default.device.as_str()))
             .mutable_ready()
             .build(),
@@ -213,13 +198,7 @@ impl Settings {
 
     /// Where the networks are to run.
     pub fn engine(&self) -> Engine {
-        let provider = match self.provider {
-            Provider::Cpu => ExecutionProvider::Cpu,
-            Provider::Cuda => ExecutionProvider::Cuda,
-            Provider::TensorRt => ExecutionProvider::TensorRt,
-            Provider::OpenVino => ExecutionProvider::OpenVino,
-        };
-        Engine { provider, device: self.device.clone() }
+        Engine { provider: self.provider, device: self.device.clone() }
     }
 
     /// Puts what the user chose in the place of what the avatar says.
