@@ -11,7 +11,7 @@ use ort::environment::Environment;
 use ort::ep;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
-use ort::session::builder::SessionBuilder;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::{Error, Result};
 use crate::onnx::Model;
@@ -65,6 +65,26 @@ providers! {
     Xnnpack "xnnpack" "XNNPACK: the processor, by Google's kernels";
 }
 
+/// What a provider computes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "gst", derive(glib::Enum))]
+#[cfg_attr(feature = "gst", enum_type(name = "GstLipsyncPrecision"))]
+pub enum Precision {
+    /// In the types of the network's file.
+    #[default]
+    #[cfg_attr(feature = "gst", enum_value(name = "Auto: as the network's file says", nick = "auto"))]
+    Auto,
+    /// In bfloat16 or float16, which much hardware is faster at, where the file says float32.
+    #[cfg_attr(
+        feature = "gst",
+        enum_value(
+            name = "Half: bfloat16 or float16 in the place of float32, as the hardware has it",
+            nick = "half"
+        )
+    )]
+    Half,
+}
+
 /// How a network is run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Engine {
@@ -80,6 +100,9 @@ pub struct Engine {
     /// | QNN | path of the backend's library, such as `libQnnHtp.so` |
     /// | the others | none: must be empty |
     pub device: String,
+    /// What it computes in. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI can be told; the others know but
+    /// [`Precision::Auto`].
+    pub precision: Precision,
 }
 
 const REMEDY: &str = "Run `make runtime`, or set ORT_DYLIB_PATH to the libonnxruntime of version 1.20 or newer \
@@ -179,6 +202,7 @@ impl Engine {
                 "Use one of these, or set ORT_DYLIB_PATH to a build of ONNX Runtime that has it",
             ));
         }
+        let builder = if self.halves_on_cpu() { takes_bfloat16(builder)? } else { builder };
         let batch = free_batch(path)?;
         let builder = (|| {
             // Without the error, a provider that fails to start would be replaced by the CPU in silence.
@@ -222,34 +246,59 @@ impl Engine {
     /// The provider in ONNX Runtime's terms.
     fn offer(&self, threads: usize) -> Result<Offer> {
         use ExecutionProvider as P;
+        let half = self.precision == Precision::Half;
+        let told = [P::TensorRt, P::MiGraphX, P::OpenVino, P::CoreMl, P::Qnn, P::Nnapi];
+        if half && !told.contains(&self.provider) {
+            return Err(Error::runtime(
+                format!("{self} computes in the network's own precision, not in precision=half"),
+                "Set precision=auto",
+            ));
+        }
         Ok(match self.provider {
             P::Cpu => Offer::of(self.without_device(ep::CPU::default())?),
             P::Cuda => Offer::of(ep::CUDA::default().with_device_id(self.number()?.into())),
-            P::TensorRt => Offer::of(ep::TensorRT::default().with_device_id(self.number()?.into())),
+            P::TensorRt => {
+                Offer::of(ep::TensorRT::default().with_device_id(self.number()?.into()).with_fp16(half))
+            }
             P::TensorRtRtx => Offer::of(ep::NVRTX::default().with_device_id(self.number()?.into())),
-            P::MiGraphX => Offer::of(ep::MIGraphX::default().with_device_id(self.number()?.into())),
+            P::MiGraphX => {
+                Offer::of(ep::MIGraphX::default().with_device_id(self.number()?.into()).with_fp16(half))
+            }
             P::Rocm => Offer::of(ep::ROCm::default().with_device_id(self.number()?.into())),
             P::DirectMl => Offer::of(ep::DirectML::default().with_device_id(self.number()?.into())),
-            // Each session has a worker of its own: more streams and threads would take the cores from the others.
-            P::OpenVino => {
-                Offer::of(self.named(
-                    ep::OpenVINO::default().with_num_threads(threads).with_num_streams(1),
-                    "device_type",
-                ))
-            }
+            P::OpenVino => Offer::of(self.named(self.openvino(threads), "device_type")),
             // Its other format knows fewer operators, and would leave more of a network to the processor.
-            P::CoreMl => Offer::of(self.named(
-                ep::CoreML::default().with_model_format(ep::coreml::ModelFormat::MLProgram),
-                "MLComputeUnits",
-            )),
-            P::Qnn => Offer::of(self.named(ep::QNN::default(), "backend_path")),
+            P::CoreMl => {
+                let provider = ep::CoreML::default().with_model_format(ep::coreml::ModelFormat::MLProgram);
+                Offer::of(self.named(provider.with_low_precision_accumulation_on_gpu(half), "MLComputeUnits"))
+            }
+            P::Qnn => Offer::of(self.named(ep::QNN::default().with_htp_fp16_precision(half), "backend_path")),
             P::WebGpu => Offer::of(self.without_device(ep::WebGPU::default())?),
-            P::Nnapi => Offer::of(self.without_device(ep::NNAPI::default())?),
+            P::Nnapi => Offer::of(self.without_device(ep::NNAPI::default().with_fp16(half))?),
             P::Xnnpack => {
                 let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
                 Offer::of(self.without_device(ep::XNNPACK::default().with_intra_op_num_threads(threads))?)
             }
         })
+    }
+
+    fn openvino(&self, threads: usize) -> ep::OpenVINO {
+        // Each session has a worker of its own: more streams and threads would take the cores from the others.
+        let provider = ep::OpenVINO::default().with_num_threads(threads).with_num_streams(1);
+        if self.halves_on_cpu() {
+            // `precision` knows no bfloat16. A processor without it goes on in float32.
+            return provider
+                .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"bf16"}}"#);
+        }
+        // Its own default is float16 on GPUs and NPUs, whatever the network is of.
+        provider.with_precision(if self.precision == Precision::Half { "FP16" } else { "ACCURACY" })
+    }
+
+    /// Whether OpenVINO is to compute in half precision on the processor, its default device.
+    fn halves_on_cpu(&self) -> bool {
+        self.provider == ExecutionProvider::OpenVino
+            && self.precision == Precision::Half
+            && (self.device.is_empty() || self.device.starts_with("CPU"))
     }
 
     /// The device of a provider that counts them.
@@ -284,6 +333,20 @@ impl std::fmt::Display for Engine {
         write!(f, "execution-provider={}", self.provider.name())?;
         if self.device.is_empty() { Ok(()) } else { write!(f, " device=\"{}\"", self.device) }
     }
+}
+
+/// Refuses a library whose OpenVINO would take no notice of bfloat16. It does since 1.23, which brought level 3, too.
+fn takes_bfloat16(builder: SessionBuilder) -> Result<SessionBuilder> {
+    (|| -> ort::Result<_> {
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::Level3)?;
+        Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
+    })()
+    .map_err(|_| {
+        Error::runtime(
+            "precision=half on the processor needs OpenVINO with ONNX Runtime 1.23 or newer",
+            "Run `make runtime-openvino` and set ORT_DYLIB_PATH as it says, or set precision=auto",
+        )
+    })
 }
 
 /// Names of the providers that the loaded library was built with.
@@ -341,7 +404,7 @@ impl Placement {
         Err(Error::invalid(
             path,
             format!("{engine} can run no part of it, and all would be left to the processor"),
-            "Use execution-provider=cpu, or a model of other operators",
+            "Check device, or use execution-provider=cpu",
         ))
     }
 }
@@ -351,7 +414,7 @@ mod tests {
     use super::*;
 
     fn engine(provider: ExecutionProvider, device: &str) -> Engine {
-        Engine { provider, device: device.into() }
+        Engine { provider, device: device.into(), ..Engine::default() }
     }
 
     #[test]

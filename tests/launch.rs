@@ -338,6 +338,14 @@ fn devices_that_are_none_are_refused() {
     }
 }
 
+#[test]
+fn a_precision_that_a_provider_has_not_is_refused() {
+    assert_refused(&launch_on(&[], "precision=half"), &["execution-provider=cpu", "precision=auto"]);
+    // Where it is possible, only the library is lacking.
+    let launched = launch_on(&[], "execution-provider=tensorrt precision=half");
+    assert_refused(&launched, &["TensorrtExecutionProvider"]);
+}
+
 /// The library of `make runtime-openvino`, where it was run.
 fn openvino() -> Option<String> {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnxruntime-openvino/libonnxruntime.so");
@@ -366,12 +374,16 @@ fn openvino_paints_as_the_cpu_does() {
     };
     let cpu = paint("execution-provider=cpu");
     assert_eq!(cpu.len(), 83 * 1280 * 720 * 3);
-    let differs = |other: &[u8]| {
+    let assert_alike = |properties: &str, least: f64| {
+        let other = paint(properties);
         assert_eq!(cpu.len(), other.len());
-        cpu.iter().zip(other).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+        let squares = cpu.iter().zip(&other).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
+        let psnr = 10.0 * (255.0 * 255.0 * cpu.len() as f64 / squares as f64).log10();
+        assert!(psnr >= least, "{properties}: {psnr:.1} dB");
     };
-    let most = differs(&paint("execution-provider=openvino device=CPU"));
-    assert!(most <= 1, "OpenVINO differs by {most} levels");
+    assert_alike("execution-provider=openvino device=CPU", 90.0);
+    // bfloat16, where the processor has it.
+    assert_alike("execution-provider=openvino precision=half", 60.0);
 }
 
 #[test]

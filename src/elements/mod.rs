@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use gst::glib;
 use gst::prelude::*;
 
-use crate::runtime::ExecutionProvider;
+use crate::runtime::{ExecutionProvider, Precision};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
@@ -29,9 +29,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    for kind in
-        [ExecutionProvider::static_type(), settings::Context::static_type(), settings::Paste::static_type()]
-    {
+    for kind in [
+        ExecutionProvider::static_type(),
+        Precision::static_type(),
+        settings::Context::static_type(),
+        settings::Paste::static_type(),
+    ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     lipsync::register(plugin)?;

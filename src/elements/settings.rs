@@ -8,7 +8,7 @@ use crate::avatar::Avatar;
 use crate::face;
 use crate::features::ContextKind;
 use crate::rate::{SECOND, mul_div};
-use crate::runtime::{Engine, ExecutionProvider};
+use crate::runtime::{Engine, ExecutionProvider, Precision};
 
 /// Property `context`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -56,6 +56,7 @@ pub struct Settings {
     pub avatar: String,
     pub provider: ExecutionProvider,
     pub device: String,
+    pub precision: Precision,
     pub n_threads: u32,
     /// MiB.
     pub cache_size: u32,
@@ -73,6 +74,7 @@ impl Default for Settings {
             avatar: "iris".into(),
             provider: ExecutionProvider::default(),
             device: String::new(),
+            precision: Precision::default(),
             n_threads: 0,
             cache_size: 192,
             background_color: 0,
@@ -104,6 +106,11 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .nick("Device")
             .blurb("Device of the execution provider: a GPU's number for cuda, tensorrt, tensorrt-rtx, migraphx, rocm and directml; CPU, GPU, GPU.1, NPU or the like for openvino; ALL, CPUAndGPU, CPUAndNeuralEngine or CPUOnly for coreml; the backend's library for qnn; none for the others. Empty for the provider's default")
             .default_value(Some(default.device.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("precision", default.precision)
+            .nick("Precision")
+            .blurb("What the networks are computed in: half is faster on hardware that has it, and a little less exact; for openvino, tensorrt, migraphx, coreml, qnn and nnapi")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("n-threads")
@@ -161,6 +168,7 @@ impl Settings {
             "avatar" => self.avatar = get::<Option<String>>(value).unwrap_or_default(),
             "execution-provider" => self.provider = get(value),
             "device" => self.device = get::<Option<String>>(value).unwrap_or_default(),
+            "precision" => self.precision = get(value),
             "n-threads" => self.n_threads = get(value),
             "cache-size" => self.cache_size = get(value),
             "background-color" => self.background_color = get(value),
@@ -179,6 +187,7 @@ impl Settings {
             "avatar" => self.avatar.to_value(),
             "execution-provider" => self.provider.to_value(),
             "device" => self.device.to_value(),
+            "precision" => self.precision.to_value(),
             "n-threads" => self.n_threads.to_value(),
             "cache-size" => self.cache_size.to_value(),
             "background-color" => self.background_color.to_value(),
@@ -198,7 +207,7 @@ impl Settings {
 
     /// Where the networks are to run.
     pub fn engine(&self) -> Engine {
-        Engine { provider: self.provider, device: self.device.clone() }
+        Engine { provider: self.provider, device: self.device.clone(), precision: self.precision }
     }
 
     /// Puts what the user chose in the place of what the avatar says.
