@@ -2,6 +2,8 @@
 
 ONNXRUNTIME := 1.32.0
 RUNTIME := target/onnxruntime
+# The newest on PyPI; its own version, for it is published apart.
+OPENVINO := 1.24.1
 # The plugin with what it looks for beside itself, and nothing else: GStreamer scans the whole folder.
 PLUGIN := target/plugin
 VENV := target/venv
@@ -19,20 +21,24 @@ TEST_PACKAGES := gstreamer1.0-plugins-bad nginx libnginx-mod-rtmp
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime demo inspect test soak air lint bench parity licences install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test soak air lint bench parity licences install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
 	@echo "    and for a face of your own: target/release/lipsync-avatar help"
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 packages:
 	@scripts/install-packages.sh $(BUILD_PACKAGES) $(RUN_PACKAGES)
 
 runtime: packages ## fetch ONNX Runtime
 	@scripts/fetch-onnxruntime.sh $(RUNTIME) $(ONNXRUNTIME)
+
+runtime-openvino: packages ## fetch ONNX Runtime with OpenVINO, for execution-provider=openvino
+	@scripts/fetch-onnxruntime.sh $(RUNTIME)-openvino $(OPENVINO) onnxruntime-openvino
+	@echo "==> to use it: export ORT_DYLIB_PATH=$(CURDIR)/$(RUNTIME)-openvino/libonnxruntime.so"
 
 # Cargo knows best whether there is anything to build, so it is always asked.
 .PHONY: $(PLUGIN)

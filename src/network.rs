@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 use ndarray::ArrayD;
+use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, TensorRef};
@@ -123,7 +124,9 @@ impl Network {
     }
 
     fn new(path: &Path, session: Session) -> Result<Self> {
-        let options = RunOptions::new().map_err(|e| Error::runtime(e.to_string(), "Restart the program"))?;
+        let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
+        // A session whose log is read for its placement would go on telling it about every run.
+        options.set_log_level(LogLevel::Error).map_err(|e| unexpected(&e))?;
         let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(KEPT));
         let inputs = inputs.map(|outlet| Ok(Input::new(Port::new(path, outlet)?))).collect::<Result<_>>()?;
         let output = match session.outputs() {
@@ -280,12 +283,11 @@ pub(crate) fn load(
 ) -> Result<Session> {
     let environment = environment(beside)?;
     let (level, saved) = match optimisation {
-        Optimisation::Full => (GraphOptimizationLevel::Level3, None),
+        Optimisation::Full => (GraphOptimizationLevel::All, None),
         Optimisation::Saved(path) => (GraphOptimizationLevel::Level1, Some(path)),
         Optimisation::None => (GraphOptimizationLevel::Disable, None),
     };
-    let provider = engine.dispatch()?;
-    let session = || {
+    let builder = || {
         let mut builder = Session::builder(&environment)?
             .with_optimization_level(level)?
             .with_intra_threads(threads)?
@@ -296,18 +298,24 @@ pub(crate) fn load(
         if products_of_bytes_overflow() {
             builder = builder.with_precise_qmm()?;
         }
-        if let Some(path) = saved {
-            builder = builder.with_optimized_model_path(path)?;
-        }
-        if let Some(provider) = provider {
-            builder = builder.with_execution_providers([provider])?;
-        }
-        match graph {
-            Graph::File(file) => builder.commit_from_file(file),
-            Graph::Memory(bytes) => builder.commit_from_memory(bytes),
+        match saved {
+            Some(path) => Ok(builder.with_optimized_model_path(path)?),
+            None => Ok(builder),
         }
     };
-    session().map_err(|e: ort::Error| Error::invalid(path, format!("cannot be loaded: {e}"), MODEL_REMEDY))
+    let (mut builder, placement) =
+        engine.apply(builder().map_err(|e: ort::Error| unexpected(&e))?, path, threads)?;
+    let session = match graph {
+        Graph::File(file) => builder.commit_from_file(file),
+        Graph::Memory(bytes) => builder.commit_from_memory(bytes),
+    };
+    let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
+    placement.check(path, engine)?;
+    Ok(session)
+}
+
+fn unexpected(problem: &ort::Error) -> Error {
+    Error::runtime(problem.to_string(), "Restart the program")
 }
 
 impl Port {

@@ -5,20 +5,48 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "gst")]
+use gst::glib;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::onnx::Model;
 
-/// In which numbers the generator computes.
+/// In which numbers the networks compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "gst", derive(glib::Enum))]
+#[cfg_attr(feature = "gst", enum_type(name = "GstLipsyncPrecision"))]
 pub enum Precision {
-    /// 8 bits where the avatar has such a network and the processor runs it, else float32.
+    /// 8 bits where the avatar has such a network and the processor runs it, else what the network's file says.
     #[default]
+    #[cfg_attr(
+        feature = "gst",
+        enum_value(name = "Auto: 8 bits where the avatar has a network for it, else float32", nick = "auto")
+    )]
     Auto,
-    /// Float32, to the last bit.
+    /// What the network's file says, to the last bit.
+    #[cfg_attr(
+        feature = "gst",
+        enum_value(name = "Fp32: float32, exactly as the network was trained", nick = "fp32")
+    )]
     Fp32,
+    /// In bfloat16 or float16, which much hardware is faster at, where the file says float32.
+    #[cfg_attr(
+        feature = "gst",
+        enum_value(
+            name = "Half: bfloat16 or float16 in the place of float32, as the hardware has it",
+            nick = "half"
+        )
+    )]
+    Half,
     /// 8 bits, or an error.
+    #[cfg_attr(
+        feature = "gst",
+        enum_value(
+            name = "Int8: 8 bits, by lipsync-avatar quantize; an error where there is no such network",
+            nick = "int8"
+        )
+    )]
     Int8,
 }
 
@@ -46,7 +74,7 @@ impl Precision {
     pub(crate) fn choose(self, generator: &Path) -> Result<PathBuf> {
         let file = int8_file(generator);
         match self {
-            Self::Fp32 => return Ok(generator.into()),
+            Self::Fp32 | Self::Half => return Ok(generator.into()),
             Self::Auto if !file.exists() => return Ok(generator.into()),
             Self::Int8 if !file.exists() => {
                 let remedy = format!("{REMEDY}, or set precision=auto");

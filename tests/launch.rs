@@ -298,15 +298,104 @@ fn a_runtime_that_cannot_be_used_is_named() {
     );
 }
 
-#[test]
-fn providers_that_the_runtime_lacks_are_refused() {
+/// A launch with properties of the engine.
+fn launch_on(variables: &[(&str, &str)], properties: &str) -> Launched {
     let folder = plugin_folder(true);
-    let line = line("speech", &fixture("avatars/own"))
-        .replace("! fakesink", "execution-provider=openvino ! fakesink");
-    assert_refused(
-        &launch(folder.path(), &[], &line),
-        &["OpenVINOExecutionProvider", "execution-provider=cpu"],
-    );
+    let line =
+        line("speech", &fixture("avatars/own")).replace("! fakesink", &format!("{properties} ! fakesink"));
+    launch(folder.path(), variables, &line)
+}
+
+#[test]
+fn providers_that_the_runtime_lacks_are_refused_with_those_it_has() {
+    for (provider, name) in [
+        ("cuda", "CUDAExecutionProvider"),
+        ("tensorrt", "TensorrtExecutionProvider"),
+        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider"),
+        ("migraphx", "MIGraphXExecutionProvider"),
+        ("rocm", "ROCMExecutionProvider"),
+        ("openvino", "OpenVINOExecutionProvider"),
+        ("directml", "DmlExecutionProvider"),
+        ("coreml", "CoreMLExecutionProvider"),
+        ("webgpu", "WebGpuExecutionProvider"),
+        ("qnn", "QNNExecutionProvider"),
+        ("nnapi", "NnapiExecutionProvider"),
+        ("xnnpack", "XnnpackExecutionProvider"),
+    ] {
+        let launched = launch_on(&[], &format!("execution-provider={provider}"));
+        assert_refused(&launched, &[name, "only execution-provider=cpu.", "ORT_DYLIB_PATH"]);
+    }
+}
+
+#[test]
+fn devices_that_are_none_are_refused() {
+    for (properties, problem) in [
+        ("device=0", "execution-provider=cpu device=\"0\" is none"),
+        ("execution-provider=cuda device=GPU.0", "device=\"GPU.0\" is not a GPU number"),
+        ("execution-provider=webgpu device=1", "execution-provider=webgpu device=\"1\" is none"),
+    ] {
+        assert_refused(&launch_on(&[], properties), &[problem, "empty"]);
+    }
+}
+
+#[test]
+fn a_precision_that_a_provider_has_not_is_refused() {
+    assert_refused(&launch_on(&[], "precision=half"), &["execution-provider=cpu", "precision=auto"]);
+    // Where it is possible, only the library is lacking.
+    let launched = launch_on(&[], "execution-provider=tensorrt precision=half");
+    assert_refused(&launched, &["TensorrtExecutionProvider"]);
+}
+
+/// The library of `make runtime-openvino`, where it was run.
+fn openvino() -> Option<String> {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/onnxruntime-openvino/libonnxruntime.so");
+    if !library.exists() {
+        println!("not tested: {} is missing, which `make runtime-openvino` fetches", library.display());
+        return None;
+    }
+    library.to_str().map(String::from)
+}
+
+#[test]
+fn openvino_paints_as_the_cpu_does() {
+    let Some(library) = openvino() else { return };
+    let folder = plugin_folder(false);
+    // A link to it, as an installation has it: what lies beside the library is found all the same.
+    std::os::unix::fs::symlink(library, folder.path().join("libonnxruntime.so.1")).unwrap();
+    let paint = |properties: &str| {
+        let out = folder.path().join("out.rgb");
+        let line = line("speech", Path::new("iris")).replace(
+            "! fakesink",
+            &format!("{properties} ! video/x-raw,format=RGB ! filesink location={}", out.display()),
+        );
+        let launched = launch(folder.path(), &[], &line);
+        assert!(launched.success, "{}", launched.output);
+        std::fs::read(out).unwrap()
+    };
+    let cpu = paint("execution-provider=cpu");
+    assert_eq!(cpu.len(), 83 * 1280 * 720 * 3);
+    let assert_alike = |properties: &str, least: f64| {
+        let other = paint(properties);
+        assert_eq!(cpu.len(), other.len());
+        let squares = cpu.iter().zip(&other).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
+        let psnr = 10.0 * (255.0 * 255.0 * cpu.len() as f64 / squares as f64).log10();
+        assert!(psnr >= least, "{properties}: {psnr:.1} dB");
+    };
+    assert_alike("execution-provider=openvino device=CPU", 90.0);
+    // bfloat16, where the processor has it.
+    assert_alike("execution-provider=openvino precision=half", 60.0);
+}
+
+#[test]
+fn openvino_never_falls_back_in_silence() {
+    let Some(library) = openvino() else { return };
+    let refused = |properties: &str, words: &[&str]| {
+        assert_refused(&launch_on(&[("ORT_DYLIB_PATH", &library)], properties), words);
+    };
+    refused("execution-provider=cuda", &["CUDAExecutionProvider", "execution-provider=cpu, openvino"]);
+    // Devices that no machine has: of a known kind, and of none.
+    refused("execution-provider=openvino device=GPU.99", &["device=\"GPU.99\" does not start"]);
+    refused("execution-provider=openvino device=nonsense", &["nonsense", "can run no part of it"]);
 }
 
 #[test]

@@ -16,6 +16,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use gst::glib;
 use gst::prelude::*;
 
+use crate::precision::Precision;
+use crate::runtime::ExecutionProvider;
+
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
 });
@@ -28,8 +31,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     for kind in [
-        settings::Provider::static_type(),
-        settings::Precision::static_type(),
+        ExecutionProvider::static_type(),
+        Precision::static_type(),
         settings::Context::static_type(),
         settings::Paste::static_type(),
     ] {

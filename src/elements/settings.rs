@@ -7,40 +7,9 @@ use crate::audio::SAMPLE_RATE;
 use crate::avatar::Avatar;
 use crate::face;
 use crate::features::ContextKind;
-use crate::precision;
+use crate::precision::Precision;
 use crate::rate::{SECOND, mul_div};
 use crate::runtime::{Engine, ExecutionProvider};
-
-/// Property `execution-provider`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstLipsyncExecutionProvider")]
-pub enum Provider {
-    #[default]
-    #[enum_value(name = "CPU: the processor, by ONNX Runtime itself", nick = "cpu")]
-    Cpu,
-    #[enum_value(name = "CUDA: NVIDIA GPUs", nick = "cuda")]
-    Cuda,
-    #[enum_value(name = "TensorRT: NVIDIA GPUs, compiled for the GPU at the first start", nick = "tensorrt")]
-    TensorRt,
-    #[enum_value(name = "OpenVINO: Intel processors, GPUs and NPUs", nick = "openvino")]
-    OpenVino,
-}
-
-/// Property `precision`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstLipsyncPrecision")]
-pub enum Precision {
-    #[default]
-    #[enum_value(name = "Auto: 8 bits where the avatar has a network for it, else float32", nick = "auto")]
-    Auto,
-    #[enum_value(name = "Fp32: float32, exactly as the network was trained", nick = "fp32")]
-    Fp32,
-    #[enum_value(
-        name = "Int8: 8 bits, by lipsync-avatar quantize; an error where there is none",
-        nick = "int8"
-    )]
-    Int8,
-}
 
 /// Property `context`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -86,7 +55,7 @@ pub fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub avatar: String,
-    pub provider: Provider,
+    pub provider: ExecutionProvider,
     pub device: String,
     pub precision: Precision,
     pub n_threads: u32,
@@ -104,7 +73,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             avatar: "iris".into(),
-            provider: Provider::default(),
+            provider: ExecutionProvider::default(),
             device: String::new(),
             precision: Precision::default(),
             n_threads: 0,
@@ -136,13 +105,13 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecString::builder("device")
             .nick("Device")
-            .blurb("Device of the execution provider: a GPU's number for cuda and tensorrt, a name such as GPU.0 for openvino; empty for its default")
+            .blurb("Device of the execution provider: a GPU's number for cuda, tensorrt, tensorrt-rtx, migraphx, rocm and directml; CPU, GPU, GPU.1, NPU or the like for openvino; ALL, CPUAndGPU, CPUAndNeuralEngine or CPUOnly for coreml; the backend's library for qnn; none for the others. Empty for the provider's default")
             .default_value(Some(default.device.as_str()))
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("precision", default.precision)
             .nick("Precision")
-            .blurb("In which numbers the generator computes: 8 bits take half the time, and less is lost than is seen (docs/performance.md)")
+            .blurb("In which numbers the networks compute: 8 bits (int8) take less than half the time of float32, for a loss that is not seen (docs/performance.md); half is for openvino, tensorrt, migraphx, coreml, qnn and nnapi, where the hardware has it")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("n-threads")
@@ -239,18 +208,7 @@ impl Settings {
 
     /// Where the networks are to run.
     pub fn engine(&self) -> Engine {
-        let provider = match self.provider {
-            Provider::Cpu => ExecutionProvider::Cpu,
-            Provider::Cuda => ExecutionProvider::Cuda,
-            Provider::TensorRt => ExecutionProvider::TensorRt,
-            Provider::OpenVino => ExecutionProvider::OpenVino,
-        };
-        let precision = match self.precision {
-            Precision::Auto => precision::Precision::Auto,
-            Precision::Fp32 => precision::Precision::Fp32,
-            Precision::Int8 => precision::Precision::Int8,
-        };
-        Engine { provider, device: self.device.clone(), precision }
+        Engine { provider: self.provider, device: self.device.clone(), precision: self.precision }
     }
 
     /// Puts what the user chose in the place of what the avatar says.
