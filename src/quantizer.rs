@@ -131,11 +131,15 @@ impl Quantizer {
         Ok(())
     }
 
-    /// The network in which these layers compute in 8 bits.
-    pub fn quantized(&self, layers: &[Layer]) -> Model {
+    /// The network in which these layers compute in 8 bits; the other weights are stored as float16.
+    ///
+    /// # Errors
+    /// As [`Model::halve_weights`].
+    pub fn quantized(&self, layers: &[Layer]) -> Result<Model> {
         let mut model = self.model.clone();
         model.quantize(layers, &self.ranges);
-        model
+        model.halve_weights()?;
+        Ok(model)
     }
 
     /// Writes the file of the 8-bit network, with the notes by which it is known.

@@ -11,6 +11,7 @@ use crate::frames;
 use crate::generator::{Face, Generator};
 use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
+use crate::precision::int8_file;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -20,6 +21,8 @@ pub struct Survey {
     pub avatar: Option<Avatar>,
     /// The generator's file.
     pub generator: Option<NetworkFile>,
+    /// Its 8-bit network's, where there is one.
+    pub int8: Option<NetworkFile>,
     /// The audio encoder's file, where there is one.
     pub audio_encoder: Option<NetworkFile>,
     /// What the generator hears and how it sees, where it can be opened.
@@ -48,6 +51,7 @@ impl Survey {
         let mut survey = Self {
             avatar: problems.note(avatar),
             generator: None,
+            int8: None,
             audio_encoder: None,
             painting: None,
             problems,
@@ -68,6 +72,7 @@ impl Survey {
     fn try_networks(&mut self, engine: &Engine, beside: Option<&Path>) {
         let Some(avatar) = &self.avatar else { return };
         self.generator = NetworkFile::read(&avatar.generator);
+        self.int8 = NetworkFile::read(&int8_file(&avatar.generator));
         self.audio_encoder = avatar.audio_encoder.as_deref().and_then(NetworkFile::read);
         if self.problems.names(&avatar.generator) {
             return;

@@ -372,7 +372,7 @@ fn openvino_paints_as_the_cpu_does() {
         assert!(launched.success, "{}", launched.output);
         std::fs::read(out).unwrap()
     };
-    let cpu = paint("execution-provider=cpu");
+    let cpu = paint("execution-provider=cpu precision=fp32");
     assert_eq!(cpu.len(), 83 * 1280 * 720 * 3);
     let assert_alike = |properties: &str, least: f64| {
         let other = paint(properties);

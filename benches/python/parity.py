@@ -134,7 +134,7 @@ def run_plugin(case: "Case", frames: int, form: str, sound: Path) -> np.ndarray:
     if form == "I420":
         caps += ",colorimetry=bt709"
     line = ["gst-launch-1.0", "-q", "filesrc", f"location={sound}", "!", "wavparse", "!"]
-    line += ["lipsync", f"avatar={case.avatar}", f"context={case.context}", f"paste={case.paste}", "!", caps]
+    line += ["lipsync", f"avatar={case.avatar}", f"context={case.context}", f"paste={case.paste}", "precision=fp32", "!", caps]
     process = subprocess.Popen([*line, "!", "filesink", f"location={out}"])
     size = WIDTH * HEIGHT * 3 // (2 if form == "I420" else 1)
     shown = time.monotonic()

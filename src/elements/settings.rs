@@ -77,7 +77,7 @@ impl Default for Settings {
             device: String::new(),
             precision: Precision::default(),
             n_threads: 0,
-            cache_size: 192,
+            cache_size: 48,
             background_color: 0,
             context: Context::default(),
             paste: Paste::default(),
@@ -123,7 +123,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("cache-size")
             .nick("Cache size")
-            .blurb("MiB of decoded avatar frames to keep; frames that do not fit are decoded again each time they are shown")
+            .blurb("MiB of avatar frames to keep, decoded and as far as the network has seen them; frames that do not fit are read again each time they are shown. More is faster with avatars of few frames")
             .maximum(1 << 20)
             .default_value(default.cache_size)
             .mutable_ready()

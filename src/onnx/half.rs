@@ -38,7 +38,12 @@ impl Model {
         }
         let Some(graph) = &mut self.proto.graph else { return Ok(Halved::default()) };
         // Weights that are inputs, too, have a declared type that callers rely on.
-        let fixed: HashSet<String> = graph.input.iter().map(|input| input.name().to_owned()).collect();
+        let inputs = graph.input.iter().map(|input| input.name().to_owned());
+        // Scales and zeros of what is rounded to whole numbers are used as they are.
+        let is_rounding = |node: &&Node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
+        let scales = graph.node.iter().filter(is_rounding);
+        let fixed: HashSet<String> =
+            inputs.chain(scales.flat_map(|node| node.input[1..].iter().cloned())).collect();
         let mut halved = Halved::default();
         let mut casts = Vec::new();
         let initialisers = graph.initializer.iter_mut().filter(|tensor| !fixed.contains(tensor.name()));

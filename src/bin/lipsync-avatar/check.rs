@@ -75,6 +75,7 @@ impl Checked {
         }
         tell_network("audio encoder", self.survey.audio_encoder.as_ref());
         tell_network("generator", self.survey.generator.as_ref());
+        tell_network("in 8 bits", self.survey.int8.as_ref());
         if let Some((hearing, framing)) = self.survey.painting {
             say!("  hears         {hearing}");
             say!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use gstlipsync::avatar::{Avatar, names};
 use gstlipsync::onnx::{Halved, Model};
+use gstlipsync::precision::{MADE_OF, int8_file, sum};
 
 use crate::interrupt;
 
@@ -28,15 +29,31 @@ pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Halved> {
                 .with_context(|| format!("{}: cannot be copied to {}", path.display(), target.display()))?;
         }
     }
+    copy_int8(avatar, &folder.join(names::GENERATOR))?;
     Ok(halved)
+}
+
+/// Copies the generator's 8-bit network, if it has one, as that of the copied generator.
+fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
+    let source = int8_file(&avatar.generator);
+    if !source.exists() {
+        return Ok(());
+    }
+    let mut model = Model::read(&source)?;
+    let bytes = std::fs::read(generator).with_context(|| format!("{}", generator.display()))?;
+    model.set_entry(MADE_OF, sum(&bytes));
+    model.write(&int8_file(generator))?;
+    Ok(())
 }
 
 /// The files of an avatar's networks.
 pub fn files(avatar: &Avatar) -> Vec<PathBuf> {
-    avatar.audio_encoder.iter().chain([&avatar.generator]).cloned().collect()
+    let int8 = Some(int8_file(&avatar.generator)).filter(|file| file.exists());
+    avatar.audio_encoder.iter().chain([&avatar.generator]).cloned().chain(int8).collect()
 }
 
 /// Their names in our own layout.
-pub fn names() -> [&'static str; 2] {
-    [names::AUDIO_ENCODER, names::GENERATOR]
+pub fn names() -> [PathBuf; 3] {
+    let generator = PathBuf::from(names::GENERATOR);
+    [names::AUDIO_ENCODER.into(), int8_file(&generator), generator]
 }

@@ -164,7 +164,10 @@ impl Judged<'_> {
         if closeness.psnr >= psnr {
             return Ok((model, closeness, 0));
         }
-        say!("all layers in 8 bits: {:.1} dB, less than {psnr}; looking for those to blame", closeness.psnr);
+        say!(
+            "looking for those to blame: with all layers in 8 bits, mouths come to {:.1} dB, less than {psnr}",
+            closeness.psnr
+        );
         let layers = self.by_blame(layers)?;
         // The least number of the worst that must stay in float32: doubled until it is enough, then halved in between.
         let mut too_few = 0;
@@ -212,7 +215,7 @@ impl Judged<'_> {
     fn judge(&self, layers: &[Layer], samples: usize) -> Result<(Model, Closeness)> {
         interrupt::check()?;
         let samples = samples.min(self.samples.len());
-        let model = self.quantizer.quantized(layers);
+        let model = self.quantizer.quantized(layers)?;
         let mut generator = self.quantizer.open_quantized(&model)?;
         let closeness =
             Quantizer::compare(&mut generator, &self.samples[..samples], &self.wanted[..samples])?;
