@@ -89,8 +89,12 @@ lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-bench: $(PLUGIN) $(VENV)/ready ## measure the whole job beside the Python reference
-	@$(GST_ENV) $(VENV)/bin/python benches/python/whole_job.py
+$(VENV)/bench: benches/python/requirements.txt | $(VENV)/ready
+	@$(VENV)/bin/pip install --quiet -r $<
+	@touch $@
+
+bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python reference (a quarter of an hour; BEFORE= an older time_parts)
+	@$(GST_ENV) $(VENV)/bin/python benches/python/targets.py $(if $(BEFORE),--before $(BEFORE))
 
 parity: $(PLUGIN) $(VENV)/ready ## compare the pictures with the Python reference's (a quarter of an hour)
 	@$(GST_ENV) $(VENV)/bin/python benches/python/parity.py

@@ -171,15 +171,23 @@ impl FrameStore {
     }
 
     /// Frames that will be shown after playing step `step` and are not here, the nearest first: as many as fit beside
-    /// those in work.
-    pub fn missing_after(&self, step: u64) -> Vec<usize> {
+    /// those in work. With `seen`, those as well that are here, but that the network has not seen.
+    pub fn missing_after(&self, step: u64, seen: bool) -> Vec<usize> {
         let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
         let Some(size) = recent.bytes.checked_div(recent.order.len()) else { return Vec::new() };
         let ahead = (self.budget / size.max(1)).saturating_sub(IN_WORK).min(READ_AHEAD);
         (1..=ahead as u64)
             .map(|n| self.avatar.ping_pong(step + n))
-            .filter(|index| !recent.order.iter().any(|(kept, _)| kept == index))
+            .filter(|index| {
+                !recent.order.iter().any(|(kept, _)| kept == index) || (seen && self.is_unseen(*index))
+            })
             .collect()
+    }
+
+    /// Whether a frame is here that the network has not seen. One that is being decoded counts as seen.
+    fn is_unseen(&self, index: usize) -> bool {
+        let frame = self.slots[index].try_lock();
+        frame.is_ok_and(|frame| frame.as_ref().is_some_and(|frame| !frame.seen.is_seen()))
     }
 
     /// Notes that a frame was used and returns those that must go.

@@ -40,6 +40,11 @@ impl Face {
         Self { views, seen: OnceLock::new() }
     }
 
+    /// Whether the generator has seen it.
+    pub fn is_seen(&self) -> bool {
+        self.seen.get().is_some()
+    }
+
     /// Bytes of memory.
     pub fn size(&self) -> usize {
         self.views.size() + self.seen.get().map_or(0, Tensors::size)
@@ -158,6 +163,22 @@ impl Generator {
     fn network(&self) -> &Network {
         match &self.parts {
             Networks::Whole(network) | Networks::Apart { mouth: network, .. } => network,
+        }
+    }
+
+    /// Whether it computes what it sees by itself, so that it can be done ahead of time.
+    pub fn sees_ahead(&self) -> bool {
+        matches!(self.parts, Networks::Apart { .. })
+    }
+
+    /// Sees a face, unless it has been seen, for a mouth to be painted later.
+    ///
+    /// # Errors
+    /// As [`Self::paint`].
+    pub fn see(&mut self, face: &Face) -> Result<()> {
+        match &mut self.parts {
+            Networks::Whole(_) => Ok(()),
+            Networks::Apart { face: eyes, .. } => see(eyes, face, self.framing).map(drop),
         }
     }
 

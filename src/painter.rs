@@ -2,7 +2,7 @@
 //!
 //! Threads: one worker per generator session. [`Painter::submit`] hands a job to whichever worker is free and returns a
 //! [`Ticket`]; the collector waits on tickets in the order in which it wants the frames. A worker with nothing to
-//! paint decodes frames that will be shown soon. All painters of one network in a process share its workers.
+//! paint decodes frames that will be shown soon, and has the network see those that are to speak. All painters of one network in a process share its workers.
 //! Locks: `State`, then nothing; a ticket's own lock and a painter's `latest` are never held together with another.
 
 use std::collections::VecDeque;
@@ -134,11 +134,19 @@ impl Job {
     }
 }
 
+/// A frame that will be shown soon.
+struct Ahead {
+    frames: Arc<FrameStore>,
+    index: usize,
+    /// Whether it will speak, so that the network is to see it.
+    speaks: bool,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Frames to decode ahead of time, and for whom.
-    ahead: VecDeque<(u64, Arc<FrameStore>, usize)>,
+    /// Frames to make ready ahead of time, and for whom.
+    ahead: VecDeque<(u64, Ahead)>,
     /// What each worker paints now: for whom, and whether it is still wanted.
     running: Vec<Vec<(u64, bool)>>,
     stopping: bool,
@@ -181,6 +189,8 @@ struct Workers {
     hearing: Hearing,
     framing: Framing,
     batch: usize,
+    /// Whether what is seen can be seen ahead of time.
+    sees_ahead: bool,
 }
 
 /// What painters that share workers have in common.
@@ -205,7 +215,8 @@ impl Workers {
             wake: Condvar::new(),
             interrupters: generators.iter().map(Generator::interrupter).collect(),
         });
-        let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch };
+        let sees_ahead = generators[0].sees_ahead();
+        let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch, sees_ahead };
         for (number, generator) in generators.into_iter().enumerate() {
             let desk = workers.desk.clone();
             let thread = std::thread::Builder::new()
@@ -302,7 +313,9 @@ impl Painter {
             latest: self.latest.clone(),
             slot: slot.clone(),
         };
-        let ahead = frames.missing_after(step).into_iter().map(|index| (painter, frames.clone(), index));
+        let speaks = self.workers.sees_ahead && matches!(job.wish, Wish::Speak(_)) && !job.is_silent();
+        let missing = frames.missing_after(step, speaks).into_iter();
+        let ahead = missing.map(|index| (painter, Ahead { frames: frames.clone(), index, speaks }));
         {
             let mut state = self.workers.desk.lock();
             state.jobs.push_back(job);
@@ -329,8 +342,8 @@ impl Drop for Painter {
 enum Task {
     /// Paint these.
     Paint(Vec<Job>),
-    /// Decode a frame that will be shown soon.
-    Decode(Arc<FrameStore>, usize),
+    /// Make a frame ready that will be shown soon.
+    Prepare(Ahead),
 }
 
 /// The life of a worker.
@@ -351,9 +364,9 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
                 }
             }
             // An error is met again, and told, by whoever paints the frame; a panic, too.
-            Task::Decode(frames, index) => {
-                let decode = std::panic::AssertUnwindSafe(|| frames.get(index).map(drop));
-                let _ = std::panic::catch_unwind(decode);
+            Task::Prepare(ahead) => {
+                let prepare = std::panic::AssertUnwindSafe(|| prepare(&ahead, &mut generator));
+                let _ = std::panic::catch_unwind(prepare);
             }
         }
     }
@@ -375,11 +388,22 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
             state.running[number] = jobs.iter().map(|job| (job.painter, true)).collect();
             return Some(Task::Paint(jobs));
         }
-        if let Some((_, frames, index)) = state.ahead.pop_front() {
-            return Some(Task::Decode(frames, index));
+        if let Some((_, ahead)) = state.ahead.pop_front() {
+            desk.interrupters[number].rearm();
+            return Some(Task::Prepare(ahead));
         }
         state = desk.wake.wait(state).unwrap_or_else(|e| e.into_inner());
     }
+}
+
+/// Decodes a frame, and has the network see it if it will speak.
+fn prepare(ahead: &Ahead, generator: &mut Generator) -> Result<()> {
+    let frame = ahead.frames.get(ahead.index)?;
+    if ahead.speaks {
+        generator.see(&frame.seen)?;
+        ahead.frames.note(ahead.index, &frame);
+    }
+    Ok(())
 }
 
 /// How a job's mouth comes about.

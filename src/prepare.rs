@@ -41,7 +41,7 @@ pub struct Inputs {
 }
 
 /// To be counted up when graphs are made in another way.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Number of characters of a sum in a file's name.
 const SHORT: usize = 16;
@@ -101,6 +101,7 @@ pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
     let workshop = Workshop { path, engine: &Engine::default(), beside };
     let (mut model, _) = workshop.simplify(&model)?;
     model.drop_idle_pads();
+    model.fill_channels();
     Ok(model)
 }
 
@@ -127,6 +128,7 @@ impl Workshop<'_> {
         let shelf = shelf.filter(|_| !model.is_scattered());
         let (mut model, session) = self.simplify(&model)?;
         model.drop_idle_pads();
+        model.fill_channels();
 
         let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<Port>> {
             outlets.iter().map(|outlet| Port::new(self.path, outlet)).collect()

@@ -1,4 +1,5 @@
-//! Frames that will be shown soon are decoded by workers that have nothing to paint, within the memory budget.
+//! Frames that will be shown soon are decoded, and seen by the network, by workers that have nothing to paint, within the
+//! memory budget.
 
 mod common;
 
@@ -25,14 +26,14 @@ fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
 }
 
 #[test]
-fn idle_workers_decode_what_comes_next() {
+fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
     let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
     let frames = store(&painter, 20 * FRAME);
     paint(&painter, &frames, 0);
-    assert_eq!(frames.missing_after(0), [1, 2, 3, 4, 5, 4, 3, 2]);
+    assert_eq!(frames.missing_after(0, false), [1, 2, 3, 4, 5, 4, 3, 2]);
     paint(&painter, &frames, 1);
     // Nobody asks for another frame; a hang here is a failure.
-    while !frames.missing_after(1).is_empty() {
+    while !frames.missing_after(1, true).is_empty() {
         std::thread::yield_now();
     }
 }
@@ -43,6 +44,6 @@ fn nothing_is_decoded_ahead_that_would_push_out_what_is_in_use() {
     let frames = store(&painter, 0);
     for step in 0..4 {
         paint(&painter, &frames, step);
-        assert!(frames.missing_after(step).is_empty());
+        assert!(frames.missing_after(step, true).is_empty());
     }
 }

@@ -4,12 +4,14 @@
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
 mod clean;
+mod fill;
 mod half;
 mod keep;
 mod proto;
 mod quantize;
 mod split;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -177,6 +179,14 @@ impl Model {
             self.scattered = true;
         }
         Ok(())
+    }
+}
+
+impl Graph {
+    /// Takes out weights that no node reads any more.
+    fn drop_unused_weights(&mut self) {
+        let used: HashSet<&str> = self.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+        self.initializer.retain(|tensor| used.contains(tensor.name()));
     }
 }
 

@@ -131,8 +131,7 @@ impl Model {
         let Writer { nodes, mut tensors, .. } = writer;
         graph.node = nodes;
         graph.initializer.append(&mut tensors);
-        let used: HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
-        graph.initializer.retain(|tensor| used.contains(&tensor.name().to_owned()));
+        graph.drop_unused_weights();
     }
 
     /// Writes an entry among the notes about the model.
