@@ -12,7 +12,7 @@ use crate::generator::Face;
 use crate::image_file::{self, ImageFile};
 use crate::matte::{Matte, Mattes};
 use crate::picture::{Canvas, Picture, PictureMut, PixelFormat};
-use crate::pool::Pooled;
+use crate::pool::{self, Pooled};
 use crate::runtime::Engine;
 use crate::shared::{FileStamp, Shared};
 
@@ -89,6 +89,12 @@ struct Recent {
     bytes: usize,
 }
 
+impl Recent {
+    fn place(&self, index: usize) -> Option<usize> {
+        self.order.iter().position(|(kept, _)| *kept == index)
+    }
+}
+
 impl FrameStore {
     /// A store of frames for a network that sees them in `framing`, keeping `budget` bytes of them.
     pub fn new(avatar: Arc<Avatar>, canvas: Canvas, framing: Framing, budget: usize) -> Self {
@@ -159,14 +165,21 @@ impl FrameStore {
                 }
             }
         };
-        self.note(index, &frame);
+        self.drop_kept(self.touch(index, frame.size()));
         Ok(frame)
     }
 
-    /// Notes the use and the size of a frame, and lets go of others where there is no room.
-    pub fn note(&self, index: usize, frame: &Frame) {
-        for old in self.touch(index, frame.size()) {
-            *self.slots[old].lock().unwrap_or_else(|e| e.into_inner()) = None;
+    /// Notes that a frame has grown by what the network has seen there, unless it is no longer kept.
+    pub fn note_growth(&self, index: usize, frame: &Frame) {
+        let is_kept = self.recent.lock().unwrap_or_else(|e| e.into_inner()).place(index).is_some();
+        if is_kept {
+            self.drop_kept(self.touch(index, frame.size()));
+        }
+    }
+
+    fn drop_kept(&self, frames: Vec<usize>) {
+        for index in frames {
+            *self.slots[index].lock().unwrap_or_else(|e| e.into_inner()) = None;
         }
     }
 
@@ -178,9 +191,7 @@ impl FrameStore {
         let ahead = (self.budget / size.max(1)).saturating_sub(IN_WORK).min(READ_AHEAD);
         (1..=ahead as u64)
             .map(|n| self.avatar.ping_pong(step + n))
-            .filter(|index| {
-                !recent.order.iter().any(|(kept, _)| kept == index) || (seen && self.is_unseen(*index))
-            })
+            .filter(|index| recent.place(*index).is_none() || (seen && self.is_unseen(*index)))
             .collect()
     }
 
@@ -194,7 +205,7 @@ impl FrameStore {
     fn touch(&self, index: usize, size: usize) -> Vec<usize> {
         let budget = self.budget - self.resting.lock().unwrap_or_else(|e| e.into_inner()).bytes;
         let mut recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(place) = recent.order.iter().position(|(i, _)| *i == index)
+        if let Some(place) = recent.place(index)
             && let Some((_, before)) = recent.order.remove(place)
         {
             recent.bytes -= before;
@@ -241,8 +252,10 @@ impl FrameStore {
         if let Some(matte) = &matte {
             matte.finish(&mut colours);
         }
+        let picture = Picture::new(&colours, matte.as_ref().map(Matte::alpha), self.canvas.format);
+        pool::give_back(colours);
         Ok(Frame {
-            picture: Picture::new(&colours, matte.as_ref().map(Matte::alpha), self.canvas.format),
+            picture,
             face,
             patch: (outer, patch),
             matte: matte.map(|matte| matte.cut(outer)),
@@ -383,6 +396,22 @@ mod tests {
             store.get(i).unwrap();
         }
         assert_eq!(kept(&store), [2, 3, 4]);
+        assert_eq!(store.recent.lock().unwrap().bytes, 3 * one);
+    }
+
+    #[test]
+    fn a_frame_that_has_grown_counts_for_what_it_is_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let avatar = avatar(folder.path(), 4);
+        let one = store(&avatar, RGB, None, 0).get(0).unwrap().size();
+        let store = store(&avatar, RGB, None, 3 * one);
+        for i in 0..3 {
+            store.get(i).unwrap();
+        }
+        assert_eq!(store.touch(2, 2 * one), [0]);
+        assert_eq!(store.recent.lock().unwrap().bytes, 3 * one);
+        // One that has gone meanwhile does not come back.
+        store.note_growth(3, &store.slots[1].lock().unwrap().clone().unwrap());
         assert_eq!(store.recent.lock().unwrap().bytes, 3 * one);
     }
 

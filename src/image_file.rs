@@ -5,6 +5,7 @@ use std::path::Path;
 use image::{GrayImage, ImageDecoder, ImageReader, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::pool;
 
 /// A decoded picture.
 #[derive(Debug, Clone)]
@@ -34,9 +35,7 @@ const GREY_REMEDY: &str = "Save how opaque each pixel is as a grey picture";
 pub fn read(path: &Path) -> Result<ImageFile> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
     if is_jpeg(&bytes) {
-        let picture = turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).map_err(unreadable(path))?;
-        let colours = RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels)
-            .ok_or_else(|| unreadable(path)("its lines do not add up"))?;
+        let colours = decompress(&bytes).map_err(unreadable(path))?;
         return Ok(ImageFile { colours, alpha: None });
     }
     let picture = image::load_from_memory(&bytes).map_err(unreadable(path))?;
@@ -47,6 +46,17 @@ pub fn read(path: &Path) -> Result<ImageFile> {
             .unwrap_or_else(|| unreachable!("a level for each pixel"))
     });
     Ok(ImageFile { colours: picture.into_rgb8(), alpha })
+}
+
+/// Decodes a JPEG into memory that was used before.
+fn decompress(bytes: &[u8]) -> turbojpeg::Result<RgbImage> {
+    let mut decompressor = turbojpeg::Decompressor::new()?;
+    let turbojpeg::DecompressHeader { width, height, .. } = decompressor.read_header(bytes)?;
+    let mut picture = pool::picture(width as u32, height as u32);
+    let pixels: &mut [u8] = &mut picture;
+    let format = turbojpeg::PixelFormat::RGB;
+    decompressor.decompress(bytes, turbojpeg::Image { pixels, width, pitch: 3 * width, height, format })?;
+    Ok(picture)
 }
 
 /// Decodes a picture file that must have a size, as `like` has it.

@@ -16,10 +16,10 @@ use image::RgbImage;
 
 use crate::avatar::{Avatar, FaceOptions};
 use crate::error::{Error, Result};
-use crate::face::Framing;
+use crate::face::{FaceViews, Framing};
 use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
-use crate::generator::Generator;
+use crate::generator::{Face, Generator};
 use crate::network::Interrupter;
 use crate::picture::PictureMut;
 use crate::pool::Pooled;
@@ -348,6 +348,7 @@ enum Task {
 
 /// The life of a worker.
 fn work(desk: &Desk, number: usize, mut generator: Generator) {
+    warm_up(&mut generator);
     while let Some(task) = next_task(desk, number, generator.batch()) {
         match task {
             Task::Paint(jobs) => {
@@ -370,6 +371,16 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
             }
         }
     }
+}
+
+/// Paints a black face: the first run of a network takes memory, and is slower than all others.
+fn warm_up(generator: &mut Generator) {
+    let side = generator.framing().crop();
+    let face = Face::new(FaceViews::of(RgbImage::new(side, side)));
+    let silence = Context::zeros(generator.hearing().values());
+    let warm = std::panic::AssertUnwindSafe(|| generator.paint([(&face, &silence)].into_iter()).map(drop));
+    // What is wrong is told by whoever paints a frame.
+    let _ = std::panic::catch_unwind(warm);
 }
 
 /// Waits for something to do; `None` when it is time to stop.
@@ -401,7 +412,7 @@ fn prepare(ahead: &Ahead, generator: &mut Generator) -> Result<()> {
     let frame = ahead.frames.get(ahead.index)?;
     if ahead.speaks {
         generator.see(&frame.seen)?;
-        ahead.frames.note(ahead.index, &frame);
+        ahead.frames.note_growth(ahead.index, &frame);
     }
     Ok(())
 }
@@ -483,7 +494,7 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
                 Plan::Ready(frame, face) => (frame, face, None),
                 Plan::Paint(frame, _) => {
                     let face = next_face()?;
-                    job.frames.note(job.index, &frame);
+                    job.frames.note_growth(job.index, &frame);
                     if job.is_silent() {
                         job.frames.keep_resting(job.index, &face);
                     }

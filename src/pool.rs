@@ -37,15 +37,25 @@ impl<T: Copy + Default> Shelf<T> {
     }
 }
 
-/// A picture that leaves its memory to the next.
+/// A picture of that size, of whatever was in its memory. [`give_back`] leaves that to the next.
+pub fn picture(width: u32, height: u32) -> RgbImage {
+    let buffer = BYTES.take(3 * width as usize * height as usize);
+    RgbImage::from_raw(width, height, buffer).unwrap_or_default()
+}
+
+/// Leaves a picture's memory to the next.
+pub fn give_back(picture: RgbImage) {
+    BYTES.put(picture.into_raw());
+}
+
+/// A picture that leaves its memory to the next by itself.
 #[derive(Debug)]
 pub struct Pooled(RgbImage);
 
 impl Pooled {
     /// A picture of that size, of whatever was in its memory.
     pub fn new(width: u32, height: u32) -> Self {
-        let buffer = BYTES.take(3 * width as usize * height as usize);
-        Self(RgbImage::from_raw(width, height, buffer).unwrap_or_default())
+        Self(picture(width, height))
     }
 
     /// A copy of a picture.
@@ -58,7 +68,7 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        BYTES.put(std::mem::take(&mut self.0).into_raw());
+        give_back(std::mem::take(&mut self.0));
     }
 }
 

@@ -76,7 +76,7 @@ impl Prepared {
 }
 
 impl Prepared {
-    /// Removes the graph from the cache; false where it is not from there.
+    /// Removes the graph from the cache, if another process has not yet; false where it is not from there.
     pub fn discard(&self) -> bool {
         let graphs = match &self.graph {
             Parts::Whole(graph) => vec![graph],
@@ -87,7 +87,7 @@ impl Prepared {
             Graph::File(path) => Some(path).filter(is_kept),
             Graph::Memory(_) => None,
         });
-        files.filter(|path| std::fs::remove_file(path).is_ok()).count() > 0
+        files.map(std::fs::remove_file).count() > 0
     }
 }
 
@@ -99,10 +99,7 @@ pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
     let mut model = Model::read(path)?;
     model.fix_batch();
     let workshop = Workshop { path, engine: &Engine::default(), beside };
-    let (mut model, _) = workshop.simplify(&model)?;
-    model.drop_idle_pads();
-    model.fill_channels();
-    Ok(model)
+    workshop.simplify(&model).map(|(model, _)| model)
 }
 
 /// Where one file's graph is prepared.
@@ -126,10 +123,7 @@ impl Workshop<'_> {
         model.fix_batch();
         // The sum in the key does not cover weights in other files.
         let shelf = shelf.filter(|_| !model.is_scattered());
-        let (mut model, session) = self.simplify(&model)?;
-        model.drop_idle_pads();
-        model.fill_channels();
-
+        let (model, session) = self.simplify(&model)?;
         let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<Port>> {
             outlets.iter().map(|outlet| Port::new(self.path, outlet)).collect()
         };
@@ -152,14 +146,17 @@ impl Workshop<'_> {
         Ok(Parts::Whole(put(WHOLE, &model)))
     }
 
-    /// Has ONNX Runtime simplify a graph; returns the session, too, for its ports.
+    /// Has ONNX Runtime simplify a graph, and does what that leaves; returns the session, too, for its ports.
     fn simplify(&self, model: &Model) -> Result<(Model, Session)> {
         let problem =
             |e: std::io::Error| Error::runtime(format!("no temporary file: {e}"), "Make room, or set TMPDIR");
         let file = tempfile::Builder::new().suffix(".onnx").tempfile().map_err(problem)?;
         let session = self.load(model, Optimisation::Saved(file.path()))?;
         let bytes = std::fs::read(file.path()).map_err(problem)?;
-        Ok((Model::decode(self.path, &bytes)?, session))
+        let mut model = Model::decode(self.path, &bytes)?;
+        model.drop_idle_pads();
+        model.fill_channels();
+        Ok((model, session))
     }
 
     /// What the first part gives; `None` where that is of a kind that cannot be kept.
