@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use gstlipsync::avatar::Avatar;
 use gstlipsync::features::{self, Context as Heard};
 use gstlipsync::frames::FrameStore;
-use gstlipsync::generator::Generator;
+use gstlipsync::generator::{Face, Generator};
 use gstlipsync::picture::{Canvas, Packed, PixelFormat};
+use gstlipsync::precision::Precision;
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
 
@@ -36,7 +37,8 @@ impl fmt::Display for Difference {
 
 /// Paints some faces with both.
 pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Result<Difference> {
-    let engine = Engine::default();
+    // Of the float networks themselves: an 8-bit one beside them would be chosen for both.
+    let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
     let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, beside);
     let (mut first, mut second) = (open(original)?, open(copy)?);
     let heard = |avatar: &Avatar, generator: &Generator| hear(avatar, generator, &engine, beside);
@@ -49,8 +51,10 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
     let (mut worst, mut sum, mut count) = (0, 0u64, 0u64);
     for (n, (one, other)) in contexts.enumerate() {
         let frame = store.get(n * (original.frames.len() - 1) / FRAMES)?;
-        let one = first.paint([(&frame.seen, &one)].into_iter())?;
-        let other = second.paint([(&frame.seen, &other)].into_iter())?;
+        // A face each: what the one network has seen there is not for the other.
+        let [face, again] = [(); 2].map(|()| Face::new(frame.seen.views.clone()));
+        let one = first.paint([(&face, &one)].into_iter())?;
+        let other = second.paint([(&again, &other)].into_iter())?;
         for (a, b) in one.iter().flat_map(|p| p.iter()).zip(other.iter().flat_map(|p| p.iter())) {
             worst = worst.max(a.abs_diff(*b));
             sum += u64::from(a.abs_diff(*b));
