@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use image::RgbImage;
+
 use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
@@ -164,6 +166,18 @@ impl Generator {
         match &self.parts {
             Networks::Whole(network) | Networks::Apart { mouth: network, .. } => network,
         }
+    }
+
+    /// Paints a black face in silence: a network may load and fail only when it runs, and its first run takes memory and
+    /// is slower than all others.
+    ///
+    /// # Errors
+    /// As [`Self::paint`].
+    pub fn try_out(&mut self) -> Result<()> {
+        let side = self.framing.crop();
+        let face = Face::new(FaceViews::of(RgbImage::new(side, side)));
+        let silence = Context::zeros(self.hearing.values());
+        self.paint([(&face, &silence)].into_iter()).map(drop)
     }
 
     /// Whether it computes what it sees by itself, so that it can be done ahead of time.

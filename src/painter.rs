@@ -16,10 +16,10 @@ use image::RgbImage;
 
 use crate::avatar::{Avatar, FaceOptions};
 use crate::error::{Error, Result};
-use crate::face::{FaceViews, Framing};
+use crate::face::Framing;
 use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
-use crate::generator::{Face, Generator};
+use crate::generator::Generator;
 use crate::network::Interrupter;
 use crate::picture::PictureMut;
 use crate::pool::Pooled;
@@ -348,7 +348,8 @@ enum Task {
 
 /// The life of a worker.
 fn work(desk: &Desk, number: usize, mut generator: Generator) {
-    warm_up(&mut generator);
+    // To warm up. What is wrong is told by whoever paints a frame.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| generator.try_out()));
     while let Some(task) = next_task(desk, number, generator.batch()) {
         match task {
             Task::Paint(jobs) => {
@@ -371,16 +372,6 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
             }
         }
     }
-}
-
-/// Paints a black face: the first run of a network takes memory, and is slower than all others.
-fn warm_up(generator: &mut Generator) {
-    let side = generator.framing().crop();
-    let face = Face::new(FaceViews::of(RgbImage::new(side, side)));
-    let silence = Context::zeros(generator.hearing().values());
-    let warm = std::panic::AssertUnwindSafe(|| generator.paint([(&face, &silence)].into_iter()).map(drop));
-    // What is wrong is told by whoever paints a frame.
-    let _ = std::panic::catch_unwind(warm);
 }
 
 /// Waits for something to do; `None` when it is time to stop.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::audio::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
 use crate::error::{Error, Result};
-use crate::face::{FaceViews, Framing};
-use crate::features::{self, Context, Hearing};
+use crate::face::Framing;
+use crate::features::{self, Hearing};
 use crate::frames;
-use crate::generator::{Face, Generator};
+use crate::generator::Generator;
 use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
 use crate::precision::int8_file;
@@ -79,7 +79,7 @@ impl Survey {
         }
         let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);
         let Some(mut generator) = self.problems.note(generator) else { return };
-        self.problems.note(try_painting(&mut generator));
+        self.problems.note(generator.try_out());
         let hearing = generator.hearing().chosen(avatar.context, &avatar.generator);
         let Some(hearing) = self.problems.note(hearing) else { return };
         self.painting = Some((hearing, generator.framing()));
@@ -121,14 +121,6 @@ impl Survey {
     fn trouble<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
         if self.problems.names(path) { None } else { read().err() }
     }
-}
-
-/// Paints one black face in silence: a network may load and fail only when it runs.
-fn try_painting(generator: &mut Generator) -> Result<()> {
-    let side = generator.framing().crop();
-    let face = Face::new(FaceViews::of(image::RgbImage::new(side, side)));
-    let context = Context::zeros(generator.hearing().values());
-    generator.paint([(&face, &context)].into_iter()).map(drop)
 }
 
 /// Hears a second of silence.

@@ -73,14 +73,15 @@ def check_size(name: str, b: Builder, expected: tuple[float, float] | None) -> N
         assert abs(giga - expected[1]) < 0.005, f"{name}: {giga} GMAC, not {expected[1]}"
 
 
-def median_ms(work, runs: int) -> float:
+def median_seconds(work, runs: int) -> float:
+    """Times some work, after a first time that is not counted."""
     work()
     times = []
     for _ in range(runs):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
+    return float(np.median(times))
 
 
 def measure(out: Path, threads: int) -> None:
@@ -100,8 +101,8 @@ def measure(out: Path, threads: int) -> None:
     print(f"embeddings: {np.mean(sequence > 0):.0%} above zero, mean {sequence.mean():.2f}")
     print(f"output: 2 % below {low:.2f}, median {middle:.2f}, 2 % above {high:.2f}")
     windows = reference.mel_windows(reference.mel_spectrogram(speech))[:1]
-    print(f"audio encoder: {median_ms(lambda: encoder.run(mel=windows), 50):.2f} ms per window")
-    print(f"generator: {median_ms(lambda: draw.draw(picture, context), 15):.1f} ms per frame")
+    print(f"audio encoder: {1e3 * median_seconds(lambda: encoder.run(mel=windows), 50):.2f} ms per window")
+    print(f"generator: {1e3 * median_seconds(lambda: draw.draw(picture, context), 15):.1f} ms per frame")
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ import onnxruntime
 
 import pictures
 import whole_job
+from full_size import median_seconds
 from whole_job import FULL_SIZE, ONE_THREAD, REFERENCE, ROOT, RUNTIME, SCRATCH, TIME_PARTS, X264
 from whole_job import Command, MemoryWatch, checkout, describe_machine, lipsync, measure, median, say, spread
 
@@ -273,16 +274,6 @@ def open_session(model: Path | bytes, **options: object) -> onnxruntime.Inferenc
     for name, value in options.items():
         setattr(settings, name, value)
     return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), settings, ["CPUExecutionProvider"])
-
-
-def median_seconds(work: Callable[[], object], runs: int) -> float:
-    work()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def example_inputs(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Model;
-use super::proto::{self, Dimension, Kind, Node, Size, Tensor, ValueInfo};
+use super::proto::{Dimension, Kind, Node, Size, ValueInfo};
+use super::{Model, integers};
 
 impl Model {
     /// Fixes the batch of every input to one, where the file leaves it free. All other shapes that the file declares
@@ -31,10 +31,9 @@ impl Model {
     pub fn drop_idle_pads(&mut self) {
         let Some(graph) = &mut self.proto.graph else { return };
         let amounts = |node: &Node| -> Option<Vec<i64>> {
-            let attribute = node.attribute.iter().find(|attribute| attribute.name() == "pads");
-            match (attribute, node.input.get(1)) {
+            match (node.argument("pads"), node.input.get(1)) {
                 (Some(pads), _) => Some(pads.ints.clone()),
-                (None, Some(name)) => graph.initializer.iter().find(|t| t.name() == name).and_then(integers),
+                (None, Some(name)) => graph.weight(name).and_then(integers),
                 (None, None) => None,
             }
         };
@@ -66,15 +65,4 @@ fn dimensions(value: &mut ValueInfo) -> Option<&mut Vec<Dimension>> {
         Kind::Tensor(tensor) => Some(&mut tensor.shape.as_mut()?.dim),
         _ => None,
     }
-}
-
-/// The values of a tensor of 64 bit integers.
-fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    if tensor.data_type() != proto::INT64 {
-        return None;
-    }
-    Some(match &tensor.raw_data {
-        Some(bytes) => bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-        None => tensor.int64_data.clone(),
-    })
 }

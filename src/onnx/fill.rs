@@ -3,8 +3,6 @@
 //! A convolution channel by channel is several times slower where its channels are not a multiple of 16, as the 12 that
 //! SyncTalk_2D makes of the picture at full size. Channels of zeros beside them change no result.
 
-use std::collections::HashMap;
-
 use super::proto::{self, Attribute, Graph, Node, Tensor};
 use super::{Model, floats};
 
@@ -38,10 +36,7 @@ impl Model {
 
 /// The chains in which it pays.
 fn chains(graph: &Graph) -> Vec<Chain> {
-    let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (n, node) in graph.node.iter().enumerate() {
-        node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
-    }
+    let users = graph.users();
     let is_output = |name: &str| graph.output.iter().any(|output| output.name() == name);
     let only_user = |n: usize| match users.get(graph.node[n].output.first()?.as_str())?[..] {
         [user] if !is_output(&graph.node[n].output[0]) => Some(user),
@@ -68,11 +63,11 @@ fn chains(graph: &Graph) -> Vec<Chain> {
 }
 
 fn tensor<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
-    graph.initializer.iter().find(|tensor| tensor.name() == name && tensor.data_type() == proto::FLOAT32)
+    graph.weight(name).filter(|tensor| tensor.data_type() == proto::FLOAT32)
 }
 
 fn group(node: &Node) -> i64 {
-    node.attribute.iter().find(|attribute| attribute.name() == "group").map_or(1, Attribute::i)
+    node.argument("group").map_or(1, Attribute::i)
 }
 
 /// Gives a node wider weights: for each, which input and along which axis.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use half::f16;
 
-use super::proto::{self, Attribute, FLOAT16, FLOAT32, Node, Tensor};
+use super::proto::{Attribute, FLOAT16, FLOAT32, Node, Tensor};
 use super::{Model, elements, floats};
 use crate::error::{Error, Result};
 
@@ -111,12 +111,7 @@ fn cast(name: &str) -> Node {
         output: vec![name.into()],
         name: Some(format!("{name}.to_float32")),
         op_type: Some("Cast".into()),
-        attribute: vec![Attribute {
-            name: Some("to".into()),
-            r#type: Some(proto::INT_ATTRIBUTE),
-            i: Some(i64::from(FLOAT32)),
-            ..Attribute::default()
-        }],
+        attribute: vec![Attribute::int("to", FLOAT32.into())],
         ..Node::default()
     }
 }

@@ -55,18 +55,12 @@ fn rename(graph: &mut Graph, name: &str, to: &str) {
 
 /// A node that puts the axes in another order.
 fn order(axes: &[i64], from: &str, to: &str) -> Node {
-    let attribute = Attribute {
-        name: Some("perm".into()),
-        r#type: Some(proto::INTS_ATTRIBUTE),
-        ints: axes.to_vec(),
-        ..Attribute::default()
-    };
     Node {
         input: vec![from.into()],
         output: vec![to.into()],
         name: Some(format!("to {to}")),
         op_type: Some("Transpose".into()),
-        attribute: vec![attribute],
+        attribute: vec![Attribute::ints("perm", axes)],
         ..Node::default()
     }
 }

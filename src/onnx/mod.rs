@@ -11,11 +11,11 @@ mod proto;
 mod quantize;
 mod split;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use proto::{Dimension, Graph, Kind, Size, Tensor, ValueInfo};
+use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 
 use crate::error::{Error, Result};
 pub use half::Halved;
@@ -183,10 +183,53 @@ impl Model {
 }
 
 impl Graph {
+    /// The weight of that name.
+    fn weight(&self, name: &str) -> Option<&Tensor> {
+        self.initializer.iter().find(|tensor| tensor.name() == name)
+    }
+
+    /// The nodes, by their places, that read each value.
+    fn users(&self) -> HashMap<&str, Vec<usize>> {
+        let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (n, node) in self.node.iter().enumerate() {
+            node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
+        }
+        users
+    }
+
     /// Takes out weights that no node reads any more.
     fn drop_unused_weights(&mut self) {
         let used: HashSet<&str> = self.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
         self.initializer.retain(|tensor| used.contains(tensor.name()));
+    }
+}
+
+impl Node {
+    /// The constant argument of that name.
+    fn argument(&self, name: &str) -> Option<&Attribute> {
+        self.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+}
+
+impl Attribute {
+    /// A whole number.
+    fn int(name: &str, value: i64) -> Self {
+        Self {
+            name: Some(name.into()),
+            r#type: Some(proto::INT_ATTRIBUTE),
+            i: Some(value),
+            ..Self::default()
+        }
+    }
+
+    /// A list of whole numbers.
+    fn ints(name: &str, values: &[i64]) -> Self {
+        Self {
+            name: Some(name.into()),
+            r#type: Some(proto::INTS_ATTRIBUTE),
+            ints: values.to_vec(),
+            ..Self::default()
+        }
     }
 }
 
@@ -228,10 +271,23 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     if tensor.data_type() != proto::FLOAT32 {
         return None;
     }
-    Some(match &tensor.raw_data {
-        Some(bytes) => bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        None => tensor.float_data.clone(),
-    })
+    Some(values(tensor, &tensor.float_data, f32::from_le_bytes))
+}
+
+/// The values of a tensor of 64 bit integers; `None` for one of another type.
+fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
+    if tensor.data_type() != proto::INT64 {
+        return None;
+    }
+    Some(values(tensor, &tensor.int64_data, i64::from_le_bytes))
+}
+
+/// The values of a tensor: raw, or in the list of its type.
+fn values<T: Clone, const N: usize>(tensor: &Tensor, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
+    match &tensor.raw_data {
+        Some(bytes) => bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect(),
+        None => list.to_vec(),
+    }
 }
 
 fn kind_name(data_type: i32) -> &'static str {

@@ -36,10 +36,7 @@ impl Model {
         let graph = self.graph();
         let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
         let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
-        let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (n, node) in graph.node.iter().enumerate() {
-            node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
-        }
+        let users = graph.users();
         let layer = |(n, node): (usize, &Node)| {
             let [output] = &node.output[..] else { return None };
             let values = || node.input.iter().filter(|input| !input.is_empty());
@@ -196,9 +193,11 @@ impl Writer<'_> {
 
     /// Rounds weights and bias of a convolution that reads the value `input`.
     fn round_weights(&mut self, node: &mut Node, graph: &Graph, input: &str) {
-        let tensor = |name: &String| graph.initializer.iter().find(|tensor| tensor.name() == name);
-        let Some((tensor, weights)) =
-            node.input.get(1).and_then(tensor).and_then(|tensor| Some((tensor, floats(tensor)?)))
+        let Some((tensor, weights)) = node
+            .input
+            .get(1)
+            .and_then(|name| graph.weight(name))
+            .and_then(|tensor| Some((tensor, floats(tensor)?)))
         else {
             return;
         };
@@ -222,8 +221,7 @@ impl Writer<'_> {
         self.nodes.push(linear("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
         node.input[1] = read;
 
-        let bias =
-            node.input.get(2).and_then(|name| floats(graph.initializer.iter().find(|t| t.name() == name)?));
+        let bias = node.input.get(2).and_then(|name| floats(graph.weight(name)?));
         if let Some(bias) = bias {
             let (input_scale, _) = self.grid(input);
             let scales: Vec<f32> = scales.iter().map(|scale| scale * input_scale).collect();
@@ -243,18 +241,12 @@ impl Writer<'_> {
 
 /// A node that rounds, or makes real numbers of rounded ones again.
 fn linear(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> Node {
-    let axis = axis.map(|axis| Attribute {
-        name: Some("axis".into()),
-        r#type: Some(proto::INT_ATTRIBUTE),
-        i: Some(axis),
-        ..Attribute::default()
-    });
     Node {
         input: std::iter::once(from.into()).chain(parameters.iter().cloned()).collect(),
         output: vec![to.into()],
         name: Some(format!("{operator} {to}")),
         op_type: Some(operator.into()),
-        attribute: axis.into_iter().collect(),
+        attribute: axis.map(|axis| Attribute::int("axis", axis)).into_iter().collect(),
         ..Node::default()
     }
 }

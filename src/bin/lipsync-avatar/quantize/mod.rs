@@ -60,12 +60,12 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
 
     let judged = Judged { quantizer: &quantizer, samples: &judge, wanted: &wanted };
     let (model, closeness, in_float) = judged.find(options.psnr)?;
-    let file = int8_file(&avatar.generator);
-    quantizer.write(model.clone(), &file)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
     paint(&mut generator, &judge)?;
     let after = start.elapsed() / judge.len() as u32;
+    let file = int8_file(&avatar.generator);
+    quantizer.write(model, &file)?;
 
     say!("{}", file.display());
     say!(
