@@ -15,8 +15,8 @@ PLUGINDIR ?= $(PREFIX)/lib/$(MULTIARCH)/gstreamer-1.0
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	python3 python3-pip python3-venv
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
-TEST_PACKAGES := gstreamer1.0-plugins-bad nginx libnginx-mod-rtmp
+	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
+TEST_PACKAGES := nginx libnginx-mod-rtmp
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
