@@ -82,6 +82,10 @@ impl Generator {
         count: usize,
     ) -> Result<Vec<Self>> {
         let open = |prepared: &Prepared| {
+            // Other networks have no blocks to look for.
+            let is_int8 = engine.is_processor() && prepared.path != path;
+            let with_blocks = if is_int8 { Some(prepared.with_blocks()?) } else { None };
+            let prepared = with_blocks.as_ref().unwrap_or(prepared);
             (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
         };
         let prepared = Self::prepare(path, engine, beside)?;

@@ -20,6 +20,7 @@
 
 pub mod audio;
 pub mod avatar;
+pub mod blocks;
 pub mod error;
 pub mod face;
 pub mod features;

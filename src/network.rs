@@ -10,6 +10,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
+use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::onnx::KEPT;
 use crate::runtime::{Engine, environment};
@@ -37,6 +38,8 @@ pub struct Network {
 pub enum Graph {
     File(PathBuf),
     Memory(Arc<[u8]>),
+    /// In memory, with nodes for blocks that are not in it.
+    WithBlocks(Arc<[u8]>, Blocks),
 }
 
 /// How far ONNX Runtime may change a graph when it loads it.
@@ -298,16 +301,19 @@ pub(crate) fn load(
         if products_of_bytes_overflow() {
             builder = builder.with_precise_qmm()?;
         }
-        match saved {
-            Some(path) => Ok(builder.with_optimized_model_path(path)?),
-            None => Ok(builder),
+        if let Graph::WithBlocks(_, blocks) = graph {
+            builder = builder.with_operators(blocks.operators()?)?;
         }
+        if let Some(path) = saved {
+            builder = builder.with_optimized_model_path(path)?;
+        }
+        Ok(builder)
     };
     let (mut builder, placement) =
         engine.apply(builder().map_err(|e: ort::Error| unexpected(&e))?, path, threads)?;
     let session = match graph {
         Graph::File(file) => builder.commit_from_file(file),
-        Graph::Memory(bytes) => builder.commit_from_memory(bytes),
+        Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => builder.commit_from_memory(bytes),
     };
     let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
     placement.check(path, engine)?;

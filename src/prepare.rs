@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use ort::session::Session;
 use ort::value::TensorElementType;
 
+use crate::blocks::{self, Blocks};
 use crate::error::{Error, Result};
 use crate::network::{self, Graph, Optimisation, Port};
 use crate::onnx::{Kept, Model};
@@ -76,6 +77,34 @@ impl Prepared {
 }
 
 impl Prepared {
+    /// With the blocks of 8 bits taken out of the graph, to be computed by ourselves, where the processor can and there are
+    /// any.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a graph that cannot be read.
+    pub fn with_blocks(&self) -> Result<Self> {
+        if !blocks::are_supported() {
+            return Ok(self.clone());
+        }
+        let take = |graph: &Graph| {
+            let mut model = match graph {
+                Graph::File(path) => Model::read(path)?,
+                Graph::Memory(bytes) => Model::decode(&self.path, bytes)?,
+                Graph::WithBlocks(..) => return Ok(graph.clone()),
+            };
+            let blocks = model.take_blocks();
+            Ok(match Blocks::new(&blocks).filter(|_| !blocks.is_empty()) {
+                Some(packed) => Graph::WithBlocks(model.encode().into(), packed),
+                None => graph.clone(),
+            })
+        };
+        let graph = match &self.graph {
+            Parts::Whole(graph) => Parts::Whole(take(graph)?),
+            Parts::Apart { face, mouth } => Parts::Apart { face: take(face)?, mouth: take(mouth)? },
+        };
+        Ok(Self { path: self.path.clone(), graph })
+    }
+
     /// Removes the graph from the cache, if another process has not yet; false where it is not from there.
     pub fn discard(&self) -> bool {
         let graphs = match &self.graph {
@@ -85,7 +114,7 @@ impl Prepared {
         let is_kept = |path: &&PathBuf| graphs_folder().is_some_and(|folder| path.starts_with(folder));
         let files = graphs.into_iter().filter_map(|graph| match graph {
             Graph::File(path) => Some(path).filter(is_kept),
-            Graph::Memory(_) => None,
+            Graph::Memory(_) | Graph::WithBlocks(..) => None,
         });
         files.map(std::fs::remove_file).count() > 0
     }

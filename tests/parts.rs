@@ -108,7 +108,7 @@ fn graphs_are_free_of_sizes_and_paddings() {
         let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
         let read = |graph: &Graph| match graph {
             Graph::File(path) => Model::read(path).unwrap(),
-            Graph::Memory(bytes) => Model::decode(Path::new("memory"), bytes).unwrap(),
+            Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => Model::decode(Path::new("memory"), bytes).unwrap(),
         };
         let models = [&face, &mouth].map(read);
         models.iter().flat_map(Model::operators).map(str::to_owned).collect()

@@ -54,7 +54,7 @@ fn rename(graph: &mut Graph, name: &str, to: &str) {
 }
 
 /// A node that puts the axes in another order.
-fn order(axes: &[i64], from: &str, to: &str) -> Node {
+pub(super) fn order(axes: &[i64], from: &str, to: &str) -> Node {
     Node {
         input: vec![from.into()],
         output: vec![to.into()],

@@ -3,6 +3,7 @@
 //! The messages hold every field of the format, so that what is written is what was read but for the change.
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
+mod blocks;
 mod clean;
 mod fill;
 mod half;

@@ -1,0 +1,290 @@
+//! 1 x 1 convolutions: every pixel's channels by a matrix.
+
+use core::arch::x86_64::*;
+
+use super::Layer;
+
+/// The weights of a layer in the order in which registers take them.
+pub struct Pointwise {
+    panels: Vec<Panel>,
+    /// Input channels by fours, as one instruction takes them.
+    steps: usize,
+}
+
+/// 64, 32 or 16 output channels.
+struct Panel {
+    /// Registers of 16 channels: 4, 2 or 1.
+    registers: usize,
+    first: usize,
+    /// `[step][register][lane][4]`
+    weights: Vec<i8>,
+    /// `[register][lane]`
+    bias: Vec<i32>,
+    /// `[register][lane]`
+    scale: Vec<f32>,
+}
+
+/// What goes in: pixels one after the other, `steps * 4` bytes each.
+#[derive(Clone, Copy)]
+pub struct Pixels<'a>(pub &'a [u8]);
+
+/// Where results go: rows of pixels.
+pub struct Rows<'a> {
+    pub bytes: &'a mut [u8],
+    /// Pixels in a row.
+    pub width: usize,
+    /// Bytes from one pixel to the next, and from one row to the next.
+    pub pixel: usize,
+    pub row: usize,
+}
+
+/// How sums become bytes.
+#[derive(Clone, Copy)]
+pub enum Finish<'a> {
+    /// Rounded, on a grid with this zero.
+    Rounded { zero: u8 },
+    /// Rounded so, and added to what went into the block, which has the same pixels and channels.
+    Added { zero: u8, input: &'a [u8], sum: Sum },
+}
+
+/// A sum of two bytes on grids of their own, on a third grid: `ours * byte + theirs * other + offset`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sum {
+    pub ours: f32,
+    pub theirs: f32,
+    pub offset: f32,
+}
+
+/// Lanes of 32 bits in a register.
+const LANES: usize = 16;
+/// Bytes that one lane multiplies at once.
+const QUAD: usize = 4;
+
+/// The channel, within its panel, of a lane. Four registers hold theirs interleaved, as bytes come out in order when
+/// they are packed.
+pub fn channel_of(registers: usize, register: usize, lane: usize) -> usize {
+    if registers == 4 { LANES * (lane / 4) + 4 * register + lane % 4 } else { LANES * register + lane }
+}
+
+impl Pointwise {
+    /// `zero` is that of the input's grid. `outputs` channels come out, those that the layer lacks as zeros.
+    pub fn new(layer: &Layer, zero: u8, outputs: usize) -> Self {
+        let channels = layer.channels();
+        let inputs = layer.weights.len() / channels;
+        let steps = inputs.div_ceil(QUAD);
+        let weight = |output: usize, input: usize| {
+            if output < channels && input < inputs { layer.weights[output * inputs + input] } else { 0 }
+        };
+        let mut panels = Vec::new();
+        let mut first = 0;
+        while first < outputs {
+            let registers = match (outputs - first) / LANES {
+                0 | 1 => 1,
+                2 | 3 => 2,
+                _ => 4,
+            };
+            let place = |register, lane| first + channel_of(registers, register, lane);
+            let lanes = || (0..registers).flat_map(|r| (0..LANES).map(move |lane| (r, lane)));
+            let mut weights = Vec::with_capacity(steps * registers * LANES * QUAD);
+            for step in 0..steps {
+                for (register, lane) in lanes() {
+                    weights.extend((0..QUAD).map(|i| weight(place(register, lane), QUAD * step + i)));
+                }
+            }
+            // The sum over (byte - zero) * weight, with what does not depend on the byte taken out.
+            let bias = lanes().map(|(register, lane)| {
+                let output = place(register, lane);
+                let total: i32 = (0..inputs).map(|input| i32::from(weight(output, input))).sum();
+                layer.bias.get(output).copied().unwrap_or(0) - i32::from(zero) * total
+            });
+            let scale = lanes().map(|(r, lane)| layer.steps.get(place(r, lane)).copied().unwrap_or(0.0));
+            panels.push(Panel { registers, first, weights, bias: bias.collect(), scale: scale.collect() });
+            first += registers * LANES;
+        }
+        Self { panels, steps }
+    }
+
+    /// Bytes of a pixel that goes in.
+    pub fn pixel(&self) -> usize {
+        self.steps * QUAD
+    }
+
+    /// Computes pixels one after the other, as many as `from` holds.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    pub fn run(&self, from: Pixels<'_>, to: &mut Rows<'_>, finish: Finish<'_>) {
+        for panel in &self.panels {
+            match panel.registers {
+                4 => panel.run::<6, 4>(self.steps, from, to, finish),
+                2 => panel.run::<8, 2>(self.steps, from, to, finish),
+                _ => panel.run::<8, 1>(self.steps, from, to, finish),
+            }
+        }
+    }
+}
+
+impl Panel {
+    /// `P` pixels at a time, in `R` registers each.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn run<const P: usize, const R: usize>(
+        &self,
+        steps: usize,
+        from: Pixels<'_>,
+        to: &mut Rows<'_>,
+        finish: Finish<'_>,
+    ) {
+        let pixel = steps * QUAD;
+        let count = from.0.len() / pixel;
+        // The last pixels are done with some before them, once more.
+        let mut start = 0;
+        while start + P <= count {
+            self.some::<P, R>(steps, &from.0[start * pixel..][..P * pixel], start, to, finish);
+            start += P;
+        }
+        if start < count && count >= P {
+            let start = count - P;
+            self.some::<P, R>(steps, &from.0[start * pixel..][..P * pixel], start, to, finish);
+        } else {
+            for start in start..count {
+                self.some::<1, R>(steps, &from.0[start * pixel..][..pixel], start, to, finish);
+            }
+        }
+    }
+
+    /// `P` pixels, of which the first is number `start`.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn some<const P: usize, const R: usize>(
+        &self,
+        steps: usize,
+        from: &[u8],
+        start: usize,
+        to: &mut Rows<'_>,
+        finish: Finish<'_>,
+    ) {
+        let sums = self.sums::<P, R>(steps, from);
+        let scale = std::array::from_fn(|r| load_f32(&self.scale, r));
+        for (i, sums) in sums.iter().enumerate() {
+            let number = start + i;
+            let place = number / to.width * to.row + number % to.width * to.pixel + self.first;
+            let place = &mut to.bytes[place..][..R * LANES];
+            match finish {
+                Finish::Rounded { zero } => store(place, rounded(sums, &scale), zero),
+                Finish::Added { zero, input, sum } => {
+                    let input = &input[number * to.pixel + self.first..][..R * LANES];
+                    store(place, added(&rounded(sums, &scale), zero, input, sum), 0);
+                }
+            }
+        }
+    }
+
+    /// The sums of `P` pixels.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn sums<const P: usize, const R: usize>(&self, steps: usize, from: &[u8]) -> [[__m512i; R]; P] {
+        let pixel = steps * QUAD;
+        assert!(from.len() == P * pixel && self.weights.len() == steps * R * LANES * QUAD);
+        let bias: [__m512i; R] = std::array::from_fn(|r| load_i32(&self.bias, r));
+        let mut sums = [bias; P];
+        let (from, weights) = (from.as_ptr(), self.weights.as_ptr());
+        for step in 0..steps {
+            // SAFETY: `step < steps`, `r < R` and `i < P`, and the lengths are as asserted.
+            unsafe {
+                let weights = weights.add(step * R * LANES * QUAD);
+                let weights: [__m512i; R] =
+                    std::array::from_fn(|r| _mm512_loadu_si512(weights.add(r * LANES * QUAD).cast()));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let quad = from.add(i * pixel + step * QUAD).cast::<i32>().read_unaligned();
+                    let quad = _mm512_set1_epi32(quad);
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = _mm512_dpbusd_epi32(*sum, quad, weights);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn load_i32(values: &[i32], register: usize) -> __m512i {
+    let values = &values[register * LANES..][..LANES];
+    // SAFETY: a register's values are there.
+    unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn load_f32(values: &[f32], register: usize) -> __m512 {
+    let values = &values[register * LANES..][..LANES];
+    // SAFETY: a register's values are there.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+/// Sums as steps of the output, rounded to even.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub fn rounded<const R: usize>(sums: &[__m512i; R], scale: &[__m512; R]) -> [__m512i; R] {
+    std::array::from_fn(|r| _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[r]), scale[r])))
+}
+
+/// The sum of what was computed, `zero` not yet added, and of what went into the block.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn added<const R: usize>(values: &[__m512i; R], zero: u8, input: &[u8], sum: Sum) -> [__m512i; R] {
+    let zero = _mm512_set1_epi32(i32::from(zero));
+    let inputs = spread::<R>(input);
+    let (ours, theirs, offset) =
+        (_mm512_set1_ps(sum.ours), _mm512_set1_ps(sum.theirs), _mm512_set1_ps(sum.offset));
+    std::array::from_fn(|r| {
+        let byte = _mm512_add_epi32(values[r], zero);
+        let byte = _mm512_min_epi32(_mm512_max_epi32(byte, _mm512_setzero_si512()), _mm512_set1_epi32(255));
+        let rest = _mm512_fmadd_ps(_mm512_cvtepi32_ps(inputs[r]), theirs, offset);
+        _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(byte), ours, rest))
+    })
+}
+
+/// Bytes as 32 bits each, in the order of [`channel_of`].
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn spread<const R: usize>(bytes: &[u8]) -> [__m512i; R] {
+    assert!(bytes.len() == R * LANES);
+    let bytes = bytes.as_ptr();
+    if R == 4 {
+        // SAFETY: there are 64 bytes.
+        let all = unsafe { _mm512_loadu_si512(bytes.cast()) };
+        let none = _mm512_setzero_si512();
+        let (low, high) = (_mm512_unpacklo_epi8(all, none), _mm512_unpackhi_epi8(all, none));
+        let quads = [
+            _mm512_unpacklo_epi16(low, none),
+            _mm512_unpackhi_epi16(low, none),
+            _mm512_unpacklo_epi16(high, none),
+            _mm512_unpackhi_epi16(high, none),
+        ];
+        return std::array::from_fn(|r| quads[r]);
+    }
+    // SAFETY: there are `R` times 16 bytes.
+    std::array::from_fn(|r| unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.add(r * LANES).cast())) })
+}
+
+/// Writes values as bytes, `zero` added, in the order of their channels.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub fn store<const R: usize>(to: &mut [u8], values: [__m512i; R], zero: u8) {
+    assert!(to.len() == R * LANES);
+    let to = to.as_mut_ptr();
+    if R == 4 {
+        let zero = _mm512_set1_epi16(i16::from(zero));
+        let low = _mm512_adds_epi16(_mm512_packs_epi32(values[0], values[1]), zero);
+        let high = _mm512_adds_epi16(_mm512_packs_epi32(values[2], values[3]), zero);
+        // SAFETY: there is room for 64 bytes.
+        unsafe { _mm512_storeu_si512(to.cast(), _mm512_packus_epi16(low, high)) };
+        return;
+    }
+    let zero = _mm512_set1_epi32(i32::from(zero));
+    for (r, value) in values.into_iter().enumerate() {
+        let value = _mm512_max_epi32(_mm512_add_epi32(value, zero), _mm512_setzero_si512());
+        // SAFETY: there is room for `R` times 16 bytes.
+        unsafe { _mm_storeu_si128(to.add(r * LANES).cast(), _mm512_cvtusepi32_epi8(value)) };
+    }
+}

@@ -1,0 +1,200 @@
+//! A block, computed a few rows at a time.
+
+use std::cell::RefCell;
+
+use super::Block;
+use super::filter::{Filter, SLACK, padded_channels};
+use super::gather::{Gather, Input};
+use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum};
+
+/// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
+/// use the same.
+pub struct Packed {
+    gather: Gather,
+    widen: Pointwise,
+    filter: Filter,
+    narrow: Pointwise,
+    finish: Finishing,
+    /// Zeros of the grids of the wide values before the filter and of the block's last layer.
+    wide_zero: u8,
+    zero: u8,
+    inputs: usize,
+    outputs: usize,
+    stride: usize,
+}
+
+enum Finishing {
+    Rounded,
+    Added(Sum),
+}
+
+/// Bytes of wide values to have in hand: a part of the cache that every core has to itself.
+const IN_HAND: usize = 192 << 10;
+
+/// Memory of a thread, for all its blocks in turns.
+#[derive(Default)]
+struct Scratch {
+    gathered: Vec<u8>,
+    line: Vec<f32>,
+    wide: Vec<u8>,
+    filtered: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Packed {
+    pub fn new(block: &Block) -> Self {
+        let wide = padded_channels(block.widen.channels(), block.stride);
+        let last = block.narrow.output;
+        let finish = match block.residual {
+            None => Finishing::Rounded,
+            Some(sum) => {
+                let (ours, theirs) = (last.scale / sum.scale, block.input.scale / sum.scale);
+                let zeros = ours * f32::from(last.zero) + theirs * f32::from(block.input.zero);
+                Finishing::Added(Sum { ours, theirs, offset: f32::from(sum.zero) - zeros })
+            }
+        };
+        let mut narrow = block.narrow.clone();
+        widen_inputs(&mut narrow.weights, block.widen.channels(), wide);
+        Self {
+            gather: Gather::new(block),
+            widen: Pointwise::new(&block.widen, block.input.zero, wide),
+            filter: Filter::new(&block.filter, block.widen.output.zero, block.stride),
+            narrow: Pointwise::new(&narrow, block.filter.output.zero, block.outputs()),
+            finish,
+            wide_zero: block.widen.output.zero,
+            zero: last.zero,
+            inputs: block.inputs(),
+            outputs: block.outputs(),
+            stride: block.stride,
+        }
+    }
+
+    /// Channels that come out.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Height or width of what comes out, where `size` goes in.
+    pub fn output_size(&self, size: usize) -> usize {
+        size.div_ceil(self.stride)
+    }
+
+    /// The height and width at which the block works, where a source is of that size; `None` where a source cannot be.
+    pub fn size(&self, source: usize, size: [usize; 2]) -> [usize; 2] {
+        if self.gather.doubles(source) { size.map(|side| 2 * side) } else { size }
+    }
+
+    /// Channels that go in, of all sources together.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Computes the block at this height and width.
+    ///
+    /// # Panics
+    /// Where inputs or `to` are not of the size.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    pub fn run(&self, inputs: &[Input<'_>], size: [usize; 2], to: &mut [u8]) {
+        SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
+    }
+
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn run_in(&self, inputs: &[Input<'_>], size: [usize; 2], to: &mut [u8], scratch: &mut Scratch) {
+        let [height, width] = size;
+        let [out_height, out_width] = size.map(|side| self.output_size(side));
+        let channels = self.filter.channels();
+        let wide_row = (width + 2) * channels;
+        let filtered_row = out_width * channels;
+        let stride = self.stride;
+        // Rows that the next ones need, too.
+        let shared = 3 - stride;
+        let at_once = (IN_HAND / (stride * wide_row)).saturating_sub(1).clamp(1, out_height);
+        let rows = stride * at_once + shared;
+        let Scratch { gathered, line, wide, filtered } = scratch;
+        let wide = aligned(wide, rows * wide_row + SLACK);
+        let filtered = aligned(filtered, at_once * filtered_row + SLACK);
+        for row in wide.chunks_exact_mut(wide_row).take(rows) {
+            row[..channels].fill(self.wide_zero);
+            row[wide_row - channels..].fill(self.wide_zero);
+        }
+
+        for top in (0..out_height).step_by(at_once) {
+            let count = at_once.min(out_height - top);
+            // Row 0 in hand is the one above the first that is filtered.
+            let kept = if top == 0 { 0 } else { shared };
+            wide.copy_within(stride * at_once * wide_row..(stride * at_once + kept) * wide_row, 0);
+            let number = |row: usize| (stride * top + row).wrapping_sub(1);
+            let needed = stride * count + shared;
+            let (begin, end) = (kept.max(usize::from(top == 0)), needed.min(height + 1 - stride * top));
+            for row in (kept..begin).chain(end..needed) {
+                wide[row * wide_row + channels..][..width * channels].fill(self.wide_zero);
+            }
+            if begin < end {
+                let first = number(begin);
+                let pixels = self.gathered(inputs, size, first, end - begin, gathered, line);
+                let mut to = Rows {
+                    bytes: &mut wide[begin * wide_row + channels..],
+                    width,
+                    pixel: channels,
+                    row: wide_row,
+                };
+                self.widen.run(pixels, &mut to, Finish::Rounded { zero: self.wide_zero });
+            }
+            for row in 0..count {
+                let window = [0, 1, 2].map(|n| &wide[(stride * row + n) * wide_row..][..wide_row + SLACK]);
+                self.filter.run(window, &mut filtered[row * filtered_row..], out_width);
+            }
+            let place = top * out_width * self.outputs;
+            let mut to = Rows {
+                bytes: &mut to[place..][..count * out_width * self.outputs],
+                width: out_width,
+                pixel: self.outputs,
+                row: out_width * self.outputs,
+            };
+            let finish = match self.finish {
+                Finishing::Rounded => Finish::Rounded { zero: self.zero },
+                Finishing::Added(sum) => Finish::Added { zero: self.zero, input: &inputs[0].bytes[place..], sum },
+            };
+            self.narrow.run(Pixels(&filtered[..count * filtered_row]), &mut to, finish);
+        }
+    }
+
+    /// Rows of what goes in, from number `first` on.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn gathered<'a>(
+        &self,
+        inputs: &[Input<'a>],
+        size: [usize; 2],
+        first: usize,
+        count: usize,
+        memory: &'a mut Vec<u8>,
+        line: &mut Vec<f32>,
+    ) -> Pixels<'a> {
+        let (pixel, [_, width]) = (self.widen.pixel(), size);
+        if self.gather.is_idle() && self.inputs == pixel {
+            return Pixels(&inputs[0].bytes[first * width * pixel..][..count * width * pixel]);
+        }
+        let rows = aligned(memory, count * width * pixel);
+        self.gather.run(inputs, size, first, rows, pixel, line);
+        Pixels(rows)
+    }
+}
+
+/// Puts zeros behind the weights of every output.
+fn widen_inputs(weights: &mut Vec<i8>, inputs: usize, wide: usize) {
+    let rows = weights.chunks_exact(inputs);
+    *weights = rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, wide - inputs))).collect();
+}
+
+/// That many bytes of memory, from a border of the processor's cache lines on.
+fn aligned(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
+    const LINE: usize = 64;
+    if memory.len() < size + LINE {
+        memory.resize(size + LINE, 0);
+    }
+    let start = memory.as_ptr().align_offset(LINE);
+    &mut memory[start..][..size]
+}

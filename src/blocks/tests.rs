@@ -1,0 +1,210 @@
+//! Blocks against the same arithmetic in plain loops.
+
+use super::gather::Input;
+use super::rows::Packed;
+use super::*;
+
+/// Numbers that look random, the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn between(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * (self.next() % 10_000) as f32 / 10_000.0
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next() as u8).collect()
+    }
+
+    /// A layer whose outputs use all of their grid, and more.
+    fn layer(&mut self, outputs: usize, weights: usize, zero: u8) -> Layer {
+        let spread = 120.0 / (75.0 * 73.0 * (weights as f32).sqrt());
+        Layer {
+            weights: (0..outputs * weights).map(|_| (self.next() % 255) as u8 as i8).collect(),
+            bias: (0..outputs).map(|_| self.between(-3000.0, 3000.0) as i32).collect(),
+            steps: (0..outputs).map(|_| self.between(0.5, 1.5) * spread).collect(),
+            output: Grid { scale: self.between(0.01, 0.1), zero },
+        }
+    }
+}
+
+/// Channels that go in, are wide and come out; height, width, stride.
+type Shape = ([usize; 3], [usize; 2], usize);
+
+const SHAPES: [Shape; 12] = [
+    ([6, 12, 32], [20, 20], 1),
+    ([16, 32, 16], [33, 47], 1),
+    ([32, 64, 32], [40, 40], 1),
+    ([32, 64, 48], [40, 40], 2),
+    ([3, 20, 16], [9, 9], 2),
+    ([64, 128, 16], [31, 320], 1),
+    ([256, 512, 128], [10, 10], 1),
+    ([256, 512, 80], [11, 9], 2),
+    ([20, 96, 112], [7, 5], 1),
+    ([32, 64, 32], [1, 1], 1),
+    ([32, 40, 16], [2, 3], 1),
+    ([32, 64, 16], [1, 2], 2),
+];
+
+fn block(numbers: &mut Numbers, [inputs, wide, outputs]: [usize; 3], stride: usize) -> Block {
+    let input = Grid { scale: 0.03, zero: 117 };
+    Block {
+        sources: vec![Source { grid: input, doubled: false }],
+        input,
+        widen: numbers.layer(wide, inputs, 0),
+        filter: numbers.layer(wide, 9, 3),
+        stride,
+        narrow: numbers.layer(outputs, wide, 130),
+        residual: None,
+    }
+}
+
+/// What a layer makes of its sum in one place.
+fn rounded(layer: &Layer, channel: usize, sum: i32) -> u8 {
+    let value = (sum as f32 * layer.steps[channel]).round_ties_even() as i32;
+    (value + i32::from(layer.output.zero)).clamp(0, 255) as u8
+}
+
+fn mixed(layer: &Layer, from: &[u8], zero: u8) -> Vec<u8> {
+    let channels = layer.channels();
+    let inputs = layer.weights.len() / channels;
+    let pixel = |pixel: &[u8]| -> Vec<u8> {
+        (0..channels)
+            .map(|channel| {
+                let weights = &layer.weights[channel * inputs..][..inputs];
+                let products =
+                    pixel.iter().zip(weights).map(|(a, b)| (i32::from(*a) - i32::from(zero)) * i32::from(*b));
+                rounded(layer, channel, layer.bias[channel] + products.sum::<i32>())
+            })
+            .collect()
+    };
+    from.chunks_exact(inputs).flat_map(pixel).collect()
+}
+
+fn filtered(layer: &Layer, from: &[u8], zero: u8, [height, width]: [usize; 2], stride: usize) -> Vec<u8> {
+    let channels = layer.channels();
+    let mut to = Vec::new();
+    for y in (0..height).step_by(stride) {
+        for x in (0..width).step_by(stride) {
+            for channel in 0..channels {
+                let mut sum = layer.bias[channel];
+                for tap in 0..9 {
+                    let (row, column) = (y + tap / 3, x + tap % 3);
+                    if (1..=height).contains(&row) && (1..=width).contains(&column) {
+                        let byte = from[((row - 1) * width + column - 1) * channels + channel];
+                        sum += (i32::from(byte) - i32::from(zero)) * i32::from(layer.weights[channel * 9 + tap]);
+                    }
+                }
+                to.push(rounded(layer, channel, sum));
+            }
+        }
+    }
+    to
+}
+
+fn expected(block: &Block, from: &[u8], size: [usize; 2]) -> Vec<u8> {
+    let wide = mixed(&block.widen, from, block.input.zero);
+    let wide = filtered(&block.filter, &wide, block.widen.output.zero, size, block.stride);
+    let mut narrow = mixed(&block.narrow, &wide, block.filter.output.zero);
+    if let Some(sum) = block.residual {
+        let real = |byte: u8, grid: Grid| (f32::from(byte) - f32::from(grid.zero)) * grid.scale;
+        for (to, from) in narrow.iter_mut().zip(from) {
+            let value = real(*to, block.narrow.output) + real(*from, block.input);
+            *to = (value / sum.scale + f32::from(sum.zero)).round_ties_even() as u8;
+        }
+    }
+    narrow
+}
+
+fn computed(block: &Block, inputs: &[Input<'_>], size: [usize; 2]) -> Option<Vec<u8>> {
+    if !are_supported() {
+        eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
+        return None;
+    }
+    let packed = Packed::new(block);
+    let mut to = vec![0; size.map(|side| packed.output_size(side)).iter().product::<usize>() * packed.outputs()];
+    // SAFETY: as the processor says.
+    unsafe { packed.run(inputs, size, &mut to) };
+    Some(to)
+}
+
+fn worst(a: &[u8], b: &[u8]) -> u8 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+}
+
+#[test]
+fn blocks_are_computed_to_the_last_bit() {
+    let mut numbers = Numbers(1);
+    for (channels, size, stride) in SHAPES {
+        let block = block(&mut numbers, channels, stride);
+        let from = numbers.bytes(channels[0] * size[0] * size[1]);
+        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else { return };
+        assert_eq!(to, expected(&block, &from, size), "{channels:?} {size:?} {stride}");
+        let used = to.iter().collect::<std::collections::HashSet<_>>().len();
+        assert!(used > 20 || to.len() < 100, "{channels:?}: only {used} different values test little");
+    }
+}
+
+#[test]
+fn the_input_is_added() {
+    let mut numbers = Numbers(2);
+    for (channels, size) in [([16, 32, 16], [9, 13]), ([32, 64, 32], [20, 20]), ([128, 256, 128], [10, 10])] {
+        let mut block = block(&mut numbers, channels, 1);
+        block.residual = Some(Grid { scale: 0.05, zero: 120 });
+        let from = numbers.bytes(channels[0] * size[0] * size[1]);
+        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else { return };
+        // Sums of real numbers that lie between two levels may fall to either.
+        assert!(worst(&to, &expected(&block, &from, size)) <= 1, "{channels:?}");
+    }
+}
+
+#[test]
+fn sources_are_joined_doubled_and_brought_to_one_grid() {
+    let mut numbers = Numbers(3);
+    let size = [12, 20];
+    for channels in [[32, 32], [16, 4], [20, 12]] {
+        let mut block = block(&mut numbers, [channels[0] + channels[1], 64, 16], 1);
+        let grids = [Grid { scale: 0.021, zero: 90 }, Grid { scale: 0.04, zero: 140 }];
+        block.sources =
+            vec![Source { grid: grids[0], doubled: true }, Source { grid: grids[1], doubled: false }];
+        let half = numbers.bytes(channels[0] * size[0] * size[1] / 4);
+        let full = numbers.bytes(channels[1] * size[0] * size[1]);
+        let inputs =
+            [Input { bytes: &half, channels: channels[0] }, Input { bytes: &full, channels: channels[1] }];
+        let Some(to) = computed(&block, &inputs, size) else { return };
+
+        let written = |value: f32| (value / block.input.scale + f32::from(block.input.zero)).round_ties_even();
+        let real = |byte: u8, grid: Grid| (f32::from(byte) - f32::from(grid.zero)) * grid.scale;
+        let mut joined = Vec::new();
+        for (y, x) in (0..size[0]).flat_map(|y| (0..size[1]).map(move |x| (y, x))) {
+            let between = |place: usize, size: usize| {
+                let at = (place * (size / 2 - 1)) as f32 / (size - 1) as f32;
+                (at.floor() as usize, (at.floor() as usize + 1).min(size / 2 - 1), at.fract())
+            };
+            let ((top, bottom, down), (left, right, across)) = (between(y, size[0]), between(x, size[1]));
+            for channel in 0..channels[0] {
+                let at = |y: usize, x: usize| real(half[(y * size[1] / 2 + x) * channels[0] + channel], grids[0]);
+                let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
+                let value = mix(
+                    mix(at(top, left), at(bottom, left), down),
+                    mix(at(top, right), at(bottom, right), down),
+                    across,
+                );
+                joined.push(written(value) as u8);
+            }
+            for channel in 0..channels[1] {
+                joined.push(written(real(full[(y * size[1] + x) * channels[1] + channel], grids[1])) as u8);
+            }
+        }
+        let expected = expected(&block, &joined, size);
+        // A level more or less of what goes in shows here and there.
+        let same = to.iter().zip(&expected).filter(|(a, b)| a == b).count();
+        assert!(same * 1000 > 995 * to.len(), "{channels:?}: {same} of {} are the same", to.len());
+    }
+}

@@ -1,0 +1,320 @@
+//! Inverted residual blocks of 8 bits, found in a graph and taken out of it ([`crate::blocks`]).
+//!
+//! Networks of 8 bits are written with a `QuantizeLinear` and a `DequantizeLinear` at every value that is rounded. A
+//! block is the longest chain of these patterns that fits:
+//!
+//! ```text
+//! [Resize] [Concat]  Conv 1x1 - Relu  Conv 3x3 by channel - Relu  Conv 1x1  [Add what went in]
+//! ```
+//!
+//! What does not fit stays, for ONNX Runtime: values in other types, wide values that others use, too, channels that are
+//! no multiples of 16.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{self, Attribute, Graph, Node, OperatorSetId};
+use super::keep::order;
+use super::{Model, floats, values};
+use crate::blocks::{Block, DOMAIN, Grid, Layer, NUMBER, Source, operator_name};
+
+/// Channels that go in and come out are multiples of it.
+const CHANNELS: usize = 16;
+
+/// A block and where it is in the graph: names of values of bytes.
+struct Found {
+    block: Block,
+    sources: Vec<String>,
+    output: String,
+}
+
+/// A convolution from bytes to bytes.
+struct Conv<'a> {
+    layer: Layer,
+    input: &'a str,
+    input_grid: Grid,
+    output: &'a str,
+    kernel: usize,
+    /// As many groups as channels.
+    by_channel: bool,
+    stride: usize,
+}
+
+impl Model {
+    /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
+    pub fn take_blocks(&mut self) -> Vec<Block> {
+        let Some(graph) = &mut self.proto.graph else { return Vec::new() };
+        let found = Finder::new(graph).blocks();
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let places: HashMap<String, usize> = (graph.node.iter().enumerate())
+            .flat_map(|(n, node)| node.output.iter().map(move |output| (output.clone(), n)))
+            .collect();
+        let mut instead: HashMap<usize, Vec<Node>> = HashMap::new();
+        for (number, found) in found.iter().enumerate() {
+            if let Some(place) = places.get(&found.output) {
+                instead.insert(*place, found.nodes(number));
+            }
+        }
+        let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
+        graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
+        drop_unused_nodes(graph);
+        graph.drop_unused_weights();
+        let domain = OperatorSetId { domain: Some(DOMAIN.into()), version: Some(1) };
+        self.proto.opset_import.push(domain);
+        found.into_iter().map(|found| found.block).collect()
+    }
+}
+
+impl Found {
+    /// The node that computes the block, between the orders of the axes that ONNX and that blocks have. Where one block
+    /// follows another, the runtime takes out both changes of order.
+    fn nodes(&self, number: usize) -> Vec<Node> {
+        let last = |value: &String| format!("{value}.block{number}");
+        let mut nodes: Vec<Node> =
+            self.sources.iter().map(|source| order(&[0, 2, 3, 1], source, &last(source))).collect();
+        nodes.push(Node {
+            input: self.sources.iter().map(last).collect(),
+            output: vec![last(&self.output)],
+            name: Some(format!("block {number}")),
+            op_type: operator_name(self.sources.len()).map(str::to_owned),
+            domain: Some(DOMAIN.into()),
+            attribute: vec![Attribute::int(NUMBER, number as i64)],
+            ..Node::default()
+        });
+        nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
+        nodes
+    }
+}
+
+/// A graph with its connections.
+struct Finder<'a> {
+    graph: &'a Graph,
+    makers: HashMap<&'a str, usize>,
+    users: HashMap<&'a str, Vec<usize>>,
+    outputs: HashSet<&'a str>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let nodes = graph.node.iter().enumerate();
+        Self {
+            graph,
+            makers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
+            users: graph.users(),
+            outputs: graph.output.iter().map(proto::ValueInfo::name).collect(),
+        }
+    }
+
+    fn blocks(&self) -> Vec<Found> {
+        self.graph.node.iter().filter_map(|node| self.block(node)).collect()
+    }
+
+    /// The block that begins with this node.
+    fn block(&self, first: &'a Node) -> Option<Found> {
+        let widen = self.conv(first)?;
+        let filter = self.conv(self.only_reader(widen.output)?)?;
+        let narrow = self.conv(self.only_reader(filter.output)?)?;
+        let is_mix = |conv: &Conv<'_>| conv.kernel == 1 && conv.stride == 1 && !conv.by_channel;
+        let wide = widen.layer.bias.len();
+        let fits = is_mix(&widen)
+            && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
+            && (is_mix(&narrow) && narrow.layer.weights.len() == wide * narrow.layer.bias.len())
+            && narrow.layer.bias.len() % CHANNELS == 0;
+        if !fits {
+            return None;
+        }
+        let mut output = narrow.output;
+        let mut residual = None;
+        if filter.stride == 1
+            && let Some((sum, grid)) = self.sum(narrow.output, widen.input)
+        {
+            (output, residual) = (sum, Some(grid));
+        }
+        let mut sources = vec![(widen.input, Source { grid: widen.input_grid, doubled: false })];
+        if residual.is_none() {
+            sources = self.sources(widen.input).unwrap_or(sources);
+        }
+        let block = Block {
+            sources: sources.iter().map(|(_, source)| *source).collect(),
+            input: widen.input_grid,
+            widen: widen.layer,
+            filter: filter.layer,
+            stride: filter.stride,
+            narrow: narrow.layer,
+            residual,
+        };
+        let sources = sources.into_iter().map(|(name, _)| name.into()).collect();
+        Some(Found { block, sources, output: output.into() })
+    }
+
+    fn maker(&self, value: &str) -> Option<&'a Node> {
+        self.makers.get(value).map(|n| &self.graph.node[*n])
+    }
+
+    fn only_user(&self, value: &str) -> Option<&'a Node> {
+        match self.users.get(value)?[..] {
+            [user] if !self.outputs.contains(value) => Some(&self.graph.node[user]),
+            _ => None,
+        }
+    }
+
+    /// The one node that reads those bytes as real numbers.
+    fn only_reader(&self, bytes: &str) -> Option<&'a Node> {
+        let reading = self.only_user(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
+        self.only_user(&reading.output[0])
+    }
+
+    /// The bytes that a real value is read from.
+    fn read(&self, value: &str) -> Option<(&'a str, Grid)> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        Some((node.input[0].as_str(), self.grid(node)?))
+    }
+
+    /// The bytes that a real value is rounded to, if that is all that is done with it.
+    fn rounded(&self, value: &str) -> Option<(&'a str, Grid)> {
+        let node = self.only_user(value).filter(|node| node.op_type() == "QuantizeLinear")?;
+        Some((node.output[0].as_str(), self.grid(node)?))
+    }
+
+    /// The real value that bytes are rounded from.
+    fn rounded_from(&self, bytes: &str) -> Option<&'a Node> {
+        let node = self.maker(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
+        self.maker(&node.input[0])
+    }
+
+    /// The grid of a node that rounds to bytes, or reads them.
+    fn grid(&self, node: &Node) -> Option<Grid> {
+        let [_, scale, zero] = &node.input[..] else { return None };
+        let (scale, zero) = (self.graph.weight(scale)?, self.graph.weight(zero)?);
+        let (&[scale], true) = (&floats(scale)?[..], zero.data_type() == proto::UINT8) else { return None };
+        let &[zero] = &values(zero, &[], |[byte]: [u8; 1]| byte)[..] else { return None };
+        Some(Grid { scale, zero })
+    }
+
+    /// A convolution, with a ReLU behind it or not.
+    fn conv(&self, node: &'a Node) -> Option<Conv<'a>> {
+        if node.op_type() != "Conv" {
+            return None;
+        }
+        let (input, input_grid) = self.read(&node.input[0])?;
+        let (weights, dims, scales) = self.weights(&node.input[1])?;
+        let (output, output_grid) = match self.only_user(&node.output[0])? {
+            // What is rounded to a grid whose least value is zero is no less than zero.
+            relu if relu.op_type() == "Relu" => {
+                self.rounded(&relu.output[0]).filter(|(_, grid)| grid.zero == 0)?
+            }
+            _ => self.rounded(&node.output[0])?,
+        };
+        let &[channels, inputs, height, width] = &dims[..] else { return None };
+        let [channels, height] = [channels, height].map(|size| usize::try_from(size).ok());
+        let (channels, kernel) = (channels?, height.filter(|height| *height as i64 == width)?);
+        let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(bias) => self.bias(bias)?,
+            None => vec![0; channels],
+        };
+        let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
+        let same = |values: &[i64], value: usize| values.iter().all(|other| *other == value as i64);
+        let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
+        let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
+            && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
+        let stride = ints("strides").and_then(|strides| strides.first()).map_or(1, |stride| *stride as usize);
+        let group = node.argument("group").map_or(1, Attribute::i) as usize;
+        let by_channel = group == channels && inputs == 1 && group > 1;
+        let fits = (is_padded && is_plain)
+            && matches!(stride, 1 | 2)
+            && ints("strides").is_none_or(|strides| same(strides, stride))
+            && (by_channel || group == 1)
+            && (bias.len() == channels && channels > 0)
+            && (scales.len() == 1 || scales.len() == channels)
+            && weights.len() == channels * inputs as usize * kernel * kernel;
+        if !fits {
+            return None;
+        }
+        let scale = |channel: usize| if scales.len() == 1 { scales[0] } else { scales[channel] };
+        let steps = |channel| input_grid.scale * scale(channel) / output_grid.scale;
+        let steps = (0..channels).map(steps).collect();
+        let layer = Layer { weights, bias, steps, output: output_grid };
+        Some(Conv { layer, input, input_grid, output, kernel, by_channel, stride })
+    }
+
+    /// Signed bytes that are weights, their shape, and the scales of their channels.
+    fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let bytes = self.graph.weight(&node.input[0]).filter(|tensor| tensor.data_type() == proto::INT8)?;
+        let scales = floats(self.graph.weight(&node.input[1])?)?;
+        let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
+        let is_centred = match node.input.get(2) {
+            Some(zeros) => signed(self.graph.weight(zeros)?).iter().all(|zero| *zero == 0),
+            None => true,
+        };
+        (is_first && is_centred).then(|| (signed(bytes), &bytes.dims[..], scales))
+    }
+
+    /// A bias in steps of its layer's sums.
+    fn bias(&self, value: &str) -> Option<Vec<i32>> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let tensor = self.graph.weight(&node.input[0])?;
+        (tensor.data_type() == proto::INT32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
+    }
+
+    /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
+    fn sum(&self, bytes: &str, other: &str) -> Option<(&'a str, Grid)> {
+        let node = self.only_reader(bytes).filter(|node| node.op_type() == "Add")?;
+        let reads = |value: &String, bytes: &str| self.read(value).is_some_and(|(from, _)| from == bytes);
+        let [a, b] = &node.input[..] else { return None };
+        let fits = (reads(a, bytes) && reads(b, other)) || (reads(a, other) && reads(b, bytes));
+        if fits { self.rounded(&node.output[0]) } else { None }
+    }
+
+    /// What is joined and doubled to make those bytes, if that is all that they are used for.
+    fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, Source)>> {
+        self.only_reader(bytes)?;
+        let node = self.rounded_from(bytes)?;
+        if let Some(doubled) = self.doubled(node) {
+            return Some(vec![doubled]);
+        }
+        let is_join = node.op_type() == "Concat" && node.argument("axis").is_some_and(|axis| axis.i() == 1);
+        if !is_join || operator_name(node.input.len()).is_none() {
+            return None;
+        }
+        let source = |value: &String| {
+            let (part, grid) = self.read(value)?;
+            let maker = self.only_reader(part).and_then(|_| self.rounded_from(part));
+            let doubled = maker.and_then(|maker| self.doubled(maker));
+            Some(doubled.unwrap_or((part, Source { grid, doubled: false })))
+        };
+        node.input.iter().map(source).collect()
+    }
+
+    /// The bytes that a node doubles in size.
+    fn doubled(&self, node: &'a Node) -> Option<(&'a str, Source)> {
+        let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
+        let scales = floats(self.graph.weight(node.input.get(2)?)?)?;
+        let fits = node.op_type() == "Resize"
+            && scales == [1.0, 1.0, 2.0, 2.0]
+            && text("mode").as_deref() == Some(b"linear")
+            && text("coordinate_transformation_mode").as_deref() == Some(b"align_corners");
+        let (bytes, grid) = self.read(&node.input[0]).filter(|_| fits)?;
+        Some((bytes, Source { grid, doubled: true }))
+    }
+}
+
+fn signed(tensor: &proto::Tensor) -> Vec<i8> {
+    let list: Vec<i8> = tensor.int32_data.iter().map(|value| *value as i8).collect();
+    values(tensor, &list, i8::from_le_bytes)
+}
+
+/// Takes out nodes whose outputs nothing needs.
+fn drop_unused_nodes(graph: &mut Graph) {
+    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let mut nodes: Vec<Node> = Vec::new();
+    for node in std::mem::take(&mut graph.node).into_iter().rev() {
+        if node.output.iter().any(|output| needed.contains(output)) {
+            needed.extend(node.input.iter().cloned());
+            nodes.push(node);
+        }
+    }
+    nodes.reverse();
+    graph.node = nodes;
+}
