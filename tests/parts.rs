@@ -15,13 +15,14 @@ use gstlipsync::prepare::{Parts, Prepared};
 use gstlipsync::runtime::Engine;
 use image::{Rgb, RgbImage};
 
-const GENERATORS: [&str; 9] = [
+const GENERATORS: [&str; 10] = [
     "generator_320",
     "generator_320_batch1",
     "generator_320_fp16_weights",
     "generator_320_int8",
     "generator_320_names",
     "generator_half",
+    "generator_half_int8",
     "generator_half_padded",
     "generator_hubert",
     "generator_wav2lip",
@@ -40,7 +41,7 @@ fn open(prepared: &Prepared) -> Generator {
 }
 
 /// A picture of slopes and edges, another for each `seed`.
-fn face(generator: &Generator, seed: u32) -> Face {
+fn face_of(generator: &Generator, seed: u32) -> Face {
     let side = generator.framing().crop();
     let crop = RgbImage::from_fn(side, side, |x, y| {
         let level = |a: u32, b: u32| ((x * a + y * b + seed * 40) % 256) as u8;
@@ -70,7 +71,7 @@ fn both_parts_paint_what_the_whole_paints() {
         assert!(matches!(apart.graph, Parts::Apart { .. }), "{name} is not cut in two");
         let (mut whole, mut apart) = (open(&whole), open(&apart));
         for seed in 0..2 {
-            let (seen, fresh) = (face(&apart, seed), face(&whole, seed));
+            let (seen, fresh) = (face_of(&apart, seed), face_of(&whole, seed));
             for sound in 0..3 {
                 let context = context(&whole, sound);
                 let pictures = [paint(&mut whole, &fresh, &context), paint(&mut apart, &seen, &context)];
@@ -88,7 +89,7 @@ fn both_parts_paint_what_the_whole_paints() {
 #[test]
 fn what_does_not_hear_is_computed_once() {
     let mut generator = open(&prepared(&model("generator_half")));
-    let mut face = face(&generator, 1);
+    let mut face = face_of(&generator, 1);
     let [first, second] = [1, 2].map(|seed| context(&generator, seed));
     let size = face.size();
     let painted = paint(&mut generator, &face, &first);
@@ -100,6 +101,44 @@ fn what_does_not_hear_is_computed_once() {
     face.views.crop.fill(0);
     assert_eq!(paint(&mut generator, &face, &first), painted);
     assert_eq!(face.size(), grown);
+}
+
+#[test]
+fn blocks_of_our_own_paint_what_the_runtime_paints() {
+    let plain = prepared(&model("generator_half_int8"));
+    let ours = plain.with_blocks().unwrap();
+    if !gstlipsync::blocks::are_supported() {
+        eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
+        return;
+    }
+    let Parts::Apart { face: Graph::WithBlocks(face, _), mouth: Graph::WithBlocks(mouth, _) } = &ours.graph else {
+        panic!("no blocks are found in {:?}", ours.graph);
+    };
+    let left = [face, mouth].map(|bytes| Model::decode(Path::new("memory"), bytes).unwrap());
+    let count = |name: &str| left.iter().flat_map(Model::operators).filter(|other| *other == name).count();
+    // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
+    // levels up. Meeting and going up begin with what has been seen. Convolutions of other kinds: two that hear, and
+    // the one that paints.
+    assert_eq!((count("Block"), count("JoiningBlock"), count("Conv")), (9 + 5 + 12 - 5, 5, 3));
+
+    // Beside the network in real numbers, of which the one in 8 bits was made.
+    let mut exact = open(&prepared(&model("generator_half")));
+    let (mut plain, mut ours) = (open(&plain), open(&ours));
+    let mut errors = [0.0; 3];
+    for seed in 0..4 {
+        let context = context(&exact, seed);
+        let [exact, plain, ours] = [&mut exact, &mut plain, &mut ours].map(|generator| {
+            let face = face_of(generator, seed);
+            paint(generator, &face, &context)
+        });
+        for (sum, (a, b)) in errors.iter_mut().zip([(&plain, &exact), (&ours, &exact), (&ours, &plain)]) {
+            *sum += a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum::<f64>();
+        }
+    }
+    let [theirs, ours, between] = errors;
+    println!("{:?}", errors.map(|e| (e / (4.0 * 3.0 * 160.0 * 160.0)).sqrt()));
+    // Both are as far from it; from each other they differ by less, for fewer values are rounded twice.
+    assert!(ours < 1.1 * theirs && between < 0.5 * theirs, "{errors:?}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use super::{Block, Grid, Source};
 /// Brings the sources of a block together, a few rows at a time.
 pub struct Gather {
     parts: Vec<Part>,
-    zero: u8,
 }
 
 struct Part {
@@ -34,7 +33,7 @@ impl Gather {
             let change = (source.doubled || source.grid != block.input).then_some((scale, offset));
             Part { doubled: source.doubled, change }
         };
-        Self { parts: block.sources.iter().map(part).collect(), zero: block.input.zero }
+        Self { parts: block.sources.iter().map(part).collect() }
     }
 
     /// Whether rows are just those of the one source.
@@ -48,7 +47,8 @@ impl Gather {
     }
 
     /// Writes the rows from number `first` on, of the `size` (height, width) that they have together, into `to`:
-    /// `pixel` bytes for each pixel. `line` is memory to work with.
+    /// `pixel` bytes for each pixel, of which those behind the last channel stay as they were. `line` is memory to work
+    /// with.
     #[target_feature(enable = "avx512bw,avx512vl")]
     pub fn run(
         &self,
@@ -75,12 +75,6 @@ impl Gather {
                 }
                 channel += input.channels;
             }
-            // Products are made of four bytes.
-            if channel < pixel {
-                for rest in row.chunks_exact_mut(pixel) {
-                    rest[channel..].fill(self.zero);
-                }
-            }
         }
     }
 }
@@ -88,14 +82,24 @@ impl Gather {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn copy(from: &[u8], channels: usize, change: Option<(f32, f32)>, to: &mut [u8], pixel: usize) {
-    for (from, to) in from.chunks_exact(channels).zip(to.chunks_mut(pixel)) {
-        let Some(change) = change else {
-            to[..channels].copy_from_slice(from);
-            continue;
-        };
-        for (from, to) in from.chunks(LANES).zip(to[..channels].chunks_mut(LANES)) {
-            store(to, floats(from), change);
-        }
+    let pixels = from.chunks_exact(channels).zip(to.chunks_mut(pixel));
+    match change {
+        Some(change) => pixels.for_each(|(from, to)| {
+            let (whole, rest) = from.as_chunks();
+            let (to_whole, to_rest) = to[..channels].as_chunks_mut();
+            for (from, to) in whole.iter().zip(to_whole) {
+                write(floats(from), change, to);
+            }
+            for (from, to) in rest.iter().zip(to_rest) {
+                *to = written(f32::from(*from), change);
+            }
+        }),
+        None => pixels.for_each(|(from, to)| {
+            // Few bytes: quicker by hand than by the system's copy.
+            for (from, to) in from.iter().zip(to) {
+                *to = *from;
+            }
+        }),
     }
 }
 
@@ -114,73 +118,78 @@ fn double(
     let [height, width] = size;
     let channels = input.channels;
     let row = width / 2 * channels;
-    let (above, below, share) = between(y, height);
     // First the row as it is between two rows.
-    line.resize(row, 0.0);
-    let rows = [above, below].map(|y| input.bytes[y * row..][..row].chunks(LANES));
-    let [above, below] = rows;
-    let share = _mm512_set1_ps(share);
-    for ((above, below), line) in above.zip(below).zip(line.chunks_mut(LANES)) {
-        put(line, mix(floats(above), floats(below), share));
-    }
+    let (above, below, share) = Between::new(height).at(y);
+    let [above, below] = [above, below].map(|y| &input.bytes[y * row..][..row]);
+    line.clear();
+    line.extend(above.iter().zip(below).map(|(above, below)| {
+        let [above, below] = [above, below].map(|byte| f32::from(*byte));
+        (below - above).mul_add(share, above)
+    }));
+    let between = Between::new(width);
     for (x, to) in to.chunks_mut(pixel).enumerate().take(width) {
-        let (left, right, share) = between(x, width);
-        let share = _mm512_set1_ps(share);
-        let [left, right] = [left, right].map(|x| line[x * channels..][..channels].chunks(LANES));
-        for ((left, right), to) in left.zip(right).zip(to[..channels].chunks_mut(LANES)) {
-            store(to, mix(get(left), get(right), share), change);
+        let (left, right, share) = between.at(x);
+        let [left, right] = [left, right].map(|x| &line[x * channels..][..channels]);
+        let ((left, left_rest), (right, right_rest)) = (left.as_chunks(), right.as_chunks());
+        let (to, to_rest) = to[..channels].as_chunks_mut();
+        for ((left, right), to) in left.iter().zip(right).zip(to) {
+            let (left, right) = (load(left), load(right));
+            let share = _mm512_set1_ps(share);
+            write(_mm512_fmadd_ps(_mm512_sub_ps(right, left), share, left), change, to);
+        }
+        for ((left, right), to) in left_rest.iter().zip(right_rest).zip(to_rest) {
+            *to = written((right - left).mul_add(share, *left), change);
         }
     }
 }
 
-/// Between which two of `size / 2` places number `place` of `size` lies, and how far from the first.
-fn between(place: usize, size: usize) -> (usize, usize, f32) {
-    let half = size / 2;
-    let at = (place * (half - 1)) as f32 / (size - 1) as f32;
-    let first = at as usize;
-    (first, (first + 1).min(half - 1), at - first as f32)
+/// Where the places of a doubled row lie in the row itself.
+struct Between {
+    half: usize,
+    step: f32,
 }
 
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn mix(first: __m512, second: __m512, share: __m512) -> __m512 {
-    _mm512_fmadd_ps(_mm512_sub_ps(second, first), share, first)
+impl Between {
+    fn new(size: usize) -> Self {
+        let half = size / 2;
+        Self { half, step: (half - 1) as f32 / (size - 1) as f32 }
+    }
+
+    /// Between which two places, and how far from the first.
+    fn at(&self, place: usize) -> (usize, usize, f32) {
+        let at = place as f32 * self.step;
+        let first = (at as usize).min(self.half - 1);
+        (first, (first + 1).min(self.half - 1), at - first as f32)
+    }
 }
 
-/// Up to 16 bytes as real numbers.
+/// Bytes as real numbers.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn floats(bytes: &[u8]) -> __m512 {
-    // SAFETY: the mask is of as many bytes as there are.
-    let bytes = unsafe { _mm_maskz_loadu_epi8(mask(bytes.len()), bytes.as_ptr().cast()) };
+fn floats(bytes: &[u8; LANES]) -> __m512 {
+    // SAFETY: there are 16 bytes.
+    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
     _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn get(values: &[f32]) -> __m512 {
-    // SAFETY: the mask is of as many values as there are.
-    unsafe { _mm512_maskz_loadu_ps(mask(values.len()), values.as_ptr()) }
+fn load(values: &[f32; LANES]) -> __m512 {
+    // SAFETY: there are 16 values.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
+/// Writes real numbers as bytes.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn put(to: &mut [f32], values: __m512) {
-    // SAFETY: the mask is of as many values as there is room for.
-    unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask(to.len()), values) };
-}
-
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn store(to: &mut [u8], values: __m512, (scale, offset): (f32, f32)) {
+fn write(values: __m512, (scale, offset): (f32, f32), to: &mut [u8; LANES]) {
     let values = _mm512_fmadd_ps(values, _mm512_set1_ps(scale), _mm512_set1_ps(offset));
     let values = _mm512_max_epi32(_mm512_cvtps_epi32(values), _mm512_setzero_si512());
-    // SAFETY: the mask is of as many bytes as there is room for.
-    unsafe { _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), mask(to.len()), _mm512_cvtusepi32_epi8(values)) };
+    // SAFETY: there is room for 16 bytes.
+    unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(values)) };
 }
 
-/// The first so many lanes, 16 at most.
-#[inline]
-fn mask(lanes: usize) -> u16 {
-    ((1u32 << lanes.min(LANES)) - 1) as u16
+/// A real number as a byte.
+fn written(value: f32, (scale, offset): (f32, f32)) -> u8 {
+    value.mul_add(scale, offset).round_ties_even() as u8
 }

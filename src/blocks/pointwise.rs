@@ -163,15 +163,20 @@ impl Panel {
     ) {
         let sums = self.sums::<P, R>(steps, from);
         let scale = std::array::from_fn(|r| load_f32(&self.scale, r));
+        let mut x = start % to.width;
+        let mut place = start / to.width * to.row + x * to.pixel + self.first;
         for (i, sums) in sums.iter().enumerate() {
             let number = start + i;
-            let place = number / to.width * to.row + number % to.width * to.pixel + self.first;
-            let place = &mut to.bytes[place..][..R * LANES];
+            let to_here = &mut to.bytes[place..][..R * LANES];
+            (x, place) = (x + 1, place + to.pixel);
+            if x == to.width {
+                (x, place) = (0, place + to.row - to.width * to.pixel);
+            }
             match finish {
-                Finish::Rounded { zero } => store(place, rounded(sums, &scale), zero),
+                Finish::Rounded { zero } => store(to_here, rounded(sums, &scale), zero),
                 Finish::Added { zero, input, sum } => {
                     let input = &input[number * to.pixel + self.first..][..R * LANES];
-                    store(place, added(&rounded(sums, &scale), zero, input, sum), 0);
+                    store(to_here, added(&rounded(sums, &scale), zero, input, sum), 0);
                 }
             }
         }
@@ -186,22 +191,51 @@ impl Panel {
         let bias: [__m512i; R] = std::array::from_fn(|r| load_i32(&self.bias, r));
         let mut sums = [bias; P];
         let (from, weights) = (from.as_ptr(), self.weights.as_ptr());
-        for step in 0..steps {
-            // SAFETY: `step < steps`, `r < R` and `i < P`, and the lengths are as asserted.
-            unsafe {
-                let weights = weights.add(step * R * LANES * QUAD);
-                let weights: [__m512i; R] =
-                    std::array::from_fn(|r| _mm512_loadu_si512(weights.add(r * LANES * QUAD).cast()));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let quad = from.add(i * pixel + step * QUAD).cast::<i32>().read_unaligned();
-                    let quad = _mm512_set1_epi32(quad);
-                    for (sum, weights) in sums.iter_mut().zip(weights) {
-                        *sum = _mm512_dpbusd_epi32(*sum, quad, weights);
-                    }
-                }
+        let mut step = 0;
+        // Several steps in a row: counting takes time on the same ports as multiplying.
+        while step + UNROLLED <= steps {
+            for n in 0..UNROLLED {
+                // SAFETY: there are so many steps, and the lengths are as asserted.
+                unsafe { one_step(&mut sums, from, pixel, weights, step + n) };
             }
+            step += UNROLLED;
+        }
+        for step in step..steps {
+            // SAFETY: as above.
+            unsafe { one_step(&mut sums, from, pixel, weights, step) };
         }
         sums
+    }
+}
+
+/// Steps that are written out one after the other.
+const UNROLLED: usize = 4;
+
+/// Adds the products of four bytes of `P` pixels.
+///
+/// # Safety
+/// At `from` are `P` pixels of `pixel` bytes, at `weights` those of more than `step` steps.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+unsafe fn one_step<const P: usize, const R: usize>(
+    sums: &mut [[__m512i; R]; P],
+    from: *const u8,
+    pixel: usize,
+    weights: *const i8,
+    step: usize,
+) {
+    // SAFETY: `r < R` and `i < P`; the rest is promised.
+    unsafe {
+        let weights = weights.add(step * R * LANES * QUAD);
+        let weights: [__m512i; R] =
+            std::array::from_fn(|r| _mm512_loadu_si512(weights.add(r * LANES * QUAD).cast()));
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let quad = from.add(i * pixel + step * QUAD).cast::<i32>().read_unaligned();
+            let quad = _mm512_set1_epi32(quad);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_dpbusd_epi32(*sum, quad, weights);
+            }
+        }
     }
 }
 
@@ -274,9 +308,12 @@ pub fn store<const R: usize>(to: &mut [u8], values: [__m512i; R], zero: u8) {
     assert!(to.len() == R * LANES);
     let to = to.as_mut_ptr();
     if R == 4 {
-        let zero = _mm512_set1_epi16(i16::from(zero));
-        let low = _mm512_adds_epi16(_mm512_packs_epi32(values[0], values[1]), zero);
-        let high = _mm512_adds_epi16(_mm512_packs_epi32(values[2], values[3]), zero);
+        let mut low = _mm512_packs_epi32(values[0], values[1]);
+        let mut high = _mm512_packs_epi32(values[2], values[3]);
+        if zero != 0 {
+            let zero = _mm512_set1_epi16(i16::from(zero));
+            (low, high) = (_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero));
+        }
         // SAFETY: there is room for 64 bytes.
         unsafe { _mm512_storeu_si512(to.cast(), _mm512_packus_epi16(low, high)) };
         return;

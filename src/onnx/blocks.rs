@@ -188,7 +188,7 @@ impl<'a> Finder<'a> {
         let [_, scale, zero] = &node.input[..] else { return None };
         let (scale, zero) = (self.graph.weight(scale)?, self.graph.weight(zero)?);
         let (&[scale], true) = (&floats(scale)?[..], zero.data_type() == proto::UINT8) else { return None };
-        let &[zero] = &values(zero, &[], |[byte]: [u8; 1]| byte)[..] else { return None };
+        let &[zero] = &bytes(zero)[..] else { return None };
         Some(Grid { scale, zero })
     }
 
@@ -241,14 +241,15 @@ impl<'a> Finder<'a> {
     /// Signed bytes that are weights, their shape, and the scales of their channels.
     fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let bytes = self.graph.weight(&node.input[0]).filter(|tensor| tensor.data_type() == proto::INT8)?;
+        let tensor = self.graph.weight(&node.input[0]).filter(|tensor| tensor.data_type() == proto::INT8)?;
         let scales = floats(self.graph.weight(&node.input[1])?)?;
         let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
         let is_centred = match node.input.get(2) {
-            Some(zeros) => signed(self.graph.weight(zeros)?).iter().all(|zero| *zero == 0),
+            Some(zeros) => bytes(self.graph.weight(zeros)?).iter().all(|zero| *zero == 0),
             None => true,
         };
-        (is_first && is_centred).then(|| (signed(bytes), &bytes.dims[..], scales))
+        let weights = || bytes(tensor).into_iter().map(u8::cast_signed).collect();
+        (is_first && is_centred).then(|| (weights(), &tensor.dims[..], scales))
     }
 
     /// A bias in steps of its layer's sums.
@@ -300,9 +301,10 @@ impl<'a> Finder<'a> {
     }
 }
 
-fn signed(tensor: &proto::Tensor) -> Vec<i8> {
-    let list: Vec<i8> = tensor.int32_data.iter().map(|value| *value as i8).collect();
-    values(tensor, &list, i8::from_le_bytes)
+/// The bytes of a tensor, with or without a sign.
+fn bytes(tensor: &proto::Tensor) -> Vec<u8> {
+    let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
+    values(tensor, &list, u8::from_le_bytes)
 }
 
 /// Takes out nodes whose outputs nothing needs.
