@@ -68,7 +68,9 @@ impl Rect {
 
     /// That part of a picture.
     pub fn cut(self, picture: &RgbImage) -> RgbImage {
-        imageops::crop_imm(picture, self.x, self.y, self.width, self.height).to_image()
+        let mut part = RgbImage::new(self.width, self.height);
+        copy_rows(picture, (self.x, self.y), &mut part, (0, 0), self.height);
+        part
     }
 }
 
@@ -167,7 +169,7 @@ impl Framing {
             Paste::Full => resize_onto(painted, picture, at, self.kernel()),
             Paste::Inner => {
                 let mut crop = Pooled::copy(crop);
-                imageops::replace(&mut *crop, painted, self.border.into(), self.border.into());
+                copy_rows(painted, (0, 0), &mut crop, (self.border, self.border), painted.height());
                 resize_onto(&crop, picture, at, self.kernel());
             }
         }
@@ -217,6 +219,19 @@ impl FaceViews {
     /// Bytes of its pictures.
     pub fn size(&self) -> usize {
         self.crop.len() + self.given.iter().flatten().map(|view| view.len()).sum::<usize>()
+    }
+}
+
+/// Copies that many rows from a place in a picture to one in another, as wide as the narrower of both.
+fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
+    let bytes = 3 * from.width().min(to.width()) as usize;
+    let lines = |width: u32, (x, y): (u32, u32)| (3 * width as usize, 3 * x as usize, y as usize);
+    let (from_line, from_x, from_y) = lines(from.width(), at);
+    let (to_line, to_x, to_y) = lines(to.width(), place);
+    let from = from.chunks_exact(from_line).skip(from_y);
+    let to = to.chunks_exact_mut(to_line).skip(to_y);
+    for (from, to) in from.zip(to).take(rows as usize) {
+        to[to_x..][..bytes].copy_from_slice(&from[from_x..][..bytes]);
     }
 }
 
