@@ -26,6 +26,8 @@ mod operator;
 mod pointwise;
 #[cfg(target_arch = "x86_64")]
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use ort::operator::OperatorDomain;
 
@@ -138,7 +140,10 @@ impl Blocks {
     #[allow(unused_variables)]
     pub fn new(blocks: &[Block]) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        return are_supported().then(|| Self { packed: blocks.iter().map(rows::Packed::new).collect() });
+        return are_supported().then(|| {
+            let unit = pointwise::Unit::best();
+            Self { packed: blocks.iter().map(|block| rows::Packed::new(block, unit)).collect() }
+        });
         #[cfg(not(target_arch = "x86_64"))]
         None
     }

@@ -3,12 +3,30 @@
 use core::arch::x86_64::*;
 
 use super::Layer;
+use super::tiles::{self, Tiles};
 
 /// The weights of a layer in the order in which registers take them.
 pub struct Pointwise {
     panels: Vec<Panel>,
     /// Input channels by fours, as one instruction takes them.
     steps: usize,
+    unit: Unit,
+}
+
+/// What multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// AVX-512 with VNNI.
+    Vectors,
+    /// AMX.
+    Tiles,
+}
+
+impl Unit {
+    /// The fastest of this processor.
+    pub fn best() -> Self {
+        if tiles::are_supported() { Self::Tiles } else { Self::Vectors }
+    }
 }
 
 /// 64, 32 or 16 output channels.
@@ -17,11 +35,21 @@ struct Panel {
     registers: usize,
     first: usize,
     /// `[step][register][lane][4]`
-    weights: Vec<i8>,
+    weights: Vec<Register<i8, 64>>,
     /// `[register][lane]`
-    bias: Vec<i32>,
+    bias: Vec<Register<i32, LANES>>,
     /// `[register][lane]`
-    scale: Vec<f32>,
+    scale: Vec<Register<f32, LANES>>,
+}
+
+/// What fills a register, in one line of the cache.
+#[repr(C, align(64))]
+struct Register<T, const N: usize>([T; N]);
+
+impl<T: Copy, const N: usize> Register<T, N> {
+    fn of(values: &[T]) -> Vec<Self> {
+        values.as_chunks().0.iter().map(|values| Self(*values)).collect()
+    }
 }
 
 /// What goes in: pixels one after the other, `steps * 4` bytes each.
@@ -36,6 +64,22 @@ pub struct Rows<'a> {
     /// Bytes from one pixel to the next, and from one row to the next.
     pub pixel: usize,
     pub row: usize,
+}
+
+impl Rows<'_> {
+    /// Where the channels from number `channel` on of `P` pixels are, from number `start` on.
+    #[inline(always)]
+    fn places<const P: usize>(&self, start: usize, channel: usize) -> [usize; P] {
+        let (y, x) = (start / self.width, start % self.width);
+        let first = y * self.row + x * self.pixel + channel;
+        if x + P <= self.width {
+            return std::array::from_fn(|i| first + i * self.pixel);
+        }
+        std::array::from_fn(|i| {
+            let (y, x) = (y + (x + i) / self.width, (x + i) % self.width);
+            y * self.row + x * self.pixel + channel
+        })
+    }
 }
 
 /// How sums become bytes.
@@ -68,7 +112,7 @@ pub fn channel_of(registers: usize, register: usize, lane: usize) -> usize {
 
 impl Pointwise {
     /// `zero` is that of the input's grid. `outputs` channels come out, those that the layer lacks as zeros.
-    pub fn new(layer: &Layer, zero: u8, outputs: usize) -> Self {
+    pub fn new(layer: &Layer, zero: u8, outputs: usize, unit: Unit) -> Self {
         let channels = layer.channels();
         let inputs = layer.weights.len() / channels;
         let steps = inputs.div_ceil(QUAD);
@@ -98,10 +142,17 @@ impl Pointwise {
                 layer.bias.get(output).copied().unwrap_or(0) - i32::from(zero) * total
             });
             let scale = lanes().map(|(r, lane)| layer.steps.get(place(r, lane)).copied().unwrap_or(0.0));
-            panels.push(Panel { registers, first, weights, bias: bias.collect(), scale: scale.collect() });
+            let (bias, scale): (Vec<i32>, Vec<f32>) = (bias.collect(), scale.collect());
+            panels.push(Panel {
+                registers,
+                first,
+                weights: Register::of(&weights),
+                bias: Register::of(&bias),
+                scale: Register::of(&scale),
+            });
             first += registers * LANES;
         }
-        Self { panels, steps }
+        Self { panels, steps, unit }
     }
 
     /// Bytes of a pixel that goes in.
@@ -112,6 +163,18 @@ impl Pointwise {
     /// Computes pixels one after the other, as many as `from` holds.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: Pixels<'_>, to: &mut Rows<'_>, finish: Finish<'_>) {
+        if self.unit == Unit::Tiles && from.0.len() >= tiles::PIXELS * self.pixel() {
+            // SAFETY: the processor has tiles, and nothing is called before they are given up that would use them.
+            let tiles = unsafe { Tiles::new(self.pixel()) };
+            for panel in &self.panels {
+                match panel.registers {
+                    4 => panel.run_tiles::<4>(&tiles, self.pixel(), from, to, finish),
+                    2 => panel.run_tiles::<2>(&tiles, self.pixel(), from, to, finish),
+                    _ => panel.run_tiles::<1>(&tiles, self.pixel(), from, to, finish),
+                }
+            }
+            return;
+        }
         for panel in &self.panels {
             match panel.registers {
                 4 => panel.run::<6, 4>(self.steps, from, to, finish),
@@ -150,6 +213,29 @@ impl Panel {
         }
     }
 
+    /// The same by tiles, of at least so many pixels as a tile has.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn run_tiles<const R: usize>(
+        &self,
+        tiles: &Tiles,
+        pixel: usize,
+        from: Pixels<'_>,
+        to: &mut Rows<'_>,
+        finish: Finish<'_>,
+    ) {
+        assert!(self.weights.len() * QUAD == pixel * R && self.bias.len() == R);
+        let count = from.0.len() / pixel;
+        let mut sums = [[_mm512_setzero_si512(); R]; tiles::PIXELS];
+        for start in (0..count).step_by(tiles::PIXELS) {
+            // The last pixels are done with some before them, once more.
+            let start = start.min(count - tiles::PIXELS);
+            let from = from.0[start * pixel..][..tiles::PIXELS * pixel].as_ptr();
+            // SAFETY: there are 16 pixels, and weights and bias as asserted.
+            unsafe { tiles.sums(from, pixel, self.weights.as_ptr().cast(), self.bias.as_ptr().cast(), &mut sums) };
+            self.finish(&sums, start, to, finish);
+        }
+    }
+
     /// `P` pixels, of which the first is number `start`.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
@@ -161,22 +247,33 @@ impl Panel {
         to: &mut Rows<'_>,
         finish: Finish<'_>,
     ) {
-        let sums = self.sums::<P, R>(steps, from);
+        self.finish(&self.sums::<P, R>(steps, from), start, to, finish);
+    }
+
+    /// Rounds the sums of `P` pixels, of which the first is number `start`, and puts them where they belong.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn finish<const P: usize, const R: usize>(
+        &self,
+        sums: &[[__m512i; R]; P],
+        start: usize,
+        to: &mut Rows<'_>,
+        finish: Finish<'_>,
+    ) {
         let scale = std::array::from_fn(|r| load_f32(&self.scale, r));
-        let mut x = start % to.width;
-        let mut place = start / to.width * to.row + x * to.pixel + self.first;
-        for (i, sums) in sums.iter().enumerate() {
-            let number = start + i;
-            let to_here = &mut to.bytes[place..][..R * LANES];
-            (x, place) = (x + 1, place + to.pixel);
-            if x == to.width {
-                (x, place) = (0, place + to.row - to.width * to.pixel);
-            }
+        let places = to.places::<P>(start, self.first);
+        // One check for all: they are in order.
+        assert!(places[P - 1] + R * LANES <= to.bytes.len());
+        let to_bytes = to.bytes.as_mut_ptr();
+        for (i, (sums, place)) in sums.iter().zip(places).enumerate() {
+            let values = rounded(sums, &scale);
+            // SAFETY: the last place is inside, as asserted.
+            let to_here = unsafe { std::slice::from_raw_parts_mut(to_bytes.add(place), R * LANES) };
             match finish {
-                Finish::Rounded { zero } => store(to_here, rounded(sums, &scale), zero),
+                Finish::Rounded { zero } => store(to_here, values, zero),
                 Finish::Added { zero, input, sum } => {
-                    let input = &input[number * to.pixel + self.first..][..R * LANES];
-                    store(to_here, added(&rounded(sums, &scale), zero, input, sum), 0);
+                    let input = &input[(start + i) * to.pixel + self.first..][..R * LANES];
+                    store(to_here, added(&values, zero, input, sum), 0);
                 }
             }
         }
@@ -187,10 +284,10 @@ impl Panel {
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn sums<const P: usize, const R: usize>(&self, steps: usize, from: &[u8]) -> [[__m512i; R]; P] {
         let pixel = steps * QUAD;
-        assert!(from.len() == P * pixel && self.weights.len() == steps * R * LANES * QUAD);
+        assert!(from.len() == P * pixel && self.weights.len() == steps * R);
         let bias: [__m512i; R] = std::array::from_fn(|r| load_i32(&self.bias, r));
         let mut sums = [bias; P];
-        let (from, weights) = (from.as_ptr(), self.weights.as_ptr());
+        let (from, weights) = (from.as_ptr(), self.weights.as_ptr().cast());
         let mut step = 0;
         // Several steps in a row: counting takes time on the same ports as multiplying.
         while step + UNROLLED <= steps {
@@ -241,18 +338,16 @@ unsafe fn one_step<const P: usize, const R: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn load_i32(values: &[i32], register: usize) -> __m512i {
-    let values = &values[register * LANES..][..LANES];
+fn load_i32(values: &[Register<i32, LANES>], register: usize) -> __m512i {
     // SAFETY: a register's values are there.
-    unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    unsafe { _mm512_load_si512(values[register].0.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn load_f32(values: &[f32], register: usize) -> __m512 {
-    let values = &values[register * LANES..][..LANES];
+fn load_f32(values: &[Register<f32, LANES>], register: usize) -> __m512 {
     // SAFETY: a register's values are there.
-    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    unsafe { _mm512_load_ps(values[register].0.as_ptr()) }
 }
 
 /// Sums as steps of the output, rounded to even.

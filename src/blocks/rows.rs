@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::Block;
 use super::filter::{Filter, SLACK, padded_channels};
 use super::gather::{Gather, Input};
-use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum};
+use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum, Unit};
 
 /// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
 /// use the same.
@@ -45,7 +45,7 @@ thread_local! {
 }
 
 impl Packed {
-    pub fn new(block: &Block) -> Self {
+    pub fn new(block: &Block, unit: Unit) -> Self {
         let wide = padded_channels(block.widen.channels(), block.stride);
         let last = block.narrow.output;
         let finish = match block.residual {
@@ -60,9 +60,9 @@ impl Packed {
         widen_inputs(&mut narrow.weights, block.widen.channels(), wide);
         Self {
             gather: Gather::new(block),
-            widen: Pointwise::new(&block.widen, block.input.zero, wide),
+            widen: Pointwise::new(&block.widen, block.input.zero, wide, unit),
             filter: Filter::new(&block.filter, block.widen.output.zero, block.stride),
-            narrow: Pointwise::new(&narrow, block.filter.output.zero, block.outputs()),
+            narrow: Pointwise::new(&narrow, block.filter.output.zero, block.outputs(), unit),
             finish,
             wide_zero: block.widen.output.zero,
             zero: last.zero,

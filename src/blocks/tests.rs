@@ -1,6 +1,7 @@
 //! Blocks against the same arithmetic in plain loops.
 
 use super::gather::Input;
+use super::pointwise::Unit;
 use super::rows::Packed;
 use super::*;
 
@@ -126,10 +127,19 @@ fn computed(block: &Block, inputs: &[Input<'_>], size: [usize; 2]) -> Option<Vec
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return None;
     }
-    let packed = Packed::new(block);
-    let mut to = vec![0; size.map(|side| packed.output_size(side)).iter().product::<usize>() * packed.outputs()];
-    // SAFETY: as the processor says.
-    unsafe { packed.run(inputs, size, &mut to) };
+    let compute = |unit: Unit| {
+        let packed = Packed::new(block, unit);
+        let sides = size.map(|side| packed.output_size(side));
+        let mut to = vec![0; sides.iter().product::<usize>() * packed.outputs()];
+        // SAFETY: as the processor says.
+        unsafe { packed.run(inputs, size, &mut to) };
+        to
+    };
+    let to = compute(Unit::Vectors);
+    match Unit::best() {
+        Unit::Vectors => eprintln!("this processor has no AMX: tiles are not tested"),
+        Unit::Tiles => assert_eq!(compute(Unit::Tiles), to, "tiles are not as vectors"),
+    }
     Some(to)
 }
 

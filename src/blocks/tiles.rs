@@ -1,0 +1,174 @@
+//! Sums of products by AMX, the unit for products of matrices in Intel's server processors since 2023: eight times the
+//! products of VNNI.
+//!
+//! It computes in eight registers of its own, *tiles* of up to 16 rows of 64 bytes. A tile of 16 pixels times one of 16
+//! channels' weights adds to a tile of 16 x 16 sums. Rust has no stable functions for it yet, so they are written in
+//! assembler.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid_count, __m512i};
+use std::sync::OnceLock;
+
+/// Pixels of a tile.
+pub const PIXELS: usize = 16;
+/// Bytes of a row of a tile.
+const ROW: usize = 64;
+
+/// Whether the processor has AMX for bytes, and the system lets this process use it.
+pub fn are_supported() -> bool {
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
+        const TILES_AND_BYTES: u32 = 0b11 << 24;
+        let has = __cpuid_count(7, 0).edx & TILES_AND_BYTES == TILES_AND_BYTES;
+        has && may_be_used()
+    })
+}
+
+/// Linux hands out the tiles' large state to those that ask.
+#[cfg(target_os = "linux")]
+fn may_be_used() -> bool {
+    const REQUEST_STATE: libc::c_ulong = 0x1023;
+    const TILE_DATA: libc::c_ulong = 18;
+    // SAFETY: it takes two numbers, and changes nothing that this process has.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_be_used() -> bool {
+    false
+}
+
+/// Tiles set up for products over so many bytes. They are this thread's, and given up in the end: ONNX Runtime uses tiles, too.
+pub struct Tiles {
+    /// Bytes that do not fill a row.
+    rest: usize,
+}
+
+#[repr(C, align(64))]
+struct Setup {
+    palette: u8,
+    start: u8,
+    none: [u8; 14],
+    bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Tiles {
+    /// # Safety
+    /// [`are_supported`]; nobody else sets up this thread's tiles before this is dropped.
+    pub unsafe fn new(bytes: usize) -> Self {
+        let rest = bytes % ROW;
+        let mut setup = Setup { palette: 1, start: 0, none: [0; 14], bytes: [0; 16], rows: [0; 16] };
+        // 0 to 3: sums. 4 and 5: pixels and weights. 6 and 7: what does not fill a row of them.
+        setup.bytes[..6].fill(ROW as u16);
+        setup.rows[..6].fill(PIXELS as u8);
+        if rest > 0 {
+            (setup.bytes[6], setup.rows[6]) = (rest as u16, PIXELS as u8);
+            (setup.bytes[7], setup.rows[7]) = (ROW as u16, (rest / 4) as u8);
+        }
+        // SAFETY: the processor has tiles, and the setup is one.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const setup, options(nostack, readonly)) };
+        Self { rest }
+    }
+
+    /// The sums of 16 pixels in `R` registers, which are 1, 2 or 4.
+    ///
+    /// # Safety
+    /// At `from` are 16 pixels of `pixel` bytes, at `weights` as many steps of four bytes for `R` registers, at `bias`
+    /// `R` registers.
+    #[inline]
+    pub unsafe fn sums<const R: usize>(
+        &self,
+        from: *const u8,
+        pixel: usize,
+        weights: *const i8,
+        bias: *const i32,
+        sums: &mut [[__m512i; R]; PIXELS],
+    ) {
+        // Every row of the sums begins with the bias: they are read from one place.
+        macro_rules! begin {
+            ($tile:literal, $register:literal) => {
+                asm!(
+                    concat!("tileloadd tmm", $tile, ", [{bias} + {none} + ", $register, " * 64]"),
+                    bias = in(reg) bias, none = in(reg) 0usize, options(nostack, readonly)
+                )
+            };
+        }
+        macro_rules! pixels {
+            ($tile:literal, $place:expr) => {
+                asm!(
+                    concat!("tileloadd tmm", $tile, ", [{from} + {pixel}]"),
+                    from = in(reg) from.add($place), pixel = in(reg) pixel, options(nostack, readonly)
+                )
+            };
+        }
+        macro_rules! multiply {
+            ($sums:literal, $pixels:literal, $weights:literal, $place:expr) => {
+                asm!(
+                    concat!("tileloadd tmm", $weights, ", [{weights} + {step} + ", $sums, " * 64]"),
+                    concat!("tdpbusd tmm", $sums, ", tmm", $pixels, ", tmm", $weights),
+                    weights = in(reg) weights.add($place), step = in(reg) R * ROW, options(nostack, readonly)
+                )
+            };
+        }
+        macro_rules! end {
+            ($tile:literal) => {
+                asm!(
+                    concat!("tilestored [{sums} + {row} + ", $tile, " * 64], tmm", $tile),
+                    sums = in(reg) sums.as_mut_ptr(), row = in(reg) R * ROW, options(nostack)
+                )
+            };
+        }
+        let rows = pixel / ROW;
+        // SAFETY: no more is read than is promised, and the sums are of `R` tiles. The compiler uses no tiles.
+        unsafe {
+            begin!("0", "0");
+            if R > 1 {
+                begin!("1", "1");
+            }
+            if R > 2 {
+                begin!("2", "2");
+                begin!("3", "3");
+            }
+            for n in 0..rows {
+                pixels!("4", n * ROW);
+                let place = n * PIXELS * R * ROW;
+                multiply!("0", "4", "5", place);
+                if R > 1 {
+                    multiply!("1", "4", "5", place);
+                }
+                if R > 2 {
+                    multiply!("2", "4", "5", place);
+                    multiply!("3", "4", "5", place);
+                }
+            }
+            if self.rest > 0 {
+                pixels!("6", rows * ROW);
+                let place = rows * PIXELS * R * ROW;
+                multiply!("0", "6", "7", place);
+                if R > 1 {
+                    multiply!("1", "6", "7", place);
+                }
+                if R > 2 {
+                    multiply!("2", "6", "7", place);
+                    multiply!("3", "6", "7", place);
+                }
+            }
+            end!("0");
+            if R > 1 {
+                end!("1");
+            }
+            if R > 2 {
+                end!("2");
+                end!("3");
+            }
+        }
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: there are tiles, or there would be no `Tiles`.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
