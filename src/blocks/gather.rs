@@ -9,10 +9,13 @@ pub struct Gather {
     parts: Vec<Part>,
 }
 
-struct Part {
-    doubled: bool,
-    /// What a byte becomes: `scale * byte + offset`. `None` where it stays as it is.
-    change: Option<(f32, f32)>,
+enum Part {
+    /// Bytes stay as they are.
+    Same,
+    /// Bytes are looked up in a table.
+    Changed(Box<[u8; 256]>),
+    /// Twice as high and wide; then `scale * value + offset`.
+    Doubled { scale: f32, offset: f32 },
 }
 
 /// A source's bytes, and how many channels it has.
@@ -22,6 +25,9 @@ pub struct Input<'a> {
     pub channels: usize,
 }
 
+/// Bytes that are copied at once.
+const BYTES: usize = 64;
+/// Real numbers that are computed at once.
 const LANES: usize = 16;
 
 impl Gather {
@@ -30,20 +36,26 @@ impl Gather {
             let Grid { scale, zero } = source.grid;
             let scale = scale / block.input.scale;
             let offset = f32::from(block.input.zero) - scale * f32::from(zero);
-            let change = (source.doubled || source.grid != block.input).then_some((scale, offset));
-            Part { doubled: source.doubled, change }
+            if source.doubled {
+                Part::Doubled { scale, offset }
+            } else if source.grid == block.input {
+                Part::Same
+            } else {
+                let changed = |byte: usize| scale.mul_add(byte as f32, offset).round_ties_even() as u8;
+                Part::Changed(Box::new(std::array::from_fn(changed)))
+            }
         };
         Self { parts: block.sources.iter().map(part).collect() }
     }
 
     /// Whether rows are just those of the one source.
     pub fn is_idle(&self) -> bool {
-        matches!(self.parts[..], [Part { doubled: false, change: None }])
+        matches!(self.parts[..], [Part::Same])
     }
 
     /// Whether a source is half as high and wide as the block.
     pub fn doubles(&self, source: usize) -> bool {
-        self.parts[source].doubled
+        matches!(self.parts[source], Part::Doubled { .. })
     }
 
     /// Writes the rows from number `first` on, of the `size` (height, width) that they have together, into `to`:
@@ -59,87 +71,158 @@ impl Gather {
         pixel: usize,
         line: &mut Vec<f32>,
     ) {
-        let [_, width] = size;
+        let [height, width] = size;
         for (n, row) in to.chunks_exact_mut(width * pixel).enumerate() {
             let y = first + n;
             let mut channel = 0;
-            for (part, input) in self.parts.iter().zip(inputs) {
-                match part.change {
-                    Some(change) if part.doubled => {
-                        double(*input, size, y, change, &mut row[channel..], pixel, line);
+            for (part, Input { bytes, channels }) in self.parts.iter().zip(inputs) {
+                let to = Place { row: &mut row[channel..], pixel, channels: *channels };
+                let from = |y: usize, width: usize| &bytes[y * width * channels..][..width * channels];
+                match part {
+                    Part::Same => to.copy(from(y, width)),
+                    Part::Changed(table) if is_x86_feature_detected!("avx512vbmi") => {
+                        // SAFETY: as detected.
+                        unsafe { to.look_up(from(y, width), table) };
                     }
-                    change => {
-                        let from = &input.bytes[y * width * input.channels..][..width * input.channels];
-                        copy(from, input.channels, change, &mut row[channel..], pixel);
+                    Part::Changed(table) => to.look_up_slowly(from(y, width), table),
+                    Part::Doubled { scale, offset } => {
+                        let (above, below, share) = Between::new(height).at(y);
+                        let rows = [above, below].map(|y| from(y, width / 2));
+                        to.double(rows, share, (*scale, *offset), line);
                     }
                 }
-                channel += input.channels;
+                channel += channels;
             }
         }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn copy(from: &[u8], channels: usize, change: Option<(f32, f32)>, to: &mut [u8], pixel: usize) {
-    let pixels = from.chunks_exact(channels).zip(to.chunks_mut(pixel));
-    match change {
-        Some(change) => pixels.for_each(|(from, to)| {
-            let (whole, rest) = from.as_chunks();
-            let (to_whole, to_rest) = to[..channels].as_chunks_mut();
-            for (from, to) in whole.iter().zip(to_whole) {
-                write(floats(from), change, to);
-            }
-            for (from, to) in rest.iter().zip(to_rest) {
-                *to = written(f32::from(*from), change);
-            }
-        }),
-        None => pixels.for_each(|(from, to)| {
-            // Few bytes: quicker by hand than by the system's copy.
-            for (from, to) in from.iter().zip(to) {
-                *to = *from;
-            }
-        }),
-    }
-}
-
-/// One row of a picture made twice as large.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn double(
-    input: Input<'_>,
-    size: [usize; 2],
-    y: usize,
-    change: (f32, f32),
-    to: &mut [u8],
+/// The channels of a source in a row that is gathered.
+struct Place<'a> {
+    row: &'a mut [u8],
+    /// Bytes from one pixel to the next.
     pixel: usize,
-    line: &mut Vec<f32>,
-) {
-    let [height, width] = size;
-    let channels = input.channels;
-    let row = width / 2 * channels;
-    // First the row as it is between two rows.
-    let (above, below, share) = Between::new(height).at(y);
-    let [above, below] = [above, below].map(|y| &input.bytes[y * row..][..row]);
-    line.clear();
-    line.extend(above.iter().zip(below).map(|(above, below)| {
-        let [above, below] = [above, below].map(|byte| f32::from(*byte));
-        (below - above).mul_add(share, above)
-    }));
-    let between = Between::new(width);
-    for (x, to) in to.chunks_mut(pixel).enumerate().take(width) {
-        let (left, right, share) = between.at(x);
-        let [left, right] = [left, right].map(|x| &line[x * channels..][..channels]);
-        let ((left, left_rest), (right, right_rest)) = (left.as_chunks(), right.as_chunks());
-        let (to, to_rest) = to[..channels].as_chunks_mut();
-        for ((left, right), to) in left.iter().zip(right).zip(to) {
-            let (left, right) = (load(left), load(right));
+    channels: usize,
+}
+
+impl Place<'_> {
+    /// The pixels, each with its place.
+    #[inline]
+    fn pixels<'a>(&'a mut self, from: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a mut [u8])> {
+        let channels = self.channels;
+        let to = self.row.chunks_mut(self.pixel).map(move |to| &mut to[..channels]);
+        from.chunks_exact(channels).zip(to)
+    }
+
+    #[target_feature(enable = "avx512bw,avx512vl")]
+    fn copy(mut self, from: &[u8]) {
+        let parts = Parts::of(self.channels);
+        for (from, to) in self.pixels(from) {
+            for (at, mask) in parts.all() {
+                // SAFETY: the mask is of as many bytes as there are from there on.
+                unsafe {
+                    let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
+                    _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vbmi")]
+    fn look_up(mut self, from: &[u8], table: &[u8; 256]) {
+        let [a, b, c, d] = std::array::from_fn(|n| {
+            let quarter = &table[n * BYTES..][..BYTES];
+            // SAFETY: there are 64 bytes.
+            unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) }
+        });
+        let parts = Parts::of(self.channels);
+        for (from, to) in self.pixels(from) {
+            for (at, mask) in parts.all() {
+                // SAFETY: the mask is of as many bytes as there are from there on.
+                unsafe {
+                    let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
+                    let (low, high) = (
+                        _mm512_permutex2var_epi8(a, bytes, b),
+                        _mm512_permutex2var_epi8(c, bytes, d),
+                    );
+                    let bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high);
+                    _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
+                }
+            }
+        }
+    }
+
+    fn look_up_slowly(mut self, from: &[u8], table: &[u8; 256]) {
+        for (from, to) in self.pixels(from) {
+            for (from, to) in from.iter().zip(to) {
+                *to = table[usize::from(*from)];
+            }
+        }
+    }
+
+    /// One row of a picture made twice as large, between two rows of it.
+    #[target_feature(enable = "avx512bw,avx512vl")]
+    fn double(self, rows: [&[u8]; 2], share: f32, (scale, offset): (f32, f32), line: &mut Vec<f32>) {
+        let channels = self.channels;
+        let width = 2 * rows[0].len() / channels;
+        // First the row that lies between the two.
+        line.resize(rows[0].len().next_multiple_of(LANES), 0.0);
+        let lines = rows[0].chunks(LANES).zip(rows[1].chunks(LANES)).zip(line.as_chunks_mut::<LANES>().0);
+        let share = _mm512_set1_ps(share);
+        for ((above, below), line) in lines {
+            let mask = if above.len() < LANES { (1 << above.len()) - 1 } else { u16::MAX };
+            // SAFETY: the mask is of as many values as there are.
+            unsafe {
+                let [above, below] = [above, below].map(|bytes| {
+                    let bytes = _mm_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
+                    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+                });
+                let value = _mm512_fmadd_ps(_mm512_sub_ps(below, above), share, above);
+                _mm512_storeu_ps(line.as_mut_ptr(), value);
+            }
+        }
+        let (scale, offset, none) = (_mm512_set1_ps(scale), _mm512_set1_ps(offset), _mm512_setzero_si512());
+        let rest = ((1u32 << (channels % LANES)) - 1) as u16;
+        let between = Between::new(width);
+        for (x, to) in self.row.chunks_mut(self.pixel).take(width).enumerate() {
+            let (left, right, share) = between.at(x);
             let share = _mm512_set1_ps(share);
-            write(_mm512_fmadd_ps(_mm512_sub_ps(right, left), share, left), change, to);
+            let [left, right] = [left, right].map(|x| line[x * channels..][..channels].as_ptr());
+            let to = to[..channels].as_mut_ptr();
+            for at in (0..channels).step_by(LANES) {
+                let mask = if channels - at < LANES { rest } else { u16::MAX };
+                // SAFETY: the mask is of as many values as there are from there on.
+                unsafe {
+                    let left = _mm512_maskz_loadu_ps(mask, left.add(at));
+                    let right = _mm512_maskz_loadu_ps(mask, right.add(at));
+                    let value = _mm512_fmadd_ps(_mm512_sub_ps(right, left), share, left);
+                    let value = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, scale, offset));
+                    let bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(value, none));
+                    _mm_mask_storeu_epi8(to.add(at).cast(), mask, bytes);
+                }
+            }
         }
-        for ((left, right), to) in left_rest.iter().zip(right_rest).zip(to_rest) {
-            *to = written((right - left).mul_add(share, *left), change);
-        }
+    }
+}
+
+/// A pixel's bytes in parts of a register.
+#[derive(Clone, Copy)]
+struct Parts {
+    channels: usize,
+    /// Those of the last part.
+    rest: u64,
+}
+
+impl Parts {
+    fn of(channels: usize) -> Self {
+        Self { channels, rest: (1 << (channels % BYTES)) - 1 }
+    }
+
+    /// Where each part begins, and a mask of as many bytes as it has.
+    #[inline]
+    fn all(self) -> impl Iterator<Item = (usize, u64)> {
+        let mask = move |at| if self.channels - at < BYTES { self.rest } else { u64::MAX };
+        (0..self.channels).step_by(BYTES).map(move |at| (at, mask(at)))
     }
 }
 
@@ -151,45 +234,17 @@ struct Between {
 
 impl Between {
     fn new(size: usize) -> Self {
+        assert!((2..1 << 16).contains(&size));
         let half = size / 2;
         Self { half, step: (half - 1) as f32 / (size - 1) as f32 }
     }
 
     /// Between which two places, and how far from the first.
+    #[inline]
     fn at(&self, place: usize) -> (usize, usize, f32) {
         let at = place as f32 * self.step;
-        let first = (at as usize).min(self.half - 1);
+        // SAFETY: it is between zero and half the size.
+        let first = unsafe { at.to_int_unchecked::<i32>() } as usize;
         (first, (first + 1).min(self.half - 1), at - first as f32)
     }
-}
-
-/// Bytes as real numbers.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn floats(bytes: &[u8; LANES]) -> __m512 {
-    // SAFETY: there are 16 bytes.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
-}
-
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn load(values: &[f32; LANES]) -> __m512 {
-    // SAFETY: there are 16 values.
-    unsafe { _mm512_loadu_ps(values.as_ptr()) }
-}
-
-/// Writes real numbers as bytes.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn write(values: __m512, (scale, offset): (f32, f32), to: &mut [u8; LANES]) {
-    let values = _mm512_fmadd_ps(values, _mm512_set1_ps(scale), _mm512_set1_ps(offset));
-    let values = _mm512_max_epi32(_mm512_cvtps_epi32(values), _mm512_setzero_si512());
-    // SAFETY: there is room for 16 bytes.
-    unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(values)) };
-}
-
-/// A real number as a byte.
-fn written(value: f32, (scale, offset): (f32, f32)) -> u8 {
-    value.mul_add(scale, offset).round_ties_even() as u8
 }

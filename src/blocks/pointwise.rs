@@ -99,6 +99,8 @@ pub struct Sum {
     pub offset: f32,
 }
 
+/// Bytes of a pixel from which on tiles are faster than vectors.
+const SMALLEST_TILE: usize = 32;
 /// Lanes of 32 bits in a register.
 const LANES: usize = 16;
 /// Bytes that one lane multiplies at once.
@@ -163,7 +165,7 @@ impl Pointwise {
     /// Computes pixels one after the other, as many as `from` holds.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: Pixels<'_>, to: &mut Rows<'_>, finish: Finish<'_>) {
-        if self.unit == Unit::Tiles && from.0.len() >= tiles::PIXELS * self.pixel() {
+        if self.unit == Unit::Tiles && self.pixel() >= SMALLEST_TILE && from.0.len() >= tiles::PIXELS * self.pixel() {
             // SAFETY: the processor has tiles, and nothing is called before they are given up that would use them.
             let tiles = unsafe { Tiles::new(self.pixel()) };
             for panel in &self.panels {
