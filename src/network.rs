@@ -232,7 +232,7 @@ impl Network {
     /// As [`Self::run`].
     pub fn run_part(&mut self) -> Result<Tensors> {
         let outputs = run(&mut self.session, &mut self.inputs, &self.options, None);
-        outputs.and_then(|outputs| Tensors::of(&outputs)).map_err(|e| failed(&self.path, &e))
+        outputs.map(Tensors::of).map_err(|e| failed(&self.path, &e))
     }
 }
 
@@ -258,7 +258,7 @@ fn run<'s>(
         };
         Ok((input.port.name.as_str(), value))
     });
-    let values = own.chain(given.into_iter().flat_map(Tensors::inputs)).collect::<ort::Result<Vec<_>>>()?;
+    let values = own.chain(given.into_iter().flat_map(Tensors::inputs).map(Ok)).collect::<ort::Result<Vec<_>>>()?;
     session.run_with_options(values, options)
 }
 
