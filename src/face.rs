@@ -13,6 +13,7 @@ use image::{RgbImage, imageops};
 use multiversion::multiversion;
 
 use crate::avatar::FaceOptions;
+use crate::picture::copy_rows;
 use crate::pool::Pooled;
 use crate::resize::{Kernel, resize, resize_onto};
 
@@ -219,19 +220,6 @@ impl FaceViews {
     /// Bytes of its pictures.
     pub fn size(&self) -> usize {
         self.crop.len() + self.given.iter().flatten().map(|view| view.len()).sum::<usize>()
-    }
-}
-
-/// Copies that many rows from a place in a picture to one in another, as wide as the narrower of both.
-fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
-    let bytes = 3 * from.width().min(to.width()) as usize;
-    let lines = |width: u32, (x, y): (u32, u32)| (3 * width as usize, 3 * x as usize, y as usize);
-    let (from_line, from_x, from_y) = lines(from.width(), at);
-    let (to_line, to_x, to_y) = lines(to.width(), place);
-    let from = from.chunks_exact(from_line).skip(from_y);
-    let to = to.chunks_exact_mut(to_line).skip(to_y);
-    for (from, to) in from.zip(to).take(rows as usize) {
-        to[to_x..][..bytes].copy_from_slice(&from[from_x..][..bytes]);
     }
 }
 

@@ -250,6 +250,19 @@ impl PictureMut<'_> {
     }
 }
 
+/// Copies that many rows from a place in a picture to one in another, as wide as the narrower of both.
+pub fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
+    let bytes = 3 * from.width().min(to.width()) as usize;
+    let lines = |width: u32, (x, y): (u32, u32)| (3 * width as usize, 3 * x as usize, y as usize);
+    let (from_line, from_x, from_y) = lines(from.width(), at);
+    let (to_line, to_x, to_y) = lines(to.width(), place);
+    let from = from.chunks_exact(from_line).skip(from_y);
+    let to = to.chunks_exact_mut(to_line).skip(to_y);
+    for (from, to) in from.zip(to).take(rows as usize) {
+        to[to_x..][..bytes].copy_from_slice(&from[from_x..][..bytes]);
+    }
+}
+
 impl Packed {
     fn write(self, rgb: &[u8], line: &mut [u8]) {
         let [red, green, blue] = self.order;

@@ -92,9 +92,8 @@ impl Prepared {
                 Graph::Memory(bytes) => Model::decode(&self.path, bytes)?,
                 Graph::WithBlocks(..) => return Ok(graph.clone()),
             };
-            let blocks = model.take_blocks();
-            Ok(match Blocks::new(&blocks).filter(|_| !blocks.is_empty()) {
-                Some(packed) => Graph::WithBlocks(model.encode().into(), packed),
+            Ok(match model.take_blocks().as_ref().and_then(Blocks::new) {
+                Some(blocks) => Graph::WithBlocks(model.encode().into(), blocks),
                 None => graph.clone(),
             })
         };

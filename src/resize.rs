@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 
-use image::{RgbImage, imageops};
+use image::RgbImage;
 use multiversion::multiversion;
 
 use crate::face::Rect;
+use crate::picture::copy_rows;
 
 const WEIGHT_BITS: u32 = 11;
 const CHANNELS: usize = 3;
@@ -34,14 +35,14 @@ pub fn resize(picture: &RgbImage, width: u32, height: u32, kernel: Kernel) -> Rg
 pub fn resize_onto(picture: &RgbImage, target: &mut RgbImage, at: Rect, kernel: Kernel) {
     let size = (at.width, at.height);
     if picture.dimensions() == size {
-        imageops::replace(target, picture, at.x.into(), at.y.into());
+        copy_rows(picture, (0, 0), target, (at.x, at.y), at.height);
         return;
     }
     match kernel {
         Kernel::Bicubic => scale(picture, target, at, bicubic_weights, bicubic_line),
         // OpenCV takes the mean of four pixels where it halves a picture, whatever the kernel.
         Kernel::Bilinear if picture.dimensions() == (2 * at.width, 2 * at.height) => {
-            imageops::replace(target, &halve(picture), at.x.into(), at.y.into());
+            copy_rows(&halve(picture), (0, 0), target, (at.x, at.y), at.height);
         }
         Kernel::Bilinear => scale(picture, target, at, bilinear_weights, bilinear_line),
     }
@@ -191,7 +192,7 @@ mod tests {
             let mut target = RgbImage::from_pixel(30, 20, image::Rgb([1, 2, 3]));
             let at = Rect { x: 5, y: 3, width: 17, height: 11 };
             let mut expected = target.clone();
-            imageops::replace(&mut expected, &resize(&picture, 17, 11, kernel), 5, 3);
+            image::imageops::replace(&mut expected, &resize(&picture, 17, 11, kernel), 5, 3);
             resize_onto(&picture, &mut target, at, kernel);
             assert_eq!(target, expected, "{kernel:?}");
         }

@@ -23,6 +23,8 @@ mod gather;
 #[cfg(target_arch = "x86_64")]
 mod operator;
 #[cfg(target_arch = "x86_64")]
+mod planes;
+#[cfg(target_arch = "x86_64")]
 mod pointwise;
 #[cfg(target_arch = "x86_64")]
 mod rows;
@@ -76,6 +78,20 @@ pub struct Block {
     pub residual: Option<Grid>,
 }
 
+/// A 1 x 1 convolution to 16 channels at most, each of which is written as a plane of its own: a network's last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planes {
+    pub input: Grid,
+    pub layer: Layer,
+}
+
+/// All that is taken out of a graph.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Taken {
+    pub blocks: Vec<Block>,
+    pub planes: Vec<Planes>,
+}
+
 impl Layer {
     fn channels(&self) -> usize {
         self.bias.len()
@@ -101,7 +117,9 @@ impl Block {
 
 /// The family of our operators.
 pub const DOMAIN: &str = "lipsync";
-/// The argument of a node that holds the number of its block.
+/// The operator for planes.
+pub const PLANES: &str = "Planes";
+/// The argument of a node that holds the number of its block or planes.
 pub const NUMBER: &str = "block";
 
 /// The operator for blocks of that many sources; `None` where there are more than any takes.
@@ -113,6 +131,8 @@ pub fn operator_name(sources: usize) -> Option<&'static str> {
     })
 }
 
+/// Most planes.
+pub const LAST: usize = 16;
 /// Most sources of a block.
 const MOST_SOURCES: usize = 2;
 
@@ -130,7 +150,7 @@ pub fn are_supported() -> bool {
 #[derive(Clone)]
 pub struct Blocks {
     #[cfg(target_arch = "x86_64")]
-    packed: std::sync::Arc<[rows::Packed]>,
+    packed: std::sync::Arc<operator::Packed>,
     #[cfg(not(target_arch = "x86_64"))]
     none: std::convert::Infallible,
 }
@@ -138,12 +158,9 @@ pub struct Blocks {
 impl Blocks {
     /// `None` where the processor cannot compute them.
     #[allow(unused_variables)]
-    pub fn new(blocks: &[Block]) -> Option<Self> {
+    pub fn new(taken: &Taken) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        return are_supported().then(|| {
-            let unit = pointwise::Unit::best();
-            Self { packed: blocks.iter().map(|block| rows::Packed::new(block, unit)).collect() }
-        });
+        return are_supported().then(|| Self { packed: operator::Packed::new(taken).into() });
         #[cfg(not(target_arch = "x86_64"))]
         None
     }

@@ -12,32 +12,59 @@ use ort::operator::{
 use ort::value::{Shape, SymbolicDimensions, TensorElementType, ValueType};
 
 use super::gather::Input;
-use super::rows::Packed;
-use super::{DOMAIN, MOST_SOURCES, NUMBER, operator_name};
+use super::planes::PackedPlanes;
+use super::pointwise::Unit;
+use super::rows::PackedBlock;
+use super::{DOMAIN, MOST_SOURCES, NUMBER, PLANES, Taken, operator_name};
 
-/// The operators for the blocks of one graph.
-pub fn operators(blocks: &Arc<[Packed]>) -> ort::Result<OperatorDomain> {
-    (1..=MOST_SOURCES).try_fold(OperatorDomain::new(DOMAIN)?, |domain, sources| {
-        domain.add(BlockOperator { sources, blocks: blocks.clone() })
-    })
+/// All that was taken out of a graph, with its weights in the order of the processor's registers.
+pub struct Packed {
+    blocks: Vec<PackedBlock>,
+    planes: Vec<PackedPlanes>,
+}
+
+impl Packed {
+    pub fn new(taken: &Taken) -> Self {
+        let unit = Unit::best();
+        Self {
+            blocks: taken.blocks.iter().map(|block| PackedBlock::new(block, unit)).collect(),
+            planes: taken.planes.iter().map(|planes| PackedPlanes::new(planes, unit)).collect(),
+        }
+    }
+}
+
+/// The operators for what was taken out of one graph.
+pub fn operators(packed: &Arc<Packed>) -> ort::Result<OperatorDomain> {
+    let domain = OperatorDomain::new(DOMAIN)?.add(PlanesOperator { packed: packed.clone() })?;
+    (1..=MOST_SOURCES)
+        .try_fold(domain, |domain, sources| domain.add(BlockOperator { sources, packed: packed.clone() }))
 }
 
 struct BlockOperator {
     sources: usize,
-    blocks: Arc<[Packed]>,
+    packed: Arc<Packed>,
 }
 
 struct BlockKernel {
     sources: usize,
     number: usize,
-    blocks: Arc<[Packed]>,
+    packed: Arc<Packed>,
 }
 
-impl BlockOperator {
-    fn number(&self, number: Option<i64>) -> ort::Result<usize> {
-        let number = number.and_then(|number| usize::try_from(number).ok());
-        number.filter(|number| *number < self.blocks.len()).ok_or_else(|| ort::Error::new("no such block"))
-    }
+/// The number that a node names, if there are so many.
+fn number(number: Option<i64>, count: usize) -> ort::Result<usize> {
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.filter(|number| *number < count).ok_or_else(|| ort::Error::new("no such block"))
+}
+
+/// Says that an output is of bytes and of that shape.
+fn set_bytes(context: &mut ShapeInferenceContext, shape: [i64; 4]) -> ort::Result<()> {
+    let ty = ValueType::Tensor {
+        ty: TensorElementType::Uint8,
+        dimension_symbols: SymbolicDimensions::empty(shape.len()),
+        shape: Shape::new(shape),
+    };
+    context.set_output(0, &ty)
 }
 
 impl Operator for BlockOperator {
@@ -56,26 +83,21 @@ impl Operator for BlockOperator {
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<BlockKernel> {
-        let number = self.number(context.get(NUMBER))?;
-        Ok(BlockKernel { sources: self.sources, number, blocks: self.blocks.clone() })
+        let number = number(context.get(NUMBER), self.packed.blocks.len())?;
+        Ok(BlockKernel { sources: self.sources, number, packed: self.packed.clone() })
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        let block = &self.blocks[self.number(context.attr(NUMBER).ok())?];
+        let number = number(context.attr(NUMBER).ok(), self.packed.blocks.len())?;
         let inputs = context.inputs();
-        let Some(shape) = inputs.first().and_then(ValueType::tensor_shape) else { return Ok(()) };
-        let Some(shape) = output_shape(block, shape) else { return Ok(()) };
-        let ty = ValueType::Tensor {
-            ty: TensorElementType::Uint8,
-            dimension_symbols: SymbolicDimensions::empty(shape.len()),
-            shape: Shape::new(shape),
-        };
-        context.set_output(0, &ty)
+        let shape = inputs.first().and_then(ValueType::tensor_shape);
+        let shape = shape.and_then(|shape| output_shape(&self.packed.blocks[number], shape));
+        shape.map_or(Ok(()), |shape| set_bytes(context, shape))
     }
 }
 
 /// What comes out where the first source is of that shape; `None` where it cannot be.
-fn output_shape(block: &Packed, source: &[i64]) -> Option<[i64; 4]> {
+fn output_shape(block: &PackedBlock, source: &[i64]) -> Option<[i64; 4]> {
     let &[1, height, width, _] = source else { return None };
     let side = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
     let size = block.size(0, [side(height)?, side(width)?]);
@@ -85,7 +107,7 @@ fn output_shape(block: &Packed, source: &[i64]) -> Option<[i64; 4]> {
 
 impl Kernel for BlockKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let block = &self.blocks[self.number];
+        let block = &self.packed.blocks[self.number];
         let mut values = Vec::with_capacity(self.sources);
         for source in 0..self.sources {
             values.push(context.input(source)?.ok_or_else(|| ort::Error::new("a source is missing"))?);
@@ -114,6 +136,67 @@ impl Kernel for BlockKernel {
         let (_, to) = output.try_extract_tensor_mut::<u8>()?;
         // SAFETY: blocks are packed only where the processor can compute them (`super::Blocks::new`).
         unsafe { block.run(inputs, sizes[0], to) };
+        Ok(())
+    }
+}
+
+struct PlanesOperator {
+    packed: Arc<Packed>,
+}
+
+struct PlanesKernel {
+    number: usize,
+    packed: Arc<Packed>,
+}
+
+impl Operator for PlanesOperator {
+    type Kernel<'attr> = PlanesKernel;
+
+    fn name(&self) -> &str {
+        PLANES
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(TensorElementType::Uint8)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Uint8)]
+    }
+
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<PlanesKernel> {
+        let number = number(context.get(NUMBER), self.packed.planes.len())?;
+        Ok(PlanesKernel { number, packed: self.packed.clone() })
+    }
+
+    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
+        let number = number(context.attr(NUMBER).ok(), self.packed.planes.len())?;
+        let inputs = context.inputs();
+        match inputs.first().and_then(ValueType::tensor_shape).map(|shape| &shape[..]) {
+            Some(&[1, height, width, _]) => {
+                set_bytes(context, [1, self.packed.planes[number].outputs() as i64, height, width])
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Kernel for PlanesKernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let planes = &self.packed.planes[self.number];
+        let input = context.input(0)?.ok_or_else(|| ort::Error::new("the input is missing"))?;
+        let (dimensions, from) = input.try_extract_tensor::<u8>()?;
+        let &[1, height, width, channels] = &dimensions[..] else {
+            return Err(ort::Error::new(format!("planes are not made of {dimensions:?}")));
+        };
+        if channels as usize != planes.inputs() {
+            return Err(ort::Error::new(format!("planes are made of {} channels, not {channels}", planes.inputs())));
+        }
+        let shape = [1, planes.outputs() as i64, height, width];
+        let mut output = context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
+        let (_, to) = output.try_extract_tensor_mut::<u8>()?;
+        // SAFETY: as for blocks.
+        unsafe { planes.run(from, to) };
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum, Unit};
 
 /// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
 /// use the same.
-pub struct Packed {
+pub struct PackedBlock {
     gather: Gather,
     widen: Pointwise,
     filter: Filter,
@@ -44,7 +44,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-impl Packed {
+impl PackedBlock {
     pub fn new(block: &Block, unit: Unit) -> Self {
         let wide = padded_channels(block.widen.channels(), block.stride);
         let last = block.narrow.output;

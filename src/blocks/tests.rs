@@ -2,7 +2,7 @@
 
 use super::gather::Input;
 use super::pointwise::Unit;
-use super::rows::Packed;
+use super::rows::PackedBlock;
 use super::*;
 
 /// Numbers that look random, the same in every run.
@@ -128,7 +128,7 @@ fn computed(block: &Block, inputs: &[Input<'_>], size: [usize; 2]) -> Option<Vec
         return None;
     }
     let compute = |unit: Unit| {
-        let packed = Packed::new(block, unit);
+        let packed = PackedBlock::new(block, unit);
         let sides = size.map(|side| packed.output_size(side));
         let mut to = vec![0; sides.iter().product::<usize>() * packed.outputs()];
         // SAFETY: as the processor says.

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use super::proto::{self, Attribute, Graph, Node, OperatorSetId};
 use super::keep::order;
 use super::{Model, floats, values};
-use crate::blocks::{Block, DOMAIN, Grid, Layer, NUMBER, Source, operator_name};
+use crate::blocks::{Block, DOMAIN, Grid, LAST, Layer, NUMBER, PLANES, Planes, Source, Taken, operator_name};
 
 /// Channels that go in and come out are multiples of it.
 const CHANNELS: usize = 16;
@@ -24,6 +24,13 @@ const CHANNELS: usize = 16;
 struct Found {
     block: Block,
     sources: Vec<String>,
+    output: String,
+}
+
+/// Planes and where they are in the graph.
+struct FoundPlanes {
+    planes: Planes,
+    source: String,
     output: String,
 }
 
@@ -41,28 +48,35 @@ struct Conv<'a> {
 
 impl Model {
     /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
-    pub fn take_blocks(&mut self) -> Vec<Block> {
-        let Some(graph) = &mut self.proto.graph else { return Vec::new() };
-        let found = Finder::new(graph).blocks();
-        if found.is_empty() {
-            return Vec::new();
+    pub fn take_blocks(&mut self) -> Option<Taken> {
+        let graph = self.proto.graph.as_mut()?;
+        let finder = Finder::new(graph);
+        let blocks = finder.blocks();
+        if blocks.is_empty() {
+            return None;
         }
-        let places: HashMap<String, usize> = (graph.node.iter().enumerate())
-            .flat_map(|(n, node)| node.output.iter().map(move |output| (output.clone(), n)))
-            .collect();
-        let mut instead: HashMap<usize, Vec<Node>> = HashMap::new();
-        for (number, found) in found.iter().enumerate() {
-            if let Some(place) = places.get(&found.output) {
-                instead.insert(*place, found.nodes(number));
-            }
-        }
+        let planes = finder.planes(&blocks);
+        let place = |output: &String| finder.makers.get(output.as_str()).copied();
+        let nodes = (blocks.iter().enumerate()).filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let last = (planes.iter().enumerate()).filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let mut instead: HashMap<usize, Vec<Node>> = nodes.chain(last).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
         drop_unused_nodes(graph);
         graph.drop_unused_weights();
         let domain = OperatorSetId { domain: Some(DOMAIN.into()), version: Some(1) };
         self.proto.opset_import.push(domain);
-        found.into_iter().map(|found| found.block).collect()
+        Some(Taken {
+            blocks: blocks.into_iter().map(|found| found.block).collect(),
+            planes: planes.into_iter().map(|found| found.planes).collect(),
+        })
+    }
+}
+
+impl Conv<'_> {
+    /// Whether it makes every pixel of that pixel alone.
+    fn is_mix(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && !self.by_channel
     }
 }
 
@@ -84,6 +98,22 @@ impl Found {
         });
         nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
         nodes
+    }
+}
+
+impl FoundPlanes {
+    fn nodes(&self, number: usize) -> Vec<Node> {
+        let last = format!("{}.planes{number}", self.source);
+        let planes = Node {
+            input: vec![last.clone()],
+            output: vec![self.output.clone()],
+            name: Some(format!("planes {number}")),
+            op_type: Some(PLANES.into()),
+            domain: Some(DOMAIN.into()),
+            attribute: vec![Attribute::int(NUMBER, number as i64)],
+            ..Node::default()
+        };
+        vec![order(&[0, 2, 3, 1], &self.source, &last), planes]
     }
 }
 
@@ -110,16 +140,28 @@ impl<'a> Finder<'a> {
         self.graph.node.iter().filter_map(|node| self.block(node)).collect()
     }
 
+    /// Layers to few channels that follow blocks.
+    fn planes(&self, blocks: &[Found]) -> Vec<FoundPlanes> {
+        let found = |node| {
+            let conv = self.conv(node).filter(Conv::is_mix)?;
+            let follows = blocks.iter().any(|block| block.output == conv.input);
+            let fits = follows && conv.layer.bias.len() <= LAST;
+            let (source, output) = (conv.input.into(), conv.output.into());
+            let planes = Planes { input: conv.input_grid, layer: conv.layer };
+            fits.then_some(FoundPlanes { planes, source, output })
+        };
+        self.graph.node.iter().filter_map(found).collect()
+    }
+
     /// The block that begins with this node.
     fn block(&self, first: &'a Node) -> Option<Found> {
         let widen = self.conv(first)?;
         let filter = self.conv(self.only_reader(widen.output)?)?;
         let narrow = self.conv(self.only_reader(filter.output)?)?;
-        let is_mix = |conv: &Conv<'_>| conv.kernel == 1 && conv.stride == 1 && !conv.by_channel;
         let wide = widen.layer.bias.len();
-        let fits = is_mix(&widen)
+        let fits = widen.is_mix()
             && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
-            && (is_mix(&narrow) && narrow.layer.weights.len() == wide * narrow.layer.bias.len())
+            && (narrow.is_mix() && narrow.layer.weights.len() == wide * narrow.layer.bias.len())
             && narrow.layer.bias.len() % CHANNELS == 0;
         if !fits {
             return None;

@@ -1,0 +1,68 @@
+//! A network's last layer, from channels side by side to planes.
+
+use std::cell::RefCell;
+
+use super::pointwise::{Finish, Pixels, Pointwise, Rows, Unit};
+use super::{LAST, Planes};
+
+/// A layer with its weights in the order of the processor's registers.
+pub struct PackedPlanes {
+    layer: Pointwise,
+    zero: u8,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// Pixels at a time.
+const PIXELS: usize = 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl PackedPlanes {
+    /// Packs a layer whose input channels are a multiple of four and whose outputs are [`LAST`] at most.
+    pub fn new(planes: &Planes, unit: Unit) -> Self {
+        let Planes { input, layer } = planes;
+        Self {
+            layer: Pointwise::new(layer, input.zero, LAST, unit),
+            zero: layer.output.zero,
+            inputs: layer.weights.len() / layer.channels(),
+            outputs: layer.channels(),
+        }
+    }
+
+    /// Channels that go in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Planes that come out.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Computes pixels one after the other.
+    ///
+    /// # Panics
+    /// Where `to` is not of as many pixels.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    pub fn run(&self, from: &[u8], to: &mut [u8]) {
+        let count = from.len() / self.inputs;
+        assert!(to.len() == count * self.outputs);
+        SCRATCH.with_borrow_mut(|mixed| {
+            mixed.resize(PIXELS * LAST, 0);
+            for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {
+                let here = from.len() / self.inputs;
+                let mut rows = Rows { bytes: mixed, width: here, pixel: LAST, row: here * LAST };
+                self.layer.run(Pixels(from), &mut rows, Finish::Rounded { zero: self.zero });
+                for (channel, plane) in to.chunks_exact_mut(count).enumerate() {
+                    let plane = &mut plane[n * PIXELS..][..here];
+                    for (level, pixel) in plane.iter_mut().zip(mixed.as_chunks::<LAST>().0) {
+                        *level = pixel[channel];
+                    }
+                }
+            }
+        });
+    }
+}
