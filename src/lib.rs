@@ -15,8 +15,8 @@
 //!
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores. [`avatar`] reads folders,
 //! [`survey`] finds all that is wrong with one, [`onnx`] changes networks' files,
-//! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`rate`] is the time grid of the video. The elements, in
-//! `elements`, connect the core to GStreamer and are left out without the feature `gst`.
+//! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`blocks`] what we compute in its place,
+//! [`rate`] is the time grid of the video. The elements, in `elements`, connect the core to GStreamer and are left out without the feature `gst`.
 
 pub mod audio;
 pub mod avatar;

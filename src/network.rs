@@ -258,7 +258,8 @@ fn run<'s>(
         };
         Ok((input.port.name.as_str(), value))
     });
-    let values = own.chain(given.into_iter().flat_map(Tensors::inputs).map(Ok)).collect::<ort::Result<Vec<_>>>()?;
+    let values =
+        own.chain(given.into_iter().flat_map(Tensors::inputs).map(Ok)).collect::<ort::Result<Vec<_>>>()?;
     session.run_with_options(values, options)
 }
 

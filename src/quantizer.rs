@@ -159,7 +159,7 @@ impl Quantizer {
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
         let graph = Parts::Whole(Graph::Memory(model.encode().into()));
-        let prepared = Prepared { path: self.path.clone(), graph };
+        let prepared = Prepared { path: self.path.clone(), graph }.with_blocks()?;
         Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
     }
 

@@ -12,6 +12,7 @@ use gstlipsync::generator::{Face, Generator};
 use gstlipsync::network::Graph;
 use gstlipsync::onnx::Model;
 use gstlipsync::prepare::{Parts, Prepared};
+use gstlipsync::quantizer::Quantizer;
 use gstlipsync::runtime::Engine;
 use image::{Rgb, RgbImage};
 
@@ -103,28 +104,23 @@ fn what_does_not_hear_is_computed_once() {
     assert_eq!(face.size(), grown);
 }
 
-#[test]
-fn blocks_of_our_own_paint_what_the_runtime_paints() {
-    let plain = prepared(&model("generator_half_int8"));
-    let ours = plain.with_blocks().unwrap();
+/// Checks that a network in 8 bits paints as well with blocks of our own as without, beside `generator_half` in real
+/// numbers; returns the operators of our own and the convolutions that are left, counted.
+fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
     if !gstlipsync::blocks::are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
-        return;
+        return None;
     }
-    let Parts::Apart { face: Graph::WithBlocks(face, _), mouth: Graph::WithBlocks(mouth, _) } = &ours.graph else {
+    let ours = plain.with_blocks().unwrap();
+    let Parts::Apart { face: Graph::WithBlocks(face, _), mouth: Graph::WithBlocks(mouth, _) } = &ours.graph
+    else {
         panic!("no blocks are found in {:?}", ours.graph);
     };
     let left = [face, mouth].map(|bytes| Model::decode(Path::new("memory"), bytes).unwrap());
     let count = |name: &str| left.iter().flat_map(Model::operators).filter(|other| *other == name).count();
-    // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
-    // levels up. Meeting and going up begin with what has been seen. The last layer paints planes. Convolutions of other
-    // kinds: two that hear.
-    assert_eq!((count("Block"), count("JoiningBlock"), count("Planes")), (9 + 5 + 12 - 5, 5, 1));
-    assert_eq!(count("Conv"), 2);
 
-    // Beside the network in real numbers, of which the one in 8 bits was made.
     let mut exact = open(&prepared(&model("generator_half")));
-    let (mut plain, mut ours) = (open(&plain), open(&ours));
+    let (mut plain, mut ours) = (open(plain), open(&ours));
     let mut errors = [0.0; 3];
     for seed in 0..4 {
         let context = context(&exact, seed);
@@ -137,9 +133,37 @@ fn blocks_of_our_own_paint_what_the_runtime_paints() {
         }
     }
     let [theirs, ours, between] = errors;
-    println!("{:?}", errors.map(|e| (e / (4.0 * 3.0 * 160.0 * 160.0)).sqrt()));
-    // Both are as far from it; from each other they differ by less, for fewer values are rounded twice.
-    assert!(ours < 1.1 * theirs && between < 0.5 * theirs, "{errors:?}");
+    // Both are as far from it. Errors of their own would add up between the two; but most are the same.
+    assert!(ours < 1.1 * theirs && between < 0.7 * theirs, "{errors:?}");
+    Some(names.map(count))
+}
+
+#[test]
+fn blocks_of_our_own_paint_what_the_runtime_paints() {
+    let plain = prepared(&model("generator_half_int8"));
+    let counts = check_blocks(&plain, ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
+    // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
+    // levels up. Meeting and going up begin with what has been seen. The last layer paints planes. Convolutions of other
+    // kinds: two that hear.
+    assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5, 5, 0, 1, 2]), "{counts:?}");
+}
+
+#[test]
+fn a_block_before_layers_in_real_numbers_ends_in_these() {
+    let path = model("generator_half");
+    let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
+    let generator = open(&prepared(&path));
+    let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
+    quantizer.calibrate(&samples, || {}).unwrap();
+    // As in a trained network: the last block, what leads to it, and its sum are left out, the last layer is not.
+    let mut layers = quantizer.layers().to_vec();
+    layers.drain(layers.len() - 6..layers.len() - 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("generator.int8.onnx");
+    quantizer.quantized(&layers).unwrap().write(&file).unwrap();
+    let counts =
+        check_blocks(&prepared(&file), ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
+    assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5 - 1, 4, 1, 0, 2 + 3 + 1]), "{counts:?}");
 }
 
 #[test]
@@ -148,7 +172,9 @@ fn graphs_are_free_of_sizes_and_paddings() {
         let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
         let read = |graph: &Graph| match graph {
             Graph::File(path) => Model::read(path).unwrap(),
-            Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => Model::decode(Path::new("memory"), bytes).unwrap(),
+            Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => {
+                Model::decode(Path::new("memory"), bytes).unwrap()
+            }
         };
         let models = [&face, &mouth].map(read);
         models.iter().flat_map(Model::operators).map(str::to_owned).collect()

@@ -52,6 +52,11 @@ def draw_roofline(machine: dict[str, float], networks: dict[str, dict], path: Pa
         axis.text(x[-1], machine[kind] * 1.03, f"{kind}: {machine[kind]:.0f} GMAC/s", color=colour, ha="right", va="bottom")
     axis.text(1.1, machine["bandwidth"], f"memory: {machine['bandwidth']:.1f} GB/s", va="top")
     for name, row in networks.items():
+        if not row["bytes"]:
+            # What its own kernels move is not known.
+            axis.axhline(row["rate"], color=colours[row["kind"]], linestyle="--")
+            axis.text(1.1, row["rate"] * 1.03, f"{name}: {row['rate']:.0f} GMAC/s", va="bottom")
+            continue
         point = (row["macs"] / row["bytes"], row["rate"])
         axis.plot(*point, "o", markersize=11, color=colours[row["kind"]])
         # The two of float32 are neighbours, and so are the parts of one network: their names go to different sides.

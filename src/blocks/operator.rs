@@ -14,7 +14,7 @@ use ort::value::{Shape, SymbolicDimensions, TensorElementType, ValueType};
 use super::gather::Input;
 use super::planes::PackedPlanes;
 use super::pointwise::Unit;
-use super::rows::PackedBlock;
+use super::rows::{Output, PackedBlock};
 use super::{DOMAIN, MOST_SOURCES, NUMBER, PLANES, Taken, operator_name};
 
 /// All that was taken out of a graph, with its weights in the order of the processor's registers.
@@ -36,12 +36,15 @@ impl Packed {
 /// The operators for what was taken out of one graph.
 pub fn operators(packed: &Arc<Packed>) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(DOMAIN)?.add(PlanesOperator { packed: packed.clone() })?;
-    (1..=MOST_SOURCES)
-        .try_fold(domain, |domain, sources| domain.add(BlockOperator { sources, packed: packed.clone() }))
+    let mut kinds = (1..=MOST_SOURCES).flat_map(|sources| [(sources, false), (sources, true)]);
+    kinds.try_fold(domain, |domain, (sources, is_real)| {
+        domain.add(BlockOperator { sources, is_real, packed: packed.clone() })
+    })
 }
 
 struct BlockOperator {
     sources: usize,
+    is_real: bool,
     packed: Arc<Packed>,
 }
 
@@ -57,21 +60,31 @@ fn number(number: Option<i64>, count: usize) -> ort::Result<usize> {
     number.filter(|number| *number < count).ok_or_else(|| ort::Error::new("no such block"))
 }
 
-/// Says that an output is of bytes and of that shape.
-fn set_bytes(context: &mut ShapeInferenceContext, shape: [i64; 4]) -> ort::Result<()> {
+/// Says of what type and shape the output is.
+fn set_output(
+    context: &mut ShapeInferenceContext,
+    ty: TensorElementType,
+    shape: [i64; 4],
+) -> ort::Result<()> {
     let ty = ValueType::Tensor {
-        ty: TensorElementType::Uint8,
+        ty,
         dimension_symbols: SymbolicDimensions::empty(shape.len()),
         shape: Shape::new(shape),
     };
     context.set_output(0, &ty)
 }
 
+impl BlockOperator {
+    fn element(&self) -> TensorElementType {
+        if self.is_real { TensorElementType::Float32 } else { TensorElementType::Uint8 }
+    }
+}
+
 impl Operator for BlockOperator {
     type Kernel<'attr> = BlockKernel;
 
     fn name(&self) -> &str {
-        operator_name(self.sources).unwrap_or_default()
+        operator_name(self.sources, self.is_real).unwrap_or_default()
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -79,11 +92,14 @@ impl Operator for BlockOperator {
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(TensorElementType::Uint8)]
+        [OperatorOutput::required(self.element())]
     }
 
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<BlockKernel> {
         let number = number(context.get(NUMBER), self.packed.blocks.len())?;
+        if self.packed.blocks[number].is_real() != self.is_real {
+            return Err(ort::Error::new("the block is of another kind"));
+        }
         Ok(BlockKernel { sources: self.sources, number, packed: self.packed.clone() })
     }
 
@@ -92,7 +108,7 @@ impl Operator for BlockOperator {
         let inputs = context.inputs();
         let shape = inputs.first().and_then(ValueType::tensor_shape);
         let shape = shape.and_then(|shape| output_shape(&self.packed.blocks[number], shape));
-        shape.map_or(Ok(()), |shape| set_bytes(context, shape))
+        shape.map_or(Ok(()), |shape| set_output(context, self.element(), shape))
     }
 }
 
@@ -129,11 +145,17 @@ impl Kernel for BlockKernel {
         let (Some(shape), true, true) =
             (shape, channels == block.inputs(), sizes.iter().all(|size| *size == sizes[0]))
         else {
-            return Err(ort::Error::new(format!("a block of {} channels takes no {sizes:?}", block.inputs())));
+            return Err(ort::Error::new(format!(
+                "a block of {} channels takes no {sizes:?}",
+                block.inputs()
+            )));
         };
-        let mut output =
-            context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
-        let (_, to) = output.try_extract_tensor_mut::<u8>()?;
+        let mut output = context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
+        let to = if block.is_real() {
+            Output::Real(output.try_extract_tensor_mut()?.1)
+        } else {
+            Output::Bytes(output.try_extract_tensor_mut()?.1)
+        };
         // SAFETY: blocks are packed only where the processor can compute them (`super::Blocks::new`).
         unsafe { block.run(inputs, sizes[0], to) };
         Ok(())
@@ -174,7 +196,8 @@ impl Operator for PlanesOperator {
         let inputs = context.inputs();
         match inputs.first().and_then(ValueType::tensor_shape).map(|shape| &shape[..]) {
             Some(&[1, height, width, _]) => {
-                set_bytes(context, [1, self.packed.planes[number].outputs() as i64, height, width])
+                let shape = [1, self.packed.planes[number].outputs() as i64, height, width];
+                set_output(context, TensorElementType::Uint8, shape)
             }
             _ => Ok(()),
         }
@@ -190,7 +213,10 @@ impl Kernel for PlanesKernel {
             return Err(ort::Error::new(format!("planes are not made of {dimensions:?}")));
         };
         if channels as usize != planes.inputs() {
-            return Err(ort::Error::new(format!("planes are made of {} channels, not {channels}", planes.inputs())));
+            return Err(ort::Error::new(format!(
+                "planes are made of {} channels, not {channels}",
+                planes.inputs()
+            )));
         }
         let shape = [1, planes.outputs() as i64, height, width];
         let mut output = context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;

@@ -44,10 +44,11 @@ struct Panel {
 
 /// What fills a register, in one line of the cache.
 #[repr(C, align(64))]
-struct Register<T, const N: usize>([T; N]);
+pub struct Register<T, const N: usize>([T; N]);
 
 impl<T: Copy, const N: usize> Register<T, N> {
-    fn of(values: &[T]) -> Vec<Self> {
+    /// Values, as many as fill registers.
+    pub fn of(values: &[T]) -> Vec<Self> {
         values.as_chunks().0.iter().map(|values| Self(*values)).collect()
     }
 }
@@ -102,7 +103,7 @@ pub struct Sum {
 /// Bytes of a pixel from which on tiles are faster than vectors.
 const SMALLEST_TILE: usize = 32;
 /// Lanes of 32 bits in a register.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 /// Bytes that one lane multiplies at once.
 const QUAD: usize = 4;
 
@@ -141,7 +142,7 @@ impl Pointwise {
             let bias = lanes().map(|(register, lane)| {
                 let output = place(register, lane);
                 let total: i32 = (0..inputs).map(|input| i32::from(weight(output, input))).sum();
-                layer.bias.get(output).copied().unwrap_or(0) - i32::from(zero) * total
+                layer.bias.get(output).copied().unwrap_or(0).wrapping_sub(i32::from(zero) * total)
             });
             let scale = lanes().map(|(r, lane)| layer.steps.get(place(r, lane)).copied().unwrap_or(0.0));
             let (bias, scale): (Vec<i32>, Vec<f32>) = (bias.collect(), scale.collect());
@@ -165,7 +166,10 @@ impl Pointwise {
     /// Computes pixels one after the other, as many as `from` holds.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: Pixels<'_>, to: &mut Rows<'_>, finish: Finish<'_>) {
-        if self.unit == Unit::Tiles && self.pixel() >= SMALLEST_TILE && from.0.len() >= tiles::PIXELS * self.pixel() {
+        if self.unit == Unit::Tiles
+            && self.pixel() >= SMALLEST_TILE
+            && from.0.len() >= tiles::PIXELS * self.pixel()
+        {
             // SAFETY: the processor has tiles, and nothing is called before they are given up that would use them.
             let tiles = unsafe { Tiles::new(self.pixel()) };
             for panel in &self.panels {
@@ -188,7 +192,7 @@ impl Pointwise {
 }
 
 impl Panel {
-    /// `P` pixels at a time, in `R` registers each.
+    /// `P` pixels at a time, in `R` registers each. The last are done with some before them, once more.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn run<const P: usize, const R: usize>(
         &self,
@@ -199,23 +203,22 @@ impl Panel {
     ) {
         let pixel = steps * QUAD;
         let count = from.0.len() / pixel;
-        // The last pixels are done with some before them, once more.
         let mut start = 0;
         while start + P <= count {
-            self.some::<P, R>(steps, &from.0[start * pixel..][..P * pixel], start, to, finish);
+            self.finish(&self.sums::<P, R>(steps, &from.0[start * pixel..][..P * pixel]), start, to, finish);
             start += P;
         }
         if start < count && count >= P {
             let start = count - P;
-            self.some::<P, R>(steps, &from.0[start * pixel..][..P * pixel], start, to, finish);
+            self.finish(&self.sums::<P, R>(steps, &from.0[start * pixel..][..P * pixel]), start, to, finish);
         } else {
             for start in start..count {
-                self.some::<1, R>(steps, &from.0[start * pixel..][..pixel], start, to, finish);
+                self.finish(&self.sums::<1, R>(steps, &from.0[start * pixel..][..pixel]), start, to, finish);
             }
         }
     }
 
-    /// The same by tiles, of at least so many pixels as a tile has.
+    /// The same by tiles, for at least as many pixels as a tile has.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn run_tiles<const R: usize>(
         &self,
@@ -229,27 +232,14 @@ impl Panel {
         let count = from.0.len() / pixel;
         let mut sums = [[_mm512_setzero_si512(); R]; tiles::PIXELS];
         for start in (0..count).step_by(tiles::PIXELS) {
-            // The last pixels are done with some before them, once more.
             let start = start.min(count - tiles::PIXELS);
             let from = from.0[start * pixel..][..tiles::PIXELS * pixel].as_ptr();
             // SAFETY: there are 16 pixels, and weights and bias as asserted.
-            unsafe { tiles.sums(from, pixel, self.weights.as_ptr().cast(), self.bias.as_ptr().cast(), &mut sums) };
+            unsafe {
+                tiles.sums(from, pixel, self.weights.as_ptr().cast(), self.bias.as_ptr().cast(), &mut sums)
+            };
             self.finish(&sums, start, to, finish);
         }
-    }
-
-    /// `P` pixels, of which the first is number `start`.
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn some<const P: usize, const R: usize>(
-        &self,
-        steps: usize,
-        from: &[u8],
-        start: usize,
-        to: &mut Rows<'_>,
-        finish: Finish<'_>,
-    ) {
-        self.finish(&self.sums::<P, R>(steps, from), start, to, finish);
     }
 
     /// Rounds the sums of `P` pixels, of which the first is number `start`, and puts them where they belong.
@@ -262,7 +252,7 @@ impl Panel {
         to: &mut Rows<'_>,
         finish: Finish<'_>,
     ) {
-        let scale = std::array::from_fn(|r| load_f32(&self.scale, r));
+        let scale = std::array::from_fn(|r| self.scale[r].load());
         let places = to.places::<P>(start, self.first);
         // One check for all: they are in order.
         assert!(places[P - 1] + R * LANES <= to.bytes.len());
@@ -287,7 +277,7 @@ impl Panel {
     fn sums<const P: usize, const R: usize>(&self, steps: usize, from: &[u8]) -> [[__m512i; R]; P] {
         let pixel = steps * QUAD;
         assert!(from.len() == P * pixel && self.weights.len() == steps * R);
-        let bias: [__m512i; R] = std::array::from_fn(|r| load_i32(&self.bias, r));
+        let bias: [__m512i; R] = std::array::from_fn(|r| self.bias[r].load());
         let mut sums = [bias; P];
         let (from, weights) = (from.as_ptr(), self.weights.as_ptr().cast());
         let mut step = 0;
@@ -338,18 +328,22 @@ unsafe fn one_step<const P: usize, const R: usize>(
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn load_i32(values: &[Register<i32, LANES>], register: usize) -> __m512i {
-    // SAFETY: a register's values are there.
-    unsafe { _mm512_load_si512(values[register].0.as_ptr().cast()) }
+impl Register<i32, LANES> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl")]
+    fn load(&self) -> __m512i {
+        // SAFETY: a register's values are there.
+        unsafe { _mm512_load_si512(self.0.as_ptr().cast()) }
+    }
 }
 
-#[inline]
-#[target_feature(enable = "avx512bw,avx512vl")]
-fn load_f32(values: &[Register<f32, LANES>], register: usize) -> __m512 {
-    // SAFETY: a register's values are there.
-    unsafe { _mm512_load_ps(values[register].0.as_ptr()) }
+impl Register<f32, LANES> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl")]
+    pub fn load(&self) -> __m512 {
+        // SAFETY: a register's values are there.
+        unsafe { _mm512_load_ps(self.0.as_ptr()) }
+    }
 }
 
 /// Sums as steps of the output, rounded to even.

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 
-use super::Block;
 use super::filter::{Filter, SLACK, padded_channels};
 use super::gather::{Gather, Input};
 use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum, Unit};
+use super::real::RealMix;
+use super::{Block, Grid, Layer, Narrow};
 
 /// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
 /// use the same.
@@ -13,19 +14,23 @@ pub struct PackedBlock {
     gather: Gather,
     widen: Pointwise,
     filter: Filter,
-    narrow: Pointwise,
-    finish: Finishing,
-    /// Zeros of the grids of the wide values before the filter and of the block's last layer.
+    narrow: PackedNarrow,
+    /// Zero of the grid of the wide values before the filter.
     wide_zero: u8,
-    zero: u8,
     inputs: usize,
     outputs: usize,
     stride: usize,
 }
 
-enum Finishing {
-    Rounded,
-    Added(Sum),
+enum PackedNarrow {
+    Bytes { layer: Pointwise, zero: u8, sum: Option<Sum> },
+    Real(RealMix),
+}
+
+/// Where results go: all pixels, as bytes or real numbers, as the block makes them.
+pub enum Output<'a> {
+    Bytes(&'a mut [u8]),
+    Real(&'a mut [f32]),
 }
 
 /// Bytes of wide values to have in hand: a part of the cache that every core has to itself.
@@ -47,25 +52,25 @@ thread_local! {
 impl PackedBlock {
     pub fn new(block: &Block, unit: Unit) -> Self {
         let wide = padded_channels(block.widen.channels(), block.stride);
-        let last = block.narrow.output;
-        let finish = match block.residual {
-            None => Finishing::Rounded,
-            Some(sum) => {
-                let (ours, theirs) = (last.scale / sum.scale, block.input.scale / sum.scale);
-                let zeros = ours * f32::from(last.zero) + theirs * f32::from(block.input.zero);
-                Finishing::Added(Sum { ours, theirs, offset: f32::from(sum.zero) - zeros })
-            }
+        let narrow = match &block.narrow {
+            Narrow::Bytes(layer) => PackedNarrow::Bytes {
+                layer: Pointwise::new(
+                    &with_inputs(layer, wide),
+                    block.filter.output.zero,
+                    block.outputs(),
+                    unit,
+                ),
+                zero: layer.output.zero,
+                sum: block.residual.map(|sum| Sum::of(layer.output, block.input, sum)),
+            },
+            Narrow::Real(layer) => PackedNarrow::Real(RealMix::new(layer, block.filter.output, wide)),
         };
-        let mut narrow = block.narrow.clone();
-        widen_inputs(&mut narrow.weights, block.widen.channels(), wide);
         Self {
             gather: Gather::new(block),
             widen: Pointwise::new(&block.widen, block.input.zero, wide, unit),
             filter: Filter::new(&block.filter, block.widen.output.zero, block.stride),
-            narrow: Pointwise::new(&narrow, block.filter.output.zero, block.outputs(), unit),
-            finish,
+            narrow,
             wide_zero: block.widen.output.zero,
-            zero: last.zero,
             inputs: block.inputs(),
             outputs: block.outputs(),
             stride: block.stride,
@@ -82,7 +87,12 @@ impl PackedBlock {
         size.div_ceil(self.stride)
     }
 
-    /// The height and width at which the block works, where a source is of that size; `None` where a source cannot be.
+    /// Whether real numbers come out.
+    pub fn is_real(&self) -> bool {
+        matches!(self.narrow, PackedNarrow::Real(_))
+    }
+
+    /// The height and width at which the block works, where a source is of that size.
     pub fn size(&self, source: usize, size: [usize; 2]) -> [usize; 2] {
         if self.gather.doubles(source) { size.map(|side| 2 * side) } else { size }
     }
@@ -95,14 +105,14 @@ impl PackedBlock {
     /// Computes the block at this height and width.
     ///
     /// # Panics
-    /// Where inputs or `to` are not of the size.
+    /// Where inputs or `to` are not of the size, or `to` is not of what comes out.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    pub fn run(&self, inputs: &[Input<'_>], size: [usize; 2], to: &mut [u8]) {
+    pub fn run(&self, inputs: &[Input<'_>], size: [usize; 2], to: Output<'_>) {
         SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
     }
 
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn run_in(&self, inputs: &[Input<'_>], size: [usize; 2], to: &mut [u8], scratch: &mut Scratch) {
+    fn run_in(&self, inputs: &[Input<'_>], size: [usize; 2], mut to: Output<'_>, scratch: &mut Scratch) {
         let [height, width] = size;
         let [out_height, out_width] = size.map(|side| self.output_size(side));
         let channels = self.filter.channels();
@@ -147,18 +157,27 @@ impl PackedBlock {
                 let window = [0, 1, 2].map(|n| &wide[(stride * row + n) * wide_row..][..wide_row + SLACK]);
                 self.filter.run(window, &mut filtered[row * filtered_row..], out_width);
             }
-            let place = top * out_width * self.outputs;
-            let mut to = Rows {
-                bytes: &mut to[place..][..count * out_width * self.outputs],
-                width: out_width,
-                pixel: self.outputs,
-                row: out_width * self.outputs,
-            };
-            let finish = match self.finish {
-                Finishing::Rounded => Finish::Rounded { zero: self.zero },
-                Finishing::Added(sum) => Finish::Added { zero: self.zero, input: &inputs[0].bytes[place..], sum },
-            };
-            self.narrow.run(Pixels(&filtered[..count * filtered_row]), &mut to, finish);
+            let filtered = &filtered[..count * filtered_row];
+            let (place, length) = (top * out_width * self.outputs, count * out_width * self.outputs);
+            match (&self.narrow, &mut to) {
+                (PackedNarrow::Bytes { layer, zero, sum }, Output::Bytes(to)) => {
+                    let mut to = Rows {
+                        bytes: &mut to[place..][..length],
+                        width: out_width,
+                        pixel: self.outputs,
+                        row: out_width * self.outputs,
+                    };
+                    let finish = match *sum {
+                        None => Finish::Rounded { zero: *zero },
+                        Some(sum) => Finish::Added { zero: *zero, input: &inputs[0].bytes[place..], sum },
+                    };
+                    layer.run(Pixels(filtered), &mut to, finish);
+                }
+                (PackedNarrow::Real(layer), Output::Real(to)) => {
+                    layer.run(filtered, &mut to[place..][..length], line);
+                }
+                _ => unreachable!("outputs are made as the block says"),
+            }
         }
     }
 
@@ -183,10 +202,24 @@ impl PackedBlock {
     }
 }
 
-/// Puts zeros behind the weights of every output.
-fn widen_inputs(weights: &mut Vec<i8>, inputs: usize, wide: usize) {
-    let rows = weights.chunks_exact(inputs);
-    *weights = rows.flat_map(|row| row.iter().copied().chain(std::iter::repeat_n(0, wide - inputs))).collect();
+/// A layer with zeros behind the weights of every output, for so many inputs.
+fn with_inputs(layer: &Layer, wide: usize) -> Layer {
+    let inputs = layer.weights.len() / layer.channels();
+    let rows = layer.weights.chunks_exact(inputs);
+    let zeros = || std::iter::repeat_n(0, wide - inputs);
+    Layer { weights: rows.flat_map(|row| row.iter().copied().chain(zeros())).collect(), ..layer.clone() }
+}
+
+impl Sum {
+    /// The sum of bytes on these two grids on a third.
+    fn of(ours: Grid, theirs: Grid, sum: Grid) -> Self {
+        let zeros = [ours, theirs].map(|grid| grid.scale / sum.scale * f32::from(grid.zero));
+        Self {
+            ours: ours.scale / sum.scale,
+            theirs: theirs.scale / sum.scale,
+            offset: f32::from(sum.zero) - (zeros[0] + zeros[1]),
+        }
+    }
 }
 
 /// That many bytes of memory, from a border of the processor's cache lines on.

@@ -2,7 +2,7 @@
 
 use super::gather::Input;
 use super::pointwise::Unit;
-use super::rows::PackedBlock;
+use super::rows::{Output, PackedBlock};
 use super::*;
 
 /// Numbers that look random, the same in every run.
@@ -60,7 +60,7 @@ fn block(numbers: &mut Numbers, [inputs, wide, outputs]: [usize; 3], stride: usi
         widen: numbers.layer(wide, inputs, 0),
         filter: numbers.layer(wide, 9, 3),
         stride,
-        narrow: numbers.layer(outputs, wide, 130),
+        narrow: Narrow::Bytes(numbers.layer(outputs, wide, 130)),
         residual: None,
     }
 }
@@ -98,7 +98,8 @@ fn filtered(layer: &Layer, from: &[u8], zero: u8, [height, width]: [usize; 2], s
                     let (row, column) = (y + tap / 3, x + tap % 3);
                     if (1..=height).contains(&row) && (1..=width).contains(&column) {
                         let byte = from[((row - 1) * width + column - 1) * channels + channel];
-                        sum += (i32::from(byte) - i32::from(zero)) * i32::from(layer.weights[channel * 9 + tap]);
+                        sum +=
+                            (i32::from(byte) - i32::from(zero)) * i32::from(layer.weights[channel * 9 + tap]);
                     }
                 }
                 to.push(rounded(layer, channel, sum));
@@ -111,11 +112,12 @@ fn filtered(layer: &Layer, from: &[u8], zero: u8, [height, width]: [usize; 2], s
 fn expected(block: &Block, from: &[u8], size: [usize; 2]) -> Vec<u8> {
     let wide = mixed(&block.widen, from, block.input.zero);
     let wide = filtered(&block.filter, &wide, block.widen.output.zero, size, block.stride);
-    let mut narrow = mixed(&block.narrow, &wide, block.filter.output.zero);
+    let Narrow::Bytes(layer) = &block.narrow else { unreachable!("tests make blocks of bytes") };
+    let mut narrow = mixed(layer, &wide, block.filter.output.zero);
     if let Some(sum) = block.residual {
         let real = |byte: u8, grid: Grid| (f32::from(byte) - f32::from(grid.zero)) * grid.scale;
         for (to, from) in narrow.iter_mut().zip(from) {
-            let value = real(*to, block.narrow.output) + real(*from, block.input);
+            let value = real(*to, layer.output) + real(*from, block.input);
             *to = (value / sum.scale + f32::from(sum.zero)).round_ties_even() as u8;
         }
     }
@@ -132,7 +134,7 @@ fn computed(block: &Block, inputs: &[Input<'_>], size: [usize; 2]) -> Option<Vec
         let sides = size.map(|side| packed.output_size(side));
         let mut to = vec![0; sides.iter().product::<usize>() * packed.outputs()];
         // SAFETY: as the processor says.
-        unsafe { packed.run(inputs, size, &mut to) };
+        unsafe { packed.run(inputs, size, Output::Bytes(&mut to)) };
         to
     };
     let to = compute(Unit::Vectors);
@@ -154,7 +156,9 @@ fn blocks_are_computed_to_the_last_bit() {
     for (channels, size, stride) in SHAPES {
         let block = block(&mut numbers, channels, stride);
         let from = numbers.bytes(channels[0] * size[0] * size[1]);
-        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else { return };
+        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else {
+            return;
+        };
         assert_eq!(to, expected(&block, &from, size), "{channels:?} {size:?} {stride}");
         let used = to.iter().collect::<std::collections::HashSet<_>>().len();
         assert!(used > 20 || to.len() < 100, "{channels:?}: only {used} different values test little");
@@ -168,7 +172,9 @@ fn the_input_is_added() {
         let mut block = block(&mut numbers, channels, 1);
         block.residual = Some(Grid { scale: 0.05, zero: 120 });
         let from = numbers.bytes(channels[0] * size[0] * size[1]);
-        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else { return };
+        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else {
+            return;
+        };
         // Sums of real numbers that lie between two levels may fall to either.
         assert!(worst(&to, &expected(&block, &from, size)) <= 1, "{channels:?}");
     }
@@ -189,7 +195,8 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
             [Input { bytes: &half, channels: channels[0] }, Input { bytes: &full, channels: channels[1] }];
         let Some(to) = computed(&block, &inputs, size) else { return };
 
-        let written = |value: f32| (value / block.input.scale + f32::from(block.input.zero)).round_ties_even();
+        let written =
+            |value: f32| (value / block.input.scale + f32::from(block.input.zero)).round_ties_even();
         let real = |byte: u8, grid: Grid| (f32::from(byte) - f32::from(grid.zero)) * grid.scale;
         let mut joined = Vec::new();
         for (y, x) in (0..size[0]).flat_map(|y| (0..size[1]).map(move |x| (y, x))) {
@@ -199,7 +206,8 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
             };
             let ((top, bottom, down), (left, right, across)) = (between(y, size[0]), between(x, size[1]));
             for channel in 0..channels[0] {
-                let at = |y: usize, x: usize| real(half[(y * size[1] / 2 + x) * channels[0] + channel], grids[0]);
+                let at =
+                    |y: usize, x: usize| real(half[(y * size[1] / 2 + x) * channels[0] + channel], grids[0]);
                 let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
                 let value = mix(
                     mix(at(top, left), at(bottom, left), down),
@@ -216,5 +224,47 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
         // A level more or less of what goes in shows here and there.
         let same = to.iter().zip(&expected).filter(|(a, b)| a == b).count();
         assert!(same * 1000 > 995 * to.len(), "{channels:?}: {same} of {} are the same", to.len());
+    }
+}
+
+#[test]
+fn blocks_may_end_in_real_numbers() {
+    let mut numbers = Numbers(4);
+    for (channels, size, stride) in [([64, 128, 16], [9, 31], 1), ([32, 40, 48], [7, 5], 2)] {
+        let [inputs, wide, outputs] = channels;
+        let bytes = block(&mut numbers, channels, stride);
+        let layer = RealLayer {
+            weights: (0..outputs * wide).map(|_| numbers.between(-1.0, 1.0)).collect(),
+            bias: (0..outputs).map(|_| numbers.between(-1.0, 1.0)).collect(),
+        };
+        let real = Block { narrow: Narrow::Real(layer.clone()), ..bytes.clone() };
+        let from = numbers.bytes(inputs * size[0] * size[1]);
+        if !are_supported() {
+            return;
+        }
+        let packed = PackedBlock::new(&real, Unit::best());
+        let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
+        let mut to = vec![0.0; pixels * outputs];
+        // SAFETY: as the processor says.
+        unsafe {
+            packed.run(&[Input { bytes: &from, channels: inputs }], size, Output::Real(&mut to));
+        }
+
+        let wide_bytes = mixed(&real.widen, &from, real.input.zero);
+        let filtered = filtered(&real.filter, &wide_bytes, real.widen.output.zero, size, stride);
+        let grid = real.filter.output;
+        for (pixel, to) in filtered.chunks_exact(wide).zip(to.chunks_exact(outputs)) {
+            for (output, value) in to.iter().enumerate() {
+                let weights = &layer.weights[output * wide..][..wide];
+                let real = |byte: u8| f64::from(grid.scale) * (f64::from(byte) - f64::from(grid.zero));
+                let products =
+                    pixel.iter().zip(weights).map(|(byte, weight)| real(*byte) * f64::from(*weight));
+                let exact = f64::from(layer.bias[output]) + products.sum::<f64>();
+                assert!(
+                    (exact - f64::from(*value)).abs() < 1e-4 * exact.abs().max(10.0),
+                    "{exact} is {value}"
+                );
+            }
+        }
     }
 }

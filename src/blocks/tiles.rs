@@ -19,7 +19,9 @@ pub fn are_supported() -> bool {
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
     *SUPPORTED.get_or_init(|| {
         const TILES_AND_BYTES: u32 = 0b11 << 24;
-        let has = __cpuid_count(7, 0).edx & TILES_AND_BYTES == TILES_AND_BYTES;
+        // SAFETY: every processor that runs this has the instruction. Newer compilers know that it is safe.
+        #[allow(unused_unsafe)]
+        let has = unsafe { __cpuid_count(7, 0) }.edx & TILES_AND_BYTES == TILES_AND_BYTES;
         has && may_be_used()
     })
 }
@@ -87,9 +89,9 @@ impl Tiles {
     ) {
         // Every row of the sums begins with the bias: they are read from one place.
         macro_rules! begin {
-            ($tile:literal, $register:literal) => {
+            ($tile:literal) => {
                 asm!(
-                    concat!("tileloadd tmm", $tile, ", [{bias} + {none} + ", $register, " * 64]"),
+                    concat!("tileloadd tmm", $tile, ", [{bias} + {none} + ", $tile, " * 64]"),
                     bias = in(reg) bias, none = in(reg) 0usize, options(nostack, readonly)
                 )
             };
@@ -103,7 +105,7 @@ impl Tiles {
             };
         }
         macro_rules! multiply {
-            ($sums:literal, $pixels:literal, $weights:literal, $place:expr) => {
+            ($sums:literal, $pixels:literal, $weights:literal, $place:ident) => {
                 asm!(
                     concat!("tileloadd tmm", $weights, ", [{weights} + {step} + ", $sums, " * 64]"),
                     concat!("tdpbusd tmm", $sums, ", tmm", $pixels, ", tmm", $weights),
@@ -119,49 +121,33 @@ impl Tiles {
                 )
             };
         }
+        macro_rules! each_register {
+            ($what:ident $(, $argument:tt)*) => {
+                $what!("0" $(, $argument)*);
+                if R > 1 {
+                    $what!("1" $(, $argument)*);
+                }
+                if R > 2 {
+                    $what!("2" $(, $argument)*);
+                    $what!("3" $(, $argument)*);
+                }
+            };
+        }
         let rows = pixel / ROW;
         // SAFETY: no more is read than is promised, and the sums are of `R` tiles. The compiler uses no tiles.
         unsafe {
-            begin!("0", "0");
-            if R > 1 {
-                begin!("1", "1");
-            }
-            if R > 2 {
-                begin!("2", "2");
-                begin!("3", "3");
-            }
+            each_register!(begin);
             for n in 0..rows {
                 pixels!("4", n * ROW);
                 let place = n * PIXELS * R * ROW;
-                multiply!("0", "4", "5", place);
-                if R > 1 {
-                    multiply!("1", "4", "5", place);
-                }
-                if R > 2 {
-                    multiply!("2", "4", "5", place);
-                    multiply!("3", "4", "5", place);
-                }
+                each_register!(multiply, "4", "5", place);
             }
             if self.rest > 0 {
                 pixels!("6", rows * ROW);
                 let place = rows * PIXELS * R * ROW;
-                multiply!("0", "6", "7", place);
-                if R > 1 {
-                    multiply!("1", "6", "7", place);
-                }
-                if R > 2 {
-                    multiply!("2", "6", "7", place);
-                    multiply!("3", "6", "7", place);
-                }
+                each_register!(multiply, "6", "7", place);
             }
-            end!("0");
-            if R > 1 {
-                end!("1");
-            }
-            if R > 2 {
-                end!("2");
-                end!("3");
-            }
+            each_register!(end);
         }
     }
 }

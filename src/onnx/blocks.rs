@@ -12,10 +12,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Graph, Node, OperatorSetId};
 use super::keep::order;
+use super::proto::{self, Attribute, Graph, Node, OperatorSetId};
 use super::{Model, floats, values};
-use crate::blocks::{Block, DOMAIN, Grid, LAST, Layer, NUMBER, PLANES, Planes, Source, Taken, operator_name};
+use crate::blocks::{
+    Block, DOMAIN, Grid, LAST, Layer, NUMBER, Narrow, PLANES, Planes, RealLayer, Source, Taken, operator_name,
+};
 
 /// Channels that go in and come out are multiples of it.
 const CHANNELS: usize = 16;
@@ -57,8 +59,10 @@ impl Model {
         }
         let planes = finder.planes(&blocks);
         let place = |output: &String| finder.makers.get(output.as_str()).copied();
-        let nodes = (blocks.iter().enumerate()).filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
-        let last = (planes.iter().enumerate()).filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let nodes = (blocks.iter().enumerate())
+            .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let last = (planes.iter().enumerate())
+            .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
         let mut instead: HashMap<usize, Vec<Node>> = nodes.chain(last).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
@@ -91,7 +95,7 @@ impl Found {
             input: self.sources.iter().map(last).collect(),
             output: vec![last(&self.output)],
             name: Some(format!("block {number}")),
-            op_type: operator_name(self.sources.len()).map(str::to_owned),
+            op_type: operator_name(self.sources.len(), self.block.is_real()).map(str::to_owned),
             domain: Some(DOMAIN.into()),
             attribute: vec![Attribute::int(NUMBER, number as i64)],
             ..Node::default()
@@ -157,19 +161,19 @@ impl<'a> Finder<'a> {
     fn block(&self, first: &'a Node) -> Option<Found> {
         let widen = self.conv(first)?;
         let filter = self.conv(self.only_reader(widen.output)?)?;
-        let narrow = self.conv(self.only_reader(filter.output)?)?;
+        let narrow = self.narrow(self.only_reader(filter.output)?)?;
         let wide = widen.layer.bias.len();
         let fits = widen.is_mix()
             && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
-            && (narrow.is_mix() && narrow.layer.weights.len() == wide * narrow.layer.bias.len())
-            && narrow.layer.bias.len() % CHANNELS == 0;
+            && narrow.1 == wide;
         if !fits {
             return None;
         }
-        let mut output = narrow.output;
+        let (narrow, _, mut output) = narrow;
         let mut residual = None;
         if filter.stride == 1
-            && let Some((sum, grid)) = self.sum(narrow.output, widen.input)
+            && matches!(narrow, Narrow::Bytes(_))
+            && let Some((sum, grid)) = self.sum(output, widen.input)
         {
             (output, residual) = (sum, Some(grid));
         }
@@ -183,11 +187,46 @@ impl<'a> Finder<'a> {
             widen: widen.layer,
             filter: filter.layer,
             stride: filter.stride,
-            narrow: narrow.layer,
+            narrow,
             residual,
         };
         let sources = sources.into_iter().map(|(name, _)| name.into()).collect();
         Some(Found { block, sources, output: output.into() })
+    }
+
+    /// A layer that may be a block's last, its input channels, and the value that it makes.
+    fn narrow(&self, node: &'a Node) -> Option<(Narrow, usize, &'a str)> {
+        let (narrow, weights, channels, output) = match self.conv(node) {
+            Some(conv) if conv.is_mix() => {
+                let (weights, channels) = (conv.layer.weights.len(), conv.layer.bias.len());
+                (Narrow::Bytes(conv.layer), weights, channels, conv.output)
+            }
+            Some(_) => return None,
+            None => {
+                let layer = self.real_mix(node)?;
+                let (weights, channels) = (layer.weights.len(), layer.bias.len());
+                (Narrow::Real(layer), weights, channels, node.output[0].as_str())
+            }
+        };
+        (channels % CHANNELS == 0).then_some((narrow, weights / channels, output))
+    }
+
+    /// A 1 x 1 convolution by real weights, whatever follows it.
+    fn real_mix(&self, node: &'a Node) -> Option<RealLayer> {
+        let weight = |place: usize| node.input.get(place).and_then(|name| self.graph.weight(name));
+        let is_plain = ["strides", "dilations"].iter().all(|name| {
+            node.argument(name).is_none_or(|argument| argument.ints.iter().all(|value| *value == 1))
+        }) && node.argument("pads").is_none_or(|pads| pads.ints.iter().all(|pad| *pad == 0))
+            && node.argument("group").is_none_or(|group| group.i() == 1);
+        let tensor = weight(1).filter(|_| node.op_type() == "Conv" && is_plain)?;
+        let &[channels, inputs, 1, 1] = &tensor.dims[..] else { return None };
+        let (channels, inputs) = (usize::try_from(channels).ok()?, usize::try_from(inputs).ok()?);
+        let weights = floats(tensor).filter(|weights| weights.len() == channels * inputs && channels > 0)?;
+        let bias = match node.input.get(2) {
+            Some(_) => floats(weight(2)?).filter(|bias| bias.len() == channels)?,
+            None => vec![0.0; channels],
+        };
+        Some(RealLayer { weights, bias })
     }
 
     fn maker(&self, value: &str) -> Option<&'a Node> {
@@ -248,7 +287,7 @@ impl<'a> Finder<'a> {
             }
             _ => self.rounded(&node.output[0])?,
         };
-        let &[channels, inputs, height, width] = &dims[..] else { return None };
+        let &[channels, inputs, height, width] = dims else { return None };
         let [channels, height] = [channels, height].map(|size| usize::try_from(size).ok());
         let (channels, kernel) = (channels?, height.filter(|height| *height as i64 == width)?);
         let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
@@ -318,7 +357,7 @@ impl<'a> Finder<'a> {
             return Some(vec![doubled]);
         }
         let is_join = node.op_type() == "Concat" && node.argument("axis").is_some_and(|axis| axis.i() == 1);
-        if !is_join || operator_name(node.input.len()).is_none() {
+        if !is_join || operator_name(node.input.len(), false).is_none() {
             return None;
         }
         let source = |value: &String| {
