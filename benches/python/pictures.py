@@ -61,7 +61,9 @@ def draw_roofline(machine: dict[str, float], networks: dict[str, dict], path: Pa
         axis.plot(*point, "o", markersize=11, color=colours[row["kind"]])
         # The two of float32 are neighbours, and so are the parts of one network: their names go to different sides.
         is_left = name.startswith("full-size fp32")
-        height = 6 if name == "full-size int8 mouth" else -16 if row["kind"] == "int8" else -5
+        parts = [other["rate"] for part, other in networks.items() if part.startswith("full-size int8") and other["bytes"]]
+        is_upper = name.startswith("full-size int8") and row["rate"] == max(parts)
+        height = 6 if is_upper else -16 if row["kind"] == "int8" else -5
         side = {"ha": "right", "xytext": (-12, height)} if is_left else {"ha": "left", "xytext": (12, height)}
         axis.annotate(name, point, textcoords="offset points", **side)
     axis.set(xscale="log", yscale="log", xlabel="MAC per byte that the nodes read and write", ylabel="GMAC/s, one core")
