@@ -7,7 +7,8 @@
 //! [Resize] [Concat]  Conv 1x1 - Relu  Conv 3x3 by channel - Relu  Conv 1x1  [Add what went in]
 //! ```
 //!
-//! What does not fit stays, for ONNX Runtime: values in other types, wide values that others use, too, channels that are
+//! The last convolution may be left in real numbers, by `lipsync-avatar quantize`. A convolution 1x1 to a few channels that
+//! follows a block is taken, too. What does not fit stays, for ONNX Runtime: values in other types, wide values that others use, too, channels that are
 //! no multiples of 16.
 
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,15 @@ struct Conv<'a> {
     /// As many groups as channels.
     by_channel: bool,
     stride: usize,
+}
+
+/// What may be a block's last layer.
+struct Last<'a> {
+    layer: Narrow,
+    input_grid: Grid,
+    /// Channels that go in.
+    inputs: usize,
+    output: &'a str,
 }
 
 impl Model {
@@ -165,15 +175,15 @@ impl<'a> Finder<'a> {
         let wide = widen.layer.bias.len();
         let fits = widen.is_mix()
             && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
-            && narrow.1 == wide;
+            && (filter.input_grid == widen.layer.output && narrow.input_grid == filter.layer.output)
+            && narrow.inputs == wide;
         if !fits {
             return None;
         }
-        let (narrow, _, mut output) = narrow;
+        let Last { layer: narrow, mut output, .. } = narrow;
         let mut residual = None;
-        if filter.stride == 1
-            && matches!(narrow, Narrow::Bytes(_))
-            && let Some((sum, grid)) = self.sum(output, widen.input)
+        if let (1, Narrow::Bytes(layer)) = (filter.stride, &narrow)
+            && let Some((sum, grid)) = self.sum((output, layer.output), (widen.input, widen.input_grid))
         {
             (output, residual) = (sum, Some(grid));
         }
@@ -194,21 +204,22 @@ impl<'a> Finder<'a> {
         Some(Found { block, sources, output: output.into() })
     }
 
-    /// A layer that may be a block's last, its input channels, and the value that it makes.
-    fn narrow(&self, node: &'a Node) -> Option<(Narrow, usize, &'a str)> {
-        let (narrow, weights, channels, output) = match self.conv(node) {
+    /// A layer that may be a block's last.
+    fn narrow(&self, node: &'a Node) -> Option<Last<'a>> {
+        let (layer, input_grid, weights, channels, output) = match self.conv(node) {
             Some(conv) if conv.is_mix() => {
                 let (weights, channels) = (conv.layer.weights.len(), conv.layer.bias.len());
-                (Narrow::Bytes(conv.layer), weights, channels, conv.output)
+                (Narrow::Bytes(conv.layer), conv.input_grid, weights, channels, conv.output)
             }
             Some(_) => return None,
             None => {
                 let layer = self.real_mix(node)?;
+                let (_, input_grid) = self.read(node.input.first()?)?;
                 let (weights, channels) = (layer.weights.len(), layer.bias.len());
-                (Narrow::Real(layer), weights, channels, node.output[0].as_str())
+                (Narrow::Real(layer), input_grid, weights, channels, node.output.first()?.as_str())
             }
         };
-        (channels % CHANNELS == 0).then_some((narrow, weights / channels, output))
+        (channels % CHANNELS == 0).then_some(Last { layer, input_grid, inputs: weights / channels, output })
     }
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
@@ -243,7 +254,7 @@ impl<'a> Finder<'a> {
     /// The one node that reads those bytes as real numbers.
     fn only_reader(&self, bytes: &str) -> Option<&'a Node> {
         let reading = self.only_user(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
-        self.only_user(&reading.output[0])
+        self.only_user(reading.output.first()?)
     }
 
     /// The bytes that a real value is read from.
@@ -278,14 +289,15 @@ impl<'a> Finder<'a> {
         if node.op_type() != "Conv" {
             return None;
         }
-        let (input, input_grid) = self.read(&node.input[0])?;
-        let (weights, dims, scales) = self.weights(&node.input[1])?;
-        let (output, output_grid) = match self.only_user(&node.output[0])? {
+        let (input, input_grid) = self.read(node.input.first()?)?;
+        let (weights, dims, scales) = self.weights(node.input.get(1)?)?;
+        let exact = node.output.first()?;
+        let (output, output_grid) = match self.only_user(exact)? {
             // What is rounded to a grid whose least value is zero is no less than zero.
             relu if relu.op_type() == "Relu" => {
-                self.rounded(&relu.output[0]).filter(|(_, grid)| grid.zero == 0)?
+                self.rounded(relu.output.first()?).filter(|(_, grid)| grid.zero == 0)?
             }
-            _ => self.rounded(&node.output[0])?,
+            _ => self.rounded(exact)?,
         };
         let &[channels, inputs, height, width] = dims else { return None };
         let [channels, height] = [channels, height].map(|size| usize::try_from(size).ok());
@@ -341,12 +353,12 @@ impl<'a> Finder<'a> {
     }
 
     /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
-    fn sum(&self, bytes: &str, other: &str) -> Option<(&'a str, Grid)> {
-        let node = self.only_reader(bytes).filter(|node| node.op_type() == "Add")?;
-        let reads = |value: &String, bytes: &str| self.read(value).is_some_and(|(from, _)| from == bytes);
+    fn sum(&self, ours: (&str, Grid), theirs: (&str, Grid)) -> Option<(&'a str, Grid)> {
+        let node = self.only_reader(ours.0).filter(|node| node.op_type() == "Add")?;
         let [a, b] = &node.input[..] else { return None };
-        let fits = (reads(a, bytes) && reads(b, other)) || (reads(a, other) && reads(b, bytes));
-        if fits { self.rounded(&node.output[0]) } else { None }
+        let added = (self.read(a)?, self.read(b)?);
+        let fits = added == (ours, theirs) || added == (theirs, ours);
+        if fits { self.rounded(node.output.first()?) } else { None }
     }
 
     /// What is joined and doubled to make those bytes, if that is all that they are used for.
