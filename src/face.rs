@@ -143,8 +143,10 @@ impl Framing {
     pub fn face(self, views: &FaceViews) -> RgbImage {
         match &views.given {
             Some([face, _]) => face.clone(),
-            None => imageops::crop_imm(&views.crop, self.border, self.border, self.network, self.network)
-                .to_image(),
+            None => {
+                let (place, side) = (self.border, self.network);
+                Rect { x: place, y: place, width: side, height: side }.cut(&views.crop)
+            }
         }
     }
 

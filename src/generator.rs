@@ -84,8 +84,7 @@ impl Generator {
         let open = |prepared: &Prepared| {
             // Other networks have no blocks to look for.
             let is_int8 = engine.is_processor() && prepared.path != path;
-            let with_blocks = if is_int8 { Some(prepared.with_blocks()?) } else { None };
-            let prepared = with_blocks.as_ref().unwrap_or(prepared);
+            let prepared = if is_int8 { &prepared.with_blocks()? } else { prepared };
             (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
         };
         let prepared = Self::prepare(path, engine, beside)?;

@@ -87,15 +87,12 @@ impl Prepared {
             return Ok(self.clone());
         }
         let take = |graph: &Graph| {
-            let mut model = match graph {
+            let model = match graph {
                 Graph::File(path) => Model::read(path)?,
                 Graph::Memory(bytes) => Model::decode(&self.path, bytes)?,
                 Graph::WithBlocks(..) => return Ok(graph.clone()),
             };
-            Ok(match model.take_blocks().as_ref().and_then(Blocks::new) {
-                Some(blocks) => Graph::WithBlocks(model.encode().into(), blocks),
-                None => graph.clone(),
-            })
+            Ok(take_blocks(model).unwrap_or_else(|| graph.clone()))
         };
         let graph = match &self.graph {
             Parts::Whole(graph) => Parts::Whole(take(graph)?),
@@ -117,6 +114,15 @@ impl Prepared {
         });
         files.map(std::fs::remove_file).count() > 0
     }
+}
+
+/// The graph of a model without its blocks, and these; `None` where the processor cannot compute them, or there are none.
+pub fn take_blocks(mut model: Model) -> Option<Graph> {
+    if !blocks::are_supported() {
+        return None;
+    }
+    let blocks = Blocks::new(&model.take_blocks()?)?;
+    Some(Graph::WithBlocks(model.encode().into(), blocks))
 }
 
 /// A model fixed to one item at a time and simplified, in one piece.

@@ -158,8 +158,9 @@ impl Quantizer {
     /// # Errors
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
-        let graph = Parts::Whole(Graph::Memory(model.encode().into()));
-        let prepared = Prepared { path: self.path.clone(), graph }.with_blocks()?;
+        let graph =
+            prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::Memory(model.encode().into()));
+        let prepared = Prepared { path: self.path.clone(), graph: Parts::Whole(graph) };
         Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
     }
 

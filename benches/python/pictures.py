@@ -51,6 +51,7 @@ def draw_roofline(machine: dict[str, float], networks: dict[str, dict], path: Pa
         axis.plot(x, np.minimum(x * machine["bandwidth"], machine[kind]), color=colour, linewidth=2.5)
         axis.text(x[-1], machine[kind] * 1.03, f"{kind}: {machine[kind]:.0f} GMAC/s", color=colour, ha="right", va="bottom")
     axis.text(1.1, machine["bandwidth"], f"memory: {machine['bandwidth']:.1f} GB/s", va="top")
+    highest = max(row["rate"] for name, row in networks.items() if name.startswith("full-size int8") and row["bytes"])
     for name, row in networks.items():
         if not row["bytes"]:
             # What its own kernels move is not known.
@@ -61,8 +62,7 @@ def draw_roofline(machine: dict[str, float], networks: dict[str, dict], path: Pa
         axis.plot(*point, "o", markersize=11, color=colours[row["kind"]])
         # The two of float32 are neighbours, and so are the parts of one network: their names go to different sides.
         is_left = name.startswith("full-size fp32")
-        parts = [other["rate"] for part, other in networks.items() if part.startswith("full-size int8") and other["bytes"]]
-        is_upper = name.startswith("full-size int8") and row["rate"] == max(parts)
+        is_upper = name.startswith("full-size int8") and row["rate"] == highest
         height = 6 if is_upper else -16 if row["kind"] == "int8" else -5
         side = {"ha": "right", "xytext": (-12, height)} if is_left else {"ha": "left", "xytext": (12, height)}
         axis.annotate(name, point, textcoords="offset points", **side)

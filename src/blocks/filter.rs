@@ -59,12 +59,8 @@ impl Filter {
                     if row == 3 { 0 } else { layer.weights.get(place).copied().unwrap_or(0) }
                 })
             };
-            let bias = |channel: usize| {
-                let weights = layer.weights.iter().skip(9 * channel).take(9);
-                let total: i32 = weights.map(|weight| i32::from(*weight)).sum();
-                layer.bias.get(channel).copied().unwrap_or(0).wrapping_sub(i32::from(zero) * total)
-            };
-            let scale = |channel: usize| layer.steps.get(channel).copied().unwrap_or(0.0);
+            let bias = |channel: usize| layer.bias_of_bytes(channel, zero);
+            let scale = |channel: usize| layer.steps_of(channel);
             Group {
                 weights: std::array::from_fn(|column| std::array::from_fn(|r| weights(r, column))),
                 bias: std::array::from_fn(|r| std::array::from_fn(|lane| bias(channel(r, lane)))),

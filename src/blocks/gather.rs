@@ -116,9 +116,9 @@ impl Place<'_> {
 
     #[target_feature(enable = "avx512bw,avx512vl")]
     fn copy(mut self, from: &[u8]) {
-        let parts = Parts::of(self.channels);
+        let chunks = Chunks::of(self.channels);
         for (from, to) in self.pixels(from) {
-            for (at, mask) in parts.all() {
+            for (at, mask) in chunks.all() {
                 // SAFETY: the mask is of as many bytes as there are from there on.
                 unsafe {
                     let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
@@ -135,9 +135,9 @@ impl Place<'_> {
             // SAFETY: there are 64 bytes.
             unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) }
         });
-        let parts = Parts::of(self.channels);
+        let chunks = Chunks::of(self.channels);
         for (from, to) in self.pixels(from) {
-            for (at, mask) in parts.all() {
+            for (at, mask) in chunks.all() {
                 // SAFETY: the mask is of as many bytes as there are from there on.
                 unsafe {
                     let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
@@ -203,20 +203,20 @@ impl Place<'_> {
     }
 }
 
-/// A pixel's bytes in parts of a register.
+/// A pixel's bytes, as many at once as a register holds.
 #[derive(Clone, Copy)]
-struct Parts {
+struct Chunks {
     channels: usize,
-    /// Those of the last part.
+    /// A mask of those that are left in the end.
     rest: u64,
 }
 
-impl Parts {
+impl Chunks {
     fn of(channels: usize) -> Self {
         Self { channels, rest: (1 << (channels % BYTES)) - 1 }
     }
 
-    /// Where each part begins, and a mask of as many bytes as it has.
+    /// Where each chunk begins, and a mask of as many bytes as it has.
     #[inline]
     fn all(self) -> impl Iterator<Item = (usize, u64)> {
         let mask = move |at| if self.channels - at < BYTES { self.rest } else { u64::MAX };

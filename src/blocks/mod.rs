@@ -112,23 +112,69 @@ pub struct Taken {
 }
 
 impl Layer {
-    fn channels(&self) -> usize {
+    /// Channels that come out.
+    pub fn channels(&self) -> usize {
         self.bias.len()
+    }
+
+    /// Weights of a channel that comes out: as many as channels go in, where it is 1 x 1.
+    pub fn inputs(&self) -> usize {
+        self.weights.len() / self.channels()
+    }
+
+    /// The bias of sums over bytes as they are, not less the `zero` of their grid; nothing for a channel that is not there.
+    fn bias_of_bytes(&self, channel: usize, zero: u8) -> i32 {
+        let Some(bias) = self.bias.get(channel) else { return 0 };
+        let weights = &self.weights[channel * self.inputs()..][..self.inputs()];
+        let total: i32 = weights.iter().map(|weight| i32::from(*weight)).sum();
+        bias.wrapping_sub(i32::from(zero) * total)
+    }
+
+    /// The steps of a channel; nothing for one that is not there.
+    fn steps_of(&self, channel: usize) -> f32 {
+        self.steps.get(channel).copied().unwrap_or(0.0)
+    }
+}
+
+impl RealLayer {
+    /// Channels that come out.
+    pub fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Channels that go in.
+    pub fn inputs(&self) -> usize {
+        self.weights.len() / self.channels()
+    }
+}
+
+impl Narrow {
+    /// Channels that come out.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::Bytes(layer) => layer.channels(),
+            Self::Real(layer) => layer.channels(),
+        }
+    }
+
+    /// Channels that go in.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::Bytes(layer) => layer.inputs(),
+            Self::Real(layer) => layer.inputs(),
+        }
     }
 }
 
 impl Block {
     /// Channels that go in.
     pub fn inputs(&self) -> usize {
-        self.widen.weights.len() / self.widen.channels()
+        self.widen.inputs()
     }
 
     /// Channels that come out.
     pub fn outputs(&self) -> usize {
-        match &self.narrow {
-            Narrow::Bytes(layer) => layer.channels(),
-            Narrow::Real(layer) => layer.bias.len(),
-        }
+        self.narrow.channels()
     }
 
     /// Whether real numbers come out.

@@ -142,9 +142,8 @@ impl Kernel for BlockKernel {
         }
         let (inputs, sizes) = (&inputs[..self.sources], &sizes[..self.sources]);
         let channels: usize = inputs.iter().map(|input| input.channels).sum();
-        let (Some(shape), true, true) =
-            (shape, channels == block.inputs(), sizes.iter().all(|size| *size == sizes[0]))
-        else {
+        let fits = channels == block.inputs() && sizes.iter().all(|size| *size == sizes[0]);
+        let Some(shape) = shape.filter(|_| fits) else {
             return Err(ort::Error::new(format!(
                 "a block of {} channels takes no {sizes:?}",
                 block.inputs()

@@ -1,7 +1,5 @@
 //! A network's last layer, from channels side by side to planes.
 
-use std::cell::RefCell;
-
 use super::pointwise::{Finish, Pixels, Pointwise, Rows, Unit};
 use super::{LAST, Planes};
 
@@ -16,18 +14,14 @@ pub struct PackedPlanes {
 /// Pixels at a time.
 const PIXELS: usize = 1024;
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 impl PackedPlanes {
     /// Packs a layer whose input channels are a multiple of four and whose outputs are [`LAST`] at most.
     pub fn new(planes: &Planes, unit: Unit) -> Self {
         let Planes { input, layer } = planes;
         Self {
-            layer: Pointwise::new(layer, input.zero, LAST, unit),
+            layer: Pointwise::new(layer, input.zero, [layer.inputs(), LAST], unit),
             zero: layer.output.zero,
-            inputs: layer.weights.len() / layer.channels(),
+            inputs: layer.inputs(),
             outputs: layer.channels(),
         }
     }
@@ -50,19 +44,17 @@ impl PackedPlanes {
     pub fn run(&self, from: &[u8], to: &mut [u8]) {
         let count = from.len() / self.inputs;
         assert!(to.len() == count * self.outputs);
-        SCRATCH.with_borrow_mut(|mixed| {
-            mixed.resize(PIXELS * LAST, 0);
-            for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {
-                let here = from.len() / self.inputs;
-                let mut rows = Rows { bytes: mixed, width: here, pixel: LAST, row: here * LAST };
-                self.layer.run(Pixels(from), &mut rows, Finish::Rounded { zero: self.zero });
-                for (channel, plane) in to.chunks_exact_mut(count).enumerate() {
-                    let plane = &mut plane[n * PIXELS..][..here];
-                    for (level, pixel) in plane.iter_mut().zip(mixed.as_chunks::<LAST>().0) {
-                        *level = pixel[channel];
-                    }
+        let mut mixed = [0; PIXELS * LAST];
+        for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {
+            let here = from.len() / self.inputs;
+            let mut rows = Rows { bytes: &mut mixed, width: here, pixel: LAST, row: here * LAST };
+            self.layer.run(Pixels(from), &mut rows, Finish::Rounded { zero: self.zero });
+            for (channel, plane) in to.chunks_exact_mut(count).enumerate() {
+                let plane = &mut plane[n * PIXELS..][..here];
+                for (level, pixel) in plane.iter_mut().zip(mixed.as_chunks::<LAST>().0) {
+                    *level = pixel[channel];
                 }
             }
-        });
+        }
     }
 }

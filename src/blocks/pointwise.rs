@@ -114,13 +114,13 @@ pub fn channel_of(registers: usize, register: usize, lane: usize) -> usize {
 }
 
 impl Pointwise {
-    /// `zero` is that of the input's grid. `outputs` channels come out, those that the layer lacks as zeros.
-    pub fn new(layer: &Layer, zero: u8, outputs: usize, unit: Unit) -> Self {
-        let channels = layer.channels();
-        let inputs = layer.weights.len() / channels;
+    /// `zero` is that of the input's grid. `inputs` channels go in, of which the layer takes the first; `outputs` channels come
+    /// out, those that the layer lacks as zeros.
+    pub fn new(layer: &Layer, zero: u8, [inputs, outputs]: [usize; 2], unit: Unit) -> Self {
         let steps = inputs.div_ceil(QUAD);
         let weight = |output: usize, input: usize| {
-            if output < channels && input < inputs { layer.weights[output * inputs + input] } else { 0 }
+            let is_there = output < layer.channels() && input < layer.inputs();
+            if is_there { layer.weights[output * layer.inputs() + input] } else { 0 }
         };
         let mut panels = Vec::new();
         let mut first = 0;
@@ -138,14 +138,8 @@ impl Pointwise {
                     weights.extend((0..QUAD).map(|i| weight(place(register, lane), QUAD * step + i)));
                 }
             }
-            // The sum over (byte - zero) * weight, with what does not depend on the byte taken out.
-            let bias = lanes().map(|(register, lane)| {
-                let output = place(register, lane);
-                let total: i32 = (0..inputs).map(|input| i32::from(weight(output, input))).sum();
-                layer.bias.get(output).copied().unwrap_or(0).wrapping_sub(i32::from(zero) * total)
-            });
-            let scale = lanes().map(|(r, lane)| layer.steps.get(place(r, lane)).copied().unwrap_or(0.0));
-            let (bias, scale): (Vec<i32>, Vec<f32>) = (bias.collect(), scale.collect());
+            let bias: Vec<i32> = lanes().map(|(r, lane)| layer.bias_of_bytes(place(r, lane), zero)).collect();
+            let scale: Vec<f32> = lanes().map(|(r, lane)| layer.steps_of(place(r, lane))).collect();
             panels.push(Panel {
                 registers,
                 first,

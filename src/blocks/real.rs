@@ -21,8 +21,7 @@ impl RealMix {
     /// Packs a layer whose output channels are a multiple of 16. Pixels that go in are `pixel` bytes, of which the layer
     /// reads the first.
     pub fn new(layer: &RealLayer, input: Grid, pixel: usize) -> Self {
-        let channels = layer.bias.len();
-        let inputs = layer.weights.len() / channels;
+        let (channels, inputs) = (layer.channels(), layer.inputs());
         // Weights of bytes, with what does not depend on these taken into the bias.
         let weight = |output: usize, byte: usize| {
             if byte < inputs { layer.weights[output * inputs + byte] * input.scale } else { 0.0 }

@@ -6,7 +6,7 @@ use super::filter::{Filter, SLACK, padded_channels};
 use super::gather::{Gather, Input};
 use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum, Unit};
 use super::real::RealMix;
-use super::{Block, Grid, Layer, Narrow};
+use super::{Block, Grid, Narrow};
 
 /// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
 /// use the same.
@@ -54,12 +54,7 @@ impl PackedBlock {
         let wide = padded_channels(block.widen.channels(), block.stride);
         let narrow = match &block.narrow {
             Narrow::Bytes(layer) => PackedNarrow::Bytes {
-                layer: Pointwise::new(
-                    &with_inputs(layer, wide),
-                    block.filter.output.zero,
-                    block.outputs(),
-                    unit,
-                ),
+                layer: Pointwise::new(layer, block.filter.output.zero, [wide, block.outputs()], unit),
                 zero: layer.output.zero,
                 sum: block.residual.map(|sum| Sum::of(layer.output, block.input, sum)),
             },
@@ -67,7 +62,7 @@ impl PackedBlock {
         };
         Self {
             gather: Gather::new(block),
-            widen: Pointwise::new(&block.widen, block.input.zero, wide, unit),
+            widen: Pointwise::new(&block.widen, block.input.zero, [block.inputs(), wide], unit),
             filter: Filter::new(&block.filter, block.widen.output.zero, block.stride),
             narrow,
             wide_zero: block.widen.output.zero,
@@ -133,17 +128,16 @@ impl PackedBlock {
 
         for top in (0..out_height).step_by(at_once) {
             let count = at_once.min(out_height - top);
-            // Row 0 in hand is the one above the first that is filtered.
-            let kept = if top == 0 { 0 } else { shared };
+            // Row 0 in hand is the one above the first that is filtered: at the top, the border.
+            let (kept, begin) = if top == 0 { (0, 1) } else { (shared, shared) };
             wide.copy_within(stride * at_once * wide_row..(stride * at_once + kept) * wide_row, 0);
-            let number = |row: usize| (stride * top + row).wrapping_sub(1);
             let needed = stride * count + shared;
-            let (begin, end) = (kept.max(usize::from(top == 0)), needed.min(height + 1 - stride * top));
+            let end = needed.min(height + 1 - stride * top);
             for row in (kept..begin).chain(end..needed) {
                 wide[row * wide_row + channels..][..width * channels].fill(self.wide_zero);
             }
             if begin < end {
-                let first = number(begin);
+                let first = stride * top + begin - 1;
                 let pixels = self.gathered(inputs, size, first, end - begin, gathered, line);
                 let mut to = Rows {
                     bytes: &mut wide[begin * wide_row + channels..],
@@ -200,14 +194,6 @@ impl PackedBlock {
         self.gather.run(inputs, size, first, rows, pixel, line);
         Pixels(rows)
     }
-}
-
-/// A layer with zeros behind the weights of every output, for so many inputs.
-fn with_inputs(layer: &Layer, wide: usize) -> Layer {
-    let inputs = layer.weights.len() / layer.channels();
-    let rows = layer.weights.chunks_exact(inputs);
-    let zeros = || std::iter::repeat_n(0, wide - inputs);
-    Layer { weights: rows.flat_map(|row| row.iter().copied().chain(zeros())).collect(), ..layer.clone() }
 }
 
 impl Sum {

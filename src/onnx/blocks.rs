@@ -53,8 +53,6 @@ struct Conv<'a> {
 struct Last<'a> {
     layer: Narrow,
     input_grid: Grid,
-    /// Channels that go in.
-    inputs: usize,
     output: &'a str,
 }
 
@@ -176,7 +174,7 @@ impl<'a> Finder<'a> {
         let fits = widen.is_mix()
             && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
             && (filter.input_grid == widen.layer.output && narrow.input_grid == filter.layer.output)
-            && narrow.inputs == wide;
+            && narrow.layer.inputs() == wide;
         if !fits {
             return None;
         }
@@ -206,30 +204,25 @@ impl<'a> Finder<'a> {
 
     /// A layer that may be a block's last.
     fn narrow(&self, node: &'a Node) -> Option<Last<'a>> {
-        let (layer, input_grid, weights, channels, output) = match self.conv(node) {
-            Some(conv) if conv.is_mix() => {
-                let (weights, channels) = (conv.layer.weights.len(), conv.layer.bias.len());
-                (Narrow::Bytes(conv.layer), conv.input_grid, weights, channels, conv.output)
+        let last = match self.conv(node) {
+            Some(conv) if !conv.is_mix() => return None,
+            Some(Conv { layer, input_grid, output, .. }) => {
+                Last { layer: Narrow::Bytes(layer), input_grid, output }
             }
-            Some(_) => return None,
             None => {
-                let layer = self.real_mix(node)?;
                 let (_, input_grid) = self.read(node.input.first()?)?;
-                let (weights, channels) = (layer.weights.len(), layer.bias.len());
-                (Narrow::Real(layer), input_grid, weights, channels, node.output.first()?.as_str())
+                let layer = Narrow::Real(self.real_mix(node)?);
+                Last { layer, input_grid, output: node.output.first()? }
             }
         };
-        (channels % CHANNELS == 0).then_some(Last { layer, input_grid, inputs: weights / channels, output })
+        (last.layer.channels() % CHANNELS == 0).then_some(last)
     }
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
     fn real_mix(&self, node: &'a Node) -> Option<RealLayer> {
         let weight = |place: usize| node.input.get(place).and_then(|name| self.graph.weight(name));
-        let is_plain = ["strides", "dilations"].iter().all(|name| {
-            node.argument(name).is_none_or(|argument| argument.ints.iter().all(|value| *value == 1))
-        }) && node.argument("pads").is_none_or(|pads| pads.ints.iter().all(|pad| *pad == 0))
-            && node.argument("group").is_none_or(|group| group.i() == 1);
-        let tensor = weight(1).filter(|_| node.op_type() == "Conv" && is_plain)?;
+        let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
+        let tensor = weight(1).filter(|_| is_mix)?;
         let &[channels, inputs, 1, 1] = &tensor.dims[..] else { return None };
         let (channels, inputs) = (usize::try_from(channels).ok()?, usize::try_from(inputs).ok()?);
         let weights = floats(tensor).filter(|weights| weights.len() == channels * inputs && channels > 0)?;
@@ -306,18 +299,9 @@ impl<'a> Finder<'a> {
             Some(bias) => self.bias(bias)?,
             None => vec![0; channels],
         };
-        let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
-        let same = |values: &[i64], value: usize| values.iter().all(|other| *other == value as i64);
-        let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
-        let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
-            && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
-        let stride = ints("strides").and_then(|strides| strides.first()).map_or(1, |stride| *stride as usize);
-        let group = node.argument("group").map_or(1, Attribute::i) as usize;
+        let (stride, group) = geometry(node, kernel)?;
         let by_channel = group == channels && inputs == 1 && group > 1;
-        let fits = (is_padded && is_plain)
-            && matches!(stride, 1 | 2)
-            && ints("strides").is_none_or(|strides| same(strides, stride))
-            && (by_channel || group == 1)
+        let fits = (by_channel || group == 1)
             && (bias.len() == channels && channels > 0)
             && (scales.len() == 1 || scales.len() == channels)
             && weights.len() == channels * inputs as usize * kernel * kernel;
@@ -392,6 +376,19 @@ impl<'a> Finder<'a> {
         let (bytes, grid) = self.read(&node.input[0]).filter(|_| fits)?;
         Some((bytes, Source { grid, doubled: true }))
     }
+}
+
+/// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
+fn geometry(node: &Node, kernel: usize) -> Option<(usize, usize)> {
+    let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
+    let same = |values: &[i64], value: usize| values.iter().all(|other| *other == value as i64);
+    let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
+    let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
+        && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
+    let stride = ints("strides").and_then(|strides| strides.first()).map_or(1, |stride| *stride as usize);
+    let group = node.argument("group").map_or(1, Attribute::i) as usize;
+    let is_even = ints("strides").is_none_or(|strides| same(strides, stride));
+    (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
 }
 
 /// The bytes of a tensor, with or without a sign.
