@@ -17,7 +17,7 @@ use gstlipsync::avatar::Avatar;
 use gstlipsync::features;
 use gstlipsync::frames::FrameStore;
 use gstlipsync::generator::Generator;
-use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
+use gstlipsync::picture::{Canvas, Picture, PixelFormat, YuvCoding};
 use gstlipsync::precision::Precision;
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
@@ -50,7 +50,7 @@ fn main() -> Result<(), Failure> {
     let avatar = Arc::new(Avatar::open(Path::new(folder))?);
     let engine = Engine { precision, ..Engine::default() };
     let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1, None)?;
-    let format = PixelFormat::I420(Matrix::Bt709);
+    let format = PixelFormat::I420(YuvCoding::BT709);
     let canvas = Canvas { format, background: None };
     let store = FrameStore::new(avatar.clone(), canvas, network.framing(), usize::MAX);
 

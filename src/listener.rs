@@ -146,7 +146,7 @@ impl Listener {
     /// # Errors
     /// As [`FeatureTrack::context`].
     pub fn next_context(&mut self) -> Result<Option<(u64, Context)>> {
-        if self.next >= self.rate.frames_covering(self.duration()) {
+        if self.next >= self.due() {
             return Ok(None);
         }
         let Some(context) = self.track.context(self.next)? else {
@@ -154,6 +154,16 @@ impl Listener {
         };
         self.next += 1;
         Ok(Some((self.next - 1, context)))
+    }
+
+    /// Frames that the sound heard so far has in all, also those that wait for what follows it.
+    pub fn due(&self) -> u64 {
+        self.rate.frames_covering(self.duration())
+    }
+
+    /// Frames that have been told.
+    pub fn told(&self) -> u64 {
+        self.next
     }
 
     /// Goes on with frame `n`, leaving out those before it.

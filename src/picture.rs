@@ -12,20 +12,36 @@ use crate::face::Rect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelFormat {
     /// Planes of luma, blue and red difference; the latter halved both ways.
-    I420(Matrix),
+    I420(YuvCoding),
     /// The same with a fourth plane, of alpha.
-    A420(Matrix),
+    A420(YuvCoding),
     /// A plane of luma and one of both differences, halved both ways.
-    Nv12(Matrix),
+    Nv12(YuvCoding),
     /// One plane of 8-bit red, green and blue.
     Packed(Packed),
 }
 
-/// Which weights make luma of red, green and blue; levels are 16 to 235.
+/// How luma and colour differences are made of red, green and blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct YuvCoding {
+    pub matrix: Matrix,
+    pub range: Range,
+}
+
+/// Which weights make luma of red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrix {
     Bt601,
     Bt709,
+}
+
+/// Which levels stand for black and white.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// 16 to 235, colour differences 16 to 240.
+    Limited,
+    /// 0 to 255.
+    Full,
 }
 
 /// Places of the colours in a pixel.
@@ -113,8 +129,8 @@ impl PixelFormat {
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
         match self {
             Self::I420(_) => vec![(width, height), (half_width, half_height), (half_width, half_height)],
-            Self::A420(matrix) => {
-                [Self::I420(matrix).planes(width as u32, height as u32), vec![(width, height)]].concat()
+            Self::A420(coding) => {
+                [Self::I420(coding).planes(width as u32, height as u32), vec![(width, height)]].concat()
             }
             Self::Nv12(_) => vec![(width, height), (2 * half_width, half_height)],
             Self::Packed(packed) => vec![(width * packed.bytes, height)],
@@ -122,11 +138,21 @@ impl PixelFormat {
     }
 }
 
-impl Matrix {
-    fn standard(self) -> YuvStandardMatrix {
-        match self {
-            Self::Bt601 => YuvStandardMatrix::Bt601,
-            Self::Bt709 => YuvStandardMatrix::Bt709,
+impl YuvCoding {
+    /// That of high-definition video.
+    pub const BT709: Self = Self { matrix: Matrix::Bt709, range: Range::Limited };
+
+    fn matrix(self) -> YuvStandardMatrix {
+        match self.matrix {
+            Matrix::Bt601 => YuvStandardMatrix::Bt601,
+            Matrix::Bt709 => YuvStandardMatrix::Bt709,
+        }
+    }
+
+    fn range(self) -> YuvRange {
+        match self.range {
+            Range::Limited => YuvRange::Limited,
+            Range::Full => YuvRange::Full,
         }
     }
 }
@@ -199,12 +225,11 @@ impl Picture {
 impl PictureMut<'_> {
     /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]). Alpha stays as it is.
     pub fn draw(&mut self, rgb: &RgbImage, at: Rect) {
-        const RANGE: YuvRange = YuvRange::Limited;
         const MODE: YuvConversionMode = YuvConversionMode::Professional;
         let rgb_stride = rgb.width() * 3;
         let (x, y) = (at.x as usize, at.y as usize);
         let result = match self.format {
-            PixelFormat::I420(matrix) | PixelFormat::A420(matrix) => {
+            PixelFormat::I420(coding) | PixelFormat::A420(coding) => {
                 let [(luma, luma_stride), (blue, blue_stride), (red, red_stride), ..] = &mut self.planes[..]
                 else {
                     unreachable!("I420 has three planes and A420 four");
@@ -219,9 +244,9 @@ impl PictureMut<'_> {
                     width: at.width,
                     height: at.height,
                 };
-                rgb_to_yuv420(&mut planes, rgb, rgb_stride, RANGE, matrix.standard(), MODE)
+                rgb_to_yuv420(&mut planes, rgb, rgb_stride, coding.range(), coding.matrix(), MODE)
             }
-            PixelFormat::Nv12(matrix) => {
+            PixelFormat::Nv12(coding) => {
                 let [(luma, luma_stride), (colour, colour_stride)] = &mut self.planes[..] else {
                     unreachable!("NV12 has two planes");
                 };
@@ -233,7 +258,7 @@ impl PictureMut<'_> {
                     width: at.width,
                     height: at.height,
                 };
-                rgb_to_yuv_nv12(&mut planes, rgb, rgb_stride, RANGE, matrix.standard(), MODE)
+                rgb_to_yuv_nv12(&mut planes, rgb, rgb_stride, coding.range(), coding.matrix(), MODE)
             }
             PixelFormat::Packed(packed) => {
                 let (plane, stride) = &mut self.planes[0];
@@ -280,9 +305,9 @@ mod tests {
     use super::*;
 
     const FORMATS: [PixelFormat; 6] = [
-        PixelFormat::I420(Matrix::Bt709),
-        PixelFormat::A420(Matrix::Bt709),
-        PixelFormat::Nv12(Matrix::Bt601),
+        PixelFormat::I420(YuvCoding::BT709),
+        PixelFormat::A420(YuvCoding { matrix: Matrix::Bt709, range: Range::Full }),
+        PixelFormat::Nv12(YuvCoding { matrix: Matrix::Bt601, range: Range::Limited }),
         PixelFormat::Packed(Packed { bytes: 3, order: [2, 1, 0], alpha: None }),
         PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3], alpha: None }),
         PixelFormat::Packed(Packed { bytes: 4, order: [1, 2, 3], alpha: Some(0) }),

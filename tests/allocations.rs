@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use common::avatar;
 use common::gst::{avatar as avatar_property, pipeline};
 use gst::prelude::*;
-use gstlipsync::picture::{Canvas, Matrix, Picture, PixelFormat};
+use gstlipsync::picture::{Canvas, Picture, PixelFormat, YuvCoding};
 use gstlipsync::presenter::{Presenter, PresenterOptions};
 use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
@@ -71,7 +71,7 @@ fn noise(count: usize) -> Vec<f32> {
 
 #[test]
 fn a_frame_of_the_core_takes_small_change() {
-    let format = PixelFormat::I420(Matrix::Bt709);
+    let format = PixelFormat::I420(YuvCoding::BT709);
     let options = PresenterOptions {
         engine: Engine::default(),
         threads: 2,

@@ -1,13 +1,87 @@
-//! Raw audio buffers of any format as interleaved floats.
+//! Raw audio buffers of any format and layout as interleaved floats.
 
-use gst_audio::{AudioChannelPosition as Position, AudioFormatInfo, AudioInfo, AudioPackFlags};
+use gst_audio::{
+    AudioChannelPosition as Position, AudioFormatInfo, AudioInfo, AudioLayout, AudioMeta, AudioPackFlags,
+};
 
-/// Caps of everything that is understood: raw interleaved audio.
+/// Caps of everything that is understood: raw audio in both layouts, for decoders such as avdec_mp3 and avdec_aac
+/// deliver their channels one behind the other.
 pub fn caps() -> gst::Caps {
+    gst_audio::AudioCapsBuilder::new().build()
+}
+
+/// Caps of the same with its channels interleaved.
+pub fn interleaved_caps() -> gst::Caps {
     gst_audio::AudioCapsBuilder::new_interleaved().build()
 }
 
-/// Turns buffers of one format into interleaved floats.
+/// What can come in where that is what can go out: the same in both layouts.
+pub fn of_both_layouts(mut caps: gst::Caps) -> gst::Caps {
+    for structure in caps.make_mut().iter_mut() {
+        structure.set("layout", gst::List::new(["interleaved", "non-interleaved"]));
+    }
+    caps
+}
+
+/// The format with its channels interleaved.
+pub fn interleaved(info: &AudioInfo) -> AudioInfo {
+    AudioInfo::builder_from_info(info)
+        .layout(AudioLayout::Interleaved)
+        .build()
+        .unwrap_or_else(|e| unreachable!("a layout does not make a format invalid: {e}"))
+}
+
+/// A buffer of the format `info` with its channels interleaved.
+///
+/// # Errors
+/// Where it cannot be read, or its planes do not lie inside.
+pub fn interleave(buffer: gst::Buffer, info: &AudioInfo) -> Result<gst::Buffer, gst::ErrorMessage> {
+    if info.layout() == AudioLayout::Interleaved {
+        return Ok(buffer);
+    }
+    let data = buffer.map_readable().map_err(|_| unreadable())?;
+    let (bytes, bpf) = (info.bps() as usize, info.bpf() as usize);
+    let meta = buffer.meta::<AudioMeta>();
+    let samples = meta.as_ref().map_or(data.len() / bpf, |meta| meta.samples());
+    let mut interleaved = vec![0; samples.min(data.len() / bpf) * bpf];
+    for channel in 0..info.channels() as usize {
+        let told = meta.as_ref().and_then(|meta| meta.offsets().get(channel).copied());
+        let start = told.unwrap_or(channel * samples * bytes);
+        let plane = samples.checked_mul(bytes).and_then(|size| data.get(start..start.checked_add(size)?));
+        let Some(plane) = plane else {
+            return Err(gst::error_msg!(
+                gst::StreamError::Format,
+                (
+                    "an audio buffer of {} bytes does not hold the {samples} samples of {} channels that it says. Put audioconvert in front",
+                    data.len(),
+                    info.channels()
+                )
+            ));
+        };
+        let places = interleaved.chunks_exact_mut(bpf).map(|frame| &mut frame[channel * bytes..][..bytes]);
+        plane.chunks_exact(bytes).zip(places).for_each(|(sample, place)| place.copy_from_slice(sample));
+    }
+    let mut interleaved = gst::Buffer::from_mut_slice(interleaved);
+    let flags = gst::BufferCopyFlags::FLAGS | gst::BufferCopyFlags::TIMESTAMPS;
+    let target = interleaved.get_mut().unwrap_or_else(|| unreachable!("nobody else has it"));
+    buffer.copy_into(target, flags, ..).map_err(|_| unreadable())?;
+    drop(data);
+    Ok(interleaved)
+}
+
+fn unreadable() -> gst::ErrorMessage {
+    gst::error_msg!(gst::ResourceError::Read, ("an audio buffer cannot be read"))
+}
+
+/// What to tell whoever sends sound without having said what it is.
+pub fn no_caps() -> gst::ErrorMessage {
+    gst::error_msg!(
+        gst::CoreError::Negotiation,
+        ("what comes in is no raw audio, for it has no caps. Put a parser or decoder in front: wavparse for a WAV file, decodebin for any other")
+    )
+}
+
+/// Turns interleaved buffers of one format into floats.
 pub struct AudioInput {
     info: AudioInfo,
     unpacked: Vec<u8>,

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use gst::{FlowError, FlowSuccess};
 
@@ -18,6 +19,8 @@ struct State<T> {
     items: VecDeque<T>,
     /// Frames among the items.
     frames: usize,
+    /// The item that was popped last is still being sent.
+    sending: bool,
     flow: Result<FlowSuccess, FlowError>,
 }
 
@@ -31,7 +34,12 @@ impl<T: Item> Default for Queue<T> {
     /// An empty queue that takes nothing: [`Self::start`] opens it.
     fn default() -> Self {
         Self {
-            state: Mutex::new(State { items: VecDeque::new(), frames: 0, flow: Err(FlowError::Flushing) }),
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                frames: 0,
+                sending: false,
+                flow: Err(FlowError::Flushing),
+            }),
             changed: Condvar::new(),
         }
     }
@@ -42,24 +50,19 @@ impl<T: Item> Queue<T> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Empties the queue and opens it.
-    pub fn start(&self) {
-        self.clear();
+    /// Lets items through again.
+    pub fn open(&self) {
         self.lock().flow = Ok(FlowSuccess::Ok);
     }
 
-    /// Empties the queue.
-    pub fn clear(&self) {
-        let items = {
-            let mut state = self.lock();
-            state.frames = 0;
-            std::mem::take(&mut state.items)
-        };
-        // Items are dropped without the lock: what they hold may take others.
-        drop(items);
+    /// Empties the queue and returns what was in it.
+    pub fn take(&self) -> VecDeque<T> {
+        let mut state = self.lock();
+        state.frames = 0;
+        std::mem::take(&mut state.items)
     }
 
-    /// Closes the queue with `reason` and wakes everybody. Items stay until they are popped or it starts anew.
+    /// Closes the queue with `reason` and wakes everybody. Items stay until they are taken.
     pub fn stop(&self, reason: FlowError) {
         self.lock().flow = Err(reason);
         self.changed.notify_all();
@@ -83,20 +86,38 @@ impl<T: Item> Queue<T> {
         Ok(FlowSuccess::Ok)
     }
 
-    /// The next item, waiting for it.
-    pub fn pop(&self) -> Result<T, FlowError> {
+    /// The next item, waiting for it; `None` where there is none for that long. Whoever pops has sent what it popped before.
+    pub fn pop(&self, patience: Duration) -> Result<Option<T>, FlowError> {
         let mut state = self.lock();
-        loop {
-            state.flow?;
-            match state.items.pop_front() {
-                Some(item) => {
-                    state.frames -= usize::from(item.is_frame());
-                    self.changed.notify_all();
-                    return Ok(item);
-                }
-                None => state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
-            }
+        state.sending = false;
+        self.changed.notify_all();
+        let empty = |state: &mut State<T>| state.flow.is_ok() && state.items.is_empty();
+        state = match self.changed.wait_timeout_while(state, patience, empty) {
+            Ok((state, _)) => state,
+            Err(e) => e.into_inner().0,
+        };
+        state.flow?;
+        let Some(item) = state.items.pop_front() else { return Ok(None) };
+        state.frames -= usize::from(item.is_frame());
+        state.sending = true;
+        self.changed.notify_all();
+        Ok(Some(item))
+    }
+
+    /// Puts an item back in front that could not be sent.
+    pub fn put_back(&self, item: T) {
+        let mut state = self.lock();
+        state.frames += usize::from(item.is_frame());
+        state.items.push_front(item);
+    }
+
+    /// Waits until everything in it has been sent.
+    pub fn wait_until_sent(&self) -> Result<FlowSuccess, FlowError> {
+        let mut state = self.lock();
+        while state.flow.is_ok() && (state.sending || !state.items.is_empty()) {
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+        state.flow
     }
 }
 
@@ -104,6 +125,8 @@ impl<T: Item> Queue<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     impl Item for u32 {
         fn is_frame(&self) -> bool {
@@ -115,7 +138,7 @@ mod tests {
     fn keeps_order_and_bounds_frames_only() {
         let queue = Arc::new(Queue::<u32>::default());
         assert_eq!(queue.push(0, 2), Err(FlowError::Flushing));
-        queue.start();
+        queue.open();
         for item in [1, 2, 100, 101] {
             queue.push(item, 2).unwrap();
         }
@@ -123,7 +146,7 @@ mod tests {
             let queue = queue.clone();
             move || queue.push(3, 2)
         });
-        let popped: Vec<u32> = (0..5).map(|_| queue.pop().unwrap()).collect();
+        let popped: Vec<u32> = (0..5).map(|_| queue.pop(LONG).unwrap().unwrap()).collect();
         assert_eq!(popped, [1, 2, 100, 101, 3]);
         assert!(pusher.join().unwrap().is_ok());
     }
@@ -131,13 +154,13 @@ mod tests {
     #[test]
     fn stopping_wakes_who_waits() {
         let queue = Arc::new(Queue::<u32>::default());
-        queue.start();
+        queue.open();
         let popper = std::thread::spawn({
             let queue = queue.clone();
-            move || queue.pop()
+            move || queue.pop(LONG)
         });
         queue.push(1, 9).unwrap();
-        assert_eq!(popper.join().unwrap(), Ok(1));
+        assert_eq!(popper.join().unwrap(), Ok(Some(1)));
         queue.push(1, 1).unwrap();
         let pusher = std::thread::spawn({
             let queue = queue.clone();
@@ -145,5 +168,20 @@ mod tests {
         });
         queue.stop(FlowError::Eos);
         assert_eq!(pusher.join().unwrap(), Err(FlowError::Eos));
+    }
+
+    #[test]
+    fn what_was_popped_is_sent_when_the_next_is_asked_for() {
+        let queue = Arc::new(Queue::<u32>::default());
+        queue.open();
+        queue.push(1, 9).unwrap();
+        assert_eq!(queue.pop(LONG), Ok(Some(1)));
+        let waiter = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.wait_until_sent()
+        });
+        assert!(!waiter.is_finished());
+        assert_eq!(queue.pop(Duration::ZERO), Ok(None));
+        assert_eq!(waiter.join().unwrap(), Ok(FlowSuccess::Ok));
     }
 }

@@ -2,67 +2,91 @@
 
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gst_video::{VideoColorMatrix, VideoFormat, VideoFrameRef, VideoInfo};
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFormatInfo, VideoFrameRef, VideoInfo};
 
 use super::messages::Stop;
 use crate::avatar::Avatar;
 use crate::image_file::ImageInfo;
-use crate::picture::{Matrix, Packed, PictureMut, PixelFormat};
+use crate::picture::{Matrix, Packed, PictureMut, PixelFormat, Range, YuvCoding};
 
-/// Formats in the order of preference: what encoders take, without conversion, comes first.
-const FORMATS: [VideoFormat; 13] = [
-    VideoFormat::I420,
-    VideoFormat::Nv12,
+/// Opaque formats, in the order of preference: what encoders take, without conversion, comes first.
+const YUV: &[VideoFormat] = &[VideoFormat::I420, VideoFormat::Nv12];
+const RGB: &[VideoFormat] = &[
     VideoFormat::Rgb,
     VideoFormat::Bgr,
     VideoFormat::Rgbx,
     VideoFormat::Bgrx,
     VideoFormat::Xrgb,
     VideoFormat::Xbgr,
-    VideoFormat::Rgba,
-    VideoFormat::Bgra,
-    VideoFormat::Argb,
-    VideoFormat::Abgr,
-    VideoFormat::A420,
 ];
+/// Formats with alpha.
+const YUV_ALPHA: &[VideoFormat] = &[VideoFormat::A420];
+const RGB_ALPHA: &[VideoFormat] =
+    &[VideoFormat::Rgba, VideoFormat::Bgra, VideoFormat::Argb, VideoFormat::Abgr];
 
-/// The formats in the order of preference, for frames with an alpha channel or without. Opaque frames with masks come
-/// before their own background, and with alpha where downstream takes nothing else.
-fn formats(alpha: bool) -> Vec<VideoFormat> {
-    let mut formats = FORMATS.to_vec();
-    if alpha {
-        let planar_first = |format: &VideoFormat| (!has_alpha(*format), *format != VideoFormat::A420);
-        formats.sort_by_key(planar_first);
-    }
-    formats
+/// The formats in the order of preference, for frames with an alpha channel or without. Opaque frames, also those with
+/// masks, come with alpha only where downstream takes nothing else.
+fn formats(alpha: bool) -> [&'static [VideoFormat]; 4] {
+    if alpha { [YUV_ALPHA, RGB_ALPHA, YUV, RGB] } else { [YUV, RGB, RGB_ALPHA, YUV_ALPHA] }
 }
 
-fn has_alpha(format: VideoFormat) -> bool {
-    gst_video::VideoFormatInfo::from_format(format).has_alpha()
+/// What luma and colour differences can be made by: both matrices in both ranges, under the names and numbers
+/// (range:matrix:transfer:primaries) by which elements ask for them. The primaries are those of the avatar's pictures
+/// or near to them; others, as those of BT.2020, would need more than a matrix, so they are not offered.
+const YUV_COLORIMETRIES: &[&str] = &[
+    "bt709", "bt601", "2:3:5:1", "2:3:7:1", "2:4:5:1", "2:4:7:1", "2:4:5:4", "2:4:16:4", "1:3:5:1",
+    "1:3:7:1", "1:4:5:1", "1:4:7:1", "1:4:16:4", "1:4:0:0",
+];
+/// What red, green and blue may be called.
+const RGB_COLORIMETRIES: &[&str] = &["sRGB", "1:1:5:1", "1:1:16:4", "1:1:0:0"];
+
+/// What formats can be coded by, for frames of that height: first what GStreamer takes for granted where nothing is said.
+fn colorimetries(formats: &[VideoFormat], height: u32) -> Vec<&'static str> {
+    const HIGHEST_SD: u32 = 576;
+    if !VideoFormatInfo::from_format(formats[0]).is_yuv() {
+        return RGB_COLORIMETRIES.to_vec();
+    }
+    let mut colorimetries = YUV_COLORIMETRIES.to_vec();
+    if height <= HIGHEST_SD {
+        colorimetries.swap(0, 1);
+    }
+    colorimetries
 }
 
 /// The slowest and the fastest frame rate.
 const FRAME_RATES: [gst::Fraction; 2] = [gst::Fraction::from_integer(1), gst::Fraction::from_integer(240)];
 
-/// The caps of all that can come out, of one avatar's frames if they are known.
-pub fn caps(image: Option<ImageInfo>) -> gst::Caps {
-    let builder = gst_video::VideoCapsBuilder::new()
-        .format_list(formats(image.is_some_and(|image| image.alpha)))
-        .framerate_range(FRAME_RATES[0]..=FRAME_RATES[1]);
-    match image {
-        None => builder.build(),
-        Some(ImageInfo { size: (width, height), .. }) => builder
+/// The caps of all that can come out, of any avatar.
+pub fn template_caps() -> gst::Caps {
+    gst_video::VideoCapsBuilder::new()
+        .format_list(formats(false).concat())
+        .framerate_range(FRAME_RATES[0]..=FRAME_RATES[1])
+        .build()
+}
+
+/// The caps of all that can come out of an avatar's frames, in the order of preference.
+pub fn caps(image: ImageInfo) -> gst::Caps {
+    let (width, height) = image.size;
+    let mut caps = gst::Caps::new_empty();
+    for formats in formats(image.alpha) {
+        let colorimetries = gst::List::new(colorimetries(formats, height));
+        let structure = gst_video::VideoCapsBuilder::new()
+            .format_list(formats.iter().copied())
+            .framerate_range(FRAME_RATES[0]..=FRAME_RATES[1])
             .width(width as i32)
             .height(height as i32)
             .pixel_aspect_ratio(gst::Fraction::new(1, 1))
             .field("interlace-mode", "progressive")
-            .build(),
+            .field("colorimetry", colorimetries)
+            .build();
+        caps.get_mut().unwrap_or_else(|| unreachable!("nobody else has them")).append(structure);
     }
+    caps
 }
 
 /// Chooses from what downstream takes: our preferred format, and `rate` or what is nearest to it.
 fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<VideoInfo> {
-    let mut caps = caps(Some(image)).intersect_with_mode(allowed, gst::CapsIntersectMode::First);
+    let mut caps = caps(image).intersect_with_mode(allowed, gst::CapsIntersectMode::First);
     caps.truncate();
     caps.make_mut().structure_mut(0)?.fixate_field_nearest_fraction("framerate", rate);
     caps.fixate();
@@ -74,7 +98,7 @@ fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<
 /// Asks downstream, so no lock may be held.
 pub fn negotiate(pad: &gst::Pad, avatar: &Avatar) -> Result<VideoInfo, Stop> {
     let image = avatar.image;
-    let allowed = pad.peer_query_caps(Some(&caps(Some(image))));
+    let allowed = pad.peer_query_caps(Some(&caps(image)));
     let fps = gst::Fraction::new(avatar.rate.num() as i32, avatar.rate.den() as i32);
     choose(&allowed, image, fps).ok_or_else(|| {
         let wanted = pad.peer_query_caps(None);
@@ -92,14 +116,21 @@ pub fn negotiate(pad: &gst::Pad, avatar: &Avatar) -> Result<VideoInfo, Stop> {
 
 /// Where the pixels of a format lie.
 pub fn pixel_format(info: &VideoInfo) -> PixelFormat {
-    let matrix = match info.colorimetry().matrix() {
-        VideoColorMatrix::Bt601 => Matrix::Bt601,
-        _ => Matrix::Bt709,
+    let colorimetry = info.colorimetry();
+    let coding = YuvCoding {
+        matrix: match colorimetry.matrix() {
+            VideoColorMatrix::Bt601 => Matrix::Bt601,
+            _ => Matrix::Bt709,
+        },
+        range: match colorimetry.range() {
+            VideoColorRange::Range0_255 => Range::Full,
+            _ => Range::Limited,
+        },
     };
     match info.format() {
-        VideoFormat::I420 => PixelFormat::I420(matrix),
-        VideoFormat::A420 => PixelFormat::A420(matrix),
-        VideoFormat::Nv12 => PixelFormat::Nv12(matrix),
+        VideoFormat::I420 => PixelFormat::I420(coding),
+        VideoFormat::A420 => PixelFormat::A420(coding),
+        VideoFormat::Nv12 => PixelFormat::Nv12(coding),
         _ => {
             let format = info.format_info();
             let place = |component: usize| format.poffset()[component] as usize;

@@ -15,17 +15,25 @@ use crate::painter::Painted;
 pub struct VideoWriter(Mutex<Option<(VideoInfo, gst::BufferPool)>>);
 
 impl VideoWriter {
-    /// Sends the caps downstream and gets buffers for them.
-    pub fn set_format(&self, pad: &gst::Pad, info: VideoInfo) -> Result<(), gst::FlowError> {
+    /// Sends the caps downstream and gets buffers for them. True where the format is another than before.
+    ///
+    /// # Errors
+    /// Where downstream takes neither, or the pad is flushing.
+    pub fn set_format(&self, pad: &gst::Pad, info: VideoInfo) -> Result<bool, gst::FlowError> {
         let caps = info.to_caps().map_err(|_| gst::FlowError::NotNegotiated)?;
         gst::debug!(CAT, obj = pad, "video is {caps}");
-        pad.push_event(gst::event::Caps::new(&caps));
+        // A pad that is flushing does not even keep them; what else may be wrong, the first buffer tells.
+        if !pad.push_event(gst::event::Caps::new(&caps)) && pad.pad_flags().contains(gst::PadFlags::FLUSHING)
+        {
+            return Err(gst::FlowError::Flushing);
+        }
         let pool = video_output::buffer_pool(pad, &info).map_err(|error| {
             gst::error!(CAT, obj = pad, "no buffer pool: {error}");
             gst::FlowError::NotNegotiated
         })?;
+        let changed = lock(&self.0).as_ref().is_none_or(|(before, _)| *before != info);
         self.replace(Some((info, pool)));
-        Ok(())
+        Ok(changed)
     }
 
     /// A buffer with a frame drawn into it.

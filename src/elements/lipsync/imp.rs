@@ -21,6 +21,7 @@
 //! a push, a query, a run of a network or a message. To stop, first everybody is woken (queue, painter, encoder,
 //! buffer pool), then the pads are deactivated.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 
@@ -28,6 +29,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
+use gst_video::VideoInfo;
 
 use super::output::Item;
 use super::stream::Stream;
@@ -83,6 +85,10 @@ pub struct Lipsync {
     pub(super) stats: Mutex<Stats>,
     /// Upstream has sent its last.
     ended: AtomicBool,
+    /// Where the last frame that went out ends.
+    pub(super) sent_until: Mutex<Option<gst::ClockTime>>,
+    /// A warning about a stall has been given.
+    pub(super) stall_told: AtomicBool,
 }
 
 impl Lipsync {
@@ -96,6 +102,13 @@ impl Lipsync {
 
     pub(super) fn input_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Whether sound of a known format comes in that does not come by a clock.
+    pub(super) fn hears_a_file(&self) -> bool {
+        let mut latency = gst::query::Latency::new();
+        let live = self.sinkpad.peer_query(&mut latency) && latency.result().0;
+        self.sinkpad.has_current_caps() && !live
     }
 
     /// The address of the file that the sound comes from, if upstream knows one.
@@ -143,7 +156,8 @@ impl Lipsync {
         }
         self.ended.store(false, Ordering::SeqCst);
         *lock(&self.earliest) = None;
-        self.queue.start();
+        *lock(&self.sent_until) = None;
+        self.queue.open();
     }
 
     fn start_task(&self) -> Result<(), gst::LoggableError> {
@@ -161,8 +175,7 @@ impl Lipsync {
                         },
                     );
                     if !sent {
-                        imp.queue.stop(gst::FlowError::Error);
-                        let _ = imp.srcpad.pause_task();
+                        imp.stop_sending(gst::FlowError::Error);
                     }
                 }
             })
@@ -196,54 +209,97 @@ impl Lipsync {
         self.settle(stream, heard)
     }
 
-    fn sink_event(&self, event: gst::Event) -> bool {
+    /// Forgets what is under way, but for events that hold until there is another of their kind.
+    fn flush(&self, stop: gst::Event) -> Result<(), Error> {
+        let held = lock(&self.stream).as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
+        let queued = self.queue.take().into_iter().filter_map(Item::into_event);
+        let lost: Vec<gst::Event> = queued.chain(held.into_iter().map(|(_, event)| event)).collect();
+        // Only now the pad takes events again.
+        self.srcpad.push_event(stop);
+        self.keep_sticky(lost);
+        self.resume();
+        Ok(())
+    }
+
+    /// Keeps the sticky events of those that could not be sent: the pad sends them before the next buffer.
+    fn keep_sticky(&self, events: impl IntoIterator<Item = gst::Event>) {
+        let ends = [gst::EventType::Segment, gst::EventType::Eos];
+        for event in events.into_iter().filter(|event| event.is_sticky() && !ends.contains(&event.type_())) {
+            let _ = self.srcpad.store_sticky_event(&event);
+        }
+    }
+
+    /// A new stream or segment is a new beginning where downstream had had enough.
+    fn begin_anew(&self) {
+        if self.queue.flow() == Err(gst::FlowError::Eos) && self.srcpad.is_active() {
+            self.keep_sticky(self.queue.take().into_iter().filter_map(Item::into_event));
+            self.queue.open();
+            let _ = self.start_task();
+        }
+    }
+
+    fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         use gst::EventView;
         gst::log!(CAT, imp = self, "event {event:?}");
+        let done = |done: bool| if done { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
         match event.view() {
             EventView::FlushStart(_) => {
                 self.interrupt();
                 let forwarded = self.srcpad.push_event(event);
                 let _ = self.srcpad.pause_task();
-                forwarded
+                done(forwarded)
             }
             EventView::FlushStop(_) => {
-                if let Some(stream) = lock(&self.stream).as_mut()
-                    && let Err(error) = stream.flush()
-                {
-                    gst::error!(CAT, imp = self, "{error}");
-                    return false;
+                if let Err(error) = self.flush(event) {
+                    self.post_error_message(error_message(&error));
+                    return Err(gst::FlowError::Error);
                 }
-                let forwarded = self.srcpad.push_event(event);
-                self.resume();
-                forwarded && self.start_task().is_ok()
+                done(self.start_task().is_ok())
             }
             EventView::StreamStart(start) => {
                 self.ended.store(false, Ordering::SeqCst);
-                self.forward(video_stream_start(start))
+                self.begin_anew();
+                self.with_stream(|stream| self.set_stream(stream, start))
             }
             EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
-                Ok(info) => self.with_stream(|stream| self.set_input(stream, info)).is_ok(),
-                Err(_) => false,
+                Ok(info) => self.with_stream(|stream| self.set_input(stream, info)),
+                Err(_) => Err(gst::FlowError::NotNegotiated),
             },
-            EventView::Segment(segment) => {
-                self.with_stream(|stream| self.set_segment(stream, segment.segment())).is_ok()
+            EventView::Segment(_) => {
+                self.begin_anew();
+                self.with_stream(|stream| self.set_segment(stream, event))
             }
-            EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)).is_ok(),
+            EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)),
+            EventView::SegmentDone(_) => self.with_stream(|stream| {
+                self.drain(stream)?;
+                self.pass(stream, event)
+            }),
             EventView::Eos(_) => {
                 self.ended.store(true, Ordering::SeqCst);
-                let heard = self.with_stream(|stream| self.hear_end(stream, event));
-                matches!(heard, Ok(_) | Err(gst::FlowError::Eos))
+                match self.with_stream(|stream| self.hear_end(stream, event)) {
+                    // The end has been told already, perhaps with what was wrong.
+                    Err(gst::FlowError::Eos) => Ok(gst::FlowSuccess::Ok),
+                    heard => heard,
+                }
             }
             // Tags of the sound (its codec, its bit rate) are not those of the video.
-            EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => true,
-            _ if event.is_serialized() => self.forward(event),
-            _ => gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event),
+            EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => Ok(gst::FlowSuccess::Ok),
+            _ if event.is_serialized() => self.with_stream(|stream| self.pass(stream, event)),
+            _ => done(gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event)),
         }
     }
 
-    /// Sends an event downstream behind the frames that are in work.
-    fn forward(&self, event: gst::Event) -> bool {
-        self.queue.push(Item::Event(event), 0).is_ok()
+    fn sink_query(&self, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            // Answered when all frames are out, so that it goes from this thread without overtaking them.
+            gst::QueryViewMut::Drain(_) => {
+                let drained = self.with_stream(|stream| self.drain(stream));
+                drained.and_then(|_| self.queue.wait_until_sent()).is_ok() && self.srcpad.peer_query(query)
+            }
+            // Sound and pictures have no buffers in common.
+            gst::QueryViewMut::Allocation(_) => false,
+            _ => gst::Pad::query_default(&self.sinkpad, Some(&*self.obj()), query),
+        }
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
@@ -255,17 +311,27 @@ impl Lipsync {
                 *lock(&self.earliest) = timestamp.map(|timestamp| timestamp + jitter);
                 true
             }
-            EventView::Seek(seek) if seek.get().0 <= 0.0 => {
-                gst::warning!(CAT, imp = self, "a face cannot speak backward");
-                false
+            EventView::Seek(seek) => {
+                let (rate, _, start_type, start, ..) = seek.get();
+                if rate <= 0.0 {
+                    gst::warning!(CAT, imp = self, "a face cannot speak backward");
+                    return false;
+                }
+                // Upstream counts samples or bytes of sound, not frames of video.
+                if start_type != gst::SeekType::None && start.format() != gst::Format::Time {
+                    gst::warning!(CAT, imp = self, "seeks must be in time, not in {:?}", start.format());
+                    return false;
+                }
+                gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event)
             }
             _ => gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event),
         }
     }
 
     fn src_query(&self, query: &mut gst::QueryRef) -> bool {
+        use gst::QueryViewMut;
         match query.view_mut() {
-            gst::QueryViewMut::Latency(latency) => {
+            QueryViewMut::Latency(latency) => {
                 let mut upstream = gst::query::Latency::new();
                 if !self.sinkpad.peer_query(&mut upstream) {
                     return false;
@@ -276,8 +342,66 @@ impl Lipsync {
                 latency.set(live, min + own, max.map(|max| max + own));
                 true
             }
+            QueryViewMut::Caps(query) => {
+                let possible = match self.loaded() {
+                    Some(loaded) => video_output::caps(loaded.avatar.image),
+                    None => self.srcpad.pad_template_caps(),
+                };
+                let result = query
+                    .filter()
+                    .map(|filter| filter.intersect_with_mode(&possible, gst::CapsIntersectMode::First));
+                query.set_result(&result.unwrap_or(possible));
+                true
+            }
+            QueryViewMut::Position(position) => {
+                let answer = self.position().and_then(|time| self.convert(time.into(), position.format()));
+                answer.is_some_and(|answer| {
+                    position.set(answer);
+                    true
+                })
+            }
+            QueryViewMut::Duration(duration) => {
+                let time = self.sinkpad.peer_query_duration::<gst::ClockTime>();
+                let answer = time.and_then(|time| self.convert(time.into(), duration.format()));
+                answer.is_some_and(|answer| {
+                    duration.set(answer);
+                    true
+                })
+            }
+            QueryViewMut::Convert(query) => {
+                let (value, wanted) = query.get();
+                self.convert(value, wanted).is_some_and(|converted| {
+                    query.set(value, converted);
+                    true
+                })
+            }
+            QueryViewMut::Seeking(seeking) if seeking.format() != gst::Format::Time => {
+                let unknown = gst::GenericFormattedValue::new(seeking.format(), -1);
+                seeking.set(false, unknown, unknown);
+                true
+            }
             _ => gst::Pad::query_default(&self.srcpad, Some(&*self.obj()), query),
         }
+    }
+
+    /// How far the video is that went out, in stream time.
+    fn position(&self) -> Option<gst::ClockTime> {
+        let end = *lock(&self.sent_until);
+        let segment = self.srcpad.sticky_event::<gst::event::Segment>(0)?;
+        segment.segment().downcast_ref::<gst::ClockTime>()?.to_stream_time(end?)
+    }
+
+    /// Times, frames and bytes of the video as each other, once its format is known.
+    fn convert(
+        &self,
+        value: gst::GenericFormattedValue,
+        wanted: gst::Format,
+    ) -> Option<gst::GenericFormattedValue> {
+        if value.format() == wanted {
+            return Some(value);
+        }
+        let info = VideoInfo::from_caps(self.srcpad.current_caps()?.as_ref()).ok()?;
+        info.convert_generic(value, wanted)
     }
 
     /// From a sample's arrival to its frame's leaving: the sound that must follow it, the frame, the painting.
@@ -317,15 +441,6 @@ impl Lipsync {
     }
 }
 
-/// The start of a video stream that belongs to that of a sound.
-fn video_stream_start(sound: &gst::event::StreamStart) -> gst::Event {
-    gst::event::StreamStart::builder(&format!("{}/lipsync", sound.stream_id()))
-        .seqnum(sound.seqnum())
-        .flags(sound.stream_flags())
-        .group_id_if_some(sound.group_id())
-        .build()
-}
-
 #[glib::object_subclass]
 impl ObjectSubclass for Lipsync {
     const NAME: &'static str = "GstLipsync";
@@ -342,8 +457,15 @@ impl ObjectSubclass for Lipsync {
                     |this| this.with_stream(|stream| this.hear_buffer(stream, buffer)),
                 )
             })
-            .event_function(|_, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |this| this.sink_event(event))
+            .event_full_function(|_, parent, event| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.sink_event(event),
+                )
+            })
+            .query_function(|_, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(query))
             })
             .build();
         let srcpad = gst::Pad::builder_from_template(&template("src"))
@@ -375,6 +497,8 @@ impl ObjectSubclass for Lipsync {
             earliest: Mutex::default(),
             stats: Mutex::default(),
             ended: AtomicBool::default(),
+            sent_until: Mutex::default(),
+            stall_told: AtomicBool::default(),
         }
     }
 }
@@ -451,7 +575,7 @@ impl ElementImpl for Lipsync {
             };
             vec![
                 always("sink", gst::PadDirection::Sink, audio_input::caps()),
-                always("src", gst::PadDirection::Src, video_output::caps(None)),
+                always("src", gst::PadDirection::Src, video_output::template_caps()),
             ]
         });
         TEMPLATES.as_ref()
@@ -466,6 +590,7 @@ impl ElementImpl for Lipsync {
             // Again from READY on, where properties may have changed.
             gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused => {
                 *lock(&self.stats) = Stats::default();
+                self.stall_told.store(false, Ordering::Relaxed);
                 if let Err(error) = self.load().and_then(|()| self.restart_stream()) {
                     self.post_error_message(error_message(&error));
                     return Err(gst::StateChangeError);
@@ -478,7 +603,7 @@ impl ElementImpl for Lipsync {
         let changed = self.parent_change_state(transition)?;
         match transition {
             gst::StateChange::PausedToReady => {
-                self.queue.clear();
+                drop(self.queue.take());
                 self.writer.stop();
                 *lock(&self.last) = None;
             }

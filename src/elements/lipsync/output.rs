@@ -1,5 +1,8 @@
 //! The source pad's streaming thread: takes items from the queue, in order, and sends them downstream.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
@@ -11,6 +14,9 @@ use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
 use crate::painter::Ticket;
 
+/// A pipeline that has not started and gets no sound for that long has stalled.
+const STALL: Duration = Duration::from_secs(5);
+
 /// What goes from the sink's thread to the source's.
 pub enum Item {
     /// An event for downstream.
@@ -21,6 +27,16 @@ pub enum Item {
     Frame(Frame),
     /// The sound cannot be followed any further: tell the application and end the stream.
     Failure(Failure),
+}
+
+impl Item {
+    /// The event, if it is one.
+    pub fn into_event(self) -> Option<gst::Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            _ => None,
+        }
+    }
 }
 
 impl QueueItem for Item {
@@ -42,15 +58,19 @@ pub struct Frame {
 impl Lipsync {
     /// One turn of the source pad's task.
     pub fn send_next(&self) {
-        let Ok(item) = self.queue.pop() else {
-            let _ = self.srcpad.pause_task();
-            return;
+        let item = match self.queue.pop(STALL) {
+            Ok(Some(item)) => item,
+            Ok(None) => return self.note_stall(),
+            Err(_) => {
+                let _ = self.srcpad.pause_task();
+                return;
+            }
         };
-        let Err(stop) = self.send(item) else { return };
-        match stop {
-            Stop::Flow(flow) => {
+        match self.send(item) {
+            Ok(()) => {}
+            Err(Stop::Flow(flow)) => {
                 gst::debug!(CAT, imp = self, "stopping: {flow}");
-                self.queue.stop(flow);
+                self.stop_sending(flow);
                 // Upstream gets the flow with its next buffer; after its last one nobody else would tell.
                 let fatal = !matches!(flow, gst::FlowError::Flushing | gst::FlowError::Eos);
                 if fatal && self.input_ended() {
@@ -62,24 +82,58 @@ impl Lipsync {
                 }
                 if flow == gst::FlowError::Eos || (fatal && self.input_ended()) {
                     // A sink that has had enough waits for the event.
-                    self.srcpad.push_event(gst::event::Eos::new());
+                    self.send_end();
                 }
             }
-            Stop::Failure(failure) => {
+            Err(Stop::Failure(failure)) => {
                 // To upstream this is an orderly end, so that this message stays the only one.
-                self.queue.stop(gst::FlowError::Eos);
+                self.stop_sending(gst::FlowError::Eos);
                 self.post_error_message(failure.into_message(self.source().as_deref()));
-                self.srcpad.push_event(gst::event::Eos::new());
+                self.send_end();
             }
         }
+    }
+
+    /// Lets nothing through any more. The task is paused first: whoever opens the queue again starts it behind that.
+    pub fn stop_sending(&self, flow: gst::FlowError) {
         let _ = self.srcpad.pause_task();
+        self.queue.stop(flow);
+    }
+
+    /// Sends an end of our own, as part of what the current segment belongs to.
+    fn send_end(&self) {
+        let segment = self.srcpad.sticky_event::<gst::event::Segment>(0);
+        let end = gst::event::Eos::builder().seqnum_if_some(segment.map(|segment| segment.seqnum()));
+        self.srcpad.push_event(end.build());
+    }
+
+    /// Warns, once, where the pipeline cannot start because the sound stays away: the other branch of a tee that is full.
+    fn note_stall(&self) {
+        let starting = self.obj().current_state() == gst::State::Paused;
+        if !starting
+            || self.input_ended()
+            || !self.hears_a_file()
+            || self.stall_told.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Failed,
+            ("the pipeline does not start: no more sound comes in, and downstream waits for more video. If the sound also goes another way, behind a tee, the queue of that way is full: give it max-size-time=0 max-size-bytes=0 max-size-buffers=0, because encoders of video look further ahead than it holds")
+        );
     }
 
     fn send(&self, item: Item) -> Result<(), Stop> {
         match item {
             Item::Event(event) => {
                 gst::log!(CAT, imp = self, "sending {event:?}");
-                self.srcpad.push_event(event);
+                if !self.srcpad.push_event(event.clone())
+                    && self.queue.flow() == Err(gst::FlowError::Flushing)
+                {
+                    // A flush keeps those that are sticky.
+                    self.queue.put_back(Item::Event(event));
+                }
                 Ok(())
             }
             Item::Format(info) => self.send_format(info),
@@ -89,8 +143,9 @@ impl Lipsync {
     }
 
     fn send_format(&self, info: VideoInfo) -> Result<(), Stop> {
-        self.writer.set_format(&self.srcpad, info)?;
-        *lock(&self.last) = None;
+        if self.writer.set_format(&self.srcpad, info)? {
+            *lock(&self.last) = None;
+        }
         Ok(())
     }
 
@@ -113,6 +168,7 @@ impl Lipsync {
         };
         stamp(&mut buffer, frame.pts, frame.duration, frame.number, frame.number == 0);
         *lock(&self.last) = Some(buffer.clone());
+        *lock(&self.sent_until) = Some(frame.pts + frame.duration);
         self.srcpad.push(buffer)?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The sink pad's streaming thread: follows the sound and asks for the frames that it makes possible.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gst::prelude::*;
@@ -9,7 +10,7 @@ use gst_video::VideoInfo;
 
 use super::imp::Lipsync;
 use super::output::{Frame, Item};
-use crate::elements::audio_input::AudioInput;
+use crate::elements::audio_input::{self, AudioInput};
 use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
 use crate::elements::{CAT, video_output};
@@ -32,16 +33,22 @@ const PIECE: gst::ClockTime = gst::ClockTime::from_seconds(1);
 /// Where the stream of sound is. Only the sink's streaming thread uses it, under the pad's stream lock.
 pub struct Stream {
     listener: Listener,
+    /// The sound as it comes in.
+    info: Option<AudioInfo>,
     input: Option<AudioInput>,
     align: AudioStreamAlign,
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Identifies the stream of sound.
+    id: Option<gst::glib::GString>,
+    /// Events that came behind sound whose frames are not all asked for yet: each goes before the frame of its number.
+    held: VecDeque<(u64, gst::Event)>,
     /// Time of the first sample since the last discontinuity.
     start: Option<gst::ClockTime>,
     format: Option<VideoInfo>,
     frames: Option<Arc<FrameStore>>,
     /// Frames shown since the last flush: the avatar moves on over discontinuities.
     shown: u64,
-    /// There was sound, or a gap, since the last flush.
+    /// There was sound, or a gap, since the element started.
     heard: bool,
     /// Something went wrong that the application has been told, or will be: the rest is not heard.
     failed: bool,
@@ -52,9 +59,12 @@ impl Stream {
     pub fn new(listener: Listener) -> Self {
         Self {
             listener,
+            info: None,
             input: None,
             align: AudioStreamAlign::new(1, JITTER, JITTER_WAIT),
             segment: gst::FormattedSegment::new(),
+            id: None,
+            held: VecDeque::new(),
             start: None,
             format: None,
             frames: None,
@@ -64,23 +74,27 @@ impl Stream {
         }
     }
 
-    /// Forgets the sound, as a flush demands; formats stay.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    /// Forgets the sound, as a flush demands, and returns the events that were held. The format of the sound stays;
+    /// that of the video is agreed upon anew, because the queue may have held it.
+    pub fn flush(&mut self) -> Result<VecDeque<(u64, gst::Event)>, Error> {
         self.align.mark_discont();
         self.segment = gst::FormattedSegment::new();
         self.start = None;
+        self.format = None;
         self.shown = 0;
-        self.heard = false;
         self.failed = false;
-        self.listener.reset()
+        self.listener.reset()?;
+        Ok(std::mem::take(&mut self.held))
     }
 
     /// Forgets everything, for a new run of the element.
     pub fn restart(&mut self) -> Result<(), Error> {
+        self.info = None;
         self.input = None;
-        self.format = None;
         self.frames = None;
-        self.flush()
+        self.id = None;
+        self.heard = false;
+        self.flush().map(drop)
     }
 
     /// Time at which the sound heard so far ends.
@@ -95,13 +109,14 @@ impl Lipsync {
         if stream.failed {
             return Err(gst::FlowError::Eos.into());
         }
-        if self.srcpad.check_reconfigure() {
+        let Some(info) = &stream.info else {
+            return Err(Stop::message(audio_input::no_caps()));
+        };
+        let buffer = audio_input::interleave(buffer, info).map_err(Stop::message)?;
+        let (rate, bpf) = (info.rate(), info.bpf());
+        if self.srcpad.check_reconfigure() || stream.format.is_none() {
             self.negotiate(stream)?;
         }
-        let Some(input) = &stream.input else {
-            return Err(gst::FlowError::NotNegotiated.into());
-        };
-        let (rate, bpf) = (input.info().rate(), input.info().bpf());
         let discont = buffer.flags().contains(gst::BufferFlags::DISCONT);
         let Some(buffer) = gst_audio::audio_buffer_clip(buffer, stream.segment.upcast_ref(), rate, bpf)
         else {
@@ -168,12 +183,15 @@ impl Lipsync {
         else {
             return Ok(());
         };
-        if stream.input.is_none() {
+        if stream.info.is_none() {
             // A stream may begin with a gap, before it says what its sound will be.
             let info = AudioInfo::builder(gst_audio::AUDIO_FORMAT_F32, crate::audio::SAMPLE_RATE, 1)
                 .build()
                 .map_err(|_| gst::FlowError::NotNegotiated)?;
             self.set_input(stream, info)?;
+        }
+        if stream.format.is_none() {
+            self.negotiate(stream)?;
         }
         self.follow_jump(stream, pts)?;
         stream.start.get_or_insert(pts);
@@ -188,10 +206,11 @@ impl Lipsync {
             return Err(gst::FlowError::Eos.into());
         }
         gst::debug!(CAT, imp = self, "sound is {info:?}");
-        let input = AudioInput::new(info);
-        let rate = input.info().rate();
+        let input = AudioInput::new(audio_input::interleaved(&info));
+        let rate = info.rate();
         stream.listener.set_input(rate, input.mono_weights())?;
         stream.align.set_rate(rate as i32);
+        stream.info = Some(info);
         stream.input = Some(input);
         self.ask_for_frames(stream)?;
         if stream.format.is_none() || self.srcpad.check_reconfigure() {
@@ -203,11 +222,8 @@ impl Lipsync {
 
     /// Agrees with downstream on format and frame rate.
     fn negotiate(&self, stream: &mut Stream) -> Result<(), Stop> {
-        let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
+        let Loaded { avatar, painter, settings, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
         let format = video_output::negotiate(&self.srcpad, &avatar)?;
-        if stream.format.as_ref() == Some(&format) {
-            return Ok(());
-        }
         let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
             .ok_or(gst::FlowError::NotNegotiated)?;
         if rate != stream.listener.rate() {
@@ -216,7 +232,6 @@ impl Lipsync {
         }
         let pixels = video_output::pixel_format(&format);
         if stream.frames.as_ref().is_none_or(|frames| frames.format() != pixels) {
-            let settings = self.settings();
             let canvas = Canvas { format: pixels, background: settings.background() };
             let store = FrameStore::shared(
                 &avatar,
@@ -227,17 +242,33 @@ impl Lipsync {
             );
             stream.frames = Some(store);
         }
+        // Also where it is the same as before: those who asked for it may be others, with buffers of their own.
         self.queue.push(Item::Format(format.clone()), 0)?;
         stream.format = Some(format);
         Ok(())
     }
 
+    /// Takes the start of a stream: what was heard of another before is brought to its end first.
+    pub fn set_stream(&self, stream: &mut Stream, start: &gst::event::StreamStart) -> Result<(), Stop> {
+        let id = start.stream_id();
+        if stream.id.as_ref().is_none_or(|before| before.as_str() != id) {
+            self.drain(stream)?;
+            stream.id = Some(id.into());
+        }
+        self.pass(stream, video_stream_start(start))
+    }
+
     /// Takes a new segment: what was heard before is brought to its end first.
-    pub fn set_segment(&self, stream: &mut Stream, segment: &gst::Segment) -> Result<(), Stop> {
+    pub fn set_segment(&self, stream: &mut Stream, event: gst::Event) -> Result<(), Stop> {
+        let gst::EventView::Segment(segment) = event.view() else { return Ok(()) };
+        let segment = segment.segment();
         let Some(time) = segment.downcast_ref::<gst::ClockTime>() else {
             return Err(Stop::message(gst::error_msg!(
                 gst::StreamError::Format,
-                ("the audio has no timestamps but {:?}. Put rawaudioparse in front", segment.format())
+                (
+                    "what comes in has no timestamps but {:?}. Put a parser or decoder in front: wavparse for a WAV file, decodebin for any other, rawaudioparse for samples without a header",
+                    segment.format()
+                )
             )));
         };
         if time.rate() <= 0.0 {
@@ -251,7 +282,26 @@ impl Lipsync {
             self.drain(stream)?;
             stream.segment = time.clone();
         }
-        self.queue.push(Item::Event(gst::event::Segment::new(segment)), 0)?;
+        self.pass(stream, event)
+    }
+
+    /// Sends an event downstream in its place: behind the frames of the sound before it, some of which may wait for
+    /// what follows that sound.
+    pub fn pass(&self, stream: &mut Stream, event: gst::Event) -> Result<(), Stop> {
+        let due = stream.listener.due();
+        if stream.listener.told() < due {
+            stream.held.push_back((due, event));
+            return Ok(());
+        }
+        self.queue.push(Item::Event(event), 0)?;
+        Ok(())
+    }
+
+    /// Sends the events that go before frame `number`.
+    fn release(&self, stream: &mut Stream, number: u64) -> Result<(), Stop> {
+        while let Some((_, event)) = stream.held.pop_front_if(|(before, _)| *before <= number) {
+            self.queue.push(Item::Event(event), 0)?;
+        }
         Ok(())
     }
 
@@ -262,6 +312,7 @@ impl Lipsync {
         }
         stream.listener.finish()?;
         self.ask_for_frames(stream)?;
+        self.release(stream, u64::MAX)?;
         stream.listener.reset()?;
         stream.start = None;
         Ok(())
@@ -274,7 +325,9 @@ impl Lipsync {
             return Ok(());
         }
         self.drain(stream)?;
-        if !stream.heard {
+        // Who begins further on may have gone beyond the end.
+        let from_start = stream.segment.start().is_none_or(|start| start.is_zero());
+        if !stream.heard && from_start {
             // As parsers and decoders do: otherwise an empty file would make an empty video without a word.
             return Err(Error::audio(
                 "the stream ended without a single sample",
@@ -295,6 +348,7 @@ impl Lipsync {
         let rate = stream.listener.rate();
         let time_of = |n| start + gst::ClockTime::from_nseconds(rate.time_of(n));
         while let Some((number, context)) = stream.listener.next_context()? {
+            self.release(stream, number)?;
             let (pts, end) = (time_of(number), time_of(number + 1));
             let step = rate.convert_index(stream.shown, avatar.rate);
             stream.shown += 1;
@@ -326,4 +380,13 @@ impl Lipsync {
             }
         }
     }
+}
+
+/// The start of a video stream that belongs to that of a sound.
+fn video_stream_start(sound: &gst::event::StreamStart) -> gst::Event {
+    gst::event::StreamStart::builder(&format!("{}/lipsync", sound.stream_id()))
+        .seqnum(sound.seqnum())
+        .flags(sound.stream_flags())
+        .group_id_if_some(sound.group_id())
+        .build()
 }

@@ -70,6 +70,9 @@ impl Ready {
 /// What comes in through the sink pad.
 #[derive(Default)]
 struct Input {
+    /// The sound as it comes in.
+    arriving: Option<AudioInfo>,
+    /// The same with its channels interleaved, as it is spoken and goes out.
     info: Option<Arc<AudioInfo>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     live: bool,
@@ -248,7 +251,7 @@ impl LipsyncSrc {
             .unwrap_or_else(|e| unreachable!("the format is valid: {e}"));
         let pad = lock(&self.audiopad).clone();
         let liked = pad.and_then(|pad| {
-            let mut caps = pad.peer_query_caps(Some(&audio_input::caps()));
+            let mut caps = pad.peer_query_caps(Some(&audio_input::interleaved_caps()));
             caps.truncate();
             let structure = caps.make_mut().structure_mut(0)?;
             structure.fixate_field_nearest_int("rate", 48_000);
@@ -398,12 +401,18 @@ impl LipsyncSrc {
             .build()
     }
 
-    /// Puts a buffer into the backlog.
+    /// Puts a buffer into the backlog, its channels interleaved.
     fn take_in(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (info, segment, live) = {
+        let (arriving, info, segment, live) = {
             let input = lock(&self.input);
-            (input.info.clone().ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone(), input.live)
+            (input.arriving.clone(), input.info.clone(), input.segment.clone(), input.live)
         };
+        let fail = |message| {
+            self.post_error_message(message);
+            gst::FlowError::Error
+        };
+        let (arriving, info) = arriving.zip(info).ok_or_else(audio_input::no_caps).map_err(fail)?;
+        let buffer = audio_input::interleave(buffer, &arriving).map_err(fail)?;
         let buffer = match &segment {
             Some(segment) => {
                 gst_audio::audio_buffer_clip(buffer, segment.upcast_ref(), info.rate(), info.bpf())
@@ -453,7 +462,8 @@ impl LipsyncSrc {
                 Ok(info) => {
                     let live = upstream_is_live(pad);
                     let mut input = lock(&self.input);
-                    input.info = Some(Arc::new(info));
+                    input.info = Some(Arc::new(audio_input::interleaved(&info)));
+                    input.arriving = Some(info);
                     input.live = live;
                 }
                 Err(_) => return false,
@@ -496,7 +506,9 @@ impl LipsyncSrc {
                 let audio = lock(&self.audiopad).clone().filter(|audio| audio.is_linked());
                 let possible = match audio {
                     // It goes out as it comes in.
-                    Some(audio) => audio.peer_query_caps(Some(&ours)),
+                    Some(audio) => audio_input::of_both_layouts(
+                        audio.peer_query_caps(Some(&audio_input::interleaved_caps())),
+                    ),
                     None => ours,
                 };
                 let filter = caps.filter_owned();
@@ -685,9 +697,9 @@ impl ElementImpl for LipsyncSrc {
                     .unwrap_or_else(|e| unreachable!("the caps are valid: {e}"))
             };
             vec![
-                template("src", PadDirection::Src, PadPresence::Always, video_output::caps(None)),
+                template("src", PadDirection::Src, PadPresence::Always, video_output::template_caps()),
                 template("sink", PadDirection::Sink, PadPresence::Request, audio_input::caps()),
-                template("audio", PadDirection::Src, PadPresence::Request, audio_input::caps()),
+                template("audio", PadDirection::Src, PadPresence::Request, audio_input::interleaved_caps()),
             ]
         });
         TEMPLATES.as_ref()
