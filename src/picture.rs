@@ -339,16 +339,24 @@ mod tests {
         }
     }
 
-    /// BT.709 with levels of 16 to 235 in floating point; chroma of the mean of four pixels.
-    fn exact_i420(rgb: &RgbImage) -> Vec<u8> {
-        let luma = |[r, g, b]: [f64; 3]| 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    /// The planes in floating point; chroma of the mean of four pixels.
+    fn exact_i420(rgb: &RgbImage, coding: YuvCoding) -> Vec<u8> {
+        let [red, blue] = match coding.matrix {
+            Matrix::Bt601 => [0.299, 0.114],
+            Matrix::Bt709 => [0.2126, 0.0722],
+        };
+        let (black, luma_range, chroma_range) = match coding.range {
+            Range::Limited => (16.0, 219.0, 224.0),
+            Range::Full => (0.0, 255.0, 255.0),
+        };
+        let luma = |[r, g, b]: [f64; 3]| red * r + (1.0 - red - blue) * g + blue * b;
         let pixel = |x, y| rgb.get_pixel(x, y).0.map(f64::from);
         let level = |value: f64| value.round() as u8;
         let (width, height) = rgb.dimensions();
         let mut planes = [Vec::new(), Vec::new(), Vec::new()];
         for y in 0..height {
             for x in 0..width {
-                planes[0].push(level(16.0 + luma(pixel(x, y)) * 219.0 / 255.0));
+                planes[0].push(level(black + luma(pixel(x, y)) * luma_range / 255.0));
             }
         }
         for y in (0..height).step_by(2) {
@@ -356,10 +364,10 @@ mod tests {
                 let four = [pixel(x, y), pixel(x + 1, y), pixel(x, y + 1), pixel(x + 1, y + 1)];
                 let mean: [f64; 3] = std::array::from_fn(|c| four.iter().map(|p| p[c]).sum::<f64>() / 4.0);
                 let chroma = |colour: f64, weight: f64| {
-                    level(128.0 + (colour - luma(mean)) / (2.0 - 2.0 * weight) * 224.0 / 255.0)
+                    level(128.0 + (colour - luma(mean)) / (2.0 - 2.0 * weight) * chroma_range / 255.0)
                 };
-                planes[1].push(chroma(mean[2], 0.0722));
-                planes[2].push(chroma(mean[0], 0.2126));
+                planes[1].push(chroma(mean[2], blue));
+                planes[2].push(chroma(mean[0], red));
             }
         }
         planes.concat()
@@ -368,17 +376,21 @@ mod tests {
     #[test]
     fn planes_are_those_of_the_standard() {
         let rgb = noise(64, 48);
-        let picture = Picture::new(&rgb, None, FORMATS[0]);
-        let exact = exact_i420(&rgb);
-        let pairs = || picture.planes.iter().flatten().zip(&exact);
-        let worst = pairs().map(|(a, b)| a.abs_diff(*b)).max();
-        let same = pairs().filter(|(a, b)| a == b).count();
-        println!("{same} of {} are the same, worst {worst:?}", exact.len());
-        assert!(
-            worst <= Some(1) && same * 100 > exact.len() * 95,
-            "{same} of {}, worst {worst:?}",
-            exact.len()
-        );
+        for matrix in [Matrix::Bt601, Matrix::Bt709] {
+            for range in [Range::Limited, Range::Full] {
+                let coding = YuvCoding { matrix, range };
+                let picture = Picture::new(&rgb, None, PixelFormat::I420(coding));
+                let exact = exact_i420(&rgb, coding);
+                let pairs = || picture.planes.iter().flatten().zip(&exact);
+                let worst = pairs().map(|(a, b)| a.abs_diff(*b)).max();
+                let same = pairs().filter(|(a, b)| a == b).count();
+                println!("{coding:?}: {same} of {} are the same, worst {worst:?}", exact.len());
+                assert!(
+                    worst <= Some(1) && same * 100 > exact.len() * 95,
+                    "{coding:?}: {same}, worst {worst:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -90,7 +90,12 @@ fn every_kind_of_file_is_spoken() {
     let files = FILES.iter().map(|(name, arguments)| make(folder.path(), name, arguments));
     for file in files.chain([make_amr(folder.path())]) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let shown = speak(&format!("uridecodebin uri={}", uri(&file)));
+        let source = match name.as_str() {
+            // decodebin of GStreamer 1.22 now and then links aiffparse after it has begun, also to fakesink.
+            "speech.aiff" => format!("filesrc location={} ! aiffparse", file.display()),
+            _ => format!("uridecodebin uri={}", uri(&file)),
+        };
+        let shown = speak(&source);
         // Codecs work in blocks, of which the last may be filled up.
         assert!((FRAMES - 3..=FRAMES + 4).contains(&shown.len()), "{name}: {} frames", shown.len());
         // Some put samples of their own in front: up to three frames.

@@ -31,11 +31,11 @@ fn formats(alpha: bool) -> [&'static [VideoFormat]; 4] {
 }
 
 /// What luma and colour differences can be made by: both matrices in both ranges, under the names and numbers
-/// (range:matrix:transfer:primaries) by which elements ask for them. The primaries are those of the avatar's pictures
-/// or near to them; others, as those of BT.2020, would need more than a matrix, so they are not offered.
+/// (range:matrix:transfer:primaries) that GStreamer writes for them. The primaries are those of the avatar's pictures or
+/// near to them; others, as those of BT.2020, would need more than a matrix, so they are not offered.
 const YUV_COLORIMETRIES: &[&str] = &[
-    "bt709", "bt601", "2:3:5:1", "2:3:7:1", "2:4:5:1", "2:4:7:1", "2:4:5:4", "2:4:16:4", "1:3:5:1",
-    "1:3:7:1", "1:4:5:1", "1:4:7:1", "1:4:16:4", "1:4:0:0",
+    "bt709", "bt601", "2:3:7:1", "2:4:5:1", "2:4:7:1", "2:4:5:4", "1:3:5:1", "1:3:7:1", "1:4:5:1", "1:4:7:1",
+    "1:4:16:4", "1:4:0:0",
 ];
 /// What red, green and blue may be called.
 const RGB_COLORIMETRIES: &[&str] = &["sRGB", "1:1:5:1", "1:1:16:4", "1:1:0:0"];
