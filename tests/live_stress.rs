@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use std::time::Duration;
 use common::fixture;
 use common::stress::{Log, Random, assert_no_error, run, trace_leaks};
 use gst::prelude::*;
+use gstlipsync::painter::Painter;
+use gstlipsync::runtime::Engine;
 
 const MS: u64 = 1_000_000;
 
@@ -23,6 +26,9 @@ const SOUNDS: [(&str, u32, usize); 5] = [
 /// Formats of the video.
 const VIDEOS: [&str; 5] =
     ["", ",format=RGB", ",format=I420", ",format=BGRx,framerate=30/1", ",framerate=10/1"];
+
+/// Frames that came out in all.
+static FRAMES: AtomicU64 = AtomicU64::new(0);
 
 /// One that sends sound from a thread of its own, which may be made to wait.
 struct Feeder {
@@ -118,15 +124,22 @@ struct Air {
 
 impl Air {
     fn new(random: &mut Random, log: &Log) -> Self {
-        let size = *random.pick(&["", "", ",width=64,height=64"]);
+        let size = *random.pick(&["", "", ",width=320,height=240"]);
         let processing = random.pick(&[0, 20 * MS, 100 * MS]);
         let line = format!(
             "lipsyncsrc name=ls avatar={} n-threads=1 lookahead=92500000 max-backlog=300000000 processing-latency={processing} \
-             ! capsfilter name=filter caps=video/x-raw{size} ! fakesink sync=false",
+             ! capsfilter name=filter caps=video/x-raw{size} ! fakesink name=out sync=false",
             fixture("avatars/own_160").display()
         );
         log.step(&line);
         let pipeline = common::gst::pipeline(&line);
+        log.uses(&pipeline);
+        log.uses(&pipeline.by_name("ls").unwrap());
+        let sink = pipeline.by_name("out").unwrap().static_pad("sink").unwrap();
+        sink.add_probe(gst::PadProbeType::BUFFER, |_, _| {
+            FRAMES.fetch_add(1, Ordering::SeqCst);
+            gst::PadProbeReturn::Ok
+        });
         let clock = gst_check::TestClock::new();
         clock.set_time(gst::ClockTime::ZERO);
         pipeline.use_clock(Some(&clock));
@@ -184,7 +197,7 @@ impl Air {
             11 => self.send_upstream(random, log),
             12 => self.change_block(random, log),
             _ => {
-                let time = random.below(400) * MS;
+                let time = random.below(800) * MS;
                 log.step(format!("{} ms", time / MS));
                 self.pass_time(time);
             }
@@ -340,6 +353,10 @@ impl Air {
 
 fn sequence(random: &mut Random, log: &Log) {
     let mut air = Air::new(random, log);
+    if !random.one_in(4) {
+        log.step("Playing");
+        air.pipeline.set_state(gst::State::Playing).unwrap();
+    }
     for _ in 0..5 + random.below(11) {
         air.step(random, log);
         assert_no_error(&air.pipeline.bus().unwrap());
@@ -353,12 +370,10 @@ fn sequence(random: &mut Random, log: &Log) {
 fn random_sequences() {
     trace_leaks();
     // Keeps the networks open, so that most of the time goes to what is to be tested.
-    let others = ["own", "own_160"].map(|name| {
-        let line = format!("lipsyncsrc n-threads=1 lookahead=92500000 {}", common::gst::avatar(name));
-        let element = gst::parse::launch(&line).unwrap();
-        element.set_state(gst::State::Ready).unwrap();
-        element
+    let _painters = ["own", "own_160"].map(|name| {
+        let avatar = common::avatar(name);
+        Painter::open(&avatar, &Engine::default(), 1, None).unwrap()
     });
     run(250, sequence);
-    others.iter().for_each(|element| drop(element.set_state(gst::State::Null)));
+    println!("{} frames", FRAMES.load(Ordering::SeqCst));
 }

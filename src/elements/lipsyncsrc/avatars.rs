@@ -7,6 +7,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -227,6 +228,13 @@ impl LipsyncSrc {
 
     /// Agrees with downstream on the format, where that is to be done.
     pub(super) fn negotiate(&self) -> Result<(), Stop> {
+        self.negotiating.store(true, Ordering::SeqCst);
+        let agreed = self.renegotiate();
+        self.negotiating.store(false, Ordering::SeqCst);
+        agreed
+    }
+
+    fn renegotiate(&self) -> Result<(), Stop> {
         let reconfigure = self.srcpad.check_reconfigure();
         let avatar = {
             let stage = lock(&self.stage);

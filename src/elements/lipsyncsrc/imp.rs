@@ -84,6 +84,8 @@ pub struct LipsyncSrc {
     pub(super) sound_state: Mutex<SoundState>,
     /// Whether the sound's thread is in downstream's hands.
     pub(super) sending_sound: AtomicBool,
+    /// Whether the conductor is agreeing with downstream on a format.
+    pub(super) negotiating: AtomicBool,
     pub(super) overload: Mutex<Overload>,
     pub(super) alarm: Mutex<Alarm>,
     pub(super) stats: Mutex<Stats>,
@@ -518,6 +520,7 @@ impl ObjectSubclass for LipsyncSrc {
             video_state: Mutex::default(),
             sound_state: Mutex::default(),
             sending_sound: AtomicBool::default(),
+            negotiating: AtomicBool::default(),
             overload: Mutex::default(),
             alarm: Mutex::default(),
             stats: Mutex::default(),

@@ -24,6 +24,8 @@ use crate::painter::Painted;
 pub struct VideoState {
     begun: bool,
     last: Option<gst::Buffer>,
+    /// A frame has been left out since then.
+    lost: bool,
     /// Time and number of the last frame that went out.
     pub place: (u64, u64),
 }
@@ -100,20 +102,39 @@ impl LipsyncSrc {
         if let Some(pts) = pts.ok_or(gst::FlowError::Flushing)? {
             self.wait_to_send(Waiter::Video, pts, 0)?;
         }
-        match self.video.pop() {
-            Some(VideoItem::Format(info)) => {
-                self.writer.set_format(&self.srcpad, info)?;
-                lock(&self.video_state).last = None;
-                self.send_segment(&self.srcpad);
-                Ok(())
-            }
+        let sent = match self.video.pop() {
+            Some(VideoItem::Format(info)) => self.send_format(info),
             Some(VideoItem::Frame(frame)) => self.send_frame(frame),
             Some(VideoItem::End(time)) => {
                 self.tell(&[Speech::Ends(time)]);
                 Err(gst::FlowError::Eos.into())
             }
             None => Ok(()),
+        };
+        match sent {
+            // Downstream wants another format by now; what is still under way in the old one it does not take.
+            Err(Stop::Flow(gst::FlowError::NotNegotiated)) if self.is_renegotiating() => {
+                gst::debug!(CAT, imp = self, "downstream has changed its mind: a frame is left out");
+                lock(&self.stats).skipped();
+                lock(&self.video_state).lost = true;
+                Ok(())
+            }
+            sent => sent,
         }
+    }
+
+    fn send_format(&self, info: gst_video::VideoInfo) -> Result<(), Stop> {
+        lock(&self.video_state).last = None;
+        self.writer.set_format(&self.srcpad, info)?;
+        self.send_segment(&self.srcpad);
+        Ok(())
+    }
+
+    /// Whether another format is on its way, or will be. Asked in the order in which the conductor passes it on.
+    fn is_renegotiating(&self) -> bool {
+        self.srcpad.needs_reconfigure()
+            || self.negotiating.load(Ordering::SeqCst)
+            || self.video.change(|items| items.iter().any(|item| matches!(item, VideoItem::Format(_))))
     }
 
     fn begin_video(&self) {
@@ -153,12 +174,13 @@ impl LipsyncSrc {
             (Some(Err(error)), _) => return Err(error.into()),
             (None, None) => return Ok(()),
         };
+        let lost = std::mem::take(&mut lock(&self.video_state).lost);
         stamp(
             &mut buffer,
             gst::ClockTime::from_nseconds(frame.pts),
             gst::ClockTime::from_nseconds(frame.duration),
             frame.number,
-            frame.discont,
+            frame.discont || lost,
         );
         {
             let mut state = lock(&self.video_state);
