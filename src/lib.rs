@@ -13,7 +13,7 @@
 //! | 6 | [`face`] | the painted face | the face rectangle of the frame |
 //! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video ([`matte`]: where it is not opaque) |
 //!
-//! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores. [`avatar`] reads folders,
+//! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores ([`pace`]: how fast). [`avatar`] reads folders,
 //! [`survey`] finds all that is wrong with one, [`onnx`] changes networks' files,
 //! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`blocks`] what we compute in its place,
 //! [`rate`] is the time grid of the video. The elements, in `elements`, connect the core to GStreamer and are left out without the feature `gst`.
@@ -33,6 +33,7 @@ pub mod matte;
 pub mod mel;
 pub mod network;
 pub mod onnx;
+pub mod pace;
 pub mod painter;
 pub mod picture;
 pub mod pool;

@@ -1,9 +1,13 @@
 //! Steps 4 to 6 on several cores: workers that paint frames, in any order, for those who collect them in order.
 //!
+//! A frame that repeats the mouth of the one before is bound to it when it is asked for, not when its turn comes: by then
+//! other workers may have painted later frames. No worker takes it up before that mouth is known, so none waits for another.
+//!
 //! Threads: one worker per generator session. [`Painter::submit`] hands a job to whichever worker is free and returns a
 //! [`Ticket`]; the collector waits on tickets in the order in which it wants the frames. A worker with nothing to
 //! paint decodes frames that will be shown soon, and has the network see those that are to speak. All painters of one network in a process share its workers.
-//! Locks: `State`, then nothing; a ticket's own lock and a painter's `latest` are never held together with another.
+//! Locks: a painter's `last`, then `State`, then the outcomes of frames from the newer to the older; a ticket's own lock and
+//! the meter's are never held together with another.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -21,6 +25,7 @@ use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
 use crate::generator::Generator;
 use crate::network::Interrupter;
+use crate::pace::{Meter, Pace};
 use crate::picture::PictureMut;
 use crate::pool::Pooled;
 use crate::runtime::Engine;
@@ -47,16 +52,20 @@ impl Painted {
 pub enum Wish {
     /// That of the sound.
     Speak(Context),
-    /// The latest mouth of this painter, spoken or at rest, once more.
+    /// The mouth of the last frame asked for before this one that speaks or is at rest, once more.
     Hold,
-    /// Half way from the latest to the mouth at rest.
+    /// Half way from that one to the mouth at rest.
     Close,
     /// At rest: that of silence.
     Rest,
 }
 
 /// The promise of a painted frame. Who drops it calls the frame off, unless it is being painted.
-pub struct Ticket(Arc<Slot>);
+pub struct Ticket {
+    slot: Arc<Slot>,
+    /// The frame whose mouth it repeats, should it repeat one.
+    before: Option<Arc<Outcome>>,
+}
 
 #[derive(Default)]
 struct Slot {
@@ -81,11 +90,11 @@ impl Ticket {
     /// # Errors
     /// What the worker met, or [`Error::Interrupted`].
     pub fn wait(self) -> Result<Painted> {
-        let mut result = self.0.lock();
+        let mut result = self.slot.lock();
         loop {
             match result.take() {
                 Some(result) => return result,
-                None => result = self.0.done.wait(result).unwrap_or_else(|e| e.into_inner()),
+                None => result = self.slot.done.wait(result).unwrap_or_else(|e| e.into_inner()),
             }
         }
     }
@@ -95,14 +104,74 @@ impl Ticket {
     /// # Errors
     /// As [`Self::wait`].
     pub fn wait_for(&self, patience: Duration) -> Option<Result<Painted>> {
-        let waiting = self.0.done.wait_timeout_while(self.0.lock(), patience, |result| result.is_none());
+        let waiting =
+            self.slot.done.wait_timeout_while(self.slot.lock(), patience, |result| result.is_none());
         let (mut result, _) = waiting.unwrap_or_else(|e| e.into_inner());
         result.take()
     }
 }
 
-/// The latest mouth of a painter, as the network painted it; `None` where the frame is right as it is.
-type Latest = Arc<Mutex<Option<Arc<Pooled>>>>;
+/// A mouth as the network painted it; `None` where the frame is right as it is.
+type Face = Option<Arc<Pooled>>;
+
+/// What becomes of the mouth of a frame, for those that are to repeat it.
+struct Outcome(Mutex<Fate>);
+
+enum Fate {
+    /// It is still to be painted, and was asked for after that one.
+    Open(Option<Arc<Outcome>>),
+    Known(Face),
+    /// It was called off or failed: that one counts.
+    Void(Arc<Outcome>),
+}
+
+impl Outcome {
+    fn lock(&self) -> MutexGuard<'_, Fate> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The mouth, once it is known.
+    fn face(&self) -> Option<Face> {
+        match &*self.lock() {
+            Fate::Open(_) => None,
+            Fate::Known(face) => Some(face.clone()),
+            Fate::Void(before) => before.face(),
+        }
+    }
+
+    fn settle(&self, face: Face) {
+        *self.lock() = Fate::Known(face);
+    }
+
+    /// Leaves it to the one before, if nothing has come of it.
+    fn void(&self) {
+        let mut fate = self.lock();
+        let Fate::Open(before) = &mut *fate else { return };
+        // What was void before is skipped, so that no chain grows.
+        let mut before = before.take();
+        *fate = loop {
+            let Some(outcome) = before else { break Fate::Known(None) };
+            let earlier = match &*outcome.lock() {
+                Fate::Open(_) => None,
+                Fate::Known(face) => break Fate::Known(face.clone()),
+                Fate::Void(earlier) => Some(earlier.clone()),
+            };
+            match earlier {
+                Some(earlier) => before = Some(earlier),
+                None => break Fate::Void(outcome),
+            }
+        };
+    }
+}
+
+/// Whoever drops it without having settled it has failed.
+struct Promise(Arc<Outcome>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.void();
+    }
+}
 
 struct Job {
     painter: u64,
@@ -111,7 +180,10 @@ struct Job {
     frames: Arc<FrameStore>,
     index: usize,
     wish: Wish,
-    latest: Latest,
+    /// What it repeats, should it repeat something.
+    before: Option<Arc<Outcome>>,
+    /// For those that repeat it; `None` where nobody is to.
+    promise: Option<Promise>,
     slot: Arc<Slot>,
 }
 
@@ -129,8 +201,17 @@ impl Job {
         }
     }
 
-    fn latest(&self) -> Option<Arc<Pooled>> {
-        self.latest.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    /// The mouth before, if it is known and there is one.
+    fn face_before(&self) -> Face {
+        self.before.as_ref().and_then(|before| before.face()).flatten()
+    }
+
+    /// Whether all is there that it needs.
+    fn is_ready(&self) -> bool {
+        match self.wish {
+            Wish::Hold | Wish::Close => self.before.as_ref().is_none_or(|before| before.face().is_some()),
+            Wish::Speak(_) | Wish::Rest => true,
+        }
     }
 }
 
@@ -156,11 +237,17 @@ struct Desk {
     state: Mutex<State>,
     wake: Condvar,
     interrupters: Vec<Interrupter>,
+    /// How long painting takes.
+    meter: Mutex<Meter>,
 }
 
 impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Voids all jobs of one painter, or of all, waiting or running.
@@ -214,6 +301,7 @@ impl Workers {
             state: Mutex::new(State { running: vec![Vec::new(); workers], ..State::default() }),
             wake: Condvar::new(),
             interrupters: generators.iter().map(Generator::interrupter).collect(),
+            meter: Mutex::new(Meter::new(workers)),
         });
         let sees_ahead = generators[0].sees_ahead();
         let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch, sees_ahead };
@@ -247,7 +335,8 @@ pub struct Painter {
     workers: Arc<Workers>,
     hearing: Hearing,
     silence: Option<Arc<Context>>,
-    latest: Latest,
+    /// The last frame asked for that others may repeat.
+    last: Mutex<Option<Arc<Outcome>>>,
 }
 
 impl Painter {
@@ -271,7 +360,7 @@ impl Painter {
         let workers = WORKERS.get(key, || Workers::open(avatar, engine, workers, beside))?;
         let hearing = workers.hearing.chosen(avatar.context, &avatar.generator)?;
         let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { number, workers, hearing, silence: None, latest: Latest::default() })
+        Ok(Self { number, workers, hearing, silence: None, last: Mutex::default() })
     }
 
     /// Says what its generator hears in silence. Until then frames at rest are shown as they are.
@@ -299,18 +388,43 @@ impl Painter {
         2 * self.workers() * self.workers.batch
     }
 
+    /// How fast the workers are at the moment, as far as they paint for this painter.
+    pub fn pace(&self) -> Pace {
+        self.workers.desk.meter().pace(self.number, Instant::now())
+    }
+
     /// Asks for the frame that plays at step `step`, with the mouth of a wish.
     pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
+        let before = self.last().clone();
+        self.ask(frames, step, wish, before)
+    }
+
+    /// Asks for a frame with another mouth in the place of one that was asked for, and repeats what that was to repeat.
+    pub fn resubmit(&self, old: &Ticket, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
+        self.ask(frames, step, wish, old.before.clone())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Arc<Outcome>>> {
+        self.last.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn ask(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish, before: Option<Arc<Outcome>>) -> Ticket {
         let slot = Arc::new(Slot::default());
         let index = frames.avatar().ping_pong(step);
         let painter = self.number;
+        let promise = matches!(wish, Wish::Speak(_) | Wish::Rest)
+            .then(|| Promise(Arc::new(Outcome(Mutex::new(Fate::Open(before.clone()))))));
+        if let Some(promise) = &promise {
+            *self.last() = Some(promise.0.clone());
+        }
         let job = Job {
             painter,
             silence: self.silence.clone(),
             frames: frames.clone(),
             index,
             wish,
-            latest: self.latest.clone(),
+            before: before.clone(),
+            promise,
             slot: slot.clone(),
         };
         let speaks = self.workers.sees_ahead && matches!(job.wish, Wish::Speak(_)) && !job.is_silent();
@@ -323,7 +437,7 @@ impl Painter {
             state.ahead.extend(ahead);
         }
         self.workers.desk.wake.notify_one();
-        Ticket(slot)
+        Ticket { slot, before }
     }
 
     /// Calls off all frames asked for so far, also those being painted: their tickets fail at once.
@@ -353,6 +467,7 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
     while let Some(task) = next_task(desk, number, generator.batch()) {
         match task {
             Task::Paint(jobs) => {
+                let start = Instant::now();
                 let paint = std::panic::AssertUnwindSafe(|| paint(&jobs, &mut generator));
                 let results = std::panic::catch_unwind(paint).unwrap_or_else(|_| {
                     let model = jobs[0].frames.avatar().generator.clone();
@@ -360,6 +475,7 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
                         Error::Inference { model, problem: "a worker panicked; this is a bug".into() };
                     jobs.iter().map(|_| Err(error.clone())).collect()
                 });
+                note_pace(desk, &jobs, &results, start.elapsed());
                 let running = std::mem::take(&mut desk.lock().running[number]);
                 for ((job, result), (_, wanted)) in jobs.into_iter().zip(results).zip(running) {
                     job.slot.fulfil(if wanted { result } else { Err(Error::Interrupted) });
@@ -374,6 +490,28 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
     }
 }
 
+/// Takes note of how long a run took, if the network was in it.
+fn note_pace(desk: &Desk, jobs: &[Job], results: &[Result<Painted>], took: Duration) {
+    let by_network = |result: &Result<Painted>| matches!(result, Ok(Painted { inference: Some(_), .. }));
+    let painters =
+        (jobs.iter().zip(results)).filter(|(_, result)| by_network(result)).map(|(job, _)| job.painter);
+    desk.meter().note(Instant::now(), &painters.collect::<Vec<_>>(), took);
+}
+
+/// The first jobs for which all is there, at most a batch of them.
+fn take_ready(jobs: &mut VecDeque<Job>, batch: usize) -> Vec<Job> {
+    let mut ready = Vec::new();
+    let mut place = 0;
+    while ready.len() < batch && place < jobs.len() {
+        if jobs[place].is_ready() {
+            ready.extend(jobs.remove(place));
+        } else {
+            place += 1;
+        }
+    }
+    ready
+}
+
 /// Waits for something to do; `None` when it is time to stop.
 fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
     let mut state = desk.lock();
@@ -382,12 +520,15 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
             return None;
         }
         state.jobs.retain(Job::is_wanted);
-        if !state.jobs.is_empty() {
+        let jobs = take_ready(&mut state.jobs, batch);
+        if !jobs.is_empty() {
             // Under the lock, so that an interruption comes either before this or during the run.
             desk.interrupters[number].rearm();
-            let count = batch.min(state.jobs.len());
-            let jobs: Vec<Job> = state.jobs.drain(..count).collect();
             state.running[number] = jobs.iter().map(|job| (job.painter, true)).collect();
+            // What has become ready by what became of others wakes nobody by itself.
+            if state.jobs.iter().any(Job::is_ready) {
+                desk.wake.notify_one();
+            }
             return Some(Task::Paint(jobs));
         }
         if let Some((_, ahead)) = state.ahead.pop_front() {
@@ -413,7 +554,7 @@ enum Plan<'a> {
     /// By the network, from a context.
     Paint(Arc<Frame>, &'a Context),
     /// It is there already; `None` where the frame is right as it is.
-    Ready(Arc<Frame>, Option<Arc<Pooled>>),
+    Ready(Arc<Frame>, Face),
 }
 
 /// What is to be done for a job.
@@ -422,7 +563,7 @@ fn plan(job: &Job) -> Result<Plan<'_>> {
     Ok(match &job.wish {
         Wish::Speak(context) if job.is_silent() => silent(job, frame, context),
         Wish::Speak(context) => Plan::Paint(frame, context),
-        Wish::Hold => Plan::Ready(frame, job.latest()),
+        Wish::Hold => Plan::Ready(frame, job.face_before()),
         Wish::Rest => rest(job, frame),
         Wish::Close => {
             let shut = match rest(job, frame.clone()) {
@@ -430,8 +571,8 @@ fn plan(job: &Job) -> Result<Plan<'_>> {
                     .unwrap_or_else(|| Arc::new(Pooled::copy(&job.frames.framing().face(&frame.seen.views)))),
                 paint => return Ok(paint),
             };
-            let latest = job.latest().unwrap_or_else(|| shut.clone());
-            Plan::Ready(frame, Some(Arc::new(half_way(&latest, &shut))))
+            let before = job.face_before().unwrap_or_else(|| shut.clone());
+            Plan::Ready(frame, Some(Arc::new(half_way(&before, &shut))))
         }
     })
 }
@@ -492,8 +633,8 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
                     (frame, Some(face), inference)
                 }
             };
-            if matches!(job.wish, Wish::Speak(_) | Wish::Rest) {
-                *job.latest.lock().unwrap_or_else(|e| e.into_inner()) = face.clone();
+            if let Some(promise) = &job.promise {
+                promise.0.settle(face.clone());
             }
             let mouth = face.map(|face| job.frames.mouth(&frame, &face));
             Ok(Painted { frame, mouth, inference })

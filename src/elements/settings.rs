@@ -95,7 +95,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
     vec![
         avatar
             .nick("Avatar")
-            .blurb("Name or folder of the avatar: our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, and in lipsync/ beside the plugin")
+            .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, and in lipsync/ beside the plugin")
             .default_value(Some(default.avatar.as_str()))
             .build(),
         glib::ParamSpecEnum::builder_with_default("execution-provider", default.provider)
@@ -146,7 +146,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("lookahead")
             .nick("Lookahead")
-            .blurb("Nanoseconds of sound behind a frame that it may wait for: less makes the latency shorter and the mouth less exact, as docs/live.md shows. Rounded down to what the network can do; networks with a mel encoder hear 452500000 at most, and 92500000 is the least; HuBERT always hears all it needs")
+            .blurb("Nanoseconds of sound behind a frame that it may wait for: less makes the latency shorter and the mouth less exact. Sensible are 452500000 (all that networks with a mel encoder hear; files want nothing less), 212500000 (conversation) and 92500000 (the least). Rounded down to what the network can do; HuBERT always hears all it needs")
             .minimum(92_500_000)
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.lookahead.nseconds())
@@ -154,7 +154,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("processing-latency")
             .nick("Processing latency")
-            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead and one frame")
+            .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead and one frame. Sensible are 50000000 (a machine to itself) to 1000000000 (a busy one)")
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.processing_latency.nseconds())
             .mutable_playing()

@@ -84,6 +84,14 @@ pub fn caps(image: ImageInfo) -> gst::Caps {
     caps
 }
 
+/// Answers a CAPS query of downstream, for an avatar's frames if they are known.
+pub fn answer_caps(query: &mut gst::query::Caps, image: Option<ImageInfo>) {
+    let possible = image.map_or_else(template_caps, caps);
+    let filtered =
+        query.filter().map(|filter| filter.intersect_with_mode(&possible, gst::CapsIntersectMode::First));
+    query.set_result(&filtered.unwrap_or(possible));
+}
+
 /// Chooses from what downstream takes: our preferred format, and `rate` or what is nearest to it.
 fn choose(allowed: &gst::Caps, image: ImageInfo, rate: gst::Fraction) -> Option<VideoInfo> {
     let mut caps = caps(image).intersect_with_mode(allowed, gst::CapsIntersectMode::First);

@@ -3,6 +3,7 @@
 
 pub mod gst;
 pub mod record;
+pub mod stress;
 pub mod studio;
 
 use std::path::{Path, PathBuf};

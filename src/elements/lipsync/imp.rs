@@ -343,14 +343,7 @@ impl Lipsync {
                 true
             }
             QueryViewMut::Caps(query) => {
-                let possible = match self.loaded() {
-                    Some(loaded) => video_output::caps(loaded.avatar.image),
-                    None => self.srcpad.pad_template_caps(),
-                };
-                let result = query
-                    .filter()
-                    .map(|filter| filter.intersect_with_mode(&possible, gst::CapsIntersectMode::First));
-                query.set_result(&result.unwrap_or(possible));
+                video_output::answer_caps(query, self.loaded().map(|loaded| loaded.avatar.image));
                 true
             }
             QueryViewMut::Position(position) => {
@@ -560,7 +553,7 @@ impl ElementImpl for Lipsync {
             gst::subclass::ElementMetadata::new(
                 "Lip sync",
                 "Visualization",
-                "Makes a face speak: turns audio into video of a talking avatar, its mouth painted by neural networks (the method of SyncTalk_2D)",
+                "Makes a face speak: turns audio into video of a talking avatar, its mouth painted by neural networks (the method of SyncTalk_2D). Example: gst-launch-1.0 playbin uri=file:///home/me/speech.mp3 flags=0x0b vis-plugin=lipsync",
                 "The gst-plugin-lipsync authors",
             )
         });

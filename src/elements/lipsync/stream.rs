@@ -282,6 +282,10 @@ impl Lipsync {
             self.drain(stream)?;
             stream.segment = time.clone();
         }
+        // After a flush the format has to be said again, and before the segment.
+        if stream.info.is_some() && stream.format.is_none() {
+            self.negotiate(stream)?;
+        }
         self.pass(stream, event)
     }
 

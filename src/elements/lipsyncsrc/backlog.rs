@@ -21,17 +21,56 @@ struct State {
     /// Length of all pieces, in nanoseconds.
     length: u64,
     open: bool,
+    /// Nothing more is taken from it.
+    ended: bool,
+    /// Nothing comes in for the moment: the sink pad flushes or is not active.
+    flushing: bool,
     /// Counts clearings: who waits to add when it is cleared adds nothing.
     generation: u64,
     /// Something was wanted and not there: what comes next is a new beginning.
     starving: bool,
 }
 
+impl State {
+    /// Why nothing can be added.
+    fn refusal(&self) -> Option<gst::FlowError> {
+        match () {
+            () if !self.open || self.flushing => Some(gst::FlowError::Flushing),
+            () if self.ended => Some(gst::FlowError::Eos),
+            () => None,
+        }
+    }
+
+    /// Takes out all sound: whoever waits to add some adds nothing.
+    fn clear(&mut self) -> VecDeque<Piece> {
+        self.generation += 1;
+        self.length = 0;
+        self.starving = true;
+        std::mem::take(&mut self.pieces)
+    }
+}
+
+/// What is to be spoken.
+pub enum Sound {
+    Samples(gst::MappedBuffer<gst::buffer::Readable>),
+    /// That many sample frames of silence.
+    Silence(usize),
+}
+
+impl Sound {
+    fn frames(&self, info: &AudioInfo) -> usize {
+        match self {
+            Self::Samples(data) => data.size() / info.bpf() as usize,
+            Self::Silence(frames) => *frames,
+        }
+    }
+}
+
 /// Some sound of one format.
 struct Piece {
     info: Arc<AudioInfo>,
-    data: gst::MappedBuffer<gst::buffer::Readable>,
-    /// Bytes of it that are taken.
+    sound: Sound,
+    /// Sample frames of it that are taken.
     taken: usize,
     /// Not to be spoken before that time.
     earliest: u64,
@@ -40,7 +79,7 @@ struct Piece {
 impl Piece {
     /// Sample frames that are not taken.
     fn left(&self) -> usize {
-        (self.data.size() - self.taken) / self.info.bpf() as usize
+        self.sound.frames(&self.info) - self.taken
     }
 
     /// How long these last, in nanoseconds.
@@ -140,8 +179,14 @@ impl Chunk {
 impl Backlog {
     /// Empties the backlog and lets it take sound.
     pub fn open(&self) {
-        let generation = lock(&self.state).generation + 1;
-        *lock(&self.state) = State { open: true, starving: true, generation, ..State::default() };
+        let mut state = lock(&self.state);
+        let (generation, flushing) = (state.generation + 1, state.flushing);
+        let old = std::mem::replace(
+            &mut *state,
+            State { open: true, starving: true, generation, flushing, ..State::default() },
+        );
+        drop(state);
+        drop(old);
     }
 
     /// Lets nobody wait any more.
@@ -152,19 +197,20 @@ impl Backlog {
 
     /// Drops all sound, also that of those who wait to add it.
     pub fn clear(&self) {
-        let mut state = lock(&self.state);
-        state.generation += 1;
-        state.length = 0;
-        state.starving = true;
-        let pieces = std::mem::take(&mut state.pieces);
-        drop(state);
+        let pieces = lock(&self.state).clear();
         drop(pieces);
         self.changed.notify_all();
     }
 
-    /// Lets those who wait to add sound wait no longer: they add nothing.
-    pub fn send_away(&self) {
-        lock(&self.state).generation += 1;
+    /// Drops all sound, and takes no more: there is nothing that it could be spoken in.
+    pub fn end(&self) {
+        lock(&self.state).ended = true;
+        self.clear();
+    }
+
+    /// Whether nothing comes in for the moment. Whoever waits to add something then adds nothing.
+    pub fn set_flushing(&self, flushing: bool) {
+        lock(&self.state).flushing = flushing;
         self.changed.notify_all();
     }
 
@@ -175,29 +221,30 @@ impl Backlog {
 
     /// Adds sound, waiting until there are less than `max` nanoseconds. What begins anew is spoken `now` at the earliest.
     ///
-    /// False where it was closed.
+    /// # Errors
+    /// [`gst::FlowError::Flushing`] where it is closed or flushing, [`gst::FlowError::Eos`] after the end.
     pub fn push(
         &self,
         info: &Arc<AudioInfo>,
-        data: gst::MappedBuffer<gst::buffer::Readable>,
+        sound: Sound,
         now: impl Fn() -> u64,
         max: u64,
-    ) -> bool {
+    ) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         let generation = state.generation;
-        while state.open && state.generation == generation && state.length >= max {
+        while state.refusal().is_none() && state.generation == generation && state.length >= max {
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
-        if !state.open {
-            return false;
+        if let Some(reason) = state.refusal() {
+            return Err(reason);
         }
         if state.generation == generation {
             let earliest = if std::mem::take(&mut state.starving) { now() } else { 0 };
-            let piece = Piece { info: info.clone(), data, taken: 0, earliest };
+            let piece = Piece { info: info.clone(), sound, taken: 0, earliest };
             state.length += piece.length();
             state.pieces.push_back(piece);
         }
-        true
+        Ok(())
     }
 
     /// Takes the sound up to the time `until`, silence where there is none. The format changes at the beginning of a
@@ -231,8 +278,10 @@ impl Backlog {
                 continue;
             }
             let n = head.left().min(count - done);
-            bytes[done * bpf..][..n * bpf].copy_from_slice(&head.data[head.taken..][..n * bpf]);
-            head.taken += n * bpf;
+            if let Sound::Samples(data) = &head.sound {
+                bytes[done * bpf..][..n * bpf].copy_from_slice(&data[head.taken * bpf..][..n * bpf]);
+            }
+            head.taken += n;
             done += n;
             position.samples += n as u64;
             if head.left() == 0 {
@@ -244,5 +293,61 @@ impl Backlog {
         drop(state);
         self.changed.notify_all();
         Chunk { info: position.info.clone(), start, bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for a while for somebody to wait, which nothing tells.
+    fn push(backlog: &Backlog, frames: usize) -> Result<(), gst::FlowError> {
+        let info = AudioInfo::builder(gst_audio::AUDIO_FORMAT_S16, 1000, 1).build().unwrap();
+        backlog.push(&Arc::new(info), Sound::Silence(frames), || 0, SECOND)
+    }
+
+    #[test]
+    fn who_waits_is_told_why_it_is_in_vain() {
+        gst::init().unwrap();
+        type Change = fn(&Backlog);
+        let cases: [(Change, Result<(), gst::FlowError>, u64); 4] = [
+            (Backlog::close, Err(gst::FlowError::Flushing), 2 * SECOND),
+            (Backlog::end, Err(gst::FlowError::Eos), 0),
+            (|backlog| backlog.set_flushing(true), Err(gst::FlowError::Flushing), 2 * SECOND),
+            (Backlog::clear, Ok(()), 0),
+        ];
+        for (change, expected, length) in cases {
+            let backlog = Backlog::default();
+            assert_eq!(push(&backlog, 1), Err(gst::FlowError::Flushing), "closed");
+            backlog.open();
+            push(&backlog, 2000).unwrap();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| push(&backlog, 500));
+                while !waiting.is_finished() {
+                    // A clearing is for those who wait already: once more, until this one does.
+                    change(&backlog);
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                let result = waiting.join().unwrap();
+                assert_eq!(result, expected);
+            });
+            assert!([length, SECOND / 2].contains(&backlog.length()), "{}", backlog.length());
+        }
+    }
+
+    #[test]
+    fn what_flushes_goes_on_afterwards() {
+        gst::init().unwrap();
+        let backlog = Backlog::default();
+        backlog.set_flushing(true);
+        backlog.open();
+        assert_eq!(push(&backlog, 500), Err(gst::FlowError::Flushing), "still");
+        backlog.set_flushing(false);
+        push(&backlog, 500).unwrap();
+        backlog.end();
+        assert_eq!(push(&backlog, 500), Err(gst::FlowError::Eos));
+        backlog.open();
+        push(&backlog, 500).unwrap();
+        assert_eq!(backlog.length(), SECOND / 2);
     }
 }

@@ -6,23 +6,25 @@
 //! to be painted. Between these two moments it waits in the outlet, where an interruption can still change it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
 use gst_video::VideoInfo;
 
+use super::avatars::Ready;
 use super::backlog::{Chunk, Position};
-use super::imp::{LipsyncSrc, Ready};
+use super::imp::LipsyncSrc;
+use super::outlet::Item;
+use super::pacer::Waiter;
 use crate::elements::audio_input::AudioInput;
 use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
-use crate::elements::{CAT, lock, video_output};
+use crate::elements::{CAT, lock};
 use crate::error::Error;
 use crate::frames::FrameStore;
 use crate::live::{Live, Sound, Speech};
 use crate::painter::{Painter, Ticket, Wish};
-use crate::picture::Canvas;
 use crate::rate::{FrameRate, SECOND};
 
 /// What goes to the source pad of the video.
@@ -42,18 +44,40 @@ pub struct Frame {
     /// It does not follow the one before.
     pub discont: bool,
     pub ticket: Ticket,
+    /// The interval at which a new mouth was asked for, if one was.
+    pub asked_at: Option<u32>,
     /// What plays at this step of the avatar.
     step: u64,
     frames: Arc<FrameStore>,
     /// Kept so that a change of the avatar does not call it off.
-    painter: Arc<Painter>,
+    pub painter: Arc<Painter>,
     pub news: Vec<Speech>,
+}
+
+impl Item for VideoItem {
+    fn may_be_dropped(&self) -> bool {
+        matches!(self, Self::Frame(_))
+    }
+
+    fn replaces(&self, before: &Self) -> bool {
+        matches!((before, self), (Self::Format(_), Self::Format(_)))
+    }
 }
 
 /// What goes to the source pad of the sound.
 pub enum SoundItem {
     Chunk(Chunk),
     End,
+}
+
+impl Item for SoundItem {
+    fn may_be_dropped(&self) -> bool {
+        matches!(self, Self::Chunk(_))
+    }
+
+    fn replaces(&self, _before: &Self) -> bool {
+        false
+    }
 }
 
 /// Rounding between samples and nanoseconds must not make a frame miss a sample.
@@ -90,18 +114,20 @@ impl Timing {
 
 /// What the conductor works with. Locked while it takes up a frame, and by an interruption.
 pub struct Stage {
-    loaded: Loaded,
-    live: Live,
-    format: Option<VideoInfo>,
-    frames: Option<Arc<FrameStore>>,
+    pub(super) loaded: Loaded,
+    pub(super) live: Live,
+    pub(super) format: Option<VideoInfo>,
+    pub(super) frames: Option<Arc<FrameStore>>,
     position: Position,
     input: AudioInput,
     /// The frame that is next.
-    next: u64,
+    pub(super) next: u64,
     /// Frames that this avatar has shown so far: what its loop goes by.
-    shown: u64,
+    pub(super) shown: u64,
     taken_up: u64,
-    discont: bool,
+    /// Frames since the last new mouth; `None` where the next one that speaks is to have one.
+    pub(super) held: Option<u32>,
+    pub(super) discont: bool,
     /// News that no frame has taken along yet.
     news: Vec<Speech>,
     /// A warning about broken samples has been given.
@@ -123,6 +149,7 @@ impl Stage {
             next: 0,
             shown: 0,
             taken_up: 0,
+            held: None,
             discont: true,
             news: Vec::new(),
             warned: false,
@@ -134,11 +161,6 @@ impl Stage {
     /// Frames taken up so far, by all avatars.
     pub fn taken_up(&self) -> u64 {
         self.taken_up
-    }
-
-    /// The avatar and its networks.
-    pub fn loaded(&self) -> &Loaded {
-        &self.loaded
     }
 
     fn set_input(&mut self, info: Arc<AudioInfo>) -> Result<(), Error> {
@@ -177,7 +199,7 @@ impl LipsyncSrc {
     /// Waits for the next frame's moment and takes it up; false at the end of the stream.
     fn conduct_one(&self) -> Result<bool, Stop> {
         let stopped = |_| Stop::Flow(gst::FlowError::Flushing);
-        let now = self.pacer.wait_for_play().map_err(stopped)?.nseconds();
+        let now = self.pacer.wait_for_play(Waiter::Conductor).map_err(stopped)?.nseconds();
         self.adopt_next_avatar()?;
         self.negotiate()?;
         let (time, timing) = {
@@ -189,7 +211,7 @@ impl LipsyncSrc {
         };
         self.note_timing(timing);
         let moment = gst::ClockTime::from_nseconds(time + timing.until_taken_up());
-        self.pacer.wait_until(moment).map_err(stopped)?;
+        self.pacer.wait_until(Waiter::Conductor, moment).map_err(stopped)?;
         if self.has_ended() {
             return Ok(false);
         }
@@ -209,12 +231,13 @@ impl LipsyncSrc {
         Ok(true)
     }
 
-    /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still.
+    /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still. Else
+    /// the first frame is number 0, also where the start has taken a while: what is within the latency is not late.
     fn catch_up(&self, stage: &mut Stage, timing: Timing, now: u64) {
         let time = timing.rate.time_of(stage.next);
         let begun = stage.taken_up > 0;
-        let due = if begun { time + timing.until_taken_up() + LOST } else { time };
-        if now <= due {
+        let due = if begun { timing.until_taken_up() + LOST } else { self.latency().nseconds() };
+        if now <= time + due {
             return;
         }
         let lost = timing.rate.frames_covering(now - time);
@@ -250,9 +273,9 @@ impl LipsyncSrc {
         let broken = broken.filter(|_| !std::mem::replace(&mut stage.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
         let context = stage.live.step(n, Sound { start: chunk.start, samples: &samples })?;
-        if self.has_audio_pad() && !chunk.bytes.is_empty() {
+        if !chunk.bytes.is_empty() {
             let most = self.outlet_frames(timing.rate, MOST_SOUND_WAITING);
-            if self.sound.push(SoundItem::Chunk(chunk), most).is_some() {
+            if !self.sound.push(SoundItem::Chunk(chunk), most).is_empty() {
                 gst::warning!(CAT, imp = self, "downstream does not take the sound: some of it is dropped");
             }
         }
@@ -260,13 +283,15 @@ impl LipsyncSrc {
         news.extend(stage.live.news(n));
         let painter = stage.loaded.painter.clone();
         let step = timing.rate.convert_index(stage.shown, stage.loaded.avatar.rate);
-        let due = n.is_multiple_of(u64::from(self.interval()));
-        let wish = match context {
-            Some(context) if due => Wish::Speak(context),
-            Some(_) => Wish::Hold,
+        let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
+        let due = stage.held.is_none_or(|held| held + 1 >= interval);
+        let (wish, asked_at, held) = match context {
+            Some(context) if due => (Wish::Speak(context), Some(interval), Some(0)),
+            Some(_) => (Wish::Hold, None, stage.held.map(|held| held + 1)),
             // Once painted, or not at all.
-            None => Wish::Rest,
+            None => (Wish::Rest, None, None),
         };
+        stage.held = held;
         let ticket = painter.submit(&frames, step, wish);
         let frame = Frame {
             pts,
@@ -274,6 +299,7 @@ impl LipsyncSrc {
             number: n,
             discont: std::mem::replace(&mut stage.discont, false),
             ticket,
+            asked_at,
             step,
             frames,
             painter,
@@ -287,76 +313,29 @@ impl LipsyncSrc {
     }
 
     /// Puts an item into the video's outlet; where nobody takes them, the oldest frame is dropped.
-    fn hand_over(&self, stage: &mut Stage, item: VideoItem, rate: FrameRate) {
-        match self.video.push(item, self.outlet_frames(rate, MOST_WAITING)) {
-            // Its news goes with a later one.
-            Some(VideoItem::Frame(old)) => {
-                gst::warning!(
-                    CAT,
-                    imp = self,
-                    "downstream does not take the video: frame {} is dropped",
-                    old.number
-                );
-                stage.news.extend(old.news);
+    pub(super) fn hand_over(&self, stage: &mut Stage, item: VideoItem, rate: FrameRate) {
+        for old in self.video.push(item, self.outlet_frames(rate, MOST_WAITING)) {
+            let VideoItem::Frame(Frame { number, mut news, .. }) = old else { continue };
+            gst::warning!(CAT, imp = self, "downstream does not take the video: frame {number} is dropped");
+            lock(&self.stats).skipped();
+            // Its news goes with the next one.
+            let first = self.video.change(|items| {
+                let first = items.iter_mut().find_map(|item| match item {
+                    VideoItem::Frame(frame) => Some(frame),
+                    _ => None,
+                });
+                first.is_some_and(|frame| {
+                    frame.discont = true;
+                    news.append(&mut frame.news);
+                    std::mem::swap(&mut frame.news, &mut news);
+                    true
+                })
+            });
+            if !first {
+                stage.news.extend(news);
                 stage.discont = true;
-                lock(&self.stats).skipped();
             }
-            // Formats and ends do not get lost.
-            Some(item) => self.video.change(|items| items.push_front(item)),
-            None => {}
         }
-    }
-
-    /// Agrees with downstream on the format, where that is to be done.
-    fn negotiate(&self) -> Result<(), Stop> {
-        let reconfigure = self.srcpad.check_reconfigure();
-        let (avatar, painter) = {
-            let stage = lock(&self.stage);
-            let stage = stage.as_ref().ok_or(gst::FlowError::Flushing)?;
-            if stage.frames.is_some() && !reconfigure {
-                return Ok(());
-            }
-            (stage.loaded.avatar.clone(), stage.loaded.painter.clone())
-        };
-        let format = video_output::negotiate(&self.srcpad, &avatar)?;
-        let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
-            .ok_or(gst::FlowError::NotNegotiated)?;
-        let settings = self.settings();
-        let canvas =
-            Canvas { format: video_output::pixel_format(&format), background: settings.background() };
-        let frames =
-            FrameStore::shared(&avatar, settings.engine(), canvas, painter.framing(), settings.cache_bytes());
-        let mut stage = lock(&self.stage);
-        let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-        if rate != stage.live.rate() {
-            stage.next = rate.frames_covering(stage.live.rate().time_of(stage.next));
-            stage.discont = true;
-            stage.live.set_rate(rate)?;
-        }
-        stage.frames = Some(frames);
-        if stage.format.as_ref() != Some(&format) {
-            stage.format = Some(format.clone());
-            self.hand_over(stage, VideoItem::Format(format), rate);
-        }
-        Ok(())
-    }
-
-    /// Goes over to an avatar that has been loaded meanwhile.
-    fn adopt_next_avatar(&self) -> Result<(), Stop> {
-        let Some(Ready { loaded, listener }) = lock(&self.next_avatar).take() else {
-            return Ok(());
-        };
-        gst::info!(CAT, imp = self, "going over to {loaded}");
-        let old = {
-            let mut stage = lock(&self.stage);
-            let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-            stage.live.replace(listener)?;
-            stage.frames = None;
-            stage.shown = 0;
-            std::mem::replace(&mut stage.loaded, loaded)
-        };
-        drop(old);
-        Ok(())
     }
 
     /// Drops everything queued and in flight: the mouth closes, the sound falls silent.
@@ -365,6 +344,7 @@ impl LipsyncSrc {
         let mut stage = lock(&self.stage);
         let Some(stage) = stage.as_mut() else { return };
         stage.live.interrupt();
+        stage.held = None;
         self.sound.change(|items| {
             let chunks = items.iter_mut().filter_map(|item| match item {
                 SoundItem::Chunk(chunk) => Some(chunk),
@@ -379,7 +359,8 @@ impl LipsyncSrc {
             for item in items {
                 let VideoItem::Frame(frame) = item else { continue };
                 let wish = if first { Wish::Close } else { Wish::Rest };
-                frame.ticket = frame.painter.submit(&frame.frames, frame.step, wish);
+                frame.ticket = frame.painter.resubmit(&frame.ticket, &frame.frames, frame.step, wish);
+                frame.asked_at = None;
                 frame.news.clear();
                 if std::mem::replace(&mut first, false) {
                     frame.news.push(Speech::Ends(frame.pts));
@@ -392,8 +373,9 @@ impl LipsyncSrc {
         self.note_backlog();
     }
 
-    /// Ends both outlets at the time of the next frame.
+    /// Ends both outlets at the time of the next frame; nothing more is taken in.
     fn end_outlets(&self) {
+        self.end();
         let end = lock(&self.stage).as_ref().map_or(0, |stage| stage.live.rate().time_of(stage.next));
         self.sound.change(|items| {
             items.retain(|item| !matches!(item, SoundItem::Chunk(chunk) if chunk.start >= end));

@@ -33,43 +33,31 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
 
-use super::backlog::Backlog;
-use super::conductor::{MOST_WAITING, SoundItem, Stage, Timing, VideoItem};
+use super::avatars::Avatars;
+use super::backlog::{Backlog, Sound};
+use super::cause::Alarm;
+use super::conductor::{SoundItem, Stage, Timing, VideoItem};
 use super::outlet::Outlet;
 use super::overload::Overload;
-use super::pacer::Pacer;
+use super::pacer::{Pacer, Waiter};
 use super::senders::{SoundState, VideoState};
 use super::settings::LiveSettings;
 use crate::elements::audio_input::{self, AudioInput};
-use crate::elements::loaded::Loaded;
 use crate::elements::messages::{error_message, post_latency};
 use crate::elements::settings::{self, Settings};
 use crate::elements::stats::{self, Stats};
 use crate::elements::video_writer::VideoWriter;
 use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
-use crate::listener::Listener;
-use crate::rate::FrameRate;
+use crate::network::Interrupter;
+use crate::rate::{FrameRate, SECOND, mul_div};
 
 /// Sound from a live source that waits longer than this, in nanoseconds, is made good in its pauses.
 const LIVE_BACKLOG: u64 = 200_000_000;
 
-/// An avatar with all that is needed to go on with it.
-pub struct Ready {
-    pub loaded: Loaded,
-    pub listener: Listener,
-}
-
-impl Ready {
-    fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
-        let (loaded, listener) = Loaded::open(settings, element)?;
-        Ok(Self { loaded, listener })
-    }
-}
-
 /// What comes in through the sink pad.
 #[derive(Default)]
-struct Input {
+pub struct Input {
     /// The sound as it comes in.
     arriving: Option<AudioInfo>,
     /// The same with its channels interleaved, as it is spoken and goes out.
@@ -80,17 +68,14 @@ struct Input {
 
 pub struct LipsyncSrc {
     pub(super) srcpad: gst::Pad,
-    sinkpad: Mutex<Option<gst::Pad>>,
-    audiopad: Mutex<Option<gst::Pad>>,
-    settings: Mutex<Settings>,
+    pub(super) sinkpad: Mutex<Option<gst::Pad>>,
+    pub(super) audiopad: Mutex<Option<gst::Pad>>,
+    pub(super) settings: Mutex<Settings>,
     live_settings: Mutex<LiveSettings>,
-    input: Mutex<Input>,
-    /// Kept from READY to the first frame.
-    ready: Mutex<Option<Ready>>,
-    /// An avatar that is to take over.
-    pub(super) next_avatar: Mutex<Option<Ready>>,
-    /// Counts the avatars asked for: only the last one takes over.
-    avatar_requests: AtomicU64,
+    pub(super) input: Mutex<Input>,
+    /// Those settings that are taken at the start, as they were then.
+    started: Mutex<LiveSettings>,
+    pub(super) avatars: Mutex<Avatars>,
     pub(super) stage: Mutex<Option<Stage>>,
     conductor: Mutex<Option<JoinHandle<()>>>,
     pub(super) pacer: Pacer,
@@ -100,12 +85,18 @@ pub struct LipsyncSrc {
     pub(super) writer: VideoWriter,
     pub(super) video_state: Mutex<VideoState>,
     pub(super) sound_state: Mutex<SoundState>,
+    /// Whether the sound's thread is in downstream's hands.
+    pub(super) sending_sound: AtomicBool,
+    /// Whether the conductor is agreeing with downstream on a format.
+    pub(super) negotiating: AtomicBool,
     pub(super) overload: Mutex<Overload>,
+    pub(super) alarm: Mutex<Alarm>,
     pub(super) stats: Mutex<Stats>,
     timing: Mutex<Option<Timing>>,
     speaking: AtomicBool,
     told_backlog: AtomicU64,
-    ended: AtomicBool,
+    /// The stream is to end before the next frame, or has ended.
+    pub(super) ended: AtomicBool,
     group: Mutex<Option<gst::GroupId>>,
 }
 
@@ -114,18 +105,14 @@ impl LipsyncSrc {
         lock(&self.settings).clone()
     }
 
-    fn live_settings(&self) -> LiveSettings {
+    pub(super) fn live_settings(&self) -> LiveSettings {
         lock(&self.live_settings).clone()
     }
 
-    pub(super) fn has_audio_pad(&self) -> bool {
-        lock(&self.audiopad).is_some()
-    }
-
-    /// The interval between painted frames.
-    pub(super) fn interval(&self) -> u32 {
+    /// The interval between painted frames for the frame of that time.
+    pub(super) fn next_interval(&self, time: u64, load: Option<f64>) -> u32 {
         let least = self.least_interval();
-        lock(&self.overload).interval(least)
+        lock(&self.overload).next(time, least, load)
     }
 
     pub(super) fn least_interval(&self) -> u32 {
@@ -143,9 +130,20 @@ impl LipsyncSrc {
 
     /// Whether the stream is to end before the next frame.
     pub(super) fn has_ended(&self) -> bool {
-        let most = lock(&self.live_settings).num_buffers;
+        let most = lock(&self.started).num_buffers;
         let sent = lock(&self.stage).as_ref().map_or(0, Stage::taken_up);
         self.ended.load(Ordering::SeqCst) || (most >= 0 && sent >= most as u64)
+    }
+
+    /// Ends the stream before the next frame; who waits to be spoken waits no longer.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.backlog.end();
+        self.note_backlog();
+    }
+
+    pub(super) fn frame_rate(&self) -> Option<FrameRate> {
+        (*lock(&self.timing)).map(|timing| timing.rate)
     }
 
     /// Frames that may be in an outlet, of which those of `waiting` nanoseconds are due.
@@ -157,10 +155,10 @@ impl LipsyncSrc {
     }
 
     /// Waits until it is time to send what is of that time; `earlier` by so many nanoseconds.
-    pub(super) fn wait_to_send(&self, time: u64, earlier: u64) -> Result<(), gst::FlowError> {
+    pub(super) fn wait_to_send(&self, waiter: Waiter, time: u64, earlier: u64) -> Result<(), gst::FlowError> {
         let moment = gst::ClockTime::from_nseconds(time) + self.latency();
         let moment = moment.saturating_sub(gst::ClockTime::from_nseconds(earlier));
-        self.pacer.wait_until(moment).map_err(|_| gst::FlowError::Flushing)
+        self.pacer.wait_until(waiter, moment).map_err(|_| gst::FlowError::Flushing)
     }
 
     /// By how much the sound goes out earlier than its own time says, in nanoseconds.
@@ -199,48 +197,6 @@ impl LipsyncSrc {
         }
     }
 
-    /// Opens the avatar, if that has not been done with the same settings.
-    fn load(&self) -> Result<(), Error> {
-        let settings = self.settings();
-        let same = |ready: &Ready| ready.loaded.settings.load_the_same(&settings);
-        if lock(&self.ready).as_ref().is_some_and(same) {
-            return Ok(());
-        }
-        let ready = Ready::open(settings, &self.obj())?;
-        gst::info!(CAT, imp = self, "{}", ready.loaded);
-        *lock(&self.ready) = Some(ready);
-        Ok(())
-    }
-
-    /// Loads another avatar while this one plays.
-    fn load_next(&self) {
-        let number = self.avatar_requests.fetch_add(1, Ordering::SeqCst) + 1;
-        let settings = self.settings();
-        let element = self.obj().downgrade();
-        let load = move || {
-            let Some(element) = element.upgrade() else { return };
-            let imp = element.imp();
-            let name = settings.avatar.clone();
-            let ready = Ready::open(settings, &element);
-            if imp.avatar_requests.load(Ordering::SeqCst) != number {
-                return;
-            }
-            match ready {
-                Ok(ready) => *lock(&imp.next_avatar) = Some(ready),
-                Err(error) => {
-                    gst::element_imp_warning!(
-                        imp,
-                        gst::ResourceError::NotFound,
-                        ("the avatar {name} cannot take over, and the one before goes on: {error}")
-                    );
-                }
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("lipsync-load".into()).spawn(load) {
-            gst::error!(CAT, imp = self, "no thread could be started: {error}");
-        }
-    }
-
     /// The format of the sound before any has come in: what downstream of the pad audio likes.
     fn first_format(&self) -> Arc<AudioInfo> {
         if let Some(info) = self.input_format() {
@@ -269,17 +225,19 @@ impl LipsyncSrc {
     fn begin(&self) -> Result<(), Error> {
         self.load()?;
         let format = self.first_format();
-        let Some(ready) = lock(&self.ready).take() else { return Ok(()) };
-        let level = self.live_settings().silence_level;
-        let stage = Stage::new(ready, format, level)?;
-        if let Some(encoder) = &stage.loaded().encoder {
+        let Some(ready) = lock(&self.avatars).ready.take() else { return Ok(()) };
+        let started = self.live_settings();
+        let stage = Stage::new(ready, format, started.silence_level)?;
+        if let Some(encoder) = &stage.loaded.encoder {
             encoder.rearm();
         }
+        lock(&self.avatars).playing = Some(stage.loaded.clone());
         *lock(&self.timing) = Some(stage.timing());
         *lock(&self.stage) = Some(stage);
-        *lock(&self.next_avatar) = None;
+        *lock(&self.started) = started;
         *lock(&self.stats) = Stats::default();
         *lock(&self.overload) = Overload::default();
+        *lock(&self.alarm) = Alarm::default();
         *lock(&self.video_state) = VideoState::default();
         *lock(&self.sound_state) = SoundState::default();
         *lock(&self.group) = None;
@@ -288,7 +246,9 @@ impl LipsyncSrc {
         self.pacer.open();
         self.backlog.open();
         self.video.open();
-        self.sound.open();
+        if lock(&self.audiopad).is_some() {
+            self.sound.open();
+        }
         let element = self.obj().clone();
         let conduct = move || {
             let imp = element.imp();
@@ -300,6 +260,7 @@ impl LipsyncSrc {
             .spawn(conduct)
             .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
         *lock(&self.conductor) = Some(thread);
+        self.load_pending();
         Ok(())
     }
 
@@ -310,7 +271,11 @@ impl LipsyncSrc {
         self.video.close();
         self.sound.close();
         self.writer.set_flushing(true);
-        self.avatar_requests.fetch_add(1, Ordering::SeqCst);
+        let playing = lock(&self.avatars).playing.clone();
+        if let Some(playing) = playing {
+            playing.painter.interrupt();
+            playing.encoder.iter().for_each(Interrupter::interrupt);
+        }
     }
 
     /// Waits for the conductor and gives everything back, the avatar for the next time.
@@ -324,9 +289,10 @@ impl LipsyncSrc {
         self.sound.clear();
         self.backlog.clear();
         self.writer.stop();
+        self.forget_next();
         let stage = lock(&self.stage).take();
-        let next = lock(&self.next_avatar).take();
-        drop((stage, next));
+        let playing = lock(&self.avatars).playing.take();
+        drop((stage, playing));
         *lock(&self.video_state) = VideoState::default();
         *lock(&self.timing) = None;
         self.speaking.store(false, Ordering::SeqCst);
@@ -352,7 +318,7 @@ impl LipsyncSrc {
     }
 
     /// A source pad that sends by a task of its own.
-    fn source_pad(template: &gst::PadTemplate, send: fn(&Self, &gst::Pad)) -> gst::Pad {
+    pub(super) fn source_pad(template: &gst::PadTemplate, send: fn(&Self, &gst::Pad)) -> gst::Pad {
         gst::Pad::builder_from_template(template)
             .activatemode_function(move |pad, parent, mode, active| {
                 if parent.is_none() {
@@ -373,15 +339,12 @@ impl LipsyncSrc {
             .build()
     }
 
-    fn new_sink_pad(&self, template: &gst::PadTemplate) -> gst::Pad {
+    pub(super) fn new_sink_pad(&self, template: &gst::PadTemplate) -> gst::Pad {
         gst::Pad::builder_from_template(template)
             .activatemode_function(|_, parent, _, active| {
-                // From here on nothing comes in; whoever waits already is sent away.
-                if !active
-                    && let Some(element) =
-                        parent.and_then(|parent| parent.downcast_ref::<super::LipsyncSrc>())
-                {
-                    element.imp().backlog.send_away();
+                // Where it is not active nothing comes in; whoever waits already is sent away.
+                if let Some(element) = parent.and_then(|parent| parent.downcast_ref::<super::LipsyncSrc>()) {
+                    element.imp().backlog.set_flushing(!active);
                 }
                 Ok(())
             })
@@ -439,17 +402,24 @@ impl LipsyncSrc {
         info: &Arc<AudioInfo>,
         data: gst::MappedBuffer<gst::buffer::Readable>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.put_in_backlog(info, Sound::Samples(data))
+    }
+
+    /// Adds sound to the backlog, waiting while that is full.
+    fn put_in_backlog(
+        &self,
+        info: &Arc<AudioInfo>,
+        sound: Sound,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let most = self.live_settings().max_backlog.nseconds();
         let now = || self.pacer.now().map_or(0, gst::ClockTime::nseconds);
-        if !self.backlog.push(info, data, now, most) {
-            return Err(gst::FlowError::Flushing);
-        }
+        self.backlog.push(info, sound, now, most)?;
         self.note_backlog();
         Ok(gst::FlowSuccess::Ok)
     }
 
     fn is_silent(&self, info: &AudioInfo, data: &[u8]) -> bool {
-        let gate = 10f64.powf(self.live_settings().silence_level / 20.0) as f32;
+        let gate = 10f64.powf(lock(&self.started).silence_level / 20.0) as f32;
         AudioInput::new(info.clone()).read(data).iter().all(|sample| sample.abs() < gate)
     }
 
@@ -457,7 +427,11 @@ impl LipsyncSrc {
         use gst::EventView;
         gst::log!(CAT, obj = pad, "event {event:?}");
         match event.view() {
-            EventView::FlushStart(_) => self.interrupt_speech(),
+            EventView::FlushStart(_) => {
+                self.backlog.set_flushing(true);
+                self.interrupt_speech();
+            }
+            EventView::FlushStop(_) => self.backlog.set_flushing(false),
             EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
                 Ok(info) => {
                     let live = upstream_is_live(pad);
@@ -482,21 +456,19 @@ impl LipsyncSrc {
         true
     }
 
-    /// Puts a gap of the sound into the backlog: silence, in pieces of a second at most.
-    fn take_in_gap(&self, duration: gst::ClockTime) -> Result<(), gst::FlowError> {
-        let Some(info) = lock(&self.input).info.clone() else { return Ok(()) };
-        let mut samples = duration.nseconds() as u128 * u128::from(info.rate()) / 1_000_000_000;
-        while samples > 0 {
-            let piece = samples.min(info.rate().into());
-            let mut silence = vec![0; piece as usize * info.bpf() as usize];
-            info.format_info().fill_silence(&mut silence);
-            let data = gst::Buffer::from_mut_slice(silence)
-                .into_mapped_buffer_readable()
-                .map_err(|_| gst::FlowError::Error)?;
-            self.wait_in_backlog(&info, data)?;
-            samples -= piece;
+    /// Puts a gap of the sound into the backlog: silence.
+    fn take_in_gap(&self, duration: gst::ClockTime) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (info, live) = {
+            let input = lock(&self.input);
+            (input.info.clone(), input.live)
+        };
+        let Some(info) = info else { return Ok(gst::FlowSuccess::Ok) };
+        let frames = mul_div(duration.nseconds(), info.rate().into(), SECOND) as usize;
+        // As in [`Self::take_in`].
+        if frames == 0 || (live && self.backlog.length() > LIVE_BACKLOG) {
+            return Ok(gst::FlowSuccess::Ok);
         }
-        Ok(())
+        self.put_in_backlog(&info, Sound::Silence(frames))
     }
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
@@ -525,39 +497,6 @@ impl LipsyncSrc {
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
         }
     }
-
-    fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
-        use gst::EventView;
-        match event.view() {
-            // What is played, and when, is not up to downstream; and none of it is upstream's concern.
-            EventView::Seek(_) => false,
-            EventView::Qos(_)
-            | EventView::Latency(_)
-            | EventView::Navigation(_)
-            | EventView::Reconfigure(_) => true,
-            _ => {
-                gst::log!(CAT, obj = pad, "event {event:?} goes no further");
-                false
-            }
-        }
-    }
-
-    fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
-        match query.view_mut() {
-            gst::QueryViewMut::Latency(answer) => {
-                let latency = self.latency();
-                // What is not taken in time waits for so long before it is dropped.
-                answer.set(true, latency, latency + gst::ClockTime::from_nseconds(MOST_WAITING));
-                true
-            }
-            gst::QueryViewMut::Scheduling(answer) => {
-                answer.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
-                answer.add_scheduling_modes([gst::PadMode::Push]);
-                true
-            }
-            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
-        }
-    }
 }
 
 /// Whether sound comes in as it is made, by a clock.
@@ -581,9 +520,8 @@ impl ObjectSubclass for LipsyncSrc {
             settings: Mutex::default(),
             live_settings: Mutex::default(),
             input: Mutex::default(),
-            ready: Mutex::default(),
-            next_avatar: Mutex::default(),
-            avatar_requests: AtomicU64::default(),
+            started: Mutex::default(),
+            avatars: Mutex::default(),
             stage: Mutex::default(),
             conductor: Mutex::default(),
             pacer: Pacer::default(),
@@ -593,7 +531,10 @@ impl ObjectSubclass for LipsyncSrc {
             writer: VideoWriter::default(),
             video_state: Mutex::default(),
             sound_state: Mutex::default(),
+            sending_sound: AtomicBool::default(),
+            negotiating: AtomicBool::default(),
             overload: Mutex::default(),
+            alarm: Mutex::default(),
             stats: Mutex::default(),
             timing: Mutex::default(),
             speaking: AtomicBool::default(),
@@ -638,7 +579,7 @@ impl ObjectImpl for LipsyncSrc {
         debug_assert!(known, "no property {name}");
         match name {
             "processing-latency" => post_latency(&*self.obj()),
-            "avatar" if lock(&self.stage).is_some() => self.load_next(),
+            "avatar" => self.avatar_set(),
             "audio-offset" => {
                 let pad = lock(&self.audiopad).clone();
                 if let Some(pad) = pad {
@@ -655,7 +596,8 @@ impl ObjectImpl for LipsyncSrc {
             "backlog" => self.backlog.length().to_value(),
             "stats" => {
                 let mut structure = lock(&self.stats).structure();
-                structure.set("inference-interval", self.interval());
+                let interval = lock(&self.overload).interval(self.least_interval());
+                structure.set("inference-interval", interval);
                 structure.to_value()
             }
             name => {
@@ -711,58 +653,16 @@ impl ElementImpl for LipsyncSrc {
         _name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let (place, pad) = match template.name_template() {
-            "sink" => (&self.sinkpad, self.new_sink_pad(template)),
-            _ => (&self.audiopad, Self::source_pad(template, Self::send_sound)),
-        };
-        {
-            let mut place = lock(place);
-            if place.is_some() {
-                gst::warning!(CAT, imp = self, "there is but one pad {}", template.name_template());
-                return None;
-            }
-            *place = Some(pad.clone());
-        }
-        if pad.direction() == gst::PadDirection::Src {
-            pad.set_offset(self.live_settings().audio_offset);
-        }
-        let running = lock(&self.stage).is_some();
-        if running {
-            let _ = pad.set_active(true);
-        }
-        self.obj().add_pad(&pad).ok()?;
-        // Its activation came before it had a parent whose sound it could send.
-        if running && pad.direction() == gst::PadDirection::Src {
-            self.start_sending(&pad, Self::send_sound).ok()?;
-        }
-        Some(pad)
+        self.add_requested(template)
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        for place in [&self.sinkpad, &self.audiopad] {
-            let mut place = lock(place);
-            if place.as_ref() == Some(pad) {
-                *place = None;
-            }
-        }
-        if pad.direction() == gst::PadDirection::Sink {
-            // What has come in is spoken.
-            *lock(&self.input) = Input::default();
-        } else {
-            self.sound.clear();
-            self.sound.push(SoundItem::End, usize::MAX);
-        }
-        let _ = pad.set_active(false);
-        let _ = self.obj().remove_pad(pad);
-        if pad.direction() == gst::PadDirection::Src {
-            self.sound.clear();
-            *lock(&self.sound_state) = SoundState::default();
-        }
+        self.remove_requested(pad);
     }
 
     fn send_event(&self, event: gst::Event) -> bool {
         if event.type_() == gst::EventType::Eos {
-            self.ended.store(true, Ordering::SeqCst);
+            self.end();
             return true;
         }
         self.parent_send_event(event)
@@ -798,7 +698,7 @@ impl ElementImpl for LipsyncSrc {
             }
             gst::StateChange::PausedToReady => self.clean_up(),
             gst::StateChange::ReadyToNull => {
-                let ready = lock(&self.ready).take();
+                let ready = lock(&self.avatars).ready.take();
                 drop(ready);
             }
             _ => {}

@@ -1,11 +1,15 @@
 //! The element `lipsyncsrc`: a presenter that never stops; sound may come in, in any pace.
 
+mod avatars;
 mod backlog;
+mod cause;
 mod conductor;
 mod imp;
 mod outlet;
 mod overload;
 mod pacer;
+mod pads;
+mod queries;
 mod senders;
 mod settings;
 

@@ -1,5 +1,6 @@
 //! The threads of the source pads: each sends what is in its outlet, at its time, whatever the other does.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gst::glib;
@@ -7,8 +8,10 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::backlog::Chunk;
+use super::cause::Situation;
 use super::conductor::{Frame, SoundItem, VideoItem};
 use super::imp::LipsyncSrc;
+use super::pacer::Waiter;
 use crate::elements::messages::{Late, Stop};
 use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
@@ -21,14 +24,19 @@ use crate::painter::Painted;
 pub struct VideoState {
     begun: bool,
     last: Option<gst::Buffer>,
+    /// A frame has been left out since then.
+    lost: bool,
+    /// Time and number of the last frame that went out.
+    pub place: (u64, u64),
 }
 
 /// What only the sound's thread uses.
 #[derive(Default)]
 pub struct SoundState {
     begun: bool,
-    info: Option<gst_audio::AudioInfo>,
-    end: Option<u64>,
+    pub info: Option<gst_audio::AudioInfo>,
+    /// Where the sound that went out ends.
+    pub end: Option<u64>,
 }
 
 impl LipsyncSrc {
@@ -61,14 +69,28 @@ impl LipsyncSrc {
                         ("streaming from the pad {} stopped: {flow}", pad.name())
                     );
                 }
-                pad.push_event(gst::event::Eos::new());
+                self.end_of_pad(pad);
             }
             Stop::Failure(failure) => {
                 self.post_error_message(failure.into_message(None));
-                pad.push_event(gst::event::Eos::new());
+                self.end_of_pad(pad);
             }
         }
         let _ = pad.pause_task();
+    }
+
+    /// Ends a pad: nothing more goes out by it. Without the picture the presenter is at its end: what waits to be spoken, and
+    /// who waits to send more, waits in vain.
+    fn end_of_pad(&self, pad: &gst::Pad) {
+        if *pad == self.srcpad {
+            let (time, _) = lock(&self.video_state).place;
+            self.tell(&[Speech::Ends(time)]);
+            self.video.close();
+            self.end();
+        } else {
+            self.sound.close();
+        }
+        pad.push_event(gst::event::Eos::new());
     }
 
     fn next_video(&self) -> Result<(), Stop> {
@@ -78,22 +100,41 @@ impl LipsyncSrc {
             _ => None,
         });
         if let Some(pts) = pts.ok_or(gst::FlowError::Flushing)? {
-            self.wait_to_send(pts, 0)?;
+            self.wait_to_send(Waiter::Video, pts, 0)?;
         }
-        match self.video.pop() {
-            Some(VideoItem::Format(info)) => {
-                self.writer.set_format(&self.srcpad, info)?;
-                lock(&self.video_state).last = None;
-                self.send_segment(&self.srcpad);
-                Ok(())
-            }
+        let sent = match self.video.pop() {
+            Some(VideoItem::Format(info)) => self.send_format(info),
             Some(VideoItem::Frame(frame)) => self.send_frame(frame),
             Some(VideoItem::End(time)) => {
                 self.tell(&[Speech::Ends(time)]);
                 Err(gst::FlowError::Eos.into())
             }
             None => Ok(()),
+        };
+        match sent {
+            // Downstream wants another format by now; what is still under way in the old one it does not take.
+            Err(Stop::Flow(gst::FlowError::NotNegotiated)) if self.is_renegotiating() => {
+                gst::debug!(CAT, imp = self, "downstream has changed its mind: a frame is left out");
+                lock(&self.stats).skipped();
+                lock(&self.video_state).lost = true;
+                Ok(())
+            }
+            sent => sent,
         }
+    }
+
+    fn send_format(&self, info: gst_video::VideoInfo) -> Result<(), Stop> {
+        lock(&self.video_state).last = None;
+        self.writer.set_format(&self.srcpad, info)?;
+        self.send_segment(&self.srcpad);
+        Ok(())
+    }
+
+    /// Whether another format is on its way, or will be. Asked in the order in which the conductor passes it on.
+    fn is_renegotiating(&self) -> bool {
+        self.srcpad.needs_reconfigure()
+            || self.negotiating.load(Ordering::SeqCst)
+            || self.video.change(|items| items.iter().any(|item| matches!(item, VideoItem::Format(_))))
     }
 
     fn begin_video(&self) {
@@ -115,86 +156,96 @@ impl LipsyncSrc {
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
         self.tell(&frame.news);
         let last = lock(&self.video_state).last.clone();
-        let painted = match last {
-            Some(_) => self.wait_for_picture(&frame)?,
-            None => Some(frame.ticket.wait()),
-        };
+        let painted = self.wait_for_picture(&frame, last.is_some())?;
         let mut buffer = match (painted, last) {
             (Some(Ok(painted)), _) => {
-                if painted.inference.is_some() {
-                    lock(&self.overload).in_time(self.least_interval());
+                if painted.inference.is_some()
+                    && let Some(asked_at) = frame.asked_at
+                {
+                    lock(&self.overload).in_time(asked_at, self.least_interval());
                 }
                 lock(&self.stats).painted(painted.inference);
                 self.writer.draw(&painted)?
             }
             (None | Some(Err(Error::Interrupted)), Some(last)) => {
-                self.note_late(frame.pts, frame.duration);
+                self.note_late(&frame);
                 last
             }
             (Some(Err(error)), _) => return Err(error.into()),
             (None, None) => return Ok(()),
         };
+        let lost = std::mem::take(&mut lock(&self.video_state).lost);
         stamp(
             &mut buffer,
             gst::ClockTime::from_nseconds(frame.pts),
             gst::ClockTime::from_nseconds(frame.duration),
             frame.number,
-            frame.discont,
+            frame.discont || lost,
         );
-        lock(&self.video_state).last = Some(buffer.clone());
+        {
+            let mut state = lock(&self.video_state);
+            state.last = Some(buffer.clone());
+            state.place = (frame.pts, frame.number);
+        }
         self.srcpad.push(buffer)?;
         Ok(())
     }
 
-    /// The picture, if it is ready within half a frame: what comes later comes too late. By the pipeline's clock, so that
-    /// no picture is late where that clock is not that of the machine.
-    fn wait_for_picture(&self, frame: &Frame) -> Result<Option<Result<Painted, Error>>, Stop> {
+    /// The picture, if it is ready within half a frame: what comes later comes too late, unless there is nothing else to show.
+    /// By the pipeline's clock, so that no picture is late where that clock is not that of the machine.
+    fn wait_for_picture(
+        &self,
+        frame: &Frame,
+        may_repeat: bool,
+    ) -> Result<Option<Result<Painted, Error>>, Stop> {
         const PIECE: Duration = Duration::from_millis(2);
         let latest = frame.pts + self.latency().nseconds() + frame.duration / 2;
         loop {
-            if let Some(painted) = frame.ticket.wait_for(PIECE) {
-                return Ok(Some(painted));
-            }
+            let painted = frame.ticket.wait_for(PIECE);
             if self.pacer.is_stopped() {
                 return Err(gst::FlowError::Flushing.into());
             }
-            if self.pacer.now().is_some_and(|now| now.nseconds() >= latest) {
+            if painted.is_some() {
+                return Ok(painted);
+            }
+            if may_repeat && self.pacer.now().is_some_and(|now| now.nseconds() >= latest) {
                 return Ok(None);
             }
         }
     }
 
     /// Takes note that the last picture goes out once more because the next one is not ready.
-    fn note_late(&self, pts: u64, duration: u64) {
+    fn note_late(&self, frame: &Frame) {
         let (painted, repeated) = {
             let mut stats = lock(&self.stats);
             stats.repeated();
             stats.processed_and_dropped()
         };
-        let time = gst::ClockTime::from_nseconds(pts);
+        let time = gst::ClockTime::from_nseconds(frame.pts);
         Late {
             running_time: time,
             stream_time: Some(time),
             pts: time,
-            duration: gst::ClockTime::from_nseconds(duration),
-            jitter: duration as i64,
+            duration: gst::ClockTime::from_nseconds(frame.duration),
+            jitter: frame.duration as i64,
             processed: painted,
             dropped: repeated,
         }
         .post(&*self.obj());
-        if lock(&self.overload).late() {
-            let needed = lock(&self.stats).mean_inference();
-            let declared = self.settings().processing_latency;
-            gst::element_imp_warning!(
-                self,
-                gst::ResourceError::Busy,
-                (
-                    "the machine cannot keep up: the generator takes {:.0} ms a frame, and {:.0} ms are declared as processing-latency, of frames of {:.0} ms. Raise processing-latency or inference-interval, lower the frame rate, or use a smaller network or a GPU",
-                    needed.as_secs_f64() * 1e3,
-                    declared.nseconds() as f64 / 1e6,
-                    duration as f64 / 1e6
-                )
-            );
+        let pace = frame.painter.pace();
+        let duration = Duration::from_nanos(frame.duration);
+        let least = self.least_interval();
+        let interval = {
+            let mut overload = lock(&self.overload);
+            if let Some(asked_at) = frame.asked_at {
+                overload.late(frame.pts, asked_at, least, pace.load(duration));
+            }
+            overload.interval(least)
+        };
+        if lock(&self.alarm).late(frame.pts) {
+            let declared = self.settings().processing_latency.into();
+            let situation = Situation { pace, frame: duration, declared, least, interval };
+            gst::element_imp_warning!(self, gst::ResourceError::Busy, ("{}", situation.sentence()));
         }
     }
 
@@ -227,10 +278,15 @@ impl LipsyncSrc {
             SoundItem::End => None,
         });
         if let Some(start) = start.ok_or(gst::FlowError::Flushing)? {
-            self.wait_to_send(start, self.sound_earlier())?;
+            self.wait_to_send(Waiter::Sound, start, self.sound_earlier())?;
         }
         match self.sound.pop() {
-            Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
+            Some(SoundItem::Chunk(chunk)) => {
+                self.sending_sound.store(true, Ordering::SeqCst);
+                let sent = self.send_chunk(pad, chunk);
+                self.sending_sound.store(false, Ordering::SeqCst);
+                sent
+            }
             Some(SoundItem::End) => Err(gst::FlowError::Eos.into()),
             None => Ok(()),
         }

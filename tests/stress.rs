@@ -1,0 +1,351 @@
+//! `lipsync` in random sequences of whatever upstream, downstream and an application may do: nothing hangs, fails, panics or
+//! leaks.
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use common::fixture;
+use common::stress::{Log, Random, assert_no_error, run, trace_leaks};
+use gst::prelude::*;
+use gstlipsync::painter::Painter;
+use gstlipsync::runtime::Engine;
+
+/// Formats of sound, the rate and the bytes of a sample frame.
+const SOUNDS: [(&str, u32, usize); 5] = [
+    ("S16LE,layout=interleaved,rate=16000,channels=1", 16_000, 2),
+    ("F32LE,layout=interleaved,rate=48000,channels=2,channel-mask=(bitmask)3", 48_000, 8),
+    ("S16BE,layout=non-interleaved,rate=44100,channels=2,channel-mask=(bitmask)3", 44_100, 4),
+    ("U8,layout=interleaved,rate=8000,channels=1", 8000, 1),
+    ("F64LE,layout=interleaved,rate=96000,channels=6,channel-mask=(bitmask)0x3f", 96_000, 48),
+];
+/// Formats of the video, among them one that cannot be.
+const VIDEOS: [&str; 6] = [
+    "video/x-raw",
+    "video/x-raw,format=RGB",
+    "video/x-raw,format=RGBA;video/x-raw,format=I420",
+    "video/x-raw,format=NV12,colorimetry=1:4:0:0",
+    "video/x-raw,format=BGRx,framerate=30/1",
+    "video/x-raw,framerate=10/1",
+];
+
+/// Frames that came out in all.
+static FRAMES: AtomicU64 = AtomicU64::new(0);
+
+/// Upstream: sends from a thread of its own, which may be made to wait.
+struct Upstream {
+    pad: gst::Pad,
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    /// The format that it sends.
+    sound: usize,
+    /// Where the sound is that comes next.
+    position: gst::ClockTime,
+    streams: u32,
+}
+
+enum Order {
+    Event(gst::Event),
+    Buffer(gst::Buffer),
+    Drain,
+    /// Says that all before it has been done.
+    Tell(Sender<()>),
+}
+
+impl Upstream {
+    fn new(sink: &gst::Pad) -> Self {
+        let pad = gst::Pad::builder(gst::PadDirection::Src).name("upstream").build();
+        pad.link(sink).unwrap();
+        let (orders, received) = channel();
+        let thread = std::thread::spawn({
+            let pad = pad.clone();
+            move || {
+                for order in received {
+                    match order {
+                        Order::Event(event) => drop(pad.push_event(event)),
+                        Order::Buffer(buffer) => drop(pad.push(buffer)),
+                        Order::Tell(done) => drop(done.send(())),
+                        Order::Drain => drop(pad.peer_query(&mut gst::query::Drain::new())),
+                    }
+                }
+            }
+        });
+        let position = gst::ClockTime::ZERO;
+        Self { pad, orders: Some(orders), thread: Some(thread), sound: 0, position, streams: 0 }
+    }
+
+    fn event(&self, event: gst::Event) {
+        self.orders.as_ref().unwrap().send(Order::Event(event)).unwrap();
+    }
+
+    fn begin(&mut self) {
+        self.streams += 1;
+        self.event(gst::event::StreamStart::new(&format!("stream{}", self.streams)));
+        self.caps();
+        self.segment();
+    }
+
+    fn caps(&self) {
+        let caps = format!("audio/x-raw,format={}", SOUNDS[self.sound].0);
+        self.event(gst::event::Caps::new(&caps.parse().unwrap()));
+    }
+
+    fn segment(&self) {
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_start(self.position);
+        segment.set_time(self.position);
+        segment.set_base(self.position);
+        self.event(gst::event::Segment::new(&segment));
+    }
+
+    /// Some sound, not always of whole sample frames.
+    fn buffer(&mut self, random: &mut Random) {
+        let (_, rate, bytes) = SOUNDS[self.sound];
+        let samples = random.below(u64::from(rate));
+        let size = samples as usize * bytes + random.below(2) as usize;
+        // Of more than that bytes make floats that are too loud or no numbers.
+        let mut buffer = gst::Buffer::from_mut_slice(vec![random.below(64) as u8; size.max(1)]);
+        let inside = buffer.get_mut().unwrap();
+        if !random.one_in(8) {
+            inside.set_pts(self.position);
+        }
+        if random.one_in(8) {
+            inside.set_flags(gst::BufferFlags::DISCONT);
+        }
+        self.position += gst::ClockTime::from_nseconds(samples * 1_000_000_000 / u64::from(rate));
+        self.orders.as_ref().unwrap().send(Order::Buffer(buffer)).unwrap();
+    }
+
+    /// Waits until all orders have been carried out.
+    fn wait(&self) {
+        let (done, wait) = channel();
+        self.orders.as_ref().unwrap().send(Order::Tell(done)).unwrap();
+        wait.recv().unwrap();
+    }
+
+    /// As sources do it: whoever sends has stopped before the flush ends.
+    fn flush(&mut self, reset: bool) {
+        self.pad.push_event(gst::event::FlushStart::new());
+        self.wait();
+        self.pad.push_event(gst::event::FlushStop::new(reset));
+        // What was sticky may have been sent into the flush.
+        if self.pad.has_current_caps() && self.pad.sticky_event::<gst::event::StreamStart>(0).is_some() {
+            self.segment();
+        } else {
+            self.begin();
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.orders = None;
+        // Who waits in the element has been let go by its stop.
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// The element with what is before and behind it.
+struct Chain {
+    upstream: Upstream,
+    pipeline: gst::Pipeline,
+    element: gst::Element,
+    filter: gst::Element,
+    block: Option<gst::PadProbeId>,
+}
+
+impl Chain {
+    fn new(random: &mut Random, log: &Log) -> Self {
+        let behind = *random.pick(&["", "queue ! ", "queue max-size-buffers=1 ! videoconvert ! "]);
+        let sync = random.one_in(4);
+        let line = format!(
+            "lipsync name=l n-threads={} avatar={} ! capsfilter name=filter ! {behind}fakesink name=out sync={sync}",
+            1 + random.below(2),
+            fixture(&format!("avatars/{}", random.pick(&["own_160", "alpha"]))).display()
+        );
+        log.step(&line);
+        let pipeline = common::gst::pipeline(&line);
+        let element = pipeline.by_name("l").unwrap();
+        log.uses(&pipeline);
+        log.uses(&element);
+        let sink = pipeline.by_name("out").unwrap().static_pad("sink").unwrap();
+        sink.add_probe(gst::PadProbeType::BUFFER, |_, _| {
+            FRAMES.fetch_add(1, Ordering::SeqCst);
+            gst::PadProbeReturn::Ok
+        });
+        let upstream = Upstream::new(&element.static_pad("sink").unwrap());
+        Self { upstream, filter: pipeline.by_name("filter").unwrap(), element, pipeline, block: None }
+    }
+
+    fn step(&mut self, random: &mut Random, log: &Log) {
+        match random.below(20) {
+            0..3 => self.change_state(random, log),
+            3..9 => self.send(random, log),
+            9 if self.upstream.pad.is_active() => {
+                let reset = random.one_in(2);
+                log.step(format!("flush, reset {reset}"));
+                if random.one_in(3) {
+                    self.upstream.position = gst::ClockTime::from_mseconds(random.below(3000));
+                }
+                self.upstream.flush(reset);
+            }
+            10 => {
+                let caps = *random.pick(&VIDEOS);
+                log.step(format!("filter {caps}"));
+                self.filter.set_property("caps", caps.parse::<gst::Caps>().unwrap());
+            }
+            11 | 12 => self.send_upstream(random, log),
+            13 => {
+                if let Some(block) = self.block.take() {
+                    log.step("unblock");
+                    self.element.static_pad("src").unwrap().remove_probe(block);
+                } else {
+                    log.step("block");
+                    let pad = self.element.static_pad("src").unwrap();
+                    self.block =
+                        pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, |_, _| gst::PadProbeReturn::Ok);
+                }
+            }
+            14 => {
+                let name = *random.pick(&["background-color", "cache-size", "n-threads", "qos"]);
+                log.step(name);
+                match name {
+                    "qos" => self.element.set_property(name, random.one_in(2)),
+                    "background-color" => self.element.set_property(name, random.next() as u32),
+                    _ => self.element.set_property(name, 1 + random.below(2) as u32),
+                }
+            }
+            _ => {
+                let time = Duration::from_micros(random.below(100_000));
+                log.step(format!("{time:?}"));
+                std::thread::sleep(time);
+            }
+        }
+    }
+
+    fn change_state(&mut self, random: &mut Random, log: &Log) {
+        use gst::State::{Null, Paused, Playing, Ready};
+        let state = *random.pick(&[Playing, Playing, Playing, Paused, Ready, Null]);
+        log.step(format!("{state:?}"));
+        log.result(format!("{:?}", self.set_state(state)));
+    }
+
+    /// Upstream sends while the pipeline runs, as sources do.
+    fn set_state(&mut self, state: gst::State) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let set = self.pipeline.set_state(state);
+        let runs = state >= gst::State::Paused;
+        if runs != self.upstream.pad.is_active() {
+            self.upstream.pad.set_active(runs).unwrap();
+            self.upstream.wait();
+            if runs {
+                self.upstream.begin();
+            }
+        }
+        set
+    }
+
+    fn send(&mut self, random: &mut Random, log: &Log) {
+        let structure = || gst::Structure::builder("application/x-test").field("n", 1).build();
+        let upstream = &mut self.upstream;
+        if !upstream.pad.is_active() {
+            return;
+        }
+        match random.below(16) {
+            0 => {
+                upstream.sound = random.below(SOUNDS.len() as u64) as usize;
+                log.step(format!("sound {}", SOUNDS[upstream.sound].0));
+                upstream.caps();
+            }
+            1 => {
+                log.step("segment");
+                upstream.segment();
+            }
+            2 => {
+                let length = gst::ClockTime::from_mseconds(random.below(1500));
+                log.step(format!("gap of {length}"));
+                upstream.event(gst::event::Gap::builder(upstream.position).duration(length).build());
+                upstream.position += length;
+            }
+            3 => {
+                log.step("new stream");
+                upstream.begin();
+            }
+            4 => {
+                log.step("event");
+                let event = *random.pick(&[0, 1, 2]);
+                upstream.event(match event {
+                    0 => gst::event::CustomDownstream::new(structure()),
+                    1 => gst::event::CustomDownstreamSticky::new(structure()),
+                    _ => gst::event::SegmentDone::new(upstream.position),
+                });
+            }
+            5 if random.one_in(3) => {
+                // An end that nothing came before is an error, as it must be.
+                log.step("sound and end");
+                upstream.buffer(random);
+                upstream.event(gst::event::Eos::new());
+            }
+            6 => {
+                upstream.position += gst::ClockTime::from_mseconds(random.below(90_000));
+                log.step(format!("jump to {}", upstream.position));
+            }
+            7 => {
+                log.step("drain");
+                upstream.orders.as_ref().unwrap().send(Order::Drain).unwrap();
+            }
+            _ => {
+                log.step("buffer");
+                upstream.buffer(random);
+            }
+        }
+    }
+
+    fn send_upstream(&self, random: &mut Random, log: &Log) {
+        let pad = self.element.static_pad("src").unwrap();
+        let time = self.upstream.position;
+        let event = match random.below(3) {
+            0 => gst::event::Reconfigure::new(),
+            1 => gst::event::Qos::builder(gst::QOSType::Underflow, 2.0, 40_000_000).timestamp(time).build(),
+            _ => gst::event::Seek::new(
+                1.0,
+                gst::SeekFlags::FLUSH,
+                gst::SeekType::Set,
+                time,
+                gst::SeekType::None,
+                gst::ClockTime::NONE,
+            ),
+        };
+        log.step(format!("{:?} from downstream", event.type_()));
+        pad.send_event(event);
+    }
+}
+
+fn sequence(random: &mut Random, log: &Log) {
+    let mut chain = Chain::new(random, log);
+    if !random.one_in(4) {
+        log.step("Playing");
+        chain.set_state(gst::State::Playing).unwrap();
+    }
+    for _ in 0..8 + random.below(16) {
+        chain.step(random, log);
+        assert_no_error(&chain.pipeline.bus().unwrap());
+    }
+    log.step("stop");
+    chain.set_state(gst::State::Null).unwrap();
+    assert_no_error(&chain.pipeline.bus().unwrap());
+}
+
+#[test]
+fn random_sequences() {
+    trace_leaks();
+    // Keeps the networks open, so that most of the time goes to what is to be tested.
+    let _painters = ["own_160", "alpha"].map(|name| {
+        let avatar = common::avatar(name);
+        Painter::open(&avatar, &Engine::default(), 1, None).unwrap()
+    });
+    run(250, sequence);
+    println!("{} frames", FRAMES.load(Ordering::SeqCst));
+}
