@@ -170,7 +170,7 @@ impl Air {
     }
 
     fn step(&mut self, random: &mut Random, log: &Log) {
-        match random.below(17) {
+        match random.below(20) {
             0..3 => self.change_state(random, log),
             3 | 4 => self.send_sound(random, log),
             5 => self.change_sink(log),

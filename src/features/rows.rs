@@ -154,8 +154,9 @@ impl FeatureTrack for RowTrack {
         if !starts.iter().flatten().all(|start| self.mel.has(start + WINDOW as u64)) {
             return Ok(None);
         }
-        // Every later frame starts its rows here or later.
-        if let Some(oldest) = starts.iter().flatten().min().copied() {
+        // Every later frame starts its first row here or later. Where that one does not exist, as near the beginning, a later
+        // frame may start earlier: between two rows their places differ by less than a row, either way.
+        if let Some(oldest) = starts[0] {
             self.mel.forget_before(oldest);
             self.rows = self.rows.split_off(&oldest);
         }

@@ -624,7 +624,7 @@ impl ElementImpl for LipsyncSrc {
             gst::subclass::ElementMetadata::new(
                 "Lip sync source",
                 "Source/Video",
-                "A presenter on air: live video of an avatar that idles while nobody speaks and speaks the sound that comes in, in any pace; what is spoken comes out in sync",
+                "A presenter on air: live video of an avatar that idles while nobody speaks and speaks the sound that comes in, in any pace; what is spoken comes out in sync. The action signal interrupt drops what it is saying and what waits to be said: the mouth closes within two frames",
                 "The gst-plugin-lipsync authors",
             )
         });
