@@ -9,8 +9,6 @@ PLUGIN := target/plugin
 VENV := target/venv
 FIXTURES := target/fixtures
 PREFIX ?= /usr/local
-MULTIARCH := $(shell gcc -print-multiarch 2>/dev/null)
-PLUGINDIR ?= $(PREFIX)/lib/$(MULTIARCH)/gstreamer-1.0
 
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	python3 python3-pip python3-venv
@@ -103,17 +101,15 @@ licences: ## check the licences of everything that is linked
 	@command -v cargo-deny >/dev/null || { echo "==> installing cargo-deny"; cargo install --locked cargo-deny; }
 	cargo deny check licenses bans sources
 
-install: $(PLUGIN) ## install into PREFIX (default /usr/local)
-	install -Dm755 $(PLUGIN)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so
-	install -Dm755 $(RUNTIME)/libonnxruntime.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
-	install -Dm755 target/release/lipsync-avatar $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
-	install -d $(DESTDIR)$(PREFIX)/share/lipsync/avatars
-	cp -r models/*/ $(DESTDIR)$(PREFIX)/share/lipsync/avatars/
+# Nothing is built here: root, who installs, often has no Rust.
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PLUGINDIR := $(PLUGINDIR)
+install: ## install what make has built: PREFIX (default /usr/local), PLUGINDIR (default GStreamer's), DESTDIR
+	@scripts/install.sh install
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
-	rm -f $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
-	rm -rf $(DESTDIR)$(PREFIX)/share/lipsync
+	@scripts/install.sh uninstall
 
 clean: ## remove everything built
 	rm -rf target demo.mp4 demo.png
