@@ -12,8 +12,10 @@ PREFIX ?= /usr/local
 
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	python3 python3-pip python3-venv
+# With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops.
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
+	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
+	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
 TEST_PACKAGES := nginx libnginx-mod-rtmp
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
