@@ -81,8 +81,8 @@ soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
 
-air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, SRT, HLS in a browser, UDP (ten minutes)
-	@for way in rtmp srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
+air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
+	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
 
 lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo fmt --check
