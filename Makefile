@@ -9,13 +9,13 @@ PLUGIN := target/plugin
 VENV := target/venv
 FIXTURES := target/fixtures
 PREFIX ?= /usr/local
-MULTIARCH := $(shell gcc -print-multiarch 2>/dev/null)
-PLUGINDIR ?= $(PREFIX)/lib/$(MULTIARCH)/gstreamer-1.0
 
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	python3 python3-pip python3-venv
+# With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops.
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg
+	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
+	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
 TEST_PACKAGES := nginx libnginx-mod-rtmp
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
@@ -81,8 +81,8 @@ soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
 
-air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, SRT, HLS in a browser, UDP (ten minutes)
-	@for way in rtmp srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
+air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
+	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
 
 lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo fmt --check
@@ -103,17 +103,15 @@ licences: ## check the licences of everything that is linked
 	@command -v cargo-deny >/dev/null || { echo "==> installing cargo-deny"; cargo install --locked cargo-deny; }
 	cargo deny check licenses bans sources
 
-install: $(PLUGIN) ## install into PREFIX (default /usr/local)
-	install -Dm755 $(PLUGIN)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so
-	install -Dm755 $(RUNTIME)/libonnxruntime.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
-	install -Dm755 target/release/lipsync-avatar $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
-	install -d $(DESTDIR)$(PREFIX)/share/lipsync/avatars
-	cp -r models/*/ $(DESTDIR)$(PREFIX)/share/lipsync/avatars/
+# Nothing is built here: root, who installs, often has no Rust.
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PLUGINDIR := $(PLUGINDIR)
+install: ## install what make has built: PREFIX (default /usr/local), PLUGINDIR (default GStreamer's), DESTDIR
+	@scripts/install.sh install
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PLUGINDIR)/libgstlipsync.so $(DESTDIR)$(PLUGINDIR)/libonnxruntime.so.1
-	rm -f $(DESTDIR)$(PREFIX)/bin/lipsync-avatar
-	rm -rf $(DESTDIR)$(PREFIX)/share/lipsync
+	@scripts/install.sh uninstall
 
 clean: ## remove everything built
 	rm -rf target demo.mp4 demo.png

@@ -27,6 +27,7 @@ pub mod features;
 pub mod frames;
 pub mod generator;
 pub mod image_file;
+mod installation;
 pub mod listener;
 pub mod live;
 pub mod matte;

@@ -14,6 +14,7 @@ use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::{Error, Result};
+use crate::installation;
 use crate::onnx::Model;
 use crate::precision::Precision;
 
@@ -94,8 +95,9 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// The process's ONNX Runtime environment, loading the library at the first call.
 ///
-/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `beside` (the plugin's),
-/// else what the system's loader finds. The first that exists is used or complained of, never passed over.
+/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `beside` (the plugin's; where the plugin is
+/// a link, also in that of the file itself), else what the system's loader finds. The first that exists is used or
+/// complained of, never passed over.
 ///
 /// # Errors
 /// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
@@ -132,8 +134,9 @@ fn chosen_library(beside: Option<&Path>) -> Result<Option<PathBuf>> {
             .map(Some)
             .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
     }
-    let beside = beside.into_iter().flat_map(|folder| library_names().map(|name| folder.join(name)));
-    Ok(beside.into_iter().find(|path| path.exists()))
+    let dirs = beside.map(installation::library_dirs).unwrap_or_default();
+    let mut files = dirs.iter().flat_map(|dir| library_names().map(|name| dir.join(name)));
+    Ok(files.find(|path| path.exists()))
 }
 
 /// Names of the library. The first, as distributions install it without development files, is also the one that

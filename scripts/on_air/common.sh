@@ -1,12 +1,16 @@
 # shellcheck shell=bash
 # What the four ways on air share: the presenter, the encoders, starting and stopping programs, the verdict.
-# Sourced by rtmp.sh, srt.sh, hls.sh and udp.sh, each of which takes the seconds to be on air.
+# Sourced by rtmp.sh, restart.sh, srt.sh, hls.sh and udp.sh, each of which takes the seconds to be on air.
 
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 HERE=$ROOT/scripts/on_air
 LENGTH=${1:-120}
 SPEECH=${SPEECH:-$ROOT/examples/sample.wav}
+# What is judged: everything, in real time, or (arrival) only that picture and sound come, on whatever machine.
+JUDGE=${JUDGE:-everything}
+# Seconds that a program may take longer than on a machine with nothing else to do.
+PATIENCE=${PATIENCE:-40}
 WORK=$(mktemp -d)
 CACHE=$ROOT/target/on_air
 mkdir -p "$CACHE"
@@ -16,6 +20,31 @@ export GST_PLUGIN_PATH=${LIPSYNC_PLUGIN:-$ROOT/target/plugin} GST_REGISTRY=$WORK
 export GST_DEBUG=${GST_DEBUG:-2} GST_DEBUG_NO_COLOR=1
 
 say() { echo "==> $*"; }
+
+fail() {
+    echo "FAIL $*" >&2
+    exit 1
+}
+
+# ---- before anything is broadcast
+
+# prepare PACKAGES...: sees to it that all is there that is needed on air and for the verdict.
+prepare() {
+    if [ "$JUDGE" = everything ] && [ "$LENGTH" -lt 30 ]; then
+        fail "$LENGTH seconds are too few to judge: the recording takes eleven. Say 30 or more"
+    fi
+    [ -f "$SPEECH" ] || fail "SPEECH=$SPEECH: no such file"
+    "$ROOT/scripts/install-packages.sh" gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+        gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg "$@"
+    GST_DEBUG=0 gst-inspect-1.0 lipsyncsrc >/dev/null 2>&1 || fail "there is no lipsyncsrc in $GST_PLUGIN_PATH. Run make first"
+    PYTHON=$ROOT/target/venv/bin/python
+    if [ ! -x "$PYTHON" ]; then
+        PYTHON=python3
+        "$PYTHON" -c 'import numpy' 2>/dev/null || "$ROOT/scripts/install-packages.sh" python3-numpy
+    fi
+    "$PYTHON" -c 'import numpy' || fail "$PYTHON has no numpy. Run make fixtures, whose Python has it"
+    [ "$JUDGE" = arrival ] || "$PYTHON" "$HERE/judge.py" --prepare --speech "$SPEECH"
+}
 
 # ---- the presenter: its pipeline, and the ends of it where picture and sound come out
 
@@ -99,12 +128,15 @@ wait_for() {
     wait "$pid" || give_up "$1" "ended with status $?"
 }
 
+# is_open PORT: whether somebody listens at a port, of UDP or TCP.
+is_open() { grep -qi ":$(printf %04X "$1") " /proc/net/tcp /proc/net/udp /proc/net/tcp6 /proc/net/udp6 2>/dev/null; }
+
 # A port that nobody listens at.
 free_port() {
     local port
     while :; do
         port=$((20000 + RANDOM % 12000))
-        grep -qi ":$(printf %04X $port) " /proc/net/tcp /proc/net/udp /proc/net/tcp6 /proc/net/udp6 2>/dev/null || break
+        is_open "$port" || break
     done
     echo "$port"
 }
@@ -125,8 +157,6 @@ send() {
 
 # judge FILE [arguments]: the verdict, which is that of the script.
 judge() {
-    local python=$ROOT/target/venv/bin/python
-    [ -x "$python" ] || python=python3
     say "judging what was received"
-    "$python" "$HERE/judge.py" "$@" --speech "$SPEECH" --limit "${LIMIT:-20}" ${VERBOSE:+--verbose}
+    "$PYTHON" "$HERE/judge.py" "$@" --what "$JUDGE" --speech "$SPEECH" --limit "${LIMIT:-20}" ${VERBOSE:+--verbose}
 }

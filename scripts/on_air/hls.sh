@@ -2,7 +2,7 @@
 # On air by HLS: segments in a folder, served over HTTP, played by a real Chromium.   hls.sh [SECONDS]
 # shellcheck source=scripts/on_air/common.sh
 . "$(dirname "$0")/common.sh"
-"$ROOT/scripts/install-packages.sh" gstreamer1.0-plugins-bad chromium ffmpeg
+prepare chromium
 
 # hls.js is what web pages play HLS with; it is fetched once and kept outside of what is committed.
 if [ ! -f "$CACHE/hls.js" ] && command -v npm >/dev/null; then
@@ -18,7 +18,7 @@ if [ -f "$CACHE/hls.js" ]; then cp "$CACHE/hls.js" "$folder/"; else say "no hls.
 port=$(free_port)
 say "starting an HTTP server at port $port"
 start server python3 "$HERE/serve.py" "$folder" "$port"
-wait_until server 10 bash -c ">/dev/tcp/127.0.0.1/$port"
+wait_until server "$PATIENCE" bash -c ">/dev/tcp/127.0.0.1/$port"
 
 say "the presenter goes on air for $LENGTH s"
 make_speech

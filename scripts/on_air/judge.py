@@ -300,6 +300,15 @@ def judge_file(judge, arguments):
     )
 
 
+def judge_arrival(judge, received):
+    """Only that there is picture and sound: a busy machine may have been late with both."""
+    times, _, _ = pictures(received)
+    judge.check(len(times) > 1, "picture", f"{len(times)} frames in {times[-1] - times[0]:.2f} s")
+    _, lengths, samples = sound(received)
+    loudest = float(np.abs(samples).max())
+    judge.check(loudest > 0.01, "sound", f"{lengths.sum():.2f} s, {loudest:.2f} of 1 at its loudest")
+
+
 def judge_browser(judge, folder, speech):
     """Pictures that a browser showed, in a folder: the mouth must move, or it shows but a still."""
     face, wanted = reference(speech)
@@ -320,23 +329,30 @@ def judge_log(judge, log):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("received", type=Path, help="what a receiver wrote, or a folder of a browser's pictures")
+    parser.add_argument("received", type=Path, nargs="?", help="what a receiver wrote, or a folder of a browser's pictures")
     parser.add_argument("--speech", type=Path, default=ROOT / "examples/sample.wav", help="the recording that is spoken")
+    parser.add_argument("--what", choices=["everything", "arrival"], default="everything", help="what is judged")
+    parser.add_argument("--prepare", action="store_true", help="make what the speech is compared with, and no more")
     parser.add_argument("--seconds", type=float, help="so much of it must have come")
     parser.add_argument("--fps", type=float, default=25)
     parser.add_argument("--limit", type=float, default=OFFSET_MS, help="milliseconds that picture and sound may be apart")
     parser.add_argument("--log", type=Path, nargs="+", default=[], help="logs in which nothing may be lost or late")
     parser.add_argument("--verbose", action="store_true", help="show every speech")
     arguments = parser.parse_args()
+    if arguments.prepare:
+        reference(arguments.speech)
+        return
     judge = Judge()
     try:
-        if arguments.received.is_dir():
+        if arguments.what == "arrival":
+            judge_arrival(judge, arguments.received)
+        elif arguments.received.is_dir():
             judge_browser(judge, arguments.received, arguments.speech)
         else:
             judge_file(judge, arguments)
     except Failed as reason:
         judge.check(False, "received", str(reason))
-    for log in arguments.log:
+    for log in arguments.log if arguments.what == "everything" else []:
         judge_log(judge, log)
     sys.exit(judge.failed)
 

@@ -2,7 +2,7 @@
 # On air by MPEG-TS over UDP, as OBS takes it in a Media Source, to ffmpeg, which OBS reads it with.   udp.sh [SECONDS]
 # shellcheck source=scripts/on_air/common.sh
 . "$(dirname "$0")/common.sh"
-"$ROOT/scripts/install-packages.sh" gstreamer1.0-plugins-bad ffmpeg
+prepare
 
 port=$(free_port)
 say "the presenter goes on air for $LENGTH s, by UDP to port $port"
@@ -12,6 +12,6 @@ start receiver ffmpeg -nostdin -y -i "udp://127.0.0.1:$port?fifo_size=100000" -t
 send "$PICTURE ! $VIDEO ! h264parse config-interval=-1 ! queue ! mux. \
     $SOUND ! $AUDIO ! mux. \
     mpegtsmux name=mux alignment=7 latency=$MUX_LATENCY ! udpsink host=127.0.0.1 port=$port"
-wait_for receiver $((LENGTH + 40))
+wait_for receiver $((LENGTH + PATIENCE))
 stop sender
 judge "$WORK/received.ts" --seconds "$LENGTH" --log "$WORK/sender.log" "$WORK/receiver.log"

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::face::{Paste, Rect, Style};
 use crate::features::ContextKind;
 use crate::image_file::ImageInfo;
+use crate::installation;
 use crate::rate::FrameRate;
 pub use list::Listed;
 pub use problems::Problems;
@@ -124,7 +125,8 @@ impl Avatar {
     /// Opens an avatar by its folder, or by its name in the search path.
     ///
     /// A value with a path separator is a folder. A name is looked for in [`PATH_VARIABLE`], the user's and
-    /// the system's data folders (`lipsync/avatars` in each) and the folder `lipsync` in `beside`.
+    /// the system's data folders (`lipsync/avatars` in each), the folder `lipsync` in `beside`, the plugin's
+    /// folder, and the data folder of the prefix that the plugin is installed in.
     ///
     /// # Errors
     /// [`Error::NotFound`] with the places searched, or what [`Self::open`] finds.
@@ -271,7 +273,10 @@ pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
     let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
     places.extend(user_place());
     places.extend(std::env::split_paths(&system).map(|folder| folder.join(AVATARS)));
-    places.extend(beside.map(|folder| folder.join("lipsync")));
+    if let Some(beside) = beside {
+        places.push(beside.join("lipsync"));
+        places.extend(installation::data_dirs(beside).iter().map(|folder| folder.join(AVATARS)));
+    }
     places
 }
 
