@@ -158,12 +158,57 @@ fn a_sheet_shows_the_frames_and_their_rectangles() {
     let green = sheet.pixels().filter(|pixel| pixel.0 == [0, 220, 0]).count();
     let red = sheet.pixels().filter(|pixel| pixel.0 == [240, 40, 40]).count();
     assert!(green > 12 * 4 * 100 && red > 12 * 4 * 100, "{green} green, {red} red");
+    // No landmarks in that layout.
+    assert!(sheet.pixels().all(|pixel| pixel.0 != YELLOW));
     // A broken avatar has a sheet, too.
     let set = copy("synctalk");
     truncate(&set.path().join("full_body_img/0.jpg"));
     std::fs::remove_file(set.path().join("models/generator.onnx")).unwrap();
     run(home.path(), &["check", path(set.path()), "--sheet", path(&file)]).fails(&["2 problems"]);
     assert!(image::open(&file).is_ok());
+}
+
+/// The colour of landmarks on a sheet.
+const YELLOW: [u8; 3] = [255, 220, 0];
+
+#[test]
+fn a_data_set_has_a_sheet_with_landmarks_before_it_is_trained() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("sheet.png");
+    let set = copy("synctalk");
+    // The points of a nose in the middle of the face, beside those that bound it.
+    for n in 0..5 {
+        let landmarks = set.path().join(format!("landmarks/{n}.lms"));
+        let text = std::fs::read_to_string(&landmarks).unwrap();
+        let point = |n: usize| -> Vec<f64> {
+            let line = text.lines().nth(n).unwrap();
+            line.split_whitespace().map(|word| word.parse().unwrap()).collect()
+        };
+        let (left, right, top) = (point(1), point(31), point(52));
+        let middle = ((left[0] + right[0]) / 2.0, top[1] + (right[0] - left[0]) / 2.0);
+        let mut lines: Vec<String> = text.lines().map(Into::into).collect();
+        lines.push(format!("{} {}", middle.0, middle.1));
+        std::fs::write(&landmarks, lines.join("\n")).unwrap();
+    }
+    let pixels = |colour: [u8; 3]| {
+        let sheet = image::open(&file).unwrap().into_rgb8();
+        // Five frames of 480 x 360, each with what the network sees below it.
+        assert_eq!(sheet.dimensions(), (4 * 408 + 8, 2 * (300 + 200 + 8) + 8));
+        sheet.enumerate_pixels().filter(|pixel| pixel.2.0 == colour).map(|p| (p.0, p.1)).collect::<Vec<_>>()
+    };
+    run(home.path(), &["check", path(set.path()), "--sheet", path(&file)]).succeeds();
+    let trained = pixels(YELLOW);
+    // The middle of the face is the middle of what the network sees of the first frame: a dot of 2 x 2.
+    assert!(trained.contains(&(8 + 100, 8 + 300 + 100)), "{trained:?}");
+    std::fs::remove_dir_all(set.path().join("models")).unwrap();
+    let told = run(home.path(), &["check", path(set.path()), "--sheet", path(&file)]).fails(&["2 problems"]);
+    assert!(told.contains("would not play yet: its networks are to be trained"), "{told}");
+    assert_eq!(pixels(YELLOW), trained);
+    assert!(pixels([0, 220, 0]).len() > 5 * 4 * 100 && pixels([240, 40, 40]).len() > 5 * 4 * 100);
+    // What else is wrong is not forgotten.
+    truncate(&set.path().join("full_body_img/0.jpg"));
+    let told = run(home.path(), &["check", path(set.path())]).fails(&["0.jpg"]);
+    assert!(told.ends_with("verdict: would not play; 3 problems\n"), "{told}");
 }
 
 #[test]

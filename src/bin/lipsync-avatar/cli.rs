@@ -60,8 +60,8 @@ pub struct Check {
     /// Folder of the avatar, or its name in the search path.
     #[arg(value_name = "FOLDER_OR_NAME")]
     pub avatar: String,
-    /// Draw a contact sheet there: frames with the face (green) and the part that is painted anew (red), and what the
-    /// network sees of each.
+    /// Draw a contact sheet there: frames with the face (green), the part that is painted anew (red) and the landmarks
+    /// (yellow), and what the network sees of each; also before the training.
     #[arg(long, value_name = "FILE.png")]
     pub sheet: Option<PathBuf>,
 }
