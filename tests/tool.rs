@@ -5,10 +5,10 @@ mod common;
 mod tool;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::{copy_folder, fixture};
-use tool::{copy, path, run, tool, tool_at, truncate};
+use tool::{copy, ends, path, run, start, tool, tool_at, truncate};
 
 #[test]
 fn every_layout_is_told_and_would_play() {
@@ -45,6 +45,45 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn nor_is_one_that_does_not_look_at_all() {
+    let home = tempfile::tempdir().unwrap();
+    for arguments in [&["--help"][..], &["help", "new"], &["list"], &["check", "nobody"], &["chekc"]] {
+        let mut child = start(home.path(), arguments);
+        drop((child.stdout.take(), child.stderr.take()));
+        let ran = ends(child);
+        let expected = match arguments {
+            ["check", ..] => 1,
+            ["chekc"] => 2,
+            _ => 0,
+        };
+        assert_eq!(ran.code, Some(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn common_mistakes_have_a_sentence_each() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("me.mp4");
+    std::fs::write(&file, "a film").unwrap();
+    for command in [&["check"][..], &["quantize"], &["import"]] {
+        let name: &[&str] = if command == ["import"] { &["me"] } else { &[] };
+        let run = |avatar: &str| run(home.path(), &[command, &[avatar], name].concat());
+        let said =
+            run("nobody").fails(&["nobody: no avatar of that name, and no folder", "lipsync-avatar list"]);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        run("/no/where").fails(&["/no/where: no such folder", "lipsync-avatar list"]);
+        run(path(&file)).fails(&["me.mp4: is a file", "lipsync-avatar new"]);
+    }
+    let sheet = |name: &str| run(home.path(), &["check", "iris", "--sheet", name]);
+    sheet("iris.jpg").fails(&["iris.jpg: a sheet is a PNG file", ".png"]);
+    sheet("/no/where/iris.png").fails(&["/no/where: no such folder"]);
+    sheet(path(home.path())).fails(&["is a folder"]);
+    for decibels in ["nan", "-3", "0", "much"] {
+        assert_eq!(run(home.path(), &["quantize", "iris", "--psnr", decibels]).code, Some(2));
+    }
 }
 
 #[test]

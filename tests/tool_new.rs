@@ -4,7 +4,9 @@ mod common;
 #[path = "common/tool.rs"]
 mod tool;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{copy_folder, fixture};
 use gstlipsync::avatar::Avatar;
@@ -194,4 +196,24 @@ fn frames_after_the_end_of_the_sound_are_left_out() {
     film(&file, &["-framerate", "25", "-i", path(&frames), "-i", path(&short), "-t", "2.8"]);
     let told = new(home.path(), &file, "her", &[]).succeeds();
     assert!(told.contains("kept: 0:00 to 0:01") && told.contains("the sound ends at 0:01"), "{told}");
+}
+
+#[test]
+fn one_signal_ends_it_while_the_landmark_script_is_silent() {
+    let home = tempfile::tempdir().unwrap();
+    let (file, python) = (home.path().join("film.mp4"), home.path().join("python"));
+    film_iris(&file, "1.2", "null");
+    std::fs::write(&python, "#!/bin/sh\ntouch \"$0.begun\"\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = ["new", path(&file), "her", "--into", path(home.path()), "--python", path(&python)];
+    let child = tool::start(home.path(), &arguments);
+    let start = Instant::now();
+    while !home.path().join("python.begun").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the script does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    tool::kill(&child, "-TERM");
+    let ran = tool::ends(child);
+    assert_eq!(ran.code, Some(130), "{}", ran.output);
+    assert!(names(home.path()).iter().all(|name| !name.contains("her")), "{:?}", names(home.path()));
 }

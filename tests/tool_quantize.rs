@@ -5,12 +5,13 @@ mod common;
 mod tool;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use common::fixture;
 use gstlipsync::generator::Generator;
 use gstlipsync::precision::Precision;
 use gstlipsync::runtime::Engine;
-use tool::{copy, ends, ffmpeg, kill, path, run, start};
+use tool::{copy, ends, ffmpeg, kill, path, run, start, tool};
 
 #[test]
 fn a_quantized_network_is_played_until_the_generator_changes() {
@@ -152,6 +153,20 @@ fn every_kind_of_sound_is_heard() {
     }
     heard("film.webm", &[&film[..], &["-c:v", "libvpx", "-c:a", "libopus"]].concat());
     heard("stereo.mp3", &[&sound[..], &["-ac", "2", "-ar", "44100"]].concat());
+}
+
+#[test]
+fn a_missing_decoder_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (avatar, sound) = (copy("own"), home.path().join("speech.m4a"));
+    ffmpeg(&["-i", path(&fixture("audio/speech.wav"))], &sound);
+    let mut command = tool(home.path());
+    // As if nothing were installed that decodes it.
+    let decoders = ["avdec_aac", "avdec_aac_fixed", "avdec_aac_latm", "faad", "fdkaacdec"];
+    command.env("GST_PLUGIN_FEATURE_RANK", decoders.map(|name| format!("{name}:NONE")).join(","));
+    command.args(["quantize", path(avatar.path()), "--sound", path(&sound)]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    ends(child).fails(&["speech.m4a", "GStreamer lacks a MPEG-4 AAC decoder", "install"]);
 }
 
 #[test]

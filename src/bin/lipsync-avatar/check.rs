@@ -25,8 +25,11 @@ pub struct Checked {
 
 /// Checks, tells and draws.
 pub fn run(options: &Check) -> Result<ExitCode> {
+    if let Some(path) = &options.sheet {
+        sheet::check_name(path)?;
+    }
     let beside = plugin::folder();
-    let folder = Avatar::locate(&options.avatar, beside.as_deref())?;
+    let folder = plugin::locate(&options.avatar, beside.as_deref())?;
     let checked = Checked::new(&folder, beside.as_deref())?;
     checked.tell();
     if let Some(path) = &options.sheet {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::words::parse_time;
+use crate::words::{parse_decibels, parse_time};
 
 /// Check, import, list and make avatars: the faces that the GStreamer element lipsync speaks with.
 ///
@@ -144,6 +144,6 @@ pub struct Quantize {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(3..=1000))]
     pub samples: u16,
     /// How close the mouths must be to those of float32: peak signal-to-noise ratio in dB.
-    #[arg(long, value_name = "DB", default_value_t = 40.0)]
+    #[arg(long, value_name = "DB", default_value_t = 40.0, value_parser = parse_decibels)]
     pub psnr: f64,
 }

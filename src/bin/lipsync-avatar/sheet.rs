@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use font8x8::UnicodeFonts;
 use gstlipsync::avatar::Avatar;
 use gstlipsync::face::{Framing, Rect, Style};
@@ -30,6 +30,20 @@ const TEXT: Rgb<u8> = Rgb([255, 255, 255]);
 
 /// What networks trained with SyncTalk_2D's script for faces of 328 pixels see.
 const USUAL: u32 = 320;
+
+/// Fails where the name of a sheet promises another kind of picture, or lies in no folder.
+pub fn check_name(path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if !ending.is_empty() && ending != "png" {
+        bail!("{}: a sheet is a PNG file. Give it a name that ends in .png", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("{}: no such folder. Make it first", folder.display()),
+        None if path.is_dir() => bail!("{}: is a folder. Give the name of a file", path.display()),
+        None => Ok(()),
+    }
+}
 
 /// Draws frames spread over the avatar, and writes the sheet as PNG. Where no network can say what it sees, it is what
 /// those of SyncTalk_2D do.

@@ -42,6 +42,12 @@ pub fn parse_time(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "use seconds (83.5) or minutes:seconds (1:23.5)".into())
 }
 
+/// Decibels that a person has typed.
+pub fn parse_decibels(text: &str) -> Result<f64, String> {
+    let decibels = text.parse().ok().filter(|decibels: &f64| decibels.is_finite() && *decibels > 0.0);
+    decibels.ok_or_else(|| "use a number above 0".into())
+}
+
 /// Numbers in order, each in the words of `word`, runs of them shortened: `0, 4-7, 12`; the rest is counted after some.
 pub fn runs(numbers: &[usize], word: impl Fn(&usize) -> String) -> String {
     const SHOWN: usize = 12;

@@ -94,7 +94,7 @@ pub fn find(
         bail!(
             "{}: the landmark script failed after {told} of {count} frames: {}. It needs mediapipe 0.10.21 and OpenCV",
             python.display(),
-            last.join(" | ")
+            if last.is_empty() { "it did not say why".into() } else { last.join(" | ") }
         );
     }
     Ok(verdicts)

@@ -35,7 +35,7 @@ const FRAMES_A_SECOND: f64 = 25.0;
 pub fn run(options: &Quantize) -> Result<ExitCode> {
     let beside = plugin::folder();
     let beside = beside.as_deref();
-    let folder = Avatar::locate(&options.avatar, beside)?;
+    let folder = plugin::locate(&options.avatar, beside)?;
     let avatar = Avatar::open(&folder)?;
     let file = sound_of(options, &folder)?;
     let sound = sound::read(&file)?;
