@@ -1,5 +1,6 @@
 //! The Python that finds landmarks: a virtual environment of our own, made on first use.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -35,16 +36,22 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(python) = given {
         return Ok(python.into());
     }
-    let folder = cache_folder()
-        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?
-        .join(FOLDER);
+    let cache = cache_folder()
+        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+    let folder = cache.join(FOLDER);
     let python = folder.join("bin/python");
     // Written last, so that an interrupted installation is never used.
     let ready = folder.join("ready");
-    if ready.exists() && python.exists() {
+    let is_ready = || ready.exists() && python.exists();
+    if is_ready() {
         return Ok(python);
     }
     check_room(&folder)?;
+    // Held to the end, so that two that are started together do not both install into it.
+    let _lock = lock(&cache)?;
+    if is_ready() {
+        return Ok(python);
+    }
     complain!("==> installing MediaPipe into {} (once, about 320 MB)", folder.display());
     if folder.exists() {
         std::fs::remove_dir_all(&folder)
@@ -68,6 +75,21 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     finish(Command::new(&python).args(pip).args(PACKAGES)).context(REMEDY)?;
     std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
     Ok(python)
+}
+
+/// Waits for whoever else installs just now.
+fn lock(cache: &Path) -> Result<File> {
+    let path = cache.join(format!("{FOLDER}.lock"));
+    let made = std::fs::create_dir_all(cache).and_then(|()| File::create(&path));
+    let file = made.with_context(|| {
+        format!("{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled", path.display())
+    })?;
+    while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Where files cannot be locked at all, nobody is waited for.
+    Ok(file)
 }
 
 /// Fails where the disk is too full; where that cannot be found out, the installation tries.
