@@ -82,18 +82,20 @@ impl Quantizer {
         &self.layers
     }
 
-    /// Sees what the values range over when these samples are painted; `done` is called after each.
+    /// Sees what the values range over when these samples are painted; `go_on` is asked after each.
     ///
     /// # Errors
-    /// [`Error::Inference`] where the network fails.
-    pub fn calibrate(&mut self, samples: &[Sample], mut done: impl FnMut()) -> Result<()> {
+    /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` says no.
+    pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
         let values = Model::values(&self.layers);
         let mut model = self.model.clone();
         model.add_outputs(&values);
         let mut session = self.load(&model)?;
         for sample in samples {
             self.watch(&mut session, sample, &values)?;
-            done();
+            if !go_on() {
+                return Err(Error::Interrupted);
+            }
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ fn a_block_before_layers_in_real_numbers_ends_in_these() {
     let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
     let generator = open(&prepared(&path));
     let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
-    quantizer.calibrate(&samples, || {}).unwrap();
+    quantizer.calibrate(&samples, || true).unwrap();
     // As in a trained network: the last block, what leads to it, and its sum are left out, the last layer is not.
     let mut layers = quantizer.layers().to_vec();
     layers.drain(layers.len() - 6..layers.len() - 1);

@@ -10,6 +10,7 @@ import argparse
 import mel
 import mouth
 import numpy as np
+import shipped
 import speech_data
 import torch
 import trainer
@@ -54,8 +55,12 @@ class Model(nn.Module):
 
 
 def load():
+    """The encoder and head that were trained here, else the shipped ones."""
     model = Model()
-    model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
+    if CHECKPOINT.exists():
+        model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
+    else:
+        shipped.load(model)
     return model.eval()
 
 
@@ -134,6 +139,8 @@ def main():
     torch.set_num_threads(arguments.threads)
     clips = speech_data.load_clips("train")
     held = [clip for voice in HELD_VOICES for clip in speech_data.load_clips("held", voice)]
+    if not clips or not held:
+        raise SystemExit(f"{WORK / 'speech'}: holds no speech to train with. Make it first: make -C training speech")
     print(f"{len(clips)} clips, {sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE / 60:.0f} minutes", flush=True)
     # A common scale, raised for units that move more: every unit counts, none explodes.
     scale = torch.tensor(np.concatenate([c.track for c in clips]).std(0) + 0.03, dtype=torch.float32).to(trainer.DEVICE)

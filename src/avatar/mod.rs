@@ -160,6 +160,14 @@ impl Avatar {
         }
     }
 
+    /// The landmarks of a frame, in its pixels: where the layout has them ([`Layout::SyncTalk2d`]) and they can be read.
+    pub fn landmarks(&self, frame: &AvatarFrameFiles) -> Option<Vec<(i64, i64)>> {
+        let file = synctalk::landmark_file(&self.folder, &frame.picture);
+        Some(file)
+            .filter(|_| self.layout == Layout::SyncTalk2d)
+            .and_then(|file| synctalk::landmarks(&file).ok())
+    }
+
     /// Opens the avatar in a folder, of whichever layout.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A SyncTalk_2D data set with its exported models beside it: `full_body_img/N.jpg`, `landmarks/N.lms` (N from
 //! 0), `models/generator.onnx` and `models/audio_encoder.onnx`; `parsing/N.png`, if there, is used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
@@ -19,6 +19,8 @@ const PARSING: &str = "parsing";
 const LEFT: usize = 1;
 const RIGHT: usize = 31;
 const TOP: usize = 52;
+
+const REMEDY: &str = "Run SyncTalk_2D's landmark step for this frame again";
 
 pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     let pictures = numbered_pictures(&folder.join("full_body_img"), 0, problems);
@@ -60,12 +62,16 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     })
 }
 
-fn face_rect(path: &Path) -> Result<FaceRect> {
-    let remedy = "Run SyncTalk_2D's landmark step for this frame again";
-    let text = read_text(path, remedy)?;
+/// The file of a frame's landmarks.
+pub fn landmark_file(folder: &Path, picture: &Path) -> PathBuf {
+    folder.join(LANDMARKS).join(picture.file_name().unwrap_or_default()).with_extension("lms")
+}
+
+/// The points in a landmark file, in pixels of the frame.
+pub fn landmarks(path: &Path) -> Result<Vec<(i64, i64)>> {
+    let text = read_text(path, REMEDY)?;
     // The training code reads the points as floats and cuts them to whole pixels.
-    let points: Vec<(i64, i64)> = text
-        .lines()
+    text.lines()
         .map(|line| {
             let mut numbers = line.split_whitespace().map(|word| word.parse::<f32>());
             match (numbers.next(), numbers.next()) {
@@ -74,7 +80,11 @@ fn face_rect(path: &Path) -> Result<FaceRect> {
             }
         })
         .collect::<Option<_>>()
-        .ok_or_else(|| Error::invalid(path, "has a line that is not \"x y\"", remedy))?;
+        .ok_or_else(|| Error::invalid(path, "has a line that is not \"x y\"", REMEDY))
+}
+
+fn face_rect(path: &Path) -> Result<FaceRect> {
+    let points = landmarks(path)?;
     match (points.get(LEFT), points.get(RIGHT), points.get(TOP)) {
         (Some(left), Some(right), Some(top)) => {
             let side = right.0 - left.0;
@@ -83,7 +93,7 @@ fn face_rect(path: &Path) -> Result<FaceRect> {
         _ => Err(Error::invalid(
             path,
             format!("has {} points, fewer than the {} that are needed", points.len(), TOP + 1),
-            remedy,
+            REMEDY,
         )),
     }
 }

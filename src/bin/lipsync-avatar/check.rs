@@ -25,8 +25,11 @@ pub struct Checked {
 
 /// Checks, tells and draws.
 pub fn run(options: &Check) -> Result<ExitCode> {
+    if let Some(path) = &options.sheet {
+        sheet::check_name(path)?;
+    }
     let beside = plugin::folder();
-    let folder = Avatar::locate(&options.avatar, beside.as_deref())?;
+    let folder = plugin::locate(&options.avatar, beside.as_deref())?;
     let checked = Checked::new(&folder, beside.as_deref())?;
     checked.tell();
     if let Some(path) = &options.sheet {
@@ -35,14 +38,22 @@ pub fn run(options: &Check) -> Result<ExitCode> {
                 let framing = checked.survey.painting.map(|(_, framing)| framing);
                 sheet::draw(avatar, framing, path)?;
                 say!("sheet           {}", path.display());
+                if framing.is_none() {
+                    say!("                what is painted anew is drawn as networks of SyncTalk_2D have it");
+                }
             }
             _ => say!("sheet           none: there is no frame to draw"),
         }
     }
+    let problems = words::count(checked.problems.len(), "problem");
     let verdict = match checked.problems.len() {
         0 => format!("verdict: would play: lipsync avatar={}", options.avatar),
-        1 => "verdict: would not play; 1 problem".into(),
-        n => format!("verdict: would not play; {n} problems"),
+        _ if checked.is_untrained() => {
+            format!(
+                "verdict: would not play yet: its networks are to be trained, all else is there; {problems}"
+            )
+        }
+        _ => format!("verdict: would not play; {problems}"),
     };
     say!("{verdict}");
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -65,6 +76,14 @@ impl Checked {
         let sums = Sums::of(folder);
         problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
         Ok(Self { survey, folder: folder.into(), problems, sums })
+    }
+
+    /// Whether nothing is wrong but that there are no networks, as `new` leaves a data set.
+    fn is_untrained(&self) -> bool {
+        let Some(avatar) = &self.survey.avatar else { return false };
+        let networks = avatar.audio_encoder.iter().chain([&avatar.generator]);
+        let missing = networks.filter(|network| !network.exists()).count();
+        !avatar.frames.is_empty() && !avatar.generator.exists() && missing == self.problems.len()
     }
 
     /// Prints what the avatar is and what is wrong.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::words::{parse_decibels, parse_time};
+
 /// Check, import, list and make avatars: the faces that the GStreamer element lipsync speaks with.
 ///
 /// An avatar is a folder with frames of a person, where the face is in each of them, and two neural networks. Three
@@ -58,8 +60,8 @@ pub struct Check {
     /// Folder of the avatar, or its name in the search path.
     #[arg(value_name = "FOLDER_OR_NAME")]
     pub avatar: String,
-    /// Draw a contact sheet there: frames with the face (green) and the part that is painted anew (red), and what the
-    /// network sees of each.
+    /// Draw a contact sheet there: frames with the face (green), the part that is painted anew (red) and the landmarks
+    /// (yellow), and what the network sees of each; also before the training.
     #[arg(long, value_name = "FILE.png")]
     pub sheet: Option<PathBuf>,
 }
@@ -99,8 +101,9 @@ pub struct Import {
 /// Make a data set for SyncTalk_2D from a video of a person who speaks.
 ///
 /// Writes NAME/full_body_img/N.jpg at exactly 25 frames a second, NAME/aud.wav (16 kHz mono) and NAME/landmarks/N.lms.
-/// What remains is the training, which `new` explains when it is done. The video must show one face, all of it, from
-/// the first frame to the last; some minutes of speech are usual.
+/// What remains is the training, which `new` explains when it is done. The video must show one face, all of it, and hold
+/// its speech; three to five minutes are usual. Where some frames show no face, several, or not all of one, the longest
+/// stretch between them is kept.
 ///
 /// The landmarks come from MediaPipe Face Mesh. On first use it is installed with pip into a folder of its own in the
 /// user's cache (about 320 MB).
@@ -113,6 +116,12 @@ pub struct New {
     /// Folder that gets the data set.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub into: PathBuf,
+    /// Begin there in the video: seconds, or minutes:seconds.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub from: Option<f64>,
+    /// End there in the video.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub to: Option<f64>,
     /// A Python interpreter that has mediapipe 0.10.x with its models and OpenCV, instead of installing them.
     #[arg(long, env = "LIPSYNC_PYTHON", value_name = "FILE")]
     pub python: Option<PathBuf>,
@@ -135,6 +144,6 @@ pub struct Quantize {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(3..=1000))]
     pub samples: u16,
     /// How close the mouths must be to those of float32: peak signal-to-noise ratio in dB.
-    #[arg(long, value_name = "DB", default_value_t = 40.0)]
+    #[arg(long, value_name = "DB", default_value_t = 40.0, value_parser = parse_decibels)]
     pub psnr: f64,
 }

@@ -8,11 +8,20 @@ macro_rules! say {
     }};
 }
 
+/// The same for complaints and notes, which do not belong to what was asked for.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod check;
 mod cli;
 mod import;
 mod interrupt;
 mod list;
+mod media;
 mod new;
 mod partial;
 mod plugin;
@@ -40,7 +49,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lipsync-avatar: {error:#}");
+            complain!("lipsync-avatar: {error:#}");
             if interrupt::asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }

@@ -1,12 +1,12 @@
-//! The contact sheet: frames with what is painted in them, and what the network sees.
+//! The contact sheet: frames with what is painted in them, and what the network sees, or will when it is trained.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use font8x8::UnicodeFonts;
 use gstlipsync::avatar::Avatar;
-use gstlipsync::face::{Framing, Rect};
+use gstlipsync::face::{Framing, Rect, Style};
 use gstlipsync::frames::FrameStore;
 use gstlipsync::image_file;
 use gstlipsync::matte::Mattes;
@@ -25,33 +25,52 @@ const GAP: u32 = 8;
 const PAPER: Rgb<u8> = Rgb([24, 24, 24]);
 const FACE: Rgb<u8> = Rgb([0, 220, 0]);
 const MOUTH: Rgb<u8> = Rgb([240, 40, 40]);
+const LANDMARK: Rgb<u8> = Rgb([255, 220, 0]);
 const TEXT: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// Draws frames spread over the avatar, and writes the sheet as PNG.
+/// What networks trained with SyncTalk_2D's script for faces of 328 pixels see.
+const USUAL: u32 = 320;
+
+/// Fails where the name of a sheet promises another kind of picture, or lies in no folder.
+pub fn check_name(path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if !ending.is_empty() && ending != "png" {
+        bail!("{}: a sheet is a PNG file. Give it a name that ends in .png", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("{}: no such folder. Make it first", folder.display()),
+        None if path.is_dir() => bail!("{}: is a folder. Give the name of a file", path.display()),
+        None => Ok(()),
+    }
+}
+
+/// Draws frames spread over the avatar, and writes the sheet as PNG. Where no network can say what it sees, it is what
+/// those of SyncTalk_2D do.
 pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()> {
+    let framing = framing.unwrap_or_else(|| Framing::new(USUAL, Style::SyncTalk, avatar.face));
     let (width, height) = avatar.image.size;
     let picture_height = (WIDTH * height.max(1) / width.max(1)).max(1);
-    let views_height = if framing.is_some() { WIDTH / 2 } else { 0 };
     let shown = avatar.frames.len().min(FRAMES);
     let columns = shown.min(COLUMNS) as u32;
     let rows = shown.div_ceil(COLUMNS) as u32;
-    let (across, down) = (WIDTH + GAP, picture_height + views_height + GAP);
+    let (across, down) = (WIDTH + GAP, picture_height + WIDTH / 2 + GAP);
     let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
         background: Some([128; 3]),
     };
     let mattes = Mattes::new(avatar, canvas);
-    let seen = framing.map(|framing| FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0));
+    let seen = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
     for place in 0..shown {
         // The first and the last are always among them.
         let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
         let x = GAP + (place % COLUMNS) as u32 * across;
         let y = GAP + (place / COLUMNS) as u32 * down;
         let at = Rect { x, y, width: WIDTH, height: picture_height };
-        let readable = draw_frame(&mut sheet, avatar, framing, &mattes, index, at);
-        if let Some(seen) = seen.as_ref().filter(|_| readable) {
-            draw_views(&mut sheet, seen, index, at);
+        if draw_frame(&mut sheet, avatar, framing, &mattes, index, at) {
+            draw_views(&mut sheet, &seen, index, at);
+            draw_landmarks(&mut sheet, avatar, framing, index, at);
         }
     }
     sheet
@@ -63,7 +82,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
 fn draw_frame(
     sheet: &mut RgbImage,
     avatar: &Avatar,
-    framing: Option<Framing>,
+    framing: Framing,
     mattes: &Mattes,
     index: usize,
     at: Rect,
@@ -84,9 +103,7 @@ fn draw_frame(
     if let Some(face) = frame.face.within(avatar.image.size) {
         let whole = [face.x, face.y, face.width, face.height].map(f64::from);
         outline(sheet, at, whole.map(|v| v * scale), FACE);
-        if let Some(framing) = framing {
-            outline(sheet, at, mouth(whole, framing).map(|v| v * scale), MOUTH);
-        }
+        outline(sheet, at, mouth(whole, framing).map(|v| v * scale), MOUTH);
     }
     write(sheet, &name, at.x + 4, at.y + 4);
     true
@@ -103,6 +120,37 @@ fn draw_views(sheet: &mut RgbImage, seen: &FrameStore, index: usize, at: Rect) {
     for (n, view) in [framing.face(views), framing.masked(views)].into_iter().enumerate() {
         let view = imageops::resize(&view, side, side, FilterType::Triangle);
         imageops::replace(sheet, &view, (at.x + n as u32 * side).into(), (at.y + at.height).into());
+    }
+}
+
+/// Draws the landmarks of a frame, where it has some, into the frame and larger into the face below it.
+fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index: usize, at: Rect) {
+    let frame = &avatar.frames[index];
+    let Some((points, face)) = avatar.landmarks(frame).zip(frame.face.within(avatar.image.size)) else {
+        return;
+    };
+    let view = Rect { x: at.x, y: at.y + at.height, width: at.width / 2, height: at.width / 2 };
+    let scale = f64::from(at.width) / f64::from(avatar.image.size.0.max(1));
+    let (crop, network, border) = (framing.crop(), framing.network, framing.border);
+    // From the face rectangle to the network's square inside the crop.
+    let seen = |at: f64, start: u32, side: u32| {
+        let in_crop = (at - f64::from(start)) * f64::from(crop) / f64::from(side);
+        (in_crop - f64::from(border)) * f64::from(view.width) / f64::from(network)
+    };
+    for (x, y) in points.into_iter().map(|(x, y)| (x as f64, y as f64)) {
+        dot(sheet, at, [x * scale, y * scale], 1);
+        dot(sheet, view, [seen(x, face.x, face.width), seen(y, face.y, face.height)], 2);
+    }
+}
+
+/// Draws a square dot, where it lies in that part of the sheet.
+fn dot(sheet: &mut RgbImage, part: Rect, [x, y]: [f64; 2], side: u32) {
+    let inside = |at: f64, length: u32| at >= 0.0 && at + f64::from(side) <= f64::from(length);
+    if !inside(x, part.width) || !inside(y, part.height) {
+        return;
+    }
+    for (dx, dy) in (0..side * side).map(|n| (n % side, n / side)) {
+        sheet.put_pixel(part.x + x as u32 + dx, part.y + y as u32 + dy, LANDMARK);
     }
 }
 

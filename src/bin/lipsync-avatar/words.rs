@@ -12,8 +12,44 @@ pub fn number(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
 }
 
-/// Numbers in order, runs of them shortened: `0, 4-7, 12`; the rest is counted after some.
-pub fn runs(numbers: &[usize]) -> String {
+/// A number of things: `1 frame`, `2 frames`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A time in minutes and seconds, to a hundredth where it is no whole second: `0:07`, `1:23.44`.
+pub fn time(seconds: f64) -> String {
+    let hundredths = (seconds * 100.0).round() as u64;
+    let (minutes, rest) = (hundredths / 6000, hundredths % 6000);
+    match rest % 100 {
+        0 => format!("{minutes}:{:02}", rest / 100),
+        part => format!("{minutes}:{:02}.{part:02}", rest / 100),
+    }
+}
+
+/// Seconds in a time that a person has typed: `83`, `83.5`, `1:23.5` or `0:01:23.5`.
+pub fn parse_time(text: &str) -> Result<f64, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let seconds = parts.iter().try_fold(0.0, |sum, part| {
+        // Digits alone: "inf", "1e9" and signs are numbers, too.
+        let is_number = part.starts_with(|c: char| c.is_ascii_digit())
+            && part.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let number: f64 = part.parse().ok().filter(|_| is_number)?;
+        Some(60.0 * sum + number)
+    });
+    seconds
+        .filter(|_| parts.len() <= 3)
+        .ok_or_else(|| "use seconds (83.5) or minutes:seconds (1:23.5)".into())
+}
+
+/// Decibels that a person has typed.
+pub fn parse_decibels(text: &str) -> Result<f64, String> {
+    let decibels = text.parse().ok().filter(|decibels: &f64| decibels.is_finite() && *decibels > 0.0);
+    decibels.ok_or_else(|| "use a number above 0".into())
+}
+
+/// Numbers in order, each in the words of `word`, runs of them shortened: `0, 4-7, 12`; the rest is counted after some.
+pub fn runs(numbers: &[usize], word: impl Fn(&usize) -> String) -> String {
     const SHOWN: usize = 12;
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for &number in numbers {
@@ -22,11 +58,11 @@ pub fn runs(numbers: &[usize]) -> String {
             _ => runs.push((number, number)),
         }
     }
-    let word = |&(first, last): &(usize, usize)| match last - first {
-        0 => first.to_string(),
-        _ => format!("{first}-{last}"),
+    let run = |(first, last): &(usize, usize)| match last - first {
+        0 => word(first),
+        _ => format!("{}-{}", word(first), word(last)),
     };
-    let mut text: Vec<String> = runs.iter().take(SHOWN).map(word).collect();
+    let mut text: Vec<String> = runs.iter().take(SHOWN).map(run).collect();
     let rest: usize = runs.iter().skip(SHOWN).map(|(first, last)| last - first + 1).sum();
     if rest > 0 {
         text.push(format!("and {rest} more"));
@@ -54,9 +90,24 @@ mod tests {
 
     #[test]
     fn runs_are_shortened() {
+        let runs = |numbers: &[usize]| runs(numbers, usize::to_string);
         assert_eq!(runs(&[0, 4, 5, 6, 7, 12]), "0, 4-7, 12");
         assert_eq!(runs(&[]), "");
         let odd: Vec<usize> = (0..20).map(|n| 2 * n).collect();
         assert_eq!(runs(&odd), "0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, and 8 more");
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (seconds, text) in [(0.0, "0:00"), (7.0, "0:07"), (83.44, "1:23.44"), (3600.0, "60:00")] {
+            assert_eq!(time(seconds), text);
+            assert!((parse_time(text).unwrap() - seconds).abs() < 1e-9);
+        }
+        assert_eq!(time(59.999), "1:00");
+        assert_eq!(parse_time("90"), Ok(90.0));
+        assert_eq!(parse_time("1:00:01.5"), Ok(3601.5));
+        for wrong in ["", "-1", "a", "1:", ":1", "inf", "1e9", "1:2:3:4", "1.2.3", "+5"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::{interrupt, plugin, words};
 pub fn run(options: &Import) -> Result<ExitCode> {
     let beside = plugin::folder();
     let beside = beside.as_deref();
-    let folder = Avatar::locate(&options.avatar, beside)?;
+    let folder = plugin::locate(&options.avatar, beside)?;
     let avatar = sound(&folder, beside)?;
     let place = options.into.clone().or_else(user_place);
     let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;

@@ -3,34 +3,25 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::python;
-use crate::{interrupt, progress, words};
+use super::stretch::Verdict;
+use crate::{interrupt, progress};
 
 const SCRIPT: &str = include_str!("landmarks.py");
 
-const CUT: &str = "Cut the video so that one whole face is seen from the first frame to the last";
-
-/// What the script says of a frame.
+/// What the script says of a frame; they come in their order.
 #[derive(Deserialize)]
 struct Report {
-    frame: usize,
     faces: usize,
     left: Option<i64>,
     right: Option<i64>,
     top: Option<i64>,
-}
-
-/// Faces found, by what is to be said of them.
-#[derive(Default)]
-pub struct Faces {
-    without: Vec<usize>,
-    several: Vec<usize>,
-    outside: Vec<usize>,
-    sides: Vec<i64>,
 }
 
 /// Ends the script where nobody listens to it any more.
@@ -44,14 +35,14 @@ impl Drop for Script {
     }
 }
 
-/// Writes the landmark files of `count` frames of that size.
+/// Writes the landmark files of `count` frames of that size, and says what each of them shows.
 pub fn find(
     frames: &Path,
     landmarks: &Path,
     count: usize,
     size: (u32, u32),
     given: Option<&Path>,
-) -> Result<Faces> {
+) -> Result<Vec<Verdict>> {
     let python = python::interpreter(given)?;
     let mut child = Command::new(&python)
         .args(["-c", SCRIPT])
@@ -76,20 +67,26 @@ pub fn find(
         String::from_utf8_lossy(&text).into_owned()
     });
     let bar = progress::bar(count, "faces");
-    let mut faces = Faces::default();
-    let mut told = 0;
-    for line in BufReader::new(stdout.context("the script has no output")?).lines() {
+    let mut verdicts = Vec::with_capacity(count);
+    let lines = lines_of(stdout.context("the script has no output")?);
+    loop {
         interrupt::check()?;
-        // Libraries may print something of their own.
-        if let Ok(report) = serde_json::from_str::<Report>(&line?) {
-            faces.add(&report, size);
-            told += 1;
-            bar.inc(1);
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            // Libraries may print something of their own.
+            Ok(line) => {
+                if let Ok(report) = serde_json::from_str::<Report>(&line) {
+                    verdicts.push(report.verdict(size));
+                    bar.inc(1);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     bar.finish_and_clear();
     let status = script.0.wait()?;
     interrupt::check()?;
+    let told = verdicts.len();
     if !status.success() || told != count {
         let complaints = complaints.join().unwrap_or_default();
         let last: Vec<&str> = complaints.lines().rev().take(3).collect();
@@ -97,15 +94,29 @@ pub fn find(
         bail!(
             "{}: the landmark script failed after {told} of {count} frames: {}. It needs mediapipe 0.10.21 and OpenCV",
             python.display(),
-            last.join(" | ")
+            if last.is_empty() { "it did not say why".into() } else { last.join(" | ") }
         );
     }
-    Ok(faces)
+    Ok(verdicts)
 }
 
-impl Faces {
-    fn add(&mut self, report: &Report, (width, height): (u32, u32)) {
-        match (report.faces, report.left, report.right, report.top) {
+/// Lines as they come, so that one can wait for them and for Ctrl-C.
+fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+impl Report {
+    fn verdict(&self, (width, height): (u32, u32)) -> Verdict {
+        match (self.faces, self.left, self.right, self.top) {
             (1, Some(left), Some(right), Some(top)) => {
                 let side = right - left;
                 let inside = left >= 0
@@ -113,37 +124,10 @@ impl Faces {
                     && side > 0
                     && right <= i64::from(width)
                     && top + side <= i64::from(height);
-                if !inside {
-                    self.outside.push(report.frame);
-                }
-                self.sides.push(side);
+                if inside { Verdict::Good(side) } else { Verdict::Outside }
             }
-            (0 | 1, ..) => self.without.push(report.frame),
-            _ => self.several.push(report.frame),
+            (0 | 1, ..) => Verdict::NoFace,
+            _ => Verdict::SeveralFaces,
         }
-    }
-
-    /// Fails where a frame cannot be trained with, naming all such frames.
-    pub fn check(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        for (frames, what) in [
-            (&self.without, "no face is found in"),
-            (&self.several, "more than one face is found in"),
-            (&self.outside, "the face's square leaves the picture in"),
-        ] {
-            if !frames.is_empty() {
-                problems.push(format!("{what} {} frames ({})", frames.len(), words::runs(frames)));
-            }
-        }
-        if !problems.is_empty() {
-            bail!("{}. {CUT}; frame N is at N / 25 seconds", problems.join("; "));
-        }
-        Ok(())
-    }
-
-    /// Smallest and largest side of the faces' squares, in pixels.
-    pub fn sides(&self) -> (i64, i64) {
-        let sides = || self.sides.iter().copied();
-        (sides().min().unwrap_or(0), sides().max().unwrap_or(0))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use gstlipsync::audio::SAMPLE_RATE;
 use gstlipsync::avatar::Avatar;
 use gstlipsync::features;
 use gstlipsync::frames::FrameStore;
@@ -27,23 +28,29 @@ use crate::{interrupt, plugin, progress, words};
 const TRIED_ALONE: usize = 3;
 /// The part of the sound from which the ranges are taken; the rest is for judging.
 const LEARNT: f64 = 0.6;
+/// Those of [`FrameRate::NATIVE`], at which the sound is heard.
+const FRAMES_A_SECOND: f64 = 25.0;
 
 /// Calibrates, judges, leaves layers in float32 as needed, and writes.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
     let beside = plugin::folder();
     let beside = beside.as_deref();
-    let folder = Avatar::locate(&options.avatar, beside)?;
+    let folder = plugin::locate(&options.avatar, beside)?;
     let avatar = Avatar::open(&folder)?;
-    let sound = sound::read(&sound_of(options, &folder)?)?;
+    let file = sound_of(options, &folder)?;
+    let sound = sound::read(&file)?;
     let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, beside)?;
     let count = usize::from(options.samples);
     let contexts = hear(&avatar, &quantizer, &sound, beside)?;
     let learnt = (contexts.len() as f64 * LEARNT) as usize;
     if learnt < count || contexts.len() - learnt < count {
+        let seconds = sound.len() as f64 / f64::from(SAMPLE_RATE);
+        let missing = (count as f64 / (1.0 - LEARNT)).ceil() - contexts.len() as f64;
         bail!(
-            "the sound has {} frames; {} are needed. Give a longer one with --sound, or fewer --samples",
-            contexts.len(),
-            (count as f64 / (1.0 - LEARNT)).ceil()
+            "{}: its sound is only {seconds:.1} s long, and {count} samples need {:.1} s. \
+             Give a longer one with --sound, or fewer --samples",
+            file.display(),
+            seconds + missing / FRAMES_A_SECOND
         );
     }
     let (learn, judge) = contexts.split_at(learnt);
@@ -51,9 +58,13 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let judge = samples(&avatar, &quantizer, judge, count)?;
 
     let bar = progress::bar(learn.len(), "calibrate");
-    quantizer.calibrate(&learn, || bar.inc(1))?;
-    bar.finish();
+    let calibrated = quantizer.calibrate(&learn, || {
+        bar.inc(1);
+        !interrupt::asked()
+    });
     interrupt::check()?;
+    calibrated?;
+    bar.finish();
     let start = Instant::now();
     let wanted = paint(quantizer.original(), &judge)?;
     let before = start.elapsed() / judge.len() as u32;

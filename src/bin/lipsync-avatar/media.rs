@@ -1,0 +1,179 @@
+//! Films and sounds, read with GStreamer: what `new` and `quantize` share.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use gst::prelude::*;
+
+use crate::interrupt;
+
+/// A pipeline that reads a file. It is stopped when this is dropped, so that nothing goes on reading or writing.
+pub struct Reader {
+    pipeline: gst::Pipeline,
+    file: PathBuf,
+    remedy: &'static str,
+    /// Formats for which GStreamer has told that it lacks a decoder.
+    missing: Vec<String>,
+}
+
+impl Reader {
+    /// Prepares a pipeline in which a `uridecodebin` named `source` is to read `file`; `remedy` is the end of every
+    /// complaint about the file.
+    pub fn open(line: &str, file: &Path, remedy: &'static str) -> Result<Self> {
+        check_file(file, remedy)?;
+        gst::init().context("GStreamer cannot be started")?;
+        let pipeline = gst::parse::launch(line).context(
+            "GStreamer lacks an element. Install gstreamer1.0-plugins-base and gstreamer1.0-plugins-good",
+        )?;
+        let pipeline =
+            pipeline.downcast::<gst::Pipeline>().map_err(|_| anyhow::anyhow!("the pipeline is none"))?;
+        let reader = Self { pipeline, file: file.into(), remedy, missing: Vec::new() };
+        let uri = gst::glib::filename_to_uri(std::path::absolute(file)?, None)?;
+        reader.element("source")?.set_property("uri", uri.as_str());
+        Ok(reader)
+    }
+
+    pub fn element(&self, name: &str) -> Result<gst::Element> {
+        self.pipeline.by_name(name).with_context(|| format!("the pipeline has no {name}"))
+    }
+
+    pub fn sink(&self, name: &str) -> Result<gst_app::AppSink> {
+        self.element(name)?.downcast().map_err(|_| anyhow::anyhow!("{name} is no appsink"))
+    }
+
+    /// Collects the bytes of the raw sound that arrives at an appsink.
+    pub fn collect_sound(&self, name: &str) -> Result<Sound> {
+        let sound = Sound::default();
+        let collected = sound.clone();
+        let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let buffer = sample.buffer().ok_or(gst::FlowError::Error)?;
+            let bytes = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+            collected.lock().extend_from_slice(&bytes);
+            Ok(gst::FlowSuccess::Ok)
+        });
+        self.sink(name)?.set_callbacks(callbacks.build());
+        Ok(sound)
+    }
+
+    /// Links the first stream of each kind (`video`, `audio`) that the source finds to the element for it, and fails
+    /// where one of them is missing.
+    pub fn link(&self, wanted: &[(&'static str, gst::Element)]) -> Result<()> {
+        let source = self.element("source")?;
+        let branches = wanted.to_vec();
+        source.connect_pad_added(move |_, pad| {
+            let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+            let kind = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
+            for (prefix, branch) in &branches {
+                let sink =
+                    branch.static_pad("sink").filter(|sink| kind.starts_with(prefix) && !sink.is_linked());
+                // A pad that does not fit after all is told by the source as not linked.
+                let _ = sink.map(|sink| pad.link(&sink));
+            }
+        });
+        let branches = wanted.to_vec();
+        source.connect_no_more_pads(move |source| {
+            for (kind, branch) in &branches {
+                if branch.static_pad("sink").is_some_and(|sink| !sink.is_linked()) {
+                    let what = if *kind == "audio" { "sound" } else { "picture" };
+                    gst::element_error!(source, gst::StreamError::WrongType, ("holds no {what}"));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    pub fn start(&self) {
+        // A failure is told on the bus, with more words.
+        let _ = self.pipeline.set_state(gst::State::Playing);
+    }
+
+    /// Waits a moment for the end; true when it has come.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, and where the user has asked to stop.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        interrupt::check()?;
+        let bus = self.pipeline.bus().context("the pipeline has no bus")?;
+        let kinds = [gst::MessageType::Eos, gst::MessageType::Error, gst::MessageType::Element];
+        let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
+        match message.as_ref().map(|message| message.view()) {
+            Some(gst::MessageView::Eos(_)) => Ok(true),
+            Some(gst::MessageView::Error(error)) => Err(self.failure(&error.error())),
+            Some(gst::MessageView::Element(told)) => {
+                let missing = told.structure().filter(|structure| structure.name() == "missing-plugin");
+                self.missing.extend(missing.and_then(|missing| missing.get::<String>("name").ok()));
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Length of the file, as far as it is known.
+    pub fn duration(&self) -> Option<gst::ClockTime> {
+        self.pipeline.query_duration()
+    }
+
+    /// A complaint about the file.
+    pub fn complaint(&self, problem: &str) -> anyhow::Error {
+        anyhow::anyhow!("{}: {problem}. {}", self.file.display(), self.remedy)
+    }
+
+    fn failure(&self, error: &gst::glib::Error) -> anyhow::Error {
+        // Of a file that GStreamer can take apart, but of which it can decode nothing that was asked for.
+        let nothing = error.matches(gst::CoreError::MissingPlugin);
+        match self.missing.as_slice() {
+            [] if nothing => self.complaint("holds no sound"),
+            [] if error.matches(gst::StreamError::WrongType) => self.complaint(error.message()),
+            [] => self.complaint(&format!("cannot be read: {}", error.message().trim_end_matches('.'))),
+            missing => self.complaint(&format!(
+                "cannot be read: GStreamer lacks a {} (install gstreamer1.0-libav, or the package that has it)",
+                missing.join(" and a ")
+            )),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Raw sound, as it is collected.
+#[derive(Clone, Default)]
+pub struct Sound(Arc<Mutex<Vec<u8>>>);
+
+impl Sound {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        // Bytes are whole, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Takes out what was collected.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock())
+    }
+}
+
+/// Files only: opening a pipe waits for its writer, and could not be interrupted.
+fn check_file(file: &Path, remedy: &str) -> Result<()> {
+    let problem = match std::fs::metadata(file) {
+        Ok(data) if data.is_dir() => "is a folder".into(),
+        Ok(data) if !data.is_file() => "is no regular file".into(),
+        Ok(data) if data.len() == 0 => "is empty".into(),
+        Ok(_) => match std::fs::File::open(file) {
+            Ok(_) => return Ok(()),
+            Err(error) => format!("cannot be read: {error}"),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such file".into(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    bail!("{}: {problem}. {remedy}", file.display())
+}

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Fails where a disk is too full for what is about to be downloaded: room.sh FOLDER GB WHAT
+set -eu
+place=$1
+while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1e6) }')
+if [ "${free:-$2}" -lt "$2" ]; then
+    echo "$1: only $free GB are free, and $3 needs $2. Make room, or set WORK=folder to another disk" >&2
+    exit 1
+fi
