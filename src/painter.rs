@@ -399,6 +399,18 @@ impl Painter {
         self.ask(frames, step, wish, before)
     }
 
+    /// Paints a frame that speaks, for nobody to see: what is wrong with frame or network is met here.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn try_out(&self, frames: &Arc<FrameStore>) -> Result<()> {
+        let context = match &self.silence {
+            Some(silence) => (**silence).clone(),
+            None => Context::zeros(self.hearing.values()),
+        };
+        self.submit(frames, 0, Wish::Speak(context)).wait().map(drop)
+    }
+
     /// Asks for a frame with another mouth in the place of one that was asked for, and repeats what that was to repeat.
     pub fn resubmit(&self, old: &Ticket, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
         self.ask(frames, step, wish, old.before.clone())

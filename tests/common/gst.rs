@@ -92,3 +92,10 @@ pub fn frames(line: &str) -> Vec<gst::Sample> {
 pub fn bytes(sample: &gst::Sample) -> Vec<u8> {
     sample.buffer().unwrap().map_readable().unwrap().to_vec()
 }
+
+/// The result of what must not take for ever.
+pub fn soon<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(act()));
+    wait.recv_timeout(std::time::Duration::from_secs(30)).unwrap_or_else(|_| panic!("{what} does not return"))
+}

@@ -1,7 +1,7 @@
 //! Which avatar plays: how one is loaded, and how another takes over while the first plays on.
 //!
 //! An avatar that is set while the element plays is loaded by a thread of its own. The conductor takes it over between two
-//! frames, if downstream takes its video; what cannot be loaded or shown is told in a warning, the one before goes on, and
+//! frames, if downstream takes its video; what cannot be loaded, painted or shown is told in a warning, the one before goes on, and
 //! the property `avatar` names that one again. One that was asked for and neither taken over nor refused when the element
 //! stops is asked for again when it starts: it starts with the one that is known to be right.
 
@@ -22,7 +22,7 @@ use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
 use crate::frames::FrameStore;
 use crate::listener::Listener;
-use crate::picture::Canvas;
+use crate::picture::{Canvas, PixelFormat, YuvCoding};
 use crate::rate::FrameRate;
 
 /// An avatar with all that is needed to go on with it.
@@ -35,6 +35,16 @@ impl Ready {
     fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
         let (loaded, listener) = Loaded::open(settings, element)?;
         Ok(Self { loaded, listener })
+    }
+
+    /// The same, and a frame has been painted: on air is not the place to find out that it cannot be.
+    fn open_and_try_out(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
+        let ready = Self::open(settings, element)?;
+        let Loaded { avatar, painter, .. } = &ready.loaded;
+        let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
+        let frames = FrameStore::new(avatar.clone(), canvas, painter.framing(), 0);
+        painter.try_out(&Arc::new(frames))?;
+        Ok(ready)
     }
 }
 
@@ -121,7 +131,7 @@ impl LipsyncSrc {
         let load = move || {
             let Some(element) = element.upgrade() else { return };
             let imp = element.imp();
-            let ready = guarded(|| Ready::open(settings, &element));
+            let ready = guarded(|| Ready::open_and_try_out(settings, &element));
             // What is dropped here, or with an older request, is dropped without the lock.
             let mut avatars = lock(&imp.avatars);
             if avatars.requests != number {

@@ -6,11 +6,26 @@ use std::time::Duration;
 use crate::pace::Pace;
 use crate::rate::SECOND;
 
-/// Decides when a warning is due: with the third late frame within a second, and once in ten seconds at most.
+/// Lets a warning be given once in ten seconds.
+#[derive(Default)]
+pub struct Rarely(Option<u64>);
+
+impl Rarely {
+    /// Whether it is time for one.
+    pub fn is_due(&mut self, time: u64) -> bool {
+        let due = self.0.is_none_or(|last| time >= last + 10 * SECOND);
+        if due {
+            self.0 = Some(time);
+        }
+        due
+    }
+}
+
+/// Decides when a warning about late frames is due: with the third one within a second.
 #[derive(Default)]
 pub struct Alarm {
     late: VecDeque<u64>,
-    last: Option<u64>,
+    rarely: Rarely,
 }
 
 impl Alarm {
@@ -18,12 +33,8 @@ impl Alarm {
     pub fn late(&mut self, time: u64) -> bool {
         const MOST: usize = 2;
         self.late.retain(|earlier| *earlier + SECOND >= time);
-        let due = self.late.len() >= MOST && self.last.is_none_or(|last| time >= last + 10 * SECOND);
         self.late.push_back(time);
-        if due {
-            self.last = Some(time);
-        }
-        due
+        self.late.len() > MOST && self.rarely.is_due(time)
     }
 }
 

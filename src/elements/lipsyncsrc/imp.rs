@@ -35,7 +35,7 @@ use gst_audio::AudioInfo;
 
 use super::avatars::Avatars;
 use super::backlog::{Backlog, Sound};
-use super::cause::Alarm;
+use super::cause::{Alarm, Rarely};
 use super::conductor::{SoundItem, Stage, Timing, VideoItem};
 use super::outlet::Outlet;
 use super::overload::Overload;
@@ -91,6 +91,8 @@ pub struct LipsyncSrc {
     pub(super) negotiating: AtomicBool,
     pub(super) overload: Mutex<Overload>,
     pub(super) alarm: Mutex<Alarm>,
+    /// For warnings of frames that cannot be painted.
+    pub(super) failures: Mutex<Rarely>,
     pub(super) stats: Mutex<Stats>,
     timing: Mutex<Option<Timing>>,
     speaking: AtomicBool,
@@ -238,6 +240,7 @@ impl LipsyncSrc {
         *lock(&self.stats) = Stats::default();
         *lock(&self.overload) = Overload::default();
         *lock(&self.alarm) = Alarm::default();
+        *lock(&self.failures) = Rarely::default();
         *lock(&self.video_state) = VideoState::default();
         *lock(&self.sound_state) = SoundState::default();
         *lock(&self.group) = None;
@@ -535,6 +538,7 @@ impl ObjectSubclass for LipsyncSrc {
             negotiating: AtomicBool::default(),
             overload: Mutex::default(),
             alarm: Mutex::default(),
+            failures: Mutex::default(),
             stats: Mutex::default(),
             timing: Mutex::default(),
             speaking: AtomicBool::default(),

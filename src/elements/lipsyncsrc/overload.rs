@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn a_load_that_comes_and_goes_does_not_make_it_swing() {
         // A second busy, a second free.
-        let shown = simulate(120, 1, 1, |t| if t / SECOND % 2 == 0 { 100_000_000 } else { 30_000_000 });
+        let shown =
+            simulate(120, 1, 1, |t| if (t / SECOND).is_multiple_of(2) { 100_000_000 } else { 30_000_000 });
         let settled = intervals(&shown, 10, 120);
         let changes = settled.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert!(changes < 40, "{changes}");

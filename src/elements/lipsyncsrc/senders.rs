@@ -171,7 +171,12 @@ impl LipsyncSrc {
                 self.note_late(&frame);
                 last
             }
-            (Some(Err(error)), _) => return Err(error.into()),
+            // A file that has gone, say: the show goes on.
+            (Some(Err(error)), Some(last)) => {
+                self.note_failed(&frame, &error);
+                last
+            }
+            (Some(Err(error)), None) => return Err(error.into()),
             (None, None) => return Ok(()),
         };
         let lost = std::mem::take(&mut lock(&self.video_state).lost);
@@ -211,6 +216,21 @@ impl LipsyncSrc {
             if may_repeat && self.pacer.now().is_some_and(|now| now.nseconds() >= latest) {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Takes note that the last picture goes out once more because this one cannot be painted.
+    fn note_failed(&self, frame: &Frame, error: &Error) {
+        lock(&self.stats).repeated();
+        if lock(&self.failures).is_due(frame.pts) {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                (
+                    "frame {} cannot be painted, and the last picture is shown once more: {error}",
+                    frame.number
+                )
+            );
         }
     }
 
