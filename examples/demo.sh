@@ -6,7 +6,7 @@ mp4=$2
 sheet=$3
 shift 3
 # The README's first recipe, and why it is as it is. With the index in front (faststart), so that the web plays it at once.
-gst-launch-1.0 -e filesrc location="$sound" ! decodebin ! tee name=sound \
+gst-launch-1.0 -q -e filesrc location="$sound" ! decodebin ! tee name=sound \
     sound. ! queue ! lipsync "$@" ! x264enc speed-preset=veryfast bitrate=3000 ! film. \
     sound. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \
         ! audio/x-raw,rate=48000 ! avenc_aac ! mp4mux name=film faststart=true ! filesink location="$mp4"
