@@ -364,7 +364,7 @@ fn properties_of_the_start_hold_until_the_next() {
     let line = format!(
         "{} ! lipsync name=l {} ! capsfilter name=filter caps=video/x-raw,format=RGB ! appsink name=out sync=false",
         sound("speech"),
-        format!("avatar={}", fixture("avatars/alpha").display())
+        avatar("alpha")
     );
     let pictures = |change: bool| -> Vec<Vec<u8>> {
         let pipeline = pipeline(&line);

@@ -303,7 +303,8 @@ impl Lipsync {
 
     /// Sends the events that go before frame `number`.
     fn release(&self, stream: &mut Stream, number: u64) -> Result<(), Stop> {
-        while let Some((_, event)) = stream.held.pop_front_if(|(before, _)| *before <= number) {
+        let before = stream.held.partition_point(|(before, _)| *before <= number);
+        for (_, event) in stream.held.drain(..before) {
             self.queue.push(Item::Event(event), 0)?;
         }
         Ok(())
