@@ -52,7 +52,9 @@ impl Fed {
     }
 
     fn push_second(&mut self) {
-        (0..10).for_each(|_| drop(self.push().unwrap()));
+        for _ in 0..10 {
+            self.push().unwrap();
+        }
     }
 
     fn event(&mut self, event: gst::Event) -> bool {
@@ -173,7 +175,9 @@ fn a_flush_lets_go_on_from_anywhere() {
         for at in [0, 3, 10, 17] {
             assert_same(&format!("flush after {at} buffers, reset {reset}"), |element| {
                 let mut fed = Fed::new(element);
-                (0..at).for_each(|_| drop(fed.push().unwrap()));
+                for _ in 0..at {
+                    fed.push().unwrap();
+                }
                 let started = fed.event(gst::event::FlushStart::new());
                 let refused = fed.push();
                 let stopped = fed.event(gst::event::FlushStop::new(reset));
@@ -303,18 +307,13 @@ fn seek_event((rate, flags, start, stop): Seek) -> gst::Event {
     gst::event::Seek::new(rate, flags, kind(start), start, kind(stop), stop)
 }
 
-/// Rate, start, stop and time of the last segment, in milliseconds.
-fn last_segment(record: &Record) -> Option<(f64, Option<u64>, Option<u64>, Option<u64>)> {
+/// Rate of the last segment, and start, stop and time in milliseconds.
+fn last_segment(record: &Record) -> Option<(f64, [Option<u64>; 3])> {
     let event = record.events(gst::EventType::Segment).pop()?;
     let gst::EventView::Segment(event) = event.view() else { return None };
     let segment = event.segment().downcast_ref::<gst::ClockTime>()?.clone();
-    let milliseconds = |time: Option<gst::ClockTime>| time.map(|time| time.mseconds());
-    Some((
-        segment.rate(),
-        milliseconds(segment.start()),
-        milliseconds(segment.stop()),
-        milliseconds(segment.time()),
-    ))
+    let times = [segment.start(), segment.stop(), segment.time()];
+    Some((segment.rate(), times.map(|time| time.map(|time| time.mseconds()))))
 }
 
 #[test]
