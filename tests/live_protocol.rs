@@ -13,7 +13,7 @@ const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=in
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until something is so.
-fn wait_until(what: &str, done: impl Fn() -> bool) {
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < PATIENCE, "no {what}");
@@ -301,6 +301,7 @@ fn what_cannot_be_painted_does_not_end_the_show() {
         studio.wait_for("refusal", |studio| {
             studio.element.property::<String>("avatar") == playing.path().to_str().unwrap()
         });
+        wait_until("warning", || !studio.complaints().is_empty());
         let complaints = studio.complaints();
         assert!(complaints.len() == 1 && complaints[0].contains("goes on"), "{complaints:?}");
         assert!(complaints[0].contains(folder.path().to_str().unwrap()), "{complaints:?}");
@@ -401,6 +402,24 @@ fn a_start_begins_with_frame_0() {
         assert_eq!(buffer.offset(), first);
         pipeline.set_state(gst::State::Null).unwrap();
     }
+}
+
+#[test]
+fn sound_that_is_moved_to_the_front_does_not_begin_before_the_beginning() {
+    let mut studio = Studio::new(&format!("{} audio-offset=-21333333", avatar("own")), MONO_16K);
+    studio.run_until(SECOND);
+    let received = studio.audio.lock().unwrap();
+    let time = |sample: &gst::Sample| {
+        let segment = sample.segment().unwrap().downcast_ref::<gst::ClockTime>().cloned().unwrap();
+        segment.to_running_time(sample.buffer().unwrap().pts()).expect("a time that there is")
+    };
+    // The first sample that is not too early: 342 of 16,000 a second.
+    assert_eq!(time(&received[0]).nseconds(), 342 * 62_500 - 21_333_333);
+    assert!(
+        received
+            .windows(2)
+            .all(|pair| time(&pair[1]) - time(&pair[0]) <= gst::ClockTime::from_nseconds(FRAME))
+    );
 }
 
 #[test]

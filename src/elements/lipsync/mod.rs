@@ -2,6 +2,7 @@
 
 mod imp;
 mod output;
+mod queries;
 mod stream;
 
 use gst::glib;

@@ -170,6 +170,15 @@ impl Chunk {
         self.bytes.truncate(kept);
     }
 
+    /// Leaves out what comes before that time.
+    pub fn cut_before(&mut self, time: u64) {
+        let rate = self.info.rate().into();
+        let early = u128::from(time.saturating_sub(self.start)) * u128::from(rate);
+        let samples = (early.div_ceil(SECOND.into()) as u64).min(self.samples());
+        self.bytes.drain(..samples as usize * self.info.bpf() as usize);
+        self.start += mul_div(samples, SECOND, rate);
+    }
+
     /// Time at which it ends.
     pub fn end(&self) -> u64 {
         self.start + mul_div(self.samples(), SECOND, self.info.rate().into())

@@ -312,13 +312,19 @@ impl LipsyncSrc {
         }
     }
 
-    fn send_chunk(&self, pad: &gst::Pad, chunk: Chunk) -> Result<(), Stop> {
+    fn send_chunk(&self, pad: &gst::Pad, mut chunk: Chunk) -> Result<(), Stop> {
+        let end = chunk.end();
+        // What the pad's offset would move to before the beginning, muxers take for anything.
+        chunk.cut_before(self.sound_earlier());
+        if chunk.bytes.is_empty() {
+            return Ok(());
+        }
         let (same, follows) = {
             let mut state = lock(&self.sound_state);
             let same = state.info.as_ref() == Some(&*chunk.info);
             let follows = state.end == Some(chunk.start);
             state.info = Some((*chunk.info).clone());
-            state.end = Some(chunk.end());
+            state.end = Some(end);
             (same, follows)
         };
         if !same {
@@ -327,7 +333,7 @@ impl LipsyncSrc {
             pad.push_event(gst::event::Caps::new(&caps));
             self.send_segment(pad);
         }
-        let (start, duration) = (chunk.start, chunk.end() - chunk.start);
+        let (start, duration) = (chunk.start, end - chunk.start);
         let mut buffer = gst::Buffer::from_mut_slice(chunk.bytes);
         {
             let buffer = buffer.make_mut();
