@@ -41,9 +41,9 @@ mod tests {
         std::os::unix::fs::symlink(real.join(&file), gstreamer.join(&file)).unwrap();
 
         assert_eq!(library_dirs(&gstreamer), [gstreamer.clone(), real.clone()]);
-        assert_eq!(library_dirs(&real), [real.clone()]);
+        assert_eq!(library_dirs(&real), std::slice::from_ref(&real));
         assert_eq!(data_dirs(&gstreamer), [prefix.join("share")]);
         assert_eq!(data_dirs(&real), [prefix.join("share")]);
-        assert_eq!(library_dirs(&root), [root.clone()]);
+        assert_eq!(library_dirs(&root), std::slice::from_ref(&root));
     }
 }
