@@ -9,10 +9,11 @@ set -eu
 [ $# -eq 1 ] || { echo "usage: gst-launch-1.0 -q ... ! fdsink | $0 rtmp://SERVER/live/KEY" >&2; exit 2; }
 command -v ffmpeg >/dev/null || { echo "$0: there is no ffmpeg. Install it: apt-get install ffmpeg" >&2; exit 1; }
 
+# copytb: else the times of the pictures are rounded to whole frames, and are up to half a frame beside the sound.
 # recover_any_error: also where the server refuses, as it does while it takes the old connection to be alive.
 # drop_pkts_on_overflow: without, whoever writes to us would wait. rw_timeout: a server may also just fall silent.
 carry() {
-    ffmpeg -hide_banner -nostats -loglevel info -i - -map 0:v -map 0:a -c copy \
+    ffmpeg -hide_banner -nostats -loglevel info -i - -map 0:v -map 0:a -c copy -copytb 1 \
         -f fifo -fifo_format flv -queue_size 1000 -drop_pkts_on_overflow 1 \
         -attempt_recovery 1 -recover_any_error 1 -recovery_wait_time 1 -format_opts rw_timeout=5000000 "$1" 2>&1
 }
