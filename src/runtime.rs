@@ -87,7 +87,7 @@ pub struct Engine {
     pub precision: Precision,
 }
 
-const REMEDY: &str = "Run `make runtime`, or set ORT_DYLIB_PATH to the libonnxruntime of version 1.20 or newer \
+const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.20 or newer \
                       (any `onnxruntime` wheel from PyPI holds one)";
 
 /// ONNX Runtime allows one environment in a process, ever, so it is kept until the process ends.

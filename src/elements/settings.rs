@@ -95,7 +95,7 @@ pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
     vec![
         avatar
             .nick("Avatar")
-            .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, and in lipsync/ beside the plugin")
+            .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders and of share/ of the prefix that the plugin is installed in, and in lipsync/ beside the plugin")
             .default_value(Some(default.avatar.as_str()))
             .build(),
         glib::ParamSpecEnum::builder_with_default("execution-provider", default.provider)

@@ -336,7 +336,7 @@ impl Lipsync {
             // As parsers and decoders do: otherwise an empty file would make an empty video without a word.
             return Err(Error::audio(
                 "the stream ended without a single sample",
-                "Check that the file holds sound, and that gst-discoverer-1.0 can read it",
+                "Check that the file holds sound (gst-discoverer-1.0 tells), or that there is a microphone (gst-device-monitor-1.0 Audio/Source lists them)",
             )
             .into());
         }
