@@ -3,12 +3,10 @@
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::fixture;
-use common::stress::{Log, Random, assert_no_error, run, trace_leaks};
+use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
 use gst::prelude::*;
 use gstlipsync::painter::Painter;
 use gstlipsync::runtime::Engine;
@@ -30,50 +28,25 @@ const VIDEOS: [&str; 5] =
 /// Frames that came out in all.
 static FRAMES: AtomicU64 = AtomicU64::new(0);
 
-/// One that sends sound from a thread of its own, which may be made to wait.
+/// One that sends sound.
 struct Feeder {
-    pad: gst::Pad,
-    orders: Option<Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
+    upstream: Upstream,
     /// The format that it sends.
     sound: usize,
 }
 
-enum Order {
-    Event(gst::Event),
-    Buffer(gst::Buffer),
-}
-
 impl Feeder {
     fn new(sink: &gst::Pad) -> Self {
-        let pad = gst::Pad::builder(gst::PadDirection::Src).name("feeder").build();
-        pad.set_active(true).unwrap();
-        pad.link(sink).unwrap();
-        let (orders, received) = channel();
-        let thread = std::thread::spawn({
-            let pad = pad.clone();
-            move || {
-                for order in received {
-                    match order {
-                        Order::Event(event) => drop(pad.push_event(event)),
-                        Order::Buffer(buffer) => drop(pad.push(buffer)),
-                    }
-                }
-            }
-        });
-        let feeder = Self { pad, orders: Some(orders), thread: Some(thread), sound: 0 };
+        let feeder = Self { upstream: Upstream::new(sink), sound: 0 };
+        feeder.upstream.pad.set_active(true).unwrap();
         feeder.event(gst::event::StreamStart::new("sound"));
         feeder.caps();
         feeder.segment();
         feeder
     }
 
-    fn order(&self, order: Order) {
-        self.orders.as_ref().unwrap().send(order).unwrap();
-    }
-
     fn event(&self, event: gst::Event) {
-        self.order(Order::Event(event));
+        self.upstream.event(event);
     }
 
     fn caps(&self) {
@@ -90,22 +63,13 @@ impl Feeder {
         let (_, rate, bytes) = SOUNDS[self.sound];
         let size = random.below(u64::from(rate)) as usize * bytes + random.below(2) as usize;
         let loud = random.below(256) as u8;
-        self.order(Order::Buffer(gst::Buffer::from_mut_slice(vec![loud; size.max(1)])));
+        self.upstream.buffer(gst::Buffer::from_mut_slice(vec![loud; size.max(1)]));
     }
 
     fn flush(&self) {
-        self.pad.push_event(gst::event::FlushStart::new());
-        self.pad.push_event(gst::event::FlushStop::new(true));
+        self.upstream.pad.push_event(gst::event::FlushStart::new());
+        self.upstream.pad.push_event(gst::event::FlushStop::new(true));
         self.segment();
-    }
-}
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        self.orders = None;
-        self.pad.set_active(false).unwrap();
-        // Who waits in the element is let go when its pad is released or the element stops.
-        self.thread.take().unwrap().join().unwrap();
     }
 }
 
@@ -318,18 +282,7 @@ impl Air {
     fn send_upstream(&self, random: &mut Random, log: &Log) {
         let pad = self.element.static_pad("src").unwrap();
         let time = gst::ClockTime::from_nseconds(self.now);
-        let event = match random.below(3) {
-            0 => gst::event::Reconfigure::new(),
-            1 => gst::event::Qos::builder(gst::QOSType::Underflow, 2.0, 40_000_000).timestamp(time).build(),
-            _ => gst::event::Seek::new(
-                1.0,
-                gst::SeekFlags::FLUSH,
-                gst::SeekType::Set,
-                time,
-                gst::SeekType::None,
-                gst::ClockTime::NONE,
-            ),
-        };
+        let event = event_of_downstream(random, time);
         log.step(format!("{:?} from downstream", event.type_()));
         pad.send_event(event);
     }

@@ -5,31 +5,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::gst::{avatar, init, pipeline, sound};
+use common::stress::{living, trace_leaks};
 use common::{copy_folder, fixture};
 use gst::prelude::*;
-
-/// Fails the test process where objects are left over at its end. Set before GStreamer starts.
-fn trace_leaks() {
-    // SAFETY: each test runs in a process of its own under nextest, and no other thread exists yet.
-    unsafe {
-        std::env::set_var("GST_TRACERS", "leaks(filters=\"GstElement,GstPad,GstBuffer,GstEvent\")");
-        std::env::set_var("GST_DEBUG", "GST_TRACER:7");
-    }
-    init();
-}
-
-/// The objects that the leaks tracer still sees alive.
-fn living() -> Vec<String> {
-    let tracers = gst::active_tracers();
-    let leaks =
-        tracers.iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer").expect("the leaks tracer");
-    let objects = leaks.emit_by_name::<gst::Structure>("get-live-objects", &[]);
-    let list = objects.get::<gst::List>("live-objects-list").unwrap();
-    list.iter()
-        .filter_map(|value| value.get::<gst::Structure>().ok())
-        .map(|object| object.to_string())
-        .collect()
-}
 
 /// An avatar whose frames take about 200 ms to paint.
 fn slow_avatar() -> tempfile::TempDir {
@@ -74,7 +52,7 @@ fn a_thousand_changes_of_state() {
     }
     pipeline.set_state(gst::State::Null).unwrap();
     drop(pipeline);
-    let left: Vec<String> = living().into_iter().filter(|object| !object.contains("GstRegistry")).collect();
+    let left = living();
     assert!(left.is_empty(), "{left:#?}");
 }
 

@@ -4,12 +4,10 @@
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::fixture;
-use common::stress::{Log, Random, assert_no_error, run, trace_leaks};
+use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
 use gst::prelude::*;
 use gstlipsync::painter::Painter;
 use gstlipsync::runtime::Engine;
@@ -35,50 +33,27 @@ const VIDEOS: [&str; 6] = [
 /// Frames that came out in all.
 static FRAMES: AtomicU64 = AtomicU64::new(0);
 
-/// Upstream: sends from a thread of its own, which may be made to wait.
-struct Upstream {
-    pad: gst::Pad,
-    orders: Option<Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
-    /// The format that it sends.
-    sound: usize,
-    /// Where the sound is that comes next.
+/// The sound that upstream sends.
+struct Sound {
+    upstream: Upstream,
+    /// Its format.
+    format: usize,
+    /// Where what comes next is.
     position: gst::ClockTime,
     streams: u32,
 }
 
-enum Order {
-    Event(gst::Event),
-    Buffer(gst::Buffer),
-    Drain,
-    /// Says that all before it has been done.
-    Tell(Sender<()>),
-}
-
-impl Upstream {
+impl Sound {
     fn new(sink: &gst::Pad) -> Self {
-        let pad = gst::Pad::builder(gst::PadDirection::Src).name("upstream").build();
-        pad.link(sink).unwrap();
-        let (orders, received) = channel();
-        let thread = std::thread::spawn({
-            let pad = pad.clone();
-            move || {
-                for order in received {
-                    match order {
-                        Order::Event(event) => drop(pad.push_event(event)),
-                        Order::Buffer(buffer) => drop(pad.push(buffer)),
-                        Order::Tell(done) => drop(done.send(())),
-                        Order::Drain => drop(pad.peer_query(&mut gst::query::Drain::new())),
-                    }
-                }
-            }
-        });
-        let position = gst::ClockTime::ZERO;
-        Self { pad, orders: Some(orders), thread: Some(thread), sound: 0, position, streams: 0 }
+        Self { upstream: Upstream::new(sink), format: 0, position: gst::ClockTime::ZERO, streams: 0 }
     }
 
     fn event(&self, event: gst::Event) {
-        self.orders.as_ref().unwrap().send(Order::Event(event)).unwrap();
+        self.upstream.event(event);
+    }
+
+    fn is_running(&self) -> bool {
+        self.upstream.pad.is_active()
     }
 
     fn begin(&mut self) {
@@ -89,7 +64,7 @@ impl Upstream {
     }
 
     fn caps(&self) {
-        let caps = format!("audio/x-raw,format={}", SOUNDS[self.sound].0);
+        let caps = format!("audio/x-raw,format={}", SOUNDS[self.format].0);
         self.event(gst::event::Caps::new(&caps.parse().unwrap()));
     }
 
@@ -103,7 +78,7 @@ impl Upstream {
 
     /// Some sound, not always of whole sample frames.
     fn buffer(&mut self, random: &mut Random) {
-        let (_, rate, bytes) = SOUNDS[self.sound];
+        let (_, rate, bytes) = SOUNDS[self.format];
         let samples = random.below(u64::from(rate));
         let size = samples as usize * bytes + random.below(2) as usize;
         // Of more than that bytes make floats that are too loud or no numbers.
@@ -116,23 +91,17 @@ impl Upstream {
             inside.set_flags(gst::BufferFlags::DISCONT);
         }
         self.position += gst::ClockTime::from_nseconds(samples * 1_000_000_000 / u64::from(rate));
-        self.orders.as_ref().unwrap().send(Order::Buffer(buffer)).unwrap();
-    }
-
-    /// Waits until all orders have been carried out.
-    fn wait(&self) {
-        let (done, wait) = channel();
-        self.orders.as_ref().unwrap().send(Order::Tell(done)).unwrap();
-        wait.recv().unwrap();
+        self.upstream.buffer(buffer);
     }
 
     /// As sources do it: whoever sends has stopped before the flush ends.
     fn flush(&mut self, reset: bool) {
-        self.pad.push_event(gst::event::FlushStart::new());
-        self.wait();
-        self.pad.push_event(gst::event::FlushStop::new(reset));
+        let pad = &self.upstream.pad;
+        pad.push_event(gst::event::FlushStart::new());
+        self.upstream.wait();
+        pad.push_event(gst::event::FlushStop::new(reset));
         // What was sticky may have been sent into the flush.
-        if self.pad.has_current_caps() && self.pad.sticky_event::<gst::event::StreamStart>(0).is_some() {
+        if pad.has_current_caps() && pad.sticky_event::<gst::event::StreamStart>(0).is_some() {
             self.segment();
         } else {
             self.begin();
@@ -140,17 +109,9 @@ impl Upstream {
     }
 }
 
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.orders = None;
-        // Who waits in the element has been let go by its stop.
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
 /// The element with what is before and behind it.
 struct Chain {
-    upstream: Upstream,
+    sound: Sound,
     pipeline: gst::Pipeline,
     element: gst::Element,
     filter: gst::Element,
@@ -176,21 +137,21 @@ impl Chain {
             FRAMES.fetch_add(1, Ordering::SeqCst);
             gst::PadProbeReturn::Ok
         });
-        let upstream = Upstream::new(&element.static_pad("sink").unwrap());
-        Self { upstream, filter: pipeline.by_name("filter").unwrap(), element, pipeline, block: None }
+        let sound = Sound::new(&element.static_pad("sink").unwrap());
+        Self { sound, filter: pipeline.by_name("filter").unwrap(), element, pipeline, block: None }
     }
 
     fn step(&mut self, random: &mut Random, log: &Log) {
         match random.below(20) {
             0..3 => self.change_state(random, log),
             3..9 => self.send(random, log),
-            9 if self.upstream.pad.is_active() => {
+            9 if self.sound.is_running() => {
                 let reset = random.one_in(2);
                 log.step(format!("flush, reset {reset}"));
                 if random.one_in(3) {
-                    self.upstream.position = gst::ClockTime::from_mseconds(random.below(3000));
+                    self.sound.position = gst::ClockTime::from_mseconds(random.below(3000));
                 }
-                self.upstream.flush(reset);
+                self.sound.flush(reset);
             }
             10 => {
                 let caps = *random.pick(&VIDEOS);
@@ -219,7 +180,7 @@ impl Chain {
                 }
             }
             _ => {
-                let time = Duration::from_micros(random.below(100_000));
+                let time = Duration::from_micros(random.below(50_000));
                 log.step(format!("{time:?}"));
                 std::thread::sleep(time);
             }
@@ -237,11 +198,11 @@ impl Chain {
     fn set_state(&mut self, state: gst::State) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         let set = self.pipeline.set_state(state);
         let runs = state >= gst::State::Paused;
-        if runs != self.upstream.pad.is_active() {
-            self.upstream.pad.set_active(runs).unwrap();
-            self.upstream.wait();
+        if runs != self.sound.is_running() {
+            self.sound.upstream.pad.set_active(runs).unwrap();
+            self.sound.upstream.wait();
             if runs {
-                self.upstream.begin();
+                self.sound.begin();
             }
         }
         set
@@ -249,75 +210,63 @@ impl Chain {
 
     fn send(&mut self, random: &mut Random, log: &Log) {
         let structure = || gst::Structure::builder("application/x-test").field("n", 1).build();
-        let upstream = &mut self.upstream;
-        if !upstream.pad.is_active() {
+        let sound = &mut self.sound;
+        if !sound.is_running() {
             return;
         }
         match random.below(16) {
             0 => {
-                upstream.sound = random.below(SOUNDS.len() as u64) as usize;
-                log.step(format!("sound {}", SOUNDS[upstream.sound].0));
-                upstream.caps();
+                sound.format = random.below(SOUNDS.len() as u64) as usize;
+                log.step(format!("sound {}", SOUNDS[sound.format].0));
+                sound.caps();
             }
             1 => {
                 log.step("segment");
-                upstream.segment();
+                sound.segment();
             }
             2 => {
                 let length = gst::ClockTime::from_mseconds(random.below(1500));
                 log.step(format!("gap of {length}"));
-                upstream.event(gst::event::Gap::builder(upstream.position).duration(length).build());
-                upstream.position += length;
+                sound.event(gst::event::Gap::builder(sound.position).duration(length).build());
+                sound.position += length;
             }
             3 => {
                 log.step("new stream");
-                upstream.begin();
+                sound.begin();
             }
             4 => {
                 log.step("event");
                 let event = *random.pick(&[0, 1, 2]);
-                upstream.event(match event {
+                sound.event(match event {
                     0 => gst::event::CustomDownstream::new(structure()),
                     1 => gst::event::CustomDownstreamSticky::new(structure()),
-                    _ => gst::event::SegmentDone::new(upstream.position),
+                    _ => gst::event::SegmentDone::new(sound.position),
                 });
             }
             5 if random.one_in(3) => {
                 // An end that nothing came before is an error, as it must be.
                 log.step("sound and end");
-                upstream.buffer(random);
-                upstream.event(gst::event::Eos::new());
+                sound.buffer(random);
+                sound.event(gst::event::Eos::new());
             }
             6 => {
-                upstream.position += gst::ClockTime::from_mseconds(random.below(90_000));
-                log.step(format!("jump to {}", upstream.position));
+                sound.position += gst::ClockTime::from_mseconds(random.below(90_000));
+                log.step(format!("jump to {}", sound.position));
             }
             7 => {
                 log.step("drain");
-                upstream.orders.as_ref().unwrap().send(Order::Drain).unwrap();
+                sound.upstream.drain();
             }
             _ => {
                 log.step("buffer");
-                upstream.buffer(random);
+                sound.buffer(random);
             }
         }
     }
 
     fn send_upstream(&self, random: &mut Random, log: &Log) {
         let pad = self.element.static_pad("src").unwrap();
-        let time = self.upstream.position;
-        let event = match random.below(3) {
-            0 => gst::event::Reconfigure::new(),
-            1 => gst::event::Qos::builder(gst::QOSType::Underflow, 2.0, 40_000_000).timestamp(time).build(),
-            _ => gst::event::Seek::new(
-                1.0,
-                gst::SeekFlags::FLUSH,
-                gst::SeekType::Set,
-                time,
-                gst::SeekType::None,
-                gst::ClockTime::NONE,
-            ),
-        };
+        let event = event_of_downstream(random, self.sound.position);
         log.step(format!("{:?} from downstream", event.type_()));
         pad.send_event(event);
     }

@@ -7,8 +7,9 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gst::glib;
@@ -106,7 +107,7 @@ pub fn trace_leaks() {
 
 /// The objects that the leaks tracer sees alive. To be called where there should be none: in GStreamer 1.22 they lose a
 /// reference by it.
-fn living() -> Vec<String> {
+pub fn living() -> Vec<String> {
     let tracers = gst::active_tracers();
     let leaks =
         tracers.iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer").expect("the leaks tracer");
@@ -177,5 +178,75 @@ pub fn assert_no_error(bus: &gst::Bus) {
             let source = message.src().map(|source| source.path_string()).unwrap_or_default();
             panic!("{source}: {} ({})", error.error(), error.debug().unwrap_or_default());
         }
+    }
+}
+
+/// An event as downstream may send one at any time.
+pub fn event_of_downstream(random: &mut Random, time: gst::ClockTime) -> gst::Event {
+    match random.below(3) {
+        0 => gst::event::Reconfigure::new(),
+        1 => gst::event::Qos::builder(gst::QOSType::Underflow, 2.0, 40_000_000).timestamp(time).build(),
+        _ => gst::event::Seek::new(
+            1.0,
+            gst::SeekFlags::FLUSH,
+            gst::SeekType::Set,
+            time,
+            gst::SeekType::None,
+            gst::ClockTime::NONE,
+        ),
+    }
+}
+
+type Order = Box<dyn FnOnce(&gst::Pad) + Send>;
+
+/// What is linked to a sink pad and sends from a thread of its own, which may be made to wait.
+pub struct Upstream {
+    pub pad: gst::Pad,
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upstream {
+    pub fn new(sink: &gst::Pad) -> Self {
+        let pad = gst::Pad::builder(gst::PadDirection::Src).name("upstream").build();
+        pad.link(sink).unwrap();
+        let (orders, received) = channel::<Order>();
+        let thread = std::thread::spawn({
+            let pad = pad.clone();
+            move || received.into_iter().for_each(|order| order(&pad))
+        });
+        Self { pad, orders: Some(orders), thread: Some(thread) }
+    }
+
+    fn order(&self, order: impl FnOnce(&gst::Pad) + Send + 'static) {
+        self.orders.as_ref().unwrap().send(Box::new(order)).unwrap();
+    }
+
+    pub fn event(&self, event: gst::Event) {
+        self.order(|pad| drop(pad.push_event(event)));
+    }
+
+    pub fn buffer(&self, buffer: gst::Buffer) {
+        self.order(|pad| drop(pad.push(buffer)));
+    }
+
+    pub fn drain(&self) {
+        self.order(|pad| drop(pad.peer_query(&mut gst::query::Drain::new())));
+    }
+
+    /// Waits until all orders have been carried out.
+    pub fn wait(&self) {
+        let (done, wait) = channel();
+        self.order(move |_| done.send(()).unwrap());
+        wait.recv().unwrap();
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.pad.set_active(false).unwrap();
+        // Who waits in the element is let go when its pad is released or the element stops.
+        self.thread.take().unwrap().join().unwrap();
     }
 }

@@ -86,6 +86,8 @@ pub struct Lipsync {
     ended: AtomicBool,
     /// Where the last frame that went out ends.
     pub(super) sent_until: Mutex<Option<gst::ClockTime>>,
+    /// The pipeline has been in PLAYING since it started.
+    has_played: AtomicBool,
     /// A warning about a stall has been given.
     pub(super) stall_told: AtomicBool,
 }
@@ -103,11 +105,18 @@ impl Lipsync {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Whether sound of a known format comes in that does not come by a clock.
-    pub(super) fn hears_a_file(&self) -> bool {
+    /// Whether the sound should come, but does not. Not so while the application lets the pipeline pause, and not where
+    /// sound comes as it is made or sent, by a clock or without a known end.
+    pub(super) fn is_starving(&self) -> bool {
+        let runs = match self.obj().current_state() {
+            gst::State::Playing => true,
+            gst::State::Paused => !self.has_played.load(Ordering::Relaxed),
+            _ => false,
+        };
         let mut latency = gst::query::Latency::new();
         let live = self.sinkpad.peer_query(&mut latency) && latency.result().0;
-        self.sinkpad.has_current_caps() && !live
+        let has_end = self.sinkpad.peer_query_duration::<gst::ClockTime>().is_some();
+        runs && !live && has_end && self.sinkpad.has_current_caps() && !self.input_ended()
     }
 
     /// The address of the file that the sound comes from, if upstream knows one.
@@ -408,6 +417,7 @@ impl ObjectSubclass for Lipsync {
             stats: Mutex::default(),
             ended: AtomicBool::default(),
             sent_until: Mutex::default(),
+            has_played: AtomicBool::default(),
             stall_told: AtomicBool::default(),
         }
     }
@@ -500,12 +510,14 @@ impl ElementImpl for Lipsync {
             // Again from READY on, where properties may have changed.
             gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused => {
                 *lock(&self.stats) = Stats::default();
+                self.has_played.store(false, Ordering::Relaxed);
                 self.stall_told.store(false, Ordering::Relaxed);
                 if let Err(error) = self.load().and_then(|()| self.restart_stream()) {
                     self.post_error_message(error_message(&error));
                     return Err(gst::StateChangeError);
                 }
             }
+            gst::StateChange::PausedToPlaying => self.has_played.store(true, Ordering::Relaxed),
             // Before the parent deactivates the pads and waits for their threads.
             gst::StateChange::PausedToReady => self.interrupt(),
             _ => {}

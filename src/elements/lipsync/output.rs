@@ -14,7 +14,7 @@ use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
 use crate::painter::Ticket;
 
-/// A pipeline that has not started and gets no sound for that long has stalled.
+/// A pipeline that gets no sound of a file for that long has stalled.
 const STALL: Duration = Duration::from_secs(5);
 
 /// What goes from the sink's thread to the source's.
@@ -107,20 +107,15 @@ impl Lipsync {
         self.srcpad.push_event(end.build());
     }
 
-    /// Warns, once, where the pipeline cannot start because the sound stays away: the other branch of a tee that is full.
+    /// Warns, once, where the pipeline stands still because the sound stays away: the other way of a tee is full.
     fn note_stall(&self) {
-        let starting = self.obj().current_state() == gst::State::Paused;
-        if !starting
-            || self.input_ended()
-            || !self.hears_a_file()
-            || self.stall_told.swap(true, Ordering::Relaxed)
-        {
+        if !self.is_starving() || self.stall_told.swap(true, Ordering::Relaxed) {
             return;
         }
         gst::element_imp_warning!(
             self,
             gst::StreamError::Failed,
-            ("the pipeline does not start: no more sound comes in, and downstream waits for more video. If the sound also goes another way, behind a tee, the queue of that way is full: give it max-size-time=0 max-size-bytes=0 max-size-buffers=0, because encoders of video look further ahead than it holds")
+            ("the pipeline stands still: no more sound comes in, and downstream waits for more video. If the sound also goes another way, behind a tee, the queue of that way is full: give it max-size-time=0 max-size-bytes=0 max-size-buffers=0, because a frame waits for sound that comes after it, and encoders of video look further ahead than the queue holds")
         );
     }
 

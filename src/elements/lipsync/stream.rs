@@ -303,9 +303,10 @@ impl Lipsync {
 
     /// Sends the events that go before frame `number`.
     fn release(&self, stream: &mut Stream, number: u64) -> Result<(), Stop> {
-        let before = stream.held.partition_point(|(before, _)| *before <= number);
-        for (_, event) in stream.held.drain(..before) {
-            self.queue.push(Item::Event(event), 0)?;
+        while let Some((_, event)) = stream.held.front().filter(|(before, _)| *before <= number) {
+            // Where the queue is flushing, the flush takes what is still held.
+            self.queue.push(Item::Event(event.clone()), 0)?;
+            stream.held.pop_front();
         }
         Ok(())
     }
