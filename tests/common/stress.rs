@@ -223,15 +223,21 @@ impl Upstream {
     }
 
     pub fn event(&self, event: gst::Event) {
-        self.order(|pad| drop(pad.push_event(event)));
+        self.order(|pad| {
+            let _ = pad.push_event(event);
+        });
     }
 
     pub fn buffer(&self, buffer: gst::Buffer) {
-        self.order(|pad| drop(pad.push(buffer)));
+        self.order(|pad| {
+            let _ = pad.push(buffer);
+        });
     }
 
     pub fn drain(&self) {
-        self.order(|pad| drop(pad.peer_query(&mut gst::query::Drain::new())));
+        self.order(|pad| {
+            let _ = pad.peer_query(&mut gst::query::Drain::new());
+        });
     }
 
     /// Waits until all orders have been carried out.
