@@ -1,13 +1,13 @@
-//! * sink: raw interleaved audio of any format
+//! * sink: raw audio of any format
 //! * src: raw video of the avatar speaking it
 //!
 //! ```bash
-//! gst-launch-1.0 filesrc location=speech.wav ! wavparse ! lipsync ! x264enc ! mp4mux ! filesink location=out.mp4
+//! gst-launch-1.0 playbin uri=file:///home/me/speech.mp3 flags=0x0b vis-plugin=lipsync
 //! ```
 //!
 //! # Threads
 //!
-//! 1. Upstream's thread runs the sink pad ([`super::stream`]): it hears the sound and asks the painter for frames.
+//! 1. Upstream's thread runs the sink pad ([`super::events`], [`super::stream`]): it hears the sound and asks the painter for frames.
 //! 2. The painter's workers paint them, several at a time.
 //! 3. The source pad's task ([`super::output`]) takes frames and events from the queue in order, waits for the
 //!    painter where it must, draws into downstream's buffers and pushes.
@@ -21,14 +21,12 @@
 //! a push, a query, a run of a network or a message. To stop, first everybody is woken (queue, painter, encoder,
 //! buffer pool), then the pads are deactivated.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_audio::AudioInfo;
 
 use super::output::Item;
 use super::stream::Stream;
@@ -73,17 +71,17 @@ pub struct Lipsync {
     qos: AtomicBool,
     loaded: Mutex<Option<Loaded>>,
     /// The sink's streaming thread's own.
-    stream: Mutex<Option<Stream>>,
+    pub(super) stream: Mutex<Option<Stream>>,
     pub(super) queue: Queue<Item>,
     pub(super) writer: VideoWriter,
     /// The last picture. The source's streaming thread's own.
     pub(super) last: Mutex<Option<gst::Buffer>>,
     latency: Mutex<Latency>,
     /// Frames of an earlier running time come too late: what downstream says.
-    earliest: Mutex<Option<gst::ClockTime>>,
+    pub(super) earliest: Mutex<Option<gst::ClockTime>>,
     pub(super) stats: Mutex<Stats>,
     /// Upstream has sent its last.
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
     /// Where the last frame that went out ends.
     pub(super) sent_until: Mutex<Option<gst::ClockTime>>,
     /// The pipeline has been in PLAYING since it started.
@@ -145,7 +143,7 @@ impl Lipsync {
     }
 
     /// Wakes whoever waits or runs a network, and lets nobody wait again.
-    fn interrupt(&self) {
+    pub(super) fn interrupt(&self) {
         self.queue.stop(gst::FlowError::Flushing);
         if let Some(loaded) = self.loaded() {
             loaded.painter.interrupt();
@@ -157,7 +155,7 @@ impl Lipsync {
     }
 
     /// Lets work begin again after [`Self::interrupt`].
-    fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.writer.set_flushing(false);
         if let Some(encoder) = self.loaded().and_then(|loaded| loaded.encoder) {
             encoder.rearm();
@@ -168,7 +166,7 @@ impl Lipsync {
         self.queue.open();
     }
 
-    fn start_task(&self) -> Result<(), gst::LoggableError> {
+    pub(super) fn start_task(&self) -> Result<(), gst::LoggableError> {
         let element = self.obj().downgrade();
         self.srcpad
             .start_task(move || {
@@ -215,112 +213,6 @@ impl Lipsync {
         self.queue.flow()?;
         let heard = hear(stream);
         self.settle(stream, heard)
-    }
-
-    /// Forgets what is under way, but for events that hold until there is another of their kind.
-    fn flush(&self, stop: gst::Event) -> Result<(), Error> {
-        let held = lock(&self.stream).as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
-        let queued = self.queue.take().into_iter().filter_map(Item::into_event);
-        let lost: Vec<gst::Event> = queued.chain(held.into_iter().map(|(_, event)| event)).collect();
-        // Only now the pad takes events again.
-        self.srcpad.push_event(stop);
-        self.keep_sticky(lost);
-        self.resume();
-        Ok(())
-    }
-
-    /// Keeps the sticky events of those that could not be sent: the pad sends them before the next buffer.
-    fn keep_sticky(&self, events: impl IntoIterator<Item = gst::Event>) {
-        let ends = [gst::EventType::Segment, gst::EventType::Eos];
-        for event in events.into_iter().filter(|event| event.is_sticky() && !ends.contains(&event.type_())) {
-            let _ = self.srcpad.store_sticky_event(&event);
-        }
-    }
-
-    /// A new stream or segment is a new beginning where downstream had had enough.
-    fn begin_anew(&self) {
-        if self.queue.flow() == Err(gst::FlowError::Eos) && self.srcpad.is_active() {
-            self.keep_sticky(self.queue.take().into_iter().filter_map(Item::into_event));
-            self.queue.open();
-            let _ = self.start_task();
-        }
-    }
-
-    fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
-        use gst::EventView;
-        gst::log!(CAT, imp = self, "event {event:?}");
-        let done = |done: bool| if done { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
-        match event.view() {
-            EventView::FlushStart(_) => {
-                self.interrupt();
-                let forwarded = self.srcpad.push_event(event);
-                let _ = self.srcpad.pause_task();
-                done(forwarded)
-            }
-            EventView::FlushStop(_) => {
-                if let Err(error) = self.flush(event) {
-                    self.post_error_message(error_message(&error));
-                    return Err(gst::FlowError::Error);
-                }
-                done(self.start_task().is_ok())
-            }
-            EventView::StreamStart(start) => {
-                self.ended.store(false, Ordering::SeqCst);
-                self.begin_anew();
-                self.with_stream(|stream| self.set_stream(stream, start))
-            }
-            EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
-                Ok(info) => self.with_stream(|stream| self.set_input(stream, info)),
-                Err(_) => Err(gst::FlowError::NotNegotiated),
-            },
-            EventView::Segment(_) => {
-                self.begin_anew();
-                self.with_stream(|stream| self.set_segment(stream, event))
-            }
-            EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)),
-            EventView::SegmentDone(_) => self.with_stream(|stream| {
-                self.drain(stream)?;
-                self.pass(stream, event)
-            }),
-            EventView::Eos(_) => {
-                self.ended.store(true, Ordering::SeqCst);
-                match self.with_stream(|stream| self.hear_end(stream, event)) {
-                    // The end has been told already, perhaps with what was wrong.
-                    Err(gst::FlowError::Eos) => Ok(gst::FlowSuccess::Ok),
-                    heard => heard,
-                }
-            }
-            // Tags of the sound (its codec, its bit rate) are not those of the video.
-            EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => Ok(gst::FlowSuccess::Ok),
-            _ if event.is_serialized() => self.with_stream(|stream| self.pass(stream, event)),
-            _ => done(gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event)),
-        }
-    }
-
-    fn src_event(&self, event: gst::Event) -> bool {
-        use gst::EventView;
-        match event.view() {
-            EventView::Qos(qos) => {
-                let (_, _, jitter, timestamp) = qos.get();
-                let jitter = gst::ClockTime::from_nseconds(jitter.max(0) as u64);
-                *lock(&self.earliest) = timestamp.map(|timestamp| timestamp + jitter);
-                true
-            }
-            EventView::Seek(seek) => {
-                let (rate, _, start_type, start, ..) = seek.get();
-                if rate <= 0.0 {
-                    gst::warning!(CAT, imp = self, "a face cannot speak backward");
-                    return false;
-                }
-                // Upstream counts samples or bytes of sound, not frames of video.
-                if start_type != gst::SeekType::None && start.format() != gst::Format::Time {
-                    gst::warning!(CAT, imp = self, "seeks must be in time, not in {:?}", start.format());
-                    return false;
-                }
-                gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event)
-            }
-            _ => gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event),
-        }
     }
 
     /// From a sample's arrival to its frame's leaving: the sound that must follow it, the frame, the painting.

@@ -1,5 +1,6 @@
 //! The element `lipsync`: raw audio in, video of the speaking avatar out.
 
+mod events;
 mod imp;
 mod output;
 mod queries;
