@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::gst::{avatar, init, pipeline, sound};
 use common::record::{Entry, Record, complaints, wait_for_message};
 use gst::prelude::*;
@@ -166,6 +169,41 @@ fn an_end_may_be_followed_by_a_new_stream() {
             Entry::Event(_) => None,
         });
         (refused, last)
+    });
+}
+
+#[test]
+fn a_new_stream_goes_on_where_downstream_had_had_enough() {
+    assert_same("a new stream after the end of downstream", |element| {
+        let mut fed = Fed::new(element);
+        let enough = Arc::new(AtomicBool::new(true));
+        let had = enough.clone();
+        let pad = fed.harness.element().unwrap().static_pad("src").unwrap();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if !had.load(Ordering::SeqCst) {
+                return gst::PadProbeReturn::Ok;
+            }
+            info.flow_res = Err(gst::FlowError::Eos);
+            info.data = None;
+            gst::PadProbeReturn::Handled
+        });
+        let refused = (0..1000).find_map(|_| fed.push().err());
+        enough.store(false, Ordering::SeqCst);
+        fed.record.take();
+        fed.event(gst::event::StreamStart::new("another"));
+        fed.event(segment(100 * SECOND));
+        fed.position = 100 * SECOND;
+        let pushed: Vec<_> = (0..10).map(|_| fed.push()).collect();
+        fed.end();
+        let times = |entries: Vec<Entry>| {
+            let times = entries.into_iter().filter_map(|entry| match entry {
+                Entry::Buffer(start, end) => Some((start, end)),
+                Entry::Event(_) => None,
+            });
+            let times: Vec<_> = times.collect();
+            (times.first().map(|first| first.0), times.last().map(|last| last.1))
+        };
+        (refused, pushed, times(fed.record.entries()))
     });
 }
 

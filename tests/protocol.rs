@@ -246,9 +246,12 @@ fn queries_are_answered_for_the_video() {
     assert_eq!(pad.query_position::<gst::format::Default>(), Some(gst::format::Default::ONE));
     let converted = pad.query_convert_generic(2 * SECOND, gst::Format::Default);
     assert_eq!(converted, Some(gst::format::Default::from_u64(50).into()));
-    for (format, possible) in
-        [(gst::Format::Time, true), (gst::Format::Bytes, false), (gst::Format::Default, false)]
-    {
+    for (format, possible) in [
+        (gst::Format::Undefined, false),
+        (gst::Format::Time, true),
+        (gst::Format::Bytes, false),
+        (gst::Format::Default, false),
+    ] {
         let mut query = gst::query::Seeking::new(format);
         assert!(pad.query(&mut query), "{format:?}");
         assert_eq!(query.result().0, possible, "{format:?}");

@@ -55,6 +55,17 @@ impl<T: Item> Queue<T> {
         self.lock().flow = Ok(FlowSuccess::Ok);
     }
 
+    /// Lets items through again where it was closed with [`FlowError::Eos`], and returns what was in it then.
+    pub fn reopen_after_end(&self) -> Option<VecDeque<T>> {
+        let mut state = self.lock();
+        if state.flow != Err(FlowError::Eos) {
+            return None;
+        }
+        state.flow = Ok(FlowSuccess::Ok);
+        state.frames = 0;
+        Some(std::mem::take(&mut state.items))
+    }
+
     /// Empties the queue and returns what was in it.
     pub fn take(&self) -> VecDeque<T> {
         let mut state = self.lock();
@@ -63,8 +74,14 @@ impl<T: Item> Queue<T> {
     }
 
     /// Closes the queue with `reason` and wakes everybody. Items stay until they are taken.
+    ///
+    /// Where it flushes, that stays the reason: only who flushes may end it.
     pub fn stop(&self, reason: FlowError) {
-        self.lock().flow = Err(reason);
+        let mut state = self.lock();
+        if state.flow != Err(FlowError::Flushing) {
+            state.flow = Err(reason);
+        }
+        drop(state);
         self.changed.notify_all();
     }
 

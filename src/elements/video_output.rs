@@ -178,8 +178,8 @@ pub fn buffer_pool(pad: &gst::Pad, info: &VideoInfo) -> Result<gst::BufferPool, 
     let offered = query.allocation_pools().next().filter(|_| answered);
     // One buffer more than downstream needs: the element keeps the last one, to show it again.
     if let Some((Some(pool), pool_size, min, max)) = offered
-        && let max = if max == 0 { 0 } else { max + 1 }
-        && let Ok(()) = start(&pool, &caps, pool_size.max(size), min + 1, max, with_meta)
+        && let max = if max == 0 { 0 } else { max.saturating_add(1) }
+        && let Ok(()) = start(&pool, &caps, pool_size.max(size), min.saturating_add(1), max, with_meta)
     {
         return Ok(pool);
     }

@@ -64,8 +64,10 @@ impl VideoWriter {
     }
 
     fn replace(&self, new: Option<(VideoInfo, gst::BufferPool)>) {
+        let kept = new.as_ref().map(|(_, pool)| pool.clone());
         let old = std::mem::replace(&mut *lock(&self.0), new);
-        if let Some((_, old)) = old {
+        // Downstream may offer the same pool again.
+        if let Some((_, old)) = old.filter(|(_, old)| kept.as_ref() != Some(old)) {
             let _ = old.set_active(false);
         }
     }

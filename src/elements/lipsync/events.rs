@@ -36,13 +36,20 @@ impl Lipsync {
         }
     }
 
-    /// A new stream or segment is a new beginning where downstream had had enough.
-    fn begin_anew(&self) {
-        if self.queue.flow() == Err(gst::FlowError::Eos) && self.srcpad.is_active() {
-            self.keep_sticky(self.queue.take().into_iter().filter_map(Item::into_event));
-            self.queue.open();
-            let _ = self.start_task();
+    /// A new stream is a new beginning where downstream had had enough, or the sound could not be followed: what was on its way
+    /// then is nobody's any more. (A new segment is none: it does not undo the end that downstream has been sent.)
+    fn begin_anew(&self) -> Result<(), Error> {
+        let Some(items) = self.queue.reopen_after_end() else { return Ok(()) };
+        let held = lock(&self.stream).as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
+        let events = items.into_iter().filter_map(Item::into_event);
+        self.keep_sticky(events.chain(held.into_iter().map(|(_, event)| event)));
+        self.flow_told.store(false, Ordering::SeqCst);
+        let _ = self.start_task();
+        // It may have been deactivated meanwhile, which stops the task that there was then.
+        if !self.srcpad.is_active() {
+            let _ = self.srcpad.stop_task();
         }
+        Ok(())
     }
 
     pub(super) fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -64,17 +71,17 @@ impl Lipsync {
             }
             EventView::StreamStart(start) => {
                 self.ended.store(false, Ordering::SeqCst);
-                self.begin_anew();
+                if let Err(error) = self.begin_anew() {
+                    self.post_error_message(error_message(&error));
+                    return Err(gst::FlowError::Error);
+                }
                 self.with_stream(|stream| self.set_stream(stream, start))
             }
             EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
                 Ok(info) => self.with_stream(|stream| self.set_input(stream, info)),
                 Err(_) => Err(gst::FlowError::NotNegotiated),
             },
-            EventView::Segment(_) => {
-                self.begin_anew();
-                self.with_stream(|stream| self.set_segment(stream, event))
-            }
+            EventView::Segment(_) => self.with_stream(|stream| self.set_segment(stream, event)),
             EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)),
             EventView::SegmentDone(_) => self.with_stream(|stream| {
                 self.drain(stream)?;
@@ -85,6 +92,11 @@ impl Lipsync {
                 match self.with_stream(|stream| self.hear_end(stream, event)) {
                     // The end has been told already, perhaps with what was wrong.
                     Err(gst::FlowError::Eos) => Ok(gst::FlowSuccess::Ok),
+                    // Nothing comes after this that could tell upstream.
+                    Err(flow) => {
+                        self.tell_refusal(flow);
+                        Err(flow)
+                    }
                     heard => heard,
                 }
             }
@@ -100,7 +112,7 @@ impl Lipsync {
             EventView::Qos(qos) => {
                 let (_, _, jitter, timestamp) = qos.get();
                 let jitter = gst::ClockTime::from_nseconds(jitter.max(0) as u64);
-                *lock(&self.earliest) = timestamp.map(|timestamp| timestamp + jitter);
+                *lock(&self.earliest) = timestamp.map(|timestamp| timestamp.saturating_add(jitter));
                 true
             }
             EventView::Seek(seek) => {

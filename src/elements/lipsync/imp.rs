@@ -82,6 +82,8 @@ pub struct Lipsync {
     pub(super) stats: Mutex<Stats>,
     /// Upstream has sent its last.
     pub(super) ended: AtomicBool,
+    /// Upstream or the application has been told why no video goes out any more.
+    pub(super) flow_told: AtomicBool,
     /// Where the last frame that went out ends.
     pub(super) sent_until: Mutex<Option<gst::ClockTime>>,
     /// The pipeline has been in PLAYING since it started.
@@ -163,6 +165,7 @@ impl Lipsync {
         self.ended.store(false, Ordering::SeqCst);
         *lock(&self.earliest) = None;
         *lock(&self.sent_until) = None;
+        self.flow_told.store(false, Ordering::SeqCst);
         self.queue.open();
     }
 
@@ -181,6 +184,7 @@ impl Lipsync {
                         },
                     );
                     if !sent {
+                        imp.flow_told.store(true, Ordering::SeqCst);
                         imp.stop_sending(gst::FlowError::Error);
                     }
                 }
@@ -265,7 +269,14 @@ impl ObjectSubclass for Lipsync {
                 Self::catch_panic_pad_function(
                     parent,
                     || Err(gst::FlowError::Error),
-                    |this| this.with_stream(|stream| this.hear_buffer(stream, buffer)),
+                    |this| {
+                        let heard = this.with_stream(|stream| this.hear_buffer(stream, buffer));
+                        if heard.is_err() {
+                            // With its buffer upstream learns what is wrong, and tells the application.
+                            this.flow_told.store(true, Ordering::SeqCst);
+                        }
+                        heard
+                    },
                 )
             })
             .event_full_function(|_, parent, event| {
@@ -308,6 +319,7 @@ impl ObjectSubclass for Lipsync {
             earliest: Mutex::default(),
             stats: Mutex::default(),
             ended: AtomicBool::default(),
+            flow_told: AtomicBool::default(),
             sent_until: Mutex::default(),
             has_played: AtomicBool::default(),
             stall_told: AtomicBool::default(),

@@ -63,6 +63,10 @@ impl Lipsync {
             Ok(None) => return self.note_stall(),
             Err(_) => {
                 let _ = self.srcpad.pause_task();
+                // Who has opened the queue meanwhile started a task that was not paused yet.
+                if self.queue.flow().is_ok() {
+                    let _ = self.start_task();
+                }
                 return;
             }
         };
@@ -70,26 +74,21 @@ impl Lipsync {
             Ok(()) => {}
             Err(Stop::Flow(flow)) => {
                 gst::debug!(CAT, imp = self, "stopping: {flow}");
-                self.stop_sending(flow);
-                // Upstream gets the flow with its next buffer; after its last one nobody else would tell.
-                let fatal = !matches!(flow, gst::FlowError::Flushing | gst::FlowError::Eos);
-                if fatal && self.input_ended() {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Failed,
-                        ("downstream refused the video: {flow}")
-                    );
-                }
-                if flow == gst::FlowError::Eos || (fatal && self.input_ended()) {
+                if flow == gst::FlowError::Eos {
                     // A sink that has had enough waits for the event.
                     self.send_end();
                 }
+                self.stop_sending(flow);
+                // Upstream gets the flow with its next buffer; after its last one nobody else would tell.
+                if self.input_ended() {
+                    self.tell_refusal(flow);
+                }
             }
             Err(Stop::Failure(failure)) => {
-                // To upstream this is an orderly end, so that this message stays the only one.
-                self.stop_sending(gst::FlowError::Eos);
                 self.post_error_message(failure.into_message(self.source().as_deref()));
                 self.send_end();
+                // To upstream this is an orderly end, so that this message stays the only one.
+                self.stop_sending(gst::FlowError::Eos);
             }
         }
     }
@@ -98,6 +97,15 @@ impl Lipsync {
     pub fn stop_sending(&self, flow: gst::FlowError) {
         let _ = self.srcpad.pause_task();
         self.queue.stop(flow);
+    }
+
+    /// Tells the application, once, that downstream refused the video, where upstream has not been told so, and ends it.
+    pub fn tell_refusal(&self, flow: gst::FlowError) {
+        let fatal = !matches!(flow, gst::FlowError::Flushing | gst::FlowError::Eos);
+        if fatal && !self.flow_told.swap(true, Ordering::SeqCst) {
+            gst::element_imp_error!(self, gst::StreamError::Failed, ("downstream refused the video: {flow}"));
+            self.send_end();
+        }
     }
 
     /// Sends an end of our own, as part of what the current segment belongs to.

@@ -44,6 +44,8 @@ pub struct Stream {
     held: VecDeque<(u64, gst::Event)>,
     /// Time of the first sample since the last discontinuity.
     start: Option<gst::ClockTime>,
+    /// Where the sound ended that has been brought to its end, in this segment.
+    drained: Option<gst::ClockTime>,
     format: Option<VideoInfo>,
     frames: Option<Arc<FrameStore>>,
     /// Frames shown since the last flush: the avatar moves on over discontinuities.
@@ -66,6 +68,7 @@ impl Stream {
             id: None,
             held: VecDeque::new(),
             start: None,
+            drained: None,
             format: None,
             frames: None,
             shown: 0,
@@ -80,6 +83,7 @@ impl Stream {
         self.align.mark_discont();
         self.segment = gst::FormattedSegment::new();
         self.start = None;
+        self.drained = None;
         self.format = None;
         self.shown = 0;
         self.failed = false;
@@ -126,7 +130,8 @@ impl Lipsync {
         if samples == 0 {
             return Ok(());
         }
-        let pts = buffer.pts().or(stream.end()).or(stream.segment.start()).unwrap_or_default();
+        let pts =
+            buffer.pts().or(stream.end()).or(stream.drained).or(stream.segment.start()).unwrap_or_default();
         let (jumped, ..) = stream.align.process(discont, pts, samples);
         if jumped {
             self.follow_jump(stream, pts)?;
@@ -281,9 +286,10 @@ impl Lipsync {
         if stream.segment != *time {
             self.drain(stream)?;
             stream.segment = time.clone();
+            stream.drained = None;
         }
-        // After a flush the format has to be said again, and before the segment.
-        if stream.info.is_some() && stream.format.is_none() {
+        // Before the segment, also after a flush, and where nothing but gaps comes.
+        if stream.format.is_none() {
             self.negotiate(stream)?;
         }
         self.pass(stream, event)
@@ -316,6 +322,7 @@ impl Lipsync {
         if stream.start.is_none() || stream.failed {
             return Ok(());
         }
+        stream.drained = stream.end();
         stream.listener.finish()?;
         self.ask_for_frames(stream)?;
         self.release(stream, u64::MAX)?;

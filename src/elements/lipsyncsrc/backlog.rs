@@ -250,7 +250,7 @@ impl Backlog {
         if state.generation == generation {
             let earliest = if std::mem::take(&mut state.starving) { now() } else { 0 };
             let piece = Piece { info: info.clone(), sound, taken: 0, earliest };
-            state.length += piece.length();
+            state.length = state.length.saturating_add(piece.length());
             state.pieces.push_back(piece);
         }
         Ok(())

@@ -185,6 +185,8 @@ impl LipsyncSrc {
                     gst::debug!(CAT, imp = self, "conductor stops: {flow}");
                     break false;
                 }
+                // A stop interrupts the networks, which is no failure.
+                Err(Stop::Failure(_)) if self.pacer.is_stopped() => break false,
                 Err(Stop::Failure(failure)) => {
                     self.post_error_message(failure.into_message(None));
                     break true;

@@ -267,6 +267,12 @@ impl LipsyncSrc {
         Ok(())
     }
 
+    /// Takes back what [`Self::begin`] has begun: no way down from PAUSED will do it.
+    fn give_up_start(&self) {
+        self.stop();
+        self.clean_up();
+    }
+
     /// Wakes whoever waits or runs a network, and lets nobody wait again.
     fn stop(&self) {
         self.pacer.stop();
@@ -683,13 +689,20 @@ impl ElementImpl for LipsyncSrc {
         };
         match transition {
             gst::StateChange::NullToReady => self.load().map_err(fail)?,
-            gst::StateChange::ReadyToPaused => self.begin().map_err(fail)?,
+            gst::StateChange::ReadyToPaused => self.begin().map_err(|error| {
+                self.give_up_start();
+                fail(error)
+            })?,
             gst::StateChange::PlayingToPaused => self.pacer.pause(),
             // Before the parent deactivates the pads and waits for their threads.
             gst::StateChange::PausedToReady => self.stop(),
             _ => {}
         }
-        let changed = self.parent_change_state(transition)?;
+        let changed = self.parent_change_state(transition).inspect_err(|_| {
+            if transition == gst::StateChange::ReadyToPaused {
+                self.give_up_start();
+            }
+        })?;
         match transition {
             // A live source has nothing to show in PAUSED.
             gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused => {

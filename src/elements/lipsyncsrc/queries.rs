@@ -2,7 +2,6 @@
 //!
 //! Nothing is asked of upstream: what comes in by the pad `sink` is another stream.
 
-use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::conductor::MOST_WAITING;
@@ -91,7 +90,7 @@ impl LipsyncSrc {
             }
             gst::QueryViewMut::Seeking(answer) => {
                 let format = answer.format();
-                let none = gst::GenericFormattedValue::none_for_format(format);
+                let none = gst::GenericFormattedValue::new(format, -1);
                 answer.set(false, none, none);
                 true
             }

@@ -291,7 +291,7 @@ impl LipsyncSrc {
 
     fn next_sound(&self, pad: &gst::Pad) -> Result<(), Stop> {
         if !std::mem::replace(&mut lock(&self.sound_state).begun, true) {
-            self.send_stream_start(pad, "audio");
+            self.in_downstream(|| self.send_stream_start(pad, "audio"));
         }
         let start = self.sound.peek(|item| match item {
             SoundItem::Chunk(chunk) => Some(chunk.start),
@@ -300,16 +300,19 @@ impl LipsyncSrc {
         if let Some(start) = start.ok_or(gst::FlowError::Flushing)? {
             self.wait_to_send(Waiter::Sound, start, self.sound_earlier())?;
         }
-        match self.sound.pop() {
-            Some(SoundItem::Chunk(chunk)) => {
-                self.sending_sound.store(true, Ordering::SeqCst);
-                let sent = self.send_chunk(pad, chunk);
-                self.sending_sound.store(false, Ordering::SeqCst);
-                sent
-            }
+        self.in_downstream(|| match self.sound.pop() {
+            Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
             Some(SoundItem::End) => Err(gst::FlowError::Eos.into()),
             None => Ok(()),
-        }
+        })
+    }
+
+    /// Sends what may be held up by whoever is behind the pad of the sound.
+    fn in_downstream<T>(&self, send: impl FnOnce() -> T) -> T {
+        self.sending_sound.store(true, Ordering::SeqCst);
+        let sent = send();
+        self.sending_sound.store(false, Ordering::SeqCst);
+        sent
     }
 
     fn send_chunk(&self, pad: &gst::Pad, mut chunk: Chunk) -> Result<(), Stop> {
