@@ -5,6 +5,8 @@ use std::path::Path;
 use image::{GrayImage, ImageDecoder, ImageReader, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::PICTURE_BYTES;
 use crate::pool;
 
 /// A decoded picture.
@@ -33,7 +35,7 @@ const GREY_REMEDY: &str = "Save how opaque each pixel is as a grey picture";
 /// # Errors
 /// [`Error::NotFound`] or [`Error::Invalid`].
 pub fn read(path: &Path) -> Result<ImageFile> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+    let bytes = file::read(path, PICTURE_BYTES, REMEDY)?;
     if is_jpeg(&bytes) {
         let colours = decompress(&bytes).map_err(unreadable(path))?;
         return Ok(ImageFile { colours, alpha: None });
@@ -74,7 +76,7 @@ pub fn read_sized(path: &Path, size: (u32, u32), like: &str) -> Result<ImageFile
 /// # Errors
 /// As [`read_sized`]; [`Error::Invalid`] where it has an alpha channel: then what is meant may lie in either.
 pub fn read_grey(path: &Path, size: (u32, u32), like: &str) -> Result<GrayImage> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, GREY_REMEDY))?;
+    let bytes = file::read(path, PICTURE_BYTES, GREY_REMEDY)?;
     let grey = if is_jpeg(&bytes) {
         let picture =
             turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::GRAY).map_err(unreadable(path))?;
@@ -109,7 +111,7 @@ fn check_size(path: &Path, found: (u32, u32), wanted: (u32, u32), like: &str) ->
 /// [`Error::NotFound`] or [`Error::Invalid`].
 pub fn info(path: &Path) -> Result<ImageInfo> {
     // A JPEG's header may hold a thumbnail, so the whole file is read; it is a frame, not a film.
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+    let bytes = file::read(path, PICTURE_BYTES, REMEDY)?;
     if is_jpeg(&bytes) {
         let header = turbojpeg::read_header(&bytes).map_err(unreadable(path))?;
         return Ok(ImageInfo { size: (header.width as u32, header.height as u32), alpha: false });

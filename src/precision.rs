@@ -10,6 +10,8 @@ use gst::glib;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::NETWORK_BYTES;
 use crate::onnx::Model;
 
 /// In which numbers the networks compute.
@@ -82,7 +84,7 @@ impl Precision {
             }
             Self::Auto | Self::Int8 => {}
         }
-        let bytes = std::fs::read(generator).map_err(|e| Error::io(generator, &e, REMEDY))?;
+        let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
         if Model::read(&file)?.entry(MADE_OF) != Some(&sum(&bytes)) {
             let problem = format!("was not made of {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));

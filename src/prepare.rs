@@ -13,6 +13,8 @@ use ort::value::TensorElementType;
 
 use crate::blocks::{self, Blocks};
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::NETWORK_BYTES;
 use crate::network::{self, Graph, Optimisation, Port};
 use crate::onnx::{Kept, Model};
 use crate::precision::{self, Precision};
@@ -145,7 +147,7 @@ struct Workshop<'a> {
 
 impl Workshop<'_> {
     fn graph(&self, inputs: impl Fn(&[Port], &[Port]) -> Result<Inputs>) -> Result<Parts> {
-        let bytes = std::fs::read(self.path).map_err(|e| Error::io(self.path, &e, network::MODEL_REMEDY))?;
+        let bytes = file::read(self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
         // Also loads the library, whose version is part of the key.
         crate::runtime::environment(self.beside)?;
         let shelf = Shelf::of(self.path, &bytes);

@@ -10,7 +10,9 @@ use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{Framing, INPUT_CHANNELS};
 use crate::features::{Context, Hearing};
+use crate::file;
 use crate::generator::{Face, Generator};
+use crate::limits::NETWORK_BYTES;
 use crate::network::{self, Graph, Optimisation};
 use crate::onnx::{Layer, Model, Ranges};
 use crate::pool::Pooled;
@@ -149,8 +151,7 @@ impl Quantizer {
     /// # Errors
     /// [`Error::Invalid`] where it cannot be written.
     pub fn write(&self, mut model: Model, file: &Path) -> Result<()> {
-        let bytes =
-            std::fs::read(&self.path).map_err(|e| Error::io(&self.path, &e, network::MODEL_REMEDY))?;
+        let bytes = file::read(&self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
         model.set_entry(MADE_OF, sum(&bytes));
         model.write(file)
     }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Problems;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::image_file::{self, ImageInfo};
+use crate::limits::TEXT_BYTES;
 
 /// File name endings of pictures that can be read.
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -105,5 +107,5 @@ pub fn frame_image(pictures: &[PathBuf], problems: &mut Problems) -> ImageInfo {
 /// # Errors
 /// [`Error::NotFound`] or [`Error::Invalid`] with `remedy`.
 pub fn read_text(path: &Path, remedy: &str) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, &e, remedy))
+    file::read_text(path, TEXT_BYTES, remedy)
 }

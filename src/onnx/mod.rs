@@ -19,6 +19,8 @@ use prost::Message;
 use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::NETWORK_BYTES;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
 pub use proto::{FLOAT32, INT8, UINT8};
@@ -61,7 +63,7 @@ impl Model {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, &e, REMEDY))?;
+        let bytes = file::read(path, NETWORK_BYTES, REMEDY)?;
         Self::decode(path, &bytes)
     }
 
@@ -254,7 +256,7 @@ fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8
         return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
     };
     let path = folder.join(location);
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, &e, remedy))?;
+    let bytes = file::read(&path, NETWORK_BYTES, remedy)?;
     let start = offset.unwrap_or(0);
     let end = length.map_or(Some(bytes.len()), |length| start.checked_add(length));
     end.and_then(|end| bytes.get(start..end))

@@ -1,0 +1,85 @@
+//! Files that may come from strangers: only regular ones are read, and no more of them than is allowed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] where it is no regular file, or larger.
+pub fn read(path: &Path, most: u64, remedy: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open(path, most, remedy)?;
+    // It may grow while it is read.
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, &e, remedy))?;
+    if bytes.len() as u64 > most { Err(too_large(path, bytes.len() as u64, most)) } else { Ok(bytes) }
+}
+
+/// Reads a text file of at most `most` bytes.
+///
+/// # Errors
+/// As [`read`]; [`Error::Invalid`] where it is no UTF-8.
+pub fn read_text(path: &Path, most: u64, remedy: &str) -> Result<String> {
+    String::from_utf8(read(path, most, remedy)?)
+        .map_err(|e| Error::invalid(path, format!("cannot be read: {e}"), remedy))
+}
+
+/// Opens a file of at most `most` bytes for reading.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path, most: u64, remedy: &str) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // A pipe that nobody writes to would be waited for.
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    }
+    let file = options.open(path).map_err(|e| Error::io(path, &e, remedy))?;
+    let data = file.metadata().map_err(|e| Error::io(path, &e, remedy))?;
+    if !data.is_file() {
+        let kind = if data.is_dir() { "is a folder" } else { "is a pipe, a device or the like" };
+        return Err(Error::invalid(path, format!("{kind}, not a file"), remedy));
+    }
+    if data.len() > most { Err(too_large(path, data.len(), most)) } else { Ok(file) }
+}
+
+fn too_large(path: &Path, bytes: u64, most: u64) -> Error {
+    Error::invalid(
+        path,
+        format!("has {bytes} bytes, more than the {most} that such a file may have"),
+        "models/README.md states the bounds",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_up_to_the_bound_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "abc").unwrap();
+        assert_eq!(read(&path, 3, "").unwrap(), b"abc");
+        let error = read(&path, 2, "").unwrap_err().to_string();
+        assert!(error.contains("has 3 bytes, more than the 2"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+            let error = read(path, 1000, "Copy it").unwrap_err().to_string();
+            assert!(error.contains(", not a file. Copy it"), "{error}");
+        }
+    }
+}
