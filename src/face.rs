@@ -128,9 +128,10 @@ impl Framing {
         match self.style {
             Style::SyncTalk | Style::Ultralight => {
                 let [left, top, right, bottom] = UNMASKED;
+                // Of squares smaller than what is left, nothing is blacked.
                 Rect {
-                    x: left,
-                    y: top,
+                    x: left.min(side),
+                    y: top.min(side),
                     width: side.saturating_sub(left + right),
                     height: side.saturating_sub(top + bottom),
                 }

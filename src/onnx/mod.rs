@@ -13,14 +13,17 @@ mod quantize;
 mod split;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
 use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 
+use crate::avatar::Inside;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
+use crate::text::short;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
 pub use proto::{FLOAT32, INT8, UINT8};
@@ -54,6 +57,9 @@ pub struct Weights {
 
 /// Types of weights that are learnt; others are shapes and indices.
 const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
+
+/// Characters of a port's name, and of its sizes, that are shown.
+const SHOWN: usize = 100;
 
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
@@ -169,13 +175,13 @@ impl Model {
     }
 
     fn take_in_weights(&mut self) -> Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let mut outside = Outside::new(&self.path);
         let Some(graph) = &mut self.proto.graph else { return Ok(()) };
         let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
         let tensors =
             graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
         for tensor in tensors.filter(|tensor| tensor.data_location() == proto::EXTERNAL) {
-            let values = outside_values(&self.path, folder, tensor)?;
+            let values = outside.values(tensor)?;
             tensor.raw_data = Some(values);
             tensor.external_data.clear();
             tensor.data_location = None;
@@ -236,32 +242,67 @@ impl Attribute {
     }
 }
 
-/// The bytes of a weight that lies in another file.
-fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8>> {
-    let entry =
-        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
-    let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
-    let remedy = "Copy the file of weights beside the model, or export the model as one file";
-    let invalid = |problem: String| Error::invalid(model, problem, remedy);
-    let name = tensor.name();
-    let location = entry("location").unwrap_or_default();
-    // A model must not reach for files elsewhere.
-    let inside = Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if location.is_empty() || !inside {
-        return Err(invalid(format!(
-            "keeps the weight \"{name}\" in \"{location}\", which is no file beside it"
-        )));
+/// The weights that a model keeps in other files, as they are taken in.
+struct Outside<'a> {
+    model: &'a Path,
+    folder: &'a Path,
+    /// Bytes that may still be read.
+    left: u64,
+}
+
+impl<'a> Outside<'a> {
+    const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
+
+    fn new(model: &'a Path) -> Self {
+        // The folder of a model that is named without one is the current.
+        let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES }
     }
-    let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
-        return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
-    };
-    let path = folder.join(location);
-    let bytes = file::read(&path, NETWORK_BYTES, remedy)?;
-    let start = offset.unwrap_or(0);
-    let end = length.map_or(Some(bytes.len()), |length| start.checked_add(length));
-    end.and_then(|end| bytes.get(start..end))
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))
+
+    /// The bytes of a weight.
+    fn values(&mut self, tensor: &Tensor) -> Result<Vec<u8>> {
+        let entry = |key: &str| {
+            tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
+        };
+        let number = |key: &str| entry(key).map(str::parse::<u64>).transpose();
+        let invalid = |problem: String| Error::invalid(self.model, problem, Self::REMEDY);
+        let name = tensor.name();
+        let location = entry("location").unwrap_or_default();
+        let path = self.find(name, location)?;
+        let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
+            return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
+        };
+        let mut file = file::open(&path, NETWORK_BYTES, Self::REMEDY)?;
+        let unreadable = |e: std::io::Error| Error::io(&path, &e, Self::REMEDY);
+        let size = file.metadata().map_err(unreadable)?.len();
+        let start = offset.unwrap_or(0);
+        let length = length.or(size.checked_sub(start));
+        let inside = length.filter(|length| start.checked_add(*length).is_some_and(|end| end <= size));
+        let length =
+            inside.ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))?;
+        self.left = self.left.checked_sub(length).ok_or_else(|| {
+            invalid(format!("keeps more than the {NETWORK_BYTES} bytes of a model in other files"))
+        })?;
+        let mut values = Vec::new();
+        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        file.take(length).read_to_end(&mut values).map_err(unreadable)?;
+        Ok(values)
+    }
+
+    /// The file of a weight: a model must not reach for files elsewhere.
+    fn find(&self, name: &str, location: &str) -> Result<PathBuf> {
+        let is_inside = |part| matches!(part, Component::Normal(_));
+        let path = self.folder.join(location);
+        let problem = if location.is_empty() || !Path::new(location).components().all(is_inside) {
+            "no file beside it"
+        } else if Inside::new(self.folder)?.check(&path).is_err() {
+            "a link out of its folder"
+        } else {
+            return Ok(path);
+        };
+        let problem = format!("keeps the weight \"{name}\" in \"{location}\", which is {problem}");
+        Err(Error::invalid(self.model, problem, Self::REMEDY))
+    }
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
@@ -320,6 +361,8 @@ impl Port {
 
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\" [{}] {}", self.name, self.shape.join(", "), self.kind)
+        // The file may give them names and sizes of any length.
+        let shape = short(self.shape.join(", "), SHOWN);
+        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
     }
 }
