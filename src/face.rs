@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn networks_of_any_side_see_a_face() {
+        for style in [Style::SyncTalk, Style::Wav2Lip] {
+            for side in 1..20 {
+                let framing = Framing::new(side, style, FaceOptions::default());
+                let views = FaceViews::of(RgbImage::new(framing.crop(), framing.crop()));
+                let mut input = vec![1.0; INPUT_CHANNELS * (side * side) as usize];
+                framing.write(&views, &mut input);
+                assert!(input.iter().all(|value| *value == 0.0));
+                framing.masked(&views);
+            }
+        }
+    }
+
+    #[test]
     fn the_mask_is_the_rectangle_of_the_training_code() {
         let framing = Framing::new(320, Style::SyncTalk, FaceOptions::default());
         let crop = RgbImage::from_pixel(328, 328, image::Rgb([9; 3]));

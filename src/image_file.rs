@@ -243,5 +243,65 @@ fn is_jpeg(bytes: &[u8]) -> bool {
 }
 
 fn unreadable<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Error {
-    move |e| Error::invalid(path, format!("is no readable picture: {e}"), REMEDY)
+    move |e| {
+        let problem = format!("is no readable picture: {e}");
+        Error::invalid(path, problem.trim_end_matches('.'), REMEDY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progressive() -> Vec<u8> {
+        let (width, height) = (64, 48);
+        let pixels: Vec<u8> = (0..3 * width * height).map(|n| (n * n / 7) as u8).collect();
+        let format = turbojpeg::PixelFormat::RGB;
+        let image = turbojpeg::Image { pixels: pixels.as_slice(), width, pitch: 3 * width, height, format };
+        let mut compressor = turbojpeg::Compressor::new().unwrap();
+        compressor.set_progressive(true).unwrap();
+        compressor.compress_to_vec(image).unwrap()
+    }
+
+    #[test]
+    fn scans_without_end_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.jpg");
+        let mut bytes = progressive();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read(&path).unwrap().colours.dimensions(), (64, 48));
+        // The last scan once more, a hundred times.
+        let start = bytes.windows(2).rposition(|marker| marker == [0xff, 0xda]).unwrap();
+        let end = bytes.len() - 2;
+        let scan = bytes[start..end].to_vec();
+        bytes.truncate(end);
+        (0..JPEG_SCANS).for_each(|_| bytes.extend(&scan));
+        bytes.extend([0xff, 0xd9]);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("0.jpg: is no readable picture: ") && error.contains("scans"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_file() {
+        let error = guarded::<()>(Path::new("3.png"), || panic!("of a decoder")).unwrap_err().to_string();
+        assert!(error.contains("3.png: is no readable picture: its decoder panicked"), "{error}");
+    }
+
+    #[test]
+    fn other_sizes_are_told_without_decoding() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.jpg");
+        let mut bytes = progressive();
+        // There is nothing behind the head of the first scan.
+        let start = bytes.windows(2).position(|marker| marker == [0xff, 0xda]).unwrap();
+        bytes.truncate(start + 14);
+        std::fs::write(&path, &bytes).unwrap();
+        for error in [
+            read_sized(&path, (32, 48), "the frame").unwrap_err(),
+            read_grey(&path, (32, 48), "the frame").unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("is 64 x 48, not 32 x 48 as the frame"), "{error}");
+        }
+    }
 }

@@ -140,6 +140,8 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
     let pictures = numbered_pictures(&folder.join(&manifest.frames), 0, inside, problems);
     let faces = match (manifest.crop, &manifest.crops) {
         (Some([x, y, width, height]), None) => Ok(vec![FaceRect { x, y, width, height }; pictures.len()]),
+        // It has been told already that there are none.
+        (None, Some(_)) if pictures.is_empty() => Ok(Vec::new()),
         (None, Some(file)) => read_crops(inside, &folder.join(file), pictures.len()),
         _ => Err(Error::invalid(
             &path,

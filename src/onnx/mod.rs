@@ -366,3 +366,90 @@ impl std::fmt::Display for Port {
         write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of one weight in another file.
+    fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
+        let entry = |key: &str, value: String| proto::StringStringEntry {
+            key: Some(key.into()),
+            value: Some(value),
+            ..Default::default()
+        };
+        let location = entry("location", location.into());
+        let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
+        let weight = Tensor {
+            name: Some("w\u{1b}[2J".into()),
+            data_location: Some(proto::EXTERNAL),
+            external_data: std::iter::once(location).chain(numbers).collect(),
+            ..Default::default()
+        };
+        let graph = Graph { initializer: vec![weight], ..Default::default() };
+        proto::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn weights_in_other_files_are_read_where_they_lie_beside_the_model() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| folder.path().join(name);
+        let (path, secret) = (at("model.onnx"), outside.path().join("secret"));
+        std::fs::write(at("weights"), [1, 2, 3, 4, 5]).unwrap();
+        std::fs::write(&secret, [9; 5]).unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
+        link(Path::new("weights"), "inside");
+        link(&secret, "out");
+        link(outside.path(), "folder");
+        link(Path::new("/dev/zero"), "zero");
+        let values = |location: &str, entries: &[(&str, u64)]| {
+            let model = Model::decode(&path, &model(location, entries))?;
+            Ok::<_, Error>(model.graph().initializer[0].raw_data.clone().unwrap())
+        };
+        for location in ["weights", "inside"] {
+            assert_eq!(values(location, &[]).unwrap(), [1, 2, 3, 4, 5]);
+            assert_eq!(values(location, &[("offset", 1), ("length", 3)]).unwrap(), [2, 3, 4]);
+            assert_eq!(values(location, &[("offset", 5)]).unwrap(), [0; 0]);
+            for (offset, length) in [(6, 0), (1, 5), (u64::MAX, 1), (1, u64::MAX)] {
+                let error = values(location, &[("offset", offset), ("length", length)]).unwrap_err();
+                assert!(error.to_string().contains("is too short for the weight"), "{error}");
+            }
+        }
+        for location in ["out", "folder/secret", "zero"] {
+            let error = values(location, &[]).unwrap_err().to_string();
+            let expected =
+                format!("the weight \"w\\u{{1b}}[2J\" in \"{location}\", which is a link out of its folder");
+            assert!(error.contains(&expected), "{error}");
+        }
+        for location in ["", "../weights", "/etc/passwd", "a/../weights"] {
+            let error = values(location, &[]).unwrap_err().to_string();
+            assert!(error.contains("which is no file beside it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_weights_in_other_files_are_bounded_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
+        let mut outside = Outside::new(&path);
+        outside.left = 150;
+        let model = proto::Model::decode(&model("weights", &[])[..]).unwrap();
+        let weight = &model.graph.unwrap().initializer[0];
+        assert_eq!(outside.values(weight).unwrap().len(), 100);
+        let error = outside.values(weight).unwrap_err().to_string();
+        assert!(error.contains("bytes of a model in other files"), "{error}");
+    }
+
+    #[test]
+    fn ports_are_shown_in_short() {
+        let port = Port {
+            name: format!("a\u{1b}{}", "b".repeat(1000)),
+            shape: vec!["1".into(); 1000],
+            kind: "float32",
+        };
+        let shown = port.to_string();
+        assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");
+    }
+}
