@@ -220,7 +220,7 @@ impl PngHeader {
                 b"IDAT" => break,
                 _ => {}
             }
-            let Some(rest) = chunks.get(12 + length as usize..) else { break };
+            let Some(rest) = chunks.get(12..).and_then(|rest| rest.get(length as usize..)) else { break };
             chunks = rest;
         }
         Some(Self { size, palette: None })

@@ -373,11 +373,8 @@ mod tests {
 
     /// A model of one weight in another file.
     fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
-        let entry = |key: &str, value: String| proto::StringStringEntry {
-            key: Some(key.into()),
-            value: Some(value),
-            ..Default::default()
-        };
+        let entry =
+            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
         let location = entry("location", location.into());
         let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
         let weight = Tensor {

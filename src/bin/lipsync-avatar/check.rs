@@ -48,7 +48,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
     }
     let problems = words::count(checked.problems.len(), "problem");
     let verdict = match checked.problems.len() {
-        0 => format!("verdict: would play: lipsync avatar={}", options.avatar),
+        0 => format!("verdict: would play: lipsync avatar={}", plain(&options.avatar)),
         _ if checked.is_untrained() => {
             format!(
                 "verdict: would not play yet: its networks are to be trained, all else is there; {problems}"

@@ -8,6 +8,7 @@ use gstlipsync::avatar::Inside;
 use gstlipsync::error::Error;
 use gstlipsync::file;
 use gstlipsync::limits::{MANIFEST_BYTES, NETWORK_BYTES, SUMS};
+use gstlipsync::text::{plain, short};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -52,13 +53,16 @@ impl Sums {
         let value = match serde_json::from_str::<Value>(&text) {
             Ok(value) => value,
             Err(error) => {
-                return Some(Self::failed(format!("{}: cannot be read: {error}. {REMEDY}", path.display())));
+                return Some(Self::failed(format!(
+                    "{}: cannot be read: {error}. {REMEDY}",
+                    plain(path.display())
+                )));
             }
         };
         let mut told = Vec::new();
         entries(&value, &mut told);
         if told.len() > SUMS {
-            let problem = format!("{}: tells {} sums, more than {SUMS}", path.display(), told.len());
+            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), told.len());
             return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
         let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
@@ -103,8 +107,8 @@ impl Package<'_> {
         let is_right = sum.eq_ignore_ascii_case(expected);
         let problem = format!(
             "{}: its sha256 is {sum}, and {FILE} says {}. {REMEDY}: this is not the file that was packed",
-            gstlipsync::text::plain(path.display()),
-            gstlipsync::text::short(expected, 100),
+            plain(path.display()),
+            short(expected, 100),
         );
         self.sums.insert(path, sum);
         if is_right { Ok(()) } else { Err(problem) }

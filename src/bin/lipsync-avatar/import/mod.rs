@@ -66,8 +66,8 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     }
     say!("  checked: it would play");
     match options.into {
-        None => say!("use it: lipsync avatar={}", options.name),
-        Some(_) => say!("use it: lipsync avatar={}", finished.display()),
+        None => say!("use it: lipsync avatar={}", plain(&options.name)),
+        Some(_) => say!("use it: lipsync avatar={}", plain(finished.display())),
     }
     Ok(ExitCode::SUCCESS)
 }
