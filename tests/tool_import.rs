@@ -112,7 +112,10 @@ fn networks_keep_everything_when_they_are_written_again() {
 fn every_field_of_the_format_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (file, copy) = (fixture("models/every_field.onnx"), folder.path().join("copy.onnx"));
-    Model::read(&file).unwrap().write(&copy).unwrap();
+    // No network says all that: some of it is refused where it would be run.
+    let model = Model::decode_unchecked(&file, &std::fs::read(&file).unwrap()).unwrap();
+    model.write(&copy).unwrap();
+    assert!(Model::read(&file).is_err());
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
     let script = "import onnx, sys; a, b = map(onnx.load, sys.argv[1:]); assert a == b";
     assert!(Command::new(python).args(["-c", script]).args([file, copy]).status().unwrap().success());

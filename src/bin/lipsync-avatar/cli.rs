@@ -48,6 +48,7 @@ pub enum Command {
     List,
     New(New),
     Quantize(Quantize),
+    TryNetworks(TryNetworks),
 }
 
 /// Say what an avatar is, and everything that would keep it from playing.
@@ -146,4 +147,18 @@ pub struct Quantize {
     /// How close the mouths must be to those of float32: peak signal-to-noise ratio in dB.
     #[arg(long, value_name = "DB", default_value_t = 40.0, value_parser = parse_decibels)]
     pub psnr: f64,
+}
+
+/// What `check`, `import` and `quantize` start to have an avatar's networks tried out, and read.
+#[derive(Args)]
+#[command(hide = true)]
+pub struct TryNetworks {
+    /// Folder of the avatar.
+    pub folder: PathBuf,
+    /// Folder of the plugin.
+    #[arg(long)]
+    pub beside: Option<PathBuf>,
+    /// Leave the 8-bit network alone.
+    #[arg(long)]
+    pub fp32: bool,
 }
