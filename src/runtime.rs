@@ -12,7 +12,7 @@ use ort::environment::Environment;
 use ort::ep;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 use crate::error::{Error, Result};
 use crate::installation;
@@ -58,7 +58,7 @@ providers! {
     TensorRt "tensorrt" "TensorRT: NVIDIA GPUs, compiled for the GPU at each start";
     TensorRtRtx "tensorrt-rtx" "TensorRT for RTX: NVIDIA RTX GPUs, compiled for the GPU at each start";
     MiGraphX "migraphx" "MIGraphX: AMD GPUs";
-    Rocm "rocm" "ROCm: AMD GPUs, up to ONNX Runtime 1.22";
+    Rocm "rocm" "ROCm: AMD GPUs; in ONNX Runtime since 1.23 MIGraphX is in its place";
     OpenVino "openvino" "OpenVINO: Intel processors, GPUs and NPUs, and other x86 processors";
     DirectMl "directml" "DirectML: any GPU on Windows";
     CoreMl "coreml" "CoreML: Apple's processors, GPUs and neural engine";
@@ -249,7 +249,6 @@ impl Engine {
                 "Use one of these, or set ORT_DYLIB_PATH to a build of ONNX Runtime that has it",
             ));
         }
-        let builder = if self.halves_on_cpu() { takes_bfloat16(builder)? } else { builder };
         let batch = free_batch(path)?;
         let builder = (|| {
             // Without the error, a provider that fails to start would be replaced by the CPU in silence.
@@ -382,20 +381,6 @@ impl std::fmt::Display for Engine {
     }
 }
 
-/// Refuses a library whose OpenVINO would take no notice of bfloat16. It does since 1.23, which brought level 3, too.
-fn takes_bfloat16(builder: SessionBuilder) -> Result<SessionBuilder> {
-    (|| -> ort::Result<_> {
-        let builder = builder.with_optimization_level(GraphOptimizationLevel::Level3)?;
-        Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
-    })()
-    .map_err(|_| {
-        Error::runtime(
-            "precision=half on the processor needs OpenVINO with ONNX Runtime 1.23 or newer",
-            "Run `make runtime-openvino` and set ORT_DYLIB_PATH as it says, or set precision=auto",
-        )
-    })
-}
-
 /// Names of the providers that the loaded library was built with.
 fn available_names() -> Vec<&'static str> {
     let available = |&&provider: &&ExecutionProvider| {
@@ -419,8 +404,8 @@ fn free_batch(path: &Path) -> Result<Option<String>> {
 ///
 /// ONNX Runtime gives a provider the nodes that it wants, and the processor the rest. That is meant for a few of them:
 /// CUDA, for one, leaves sizes to the processor on purpose, so `session.disable_cpu_ep_fallback`, which allows none, is
-/// no answer. But where all are left over, the provider is there in name only. The only place where every version since
-/// 1.20 tells that is its log; if the words change one day, nothing is refused.
+/// no answer. But where all are left over, the provider is there in name only. The only place where it
+/// tells that is its log; if the words change one day, nothing is refused.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placement {
     cpu_only: Arc<AtomicBool>,

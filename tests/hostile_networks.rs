@@ -181,7 +181,8 @@ fn a_crash_of_onnx_runtime_is_a_sentence() {
         }
         ends(tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     };
-    let crashes = [("*(volatile int *)8 = 1", "signal 11"), ("raise(SIGFPE)", "signal 8"), ("abort()", "signal 6")];
+    let crashes =
+        [("*(volatile int *)8 = 1", "signal 11"), ("raise(SIGFPE)", "signal 8"), ("abort()", "signal 6")];
     for (does, words) in crashes {
         for command in ["check", "import"] {
             let said = with(command, does).fails(&[

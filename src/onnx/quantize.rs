@@ -144,19 +144,33 @@ impl Model {
     fn worthwhile(&self, layers: &[Layer]) -> Vec<Layer> {
         let graph = self.graph();
         let is_conv = |layer: &Layer| graph.node[layer.node].op_type() == "Conv";
-        let mut kept: Vec<Layer> = layers.to_vec();
-        loop {
-            let made: HashSet<String> = kept.iter().map(|layer| layer.output.clone()).collect();
-            let used: HashSet<String> = kept.iter().flat_map(|layer| layer.inputs.clone()).collect();
-            let before = kept.len();
-            kept.retain(|layer| {
-                let fed = layer.inputs.iter().all(|input| made.contains(input));
-                is_conv(layer) || (fed && used.contains(&layer.output))
-            });
-            if kept.len() == before {
-                return kept;
+        let makers: HashMap<&str, usize> =
+            layers.iter().enumerate().map(|(n, layer)| (layer.output.as_str(), n)).collect();
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
+        let made_by = |layer: &Layer| -> Vec<usize> {
+            layer.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect()
+        };
+        for (n, layer) in layers.iter().enumerate() {
+            made_by(layer).into_iter().for_each(|maker| users[maker].push(n));
+        }
+        // One that goes takes those with it that it feeds, and those that fed nobody else.
+        let mut used: Vec<usize> = users.iter().map(Vec::len).collect();
+        let mut kept = vec![true; layers.len()];
+        let is_idle = |n: &usize| made_by(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
+        let mut going: Vec<usize> = (0..layers.len()).filter(is_idle).collect();
+        while let Some(n) = going.pop() {
+            if is_conv(&layers[n]) || !std::mem::replace(&mut kept[n], false) {
+                continue;
+            }
+            going.extend(&users[n]);
+            for maker in made_by(&layers[n]) {
+                used[maker] -= 1;
+                if used[maker] == 0 {
+                    going.push(maker);
+                }
             }
         }
+        layers.iter().zip(kept).filter(|(_, kept)| *kept).map(|(layer, _)| layer.clone()).collect()
     }
 }
 

@@ -53,8 +53,8 @@ pub enum Command {
 
 /// Say what an avatar is, and everything that would keep it from playing.
 ///
-/// Decodes every frame, compares all sizes, looks at every face rectangle, loads and runs both networks, and compares
-/// them with the sums in onnx_dist_config.json where there is one. All problems are told, not only the first. The
+/// Decodes every frame, compares all sizes, looks at every face rectangle, loads and runs both networks in a process of
+/// their own, which a bad one may end, and compares them with the sums in onnx_dist_config.json where there is one. All problems are told, not only the first. The
 /// last line is the verdict, and the exit status is 0 only where the avatar would play.
 #[derive(Args)]
 pub struct Check {
