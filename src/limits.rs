@@ -98,3 +98,17 @@ pub const TRIAL_LOAD: u64 = 60;
 
 /// Seconds that one run may take when it is tried out.
 pub const TRIAL_RUN: u64 = 12;
+
+// --- Sounds -----------------------------------------------------------------------------------------------------------
+
+/// The least sample rate, in Hz.
+pub const RATE_LEAST: u32 = 1_000;
+
+/// The highest sample rate, in Hz.
+pub const RATE: u32 = 768_000;
+
+/// Channels of a sound: as many as GStreamer has places for.
+pub const CHANNELS: u32 = 64;
+
+/// Seconds of a gap in a sound that are filled with silence: a day.
+pub const GAP_SECONDS: u64 = 86_400;

@@ -11,6 +11,7 @@ use crate::error::{Error, lossy};
 use crate::face::Framing;
 use crate::features::{self, Hearing};
 use crate::generator::Generator;
+use crate::precision::int8_file;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -37,7 +38,7 @@ pub fn run(
     beside: Option<&Path>,
     tell: &mut dyn FnMut(Step),
 ) {
-    if !problems.names(&avatar.generator)
+    if ![&avatar.generator, &int8_file(&avatar.generator)].iter().any(|file| problems.names(file))
         && let Err(problem) = try_networks(avatar, problems, engine, beside, tell)
     {
         tell(Step::Wrong(problem));

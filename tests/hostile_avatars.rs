@@ -142,7 +142,7 @@ fn assert_refused(folder: &Path, words: &[&str]) {
 /// Runs a program with as much memory as hostile files may make it take, and no longer than is fair.
 fn bounded(command: &Command) -> Ran {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -v 8000000; exec timeout 100 \"$0\" \"$@\""]);
+    shell.args(["-c", "ulimit -v 8000000; exec timeout -k 5 100 \"$0\" \"$@\""]);
     shell.arg(command.get_program()).args(command.get_args());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     ends(shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
