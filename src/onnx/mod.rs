@@ -24,6 +24,7 @@ use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
+use crate::text::short;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
 pub use proto::{FLOAT32, INT8, UINT8};
@@ -57,6 +58,9 @@ pub struct Weights {
 
 /// Types of weights that are learnt; others are shapes and indices.
 const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
+
+/// Characters of a port's name, and of its sizes, that are shown.
+const SHOWN: usize = 100;
 
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
@@ -302,6 +306,24 @@ impl Port {
 
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\" [{}] {}", self.name, self.shape.join(", "), self.kind)
+        // The file may give them names and sizes of any length.
+        let shape = short(self.shape.join(", "), SHOWN);
+        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_shown_in_short() {
+        let port = Port {
+            name: format!("a\u{1b}{}", "b".repeat(1000)),
+            shape: vec!["1".into(); 1000],
+            kind: "float32",
+        };
+        let shown = port.to_string();
+        assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");
     }
 }

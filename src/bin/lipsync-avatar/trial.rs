@@ -32,7 +32,7 @@ const REMEDY: &str = "Do not play it: export the network again, or get it from s
 /// Surveys an avatar, its networks in a process of their own.
 pub fn survey(folder: &Path, beside: Option<&Path>) -> Result<Survey> {
     let mut tried = Ok(());
-    let survey = Survey::open(folder, |_, problems, tell| {
+    let survey = Survey::open_with(folder, |_, problems, tell| {
         tried = try_out(folder, beside, Precision::Auto, problems, tell);
     });
     tried.map(|()| survey)
