@@ -6,7 +6,7 @@ use rubato::{
 };
 
 use crate::error::{Error, Result};
-use crate::limits::{CHANNELS, RATE, RATE_LEAST};
+use crate::limits::{CHANNELS, RATE, LEAST_RATE};
 use crate::rate::mul_div;
 
 /// Sample rate of everything behind this step, in Hz.
@@ -149,9 +149,9 @@ impl ToMono16k {
 /// # Errors
 /// [`Error::Audio`] where either is beyond its bounds ([`crate::limits`]): a filter for a rate of 1 GHz would fill the memory.
 pub fn check_format(rate: u32, channels: usize) -> Result<()> {
-    if !(RATE_LEAST..=RATE).contains(&rate) {
+    if !(LEAST_RATE..=RATE).contains(&rate) {
         return Err(Error::audio(
-            format!("its sample rate is {rate} Hz, not {RATE_LEAST} to {RATE}"),
+            format!("its sample rate is {rate} Hz, not {LEAST_RATE} to {RATE}"),
             "Put audioresample in front, or repair the file",
         ));
     }

@@ -39,6 +39,9 @@ pub const FPS: u32 = 240;
 /// Pixels by which the crop of a face is wider, on each side, than the network's square.
 pub const BORDER: u32 = 512;
 
+/// Side of the square that a generator sees and paints, in pixels.
+pub const NETWORK_SIDE: u32 = 2048;
+
 /// Bytes of a network's file, and of all weights beside it: what the format of the file can hold.
 pub const NETWORK_BYTES: u64 = i32::MAX as u64;
 
@@ -82,10 +85,7 @@ pub const PREPARED_GROWTH: u64 = 64 << 20;
 pub const BATCH: i64 = 64;
 
 /// The least side of the square that a generator sees and paints, in pixels.
-pub const SIDE_LEAST: usize = 16;
-
-/// The largest side of that square, in pixels.
-pub const SIDE: usize = 2048;
+pub const LEAST_SIDE: u32 = 16;
 
 /// Bytes of memory that a kernel of ours works with, a thread.
 pub const KERNEL_BYTES: usize = 256 << 20;
@@ -102,7 +102,7 @@ pub const TRIAL_RUN: u64 = 12;
 // --- Sounds -----------------------------------------------------------------------------------------------------------
 
 /// The least sample rate, in Hz.
-pub const RATE_LEAST: u32 = 1_000;
+pub const LEAST_RATE: u32 = 1_000;
 
 /// The highest sample rate, in Hz.
 pub const RATE: u32 = 768_000;

@@ -38,9 +38,8 @@ pub fn run(
     beside: Option<&Path>,
     tell: &mut dyn FnMut(Step),
 ) {
-    if ![&avatar.generator, &int8_file(&avatar.generator)].iter().any(|file| problems.names(file))
-        && let Err(problem) = try_networks(avatar, problems, engine, beside, tell)
-    {
+    let is_named = problems.names(&avatar.generator) || problems.names(&int8_file(&avatar.generator));
+    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, beside, tell) {
         tell(Step::Wrong(problem));
     }
     tell(Step::Done);

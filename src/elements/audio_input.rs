@@ -7,7 +7,7 @@ use gst_audio::{
 
 use crate::audio::check_format;
 use crate::error::Error;
-use crate::limits::{CHANNELS, RATE, RATE_LEAST};
+use crate::limits::{CHANNELS, RATE, LEAST_RATE};
 
 /// Caps of everything that is understood: raw audio in both layouts, for decoders such as avdec_mp3 and avdec_aac
 /// deliver their channels one behind the other.
@@ -21,7 +21,7 @@ pub fn interleaved_caps() -> gst::Caps {
 }
 
 fn within_bounds(caps: AudioCapsBuilder<gst::caps::NoFeature>) -> gst::Caps {
-    caps.rate_range(RATE_LEAST as i32..=RATE as i32).channels_range(1..=CHANNELS as i32).build()
+    caps.rate_range(LEAST_RATE as i32..=RATE as i32).channels_range(1..=CHANNELS as i32).build()
 }
 
 /// The format that fixed caps tell.
