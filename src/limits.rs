@@ -11,3 +11,53 @@ pub const PICTURE_BYTES: u64 = 256 << 20;
 
 /// Bytes of a network's file, and of all weights beside it: what the format of the file can hold.
 pub const NETWORK_BYTES: u64 = i32::MAX as u64;
+
+// --- Networks ---------------------------------------------------------------------------------------------------------
+
+/// Bytes of memory that a network's file may take beside the weights that it holds as bytes: for its entries, each of which may
+/// be only two bytes in the file, and for numbers that it writes one by one.
+pub const NETWORK_MEMORY: usize = 1 << 30;
+
+/// Nodes of a network, in all of its graphs.
+pub const NODES: usize = 1 << 15;
+
+/// Weights of a network, in all of its graphs.
+pub const WEIGHTS: usize = 1 << 17;
+
+/// Graphs within graphs: loops and branches.
+pub const GRAPH_DEPTH: usize = 4;
+
+/// Inputs of a network, and outputs.
+pub const PORTS: usize = 64;
+
+/// Sizes of a tensor.
+pub const RANK: usize = 16;
+
+/// Kernels, strides, pads and the like of a network's layers.
+pub const LAYER_SIZE: i64 = 1 << 12;
+
+/// Values in a tensor that goes in or out, or that is made of a shape that the file states.
+pub const VALUES: u64 = 1 << 26;
+
+/// Bytes of one value that ONNX Runtime may compute when it loads a network, instead of each time.
+pub const CONSTANT_BYTES: u64 = 256 << 20;
+
+/// Bytes by which a network may grow when it is prepared, beyond four times what it was.
+pub const PREPARED_GROWTH: u64 = 64 << 20;
+
+/// Items that a network takes at a time.
+pub const BATCH: i64 = 64;
+
+/// The least and the largest side of the square that a generator paints, in pixels.
+pub const SIDE: std::ops::RangeInclusive<usize> = 16..=2048;
+
+/// Bytes of memory that a kernel of ours works with, a thread.
+pub const KERNEL_BYTES: usize = 256 << 20;
+
+/// Bytes of address space of the process in which a stranger's networks are tried out.
+pub const TRIAL_MEMORY: u64 = 8 << 30;
+
+/// Seconds that loading one of a stranger's networks may take, and that one run may take, when it is tried out.
+pub const TRIAL_LOAD: u64 = 60;
+/// See [`TRIAL_LOAD`].
+pub const TRIAL_RUN: u64 = 12;
