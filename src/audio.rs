@@ -6,7 +6,7 @@ use rubato::{
 };
 
 use crate::error::{Error, Result};
-use crate::limits::{CHANNELS, RATE, LEAST_RATE};
+use crate::limits::{CHANNELS, LEAST_RATE, RATE};
 use crate::rate::mul_div;
 
 /// Sample rate of everything behind this step, in Hz.

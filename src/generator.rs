@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use image::RgbImage;
 
@@ -92,7 +93,9 @@ impl Generator {
         let prepared = Self::prepare(path, engine, beside)?;
         match open(&prepared) {
             // A graph in the cache may have come to harm there.
-            Err(_) if prepared.discard() => open(&Self::prepare(path, engine, beside)?),
+            Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
+                open(&Self::prepare(path, engine, beside)?)
+            }
             opened => opened,
         }
     }
@@ -157,6 +160,11 @@ impl Generator {
     /// How many faces one run paints at most.
     pub fn batch(&self) -> usize {
         self.network().batch()
+    }
+
+    /// How long one run may take; whoever waits for it sees to that.
+    pub fn run_limit(&self) -> Duration {
+        self.network().run_limit()
     }
 
     /// A handle that stops its runs.

@@ -90,6 +90,16 @@ pub const LEAST_SIDE: u32 = 16;
 /// Bytes of memory that a kernel of ours works with, a thread.
 pub const KERNEL_BYTES: usize = 256 << 20;
 
+/// Seconds that loading one network may take when an avatar is to play, and that one run may take, on the processor.
+pub const LOAD: u64 = 60;
+/// See [`LOAD`].
+pub const RUN: u64 = 15;
+
+/// The same where another execution provider compiles the network first.
+pub const LOAD_COMPILED: u64 = 1800;
+/// See [`LOAD_COMPILED`].
+pub const RUN_COMPILED: u64 = 600;
+
 /// Bytes of address space of the process in which a stranger's networks are tried out.
 pub const TRIAL_MEMORY: u64 = 8 << 30;
 

@@ -7,7 +7,7 @@ use gst_audio::{
 
 use crate::audio::check_format;
 use crate::error::Error;
-use crate::limits::{CHANNELS, RATE, LEAST_RATE};
+use crate::limits::{CHANNELS, LEAST_RATE, RATE};
 
 /// Caps of everything that is understood: raw audio in both layouts, for decoders such as avdec_mp3 and avdec_aac
 /// deliver their channels one behind the other.

@@ -15,6 +15,7 @@ use gst_video::VideoInfo;
 
 use super::conductor::{Stage, VideoItem};
 use super::imp::LipsyncSrc;
+use crate::bounded::{self, Canceller};
 use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
 use crate::elements::settings::Settings;
@@ -32,18 +33,23 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
-        let (loaded, listener) = Loaded::open(settings, element)?;
+    fn open(settings: Settings, element: &super::LipsyncSrc, canceller: &Canceller) -> Result<Self, Error> {
+        let (loaded, listener) = Loaded::open(settings, element, canceller)?;
         Ok(Self { loaded, listener })
     }
 
     /// The same, and a frame has been painted: on air is not the place to find out that it cannot be.
-    fn open_and_try_out(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
-        let ready = Self::open(settings, element)?;
+    fn open_and_try_out(
+        settings: Settings,
+        element: &super::LipsyncSrc,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        let ready = Self::open(settings, element, canceller)?;
         let Loaded { avatar, painter, .. } = &ready.loaded;
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.clone(), canvas, painter.framing(), 0);
-        painter.try_out(&Arc::new(frames))?;
+        let (painter, frames) = (painter.clone(), Arc::new(frames));
+        bounded::run(canceller, move || painter.try_out(&frames))?;
         Ok(ready)
     }
 }
@@ -57,6 +63,8 @@ pub struct Avatars {
     pub playing: Option<Loaded>,
     /// One that is to take over, and the number of the request.
     next: Option<(u64, Ready)>,
+    /// Calls off the loading of one that was to take over.
+    loading: Canceller,
     /// Counts the avatars asked for: only the last one takes over.
     requests: u64,
     /// The name of the one that played when another was asked for, as long as that one has not taken over.
@@ -87,7 +95,8 @@ impl LipsyncSrc {
         let ready = match ready {
             Some(ready) if ready.loaded.settings.load_the_same(&settings) => ready,
             _ => {
-                let ready = Ready::open(settings, &self.obj())?;
+                // Nobody can call it off: a change of state waits for the one before.
+                let ready = Ready::open(settings, &self.obj(), &Canceller::default())?;
                 gst::info!(CAT, imp = self, "{}", ready.loaded);
                 ready
             }
@@ -120,18 +129,20 @@ impl LipsyncSrc {
     /// Loads another avatar while this one plays, with the settings of the start.
     fn load_next(&self) {
         let name = self.settings().avatar;
-        let (number, settings) = {
+        let (number, settings, canceller) = {
             let mut avatars = lock(&self.avatars);
             let Some(playing) = &avatars.playing else { return };
             let settings = Settings { avatar: name.clone(), ..playing.settings.clone() };
             avatars.requests += 1;
-            (avatars.requests, settings)
+            avatars.loading.cancel();
+            avatars.loading = Canceller::default();
+            (avatars.requests, settings, avatars.loading.clone())
         };
         let element = self.obj().downgrade();
         let load = move || {
             let Some(element) = element.upgrade() else { return };
             let imp = element.imp();
-            let ready = guarded(|| Ready::open_and_try_out(settings, &element));
+            let ready = guarded(|| Ready::open_and_try_out(settings, &element, &canceller));
             // What is dropped here, or with an older request, is dropped without the lock.
             let mut avatars = lock(&imp.avatars);
             if avatars.requests != number {
@@ -184,6 +195,7 @@ impl LipsyncSrc {
         let next = {
             let mut avatars = lock(&self.avatars);
             avatars.requests += 1;
+            avatars.loading.cancel();
             avatars.next.take()
         };
         drop(next);
@@ -225,7 +237,8 @@ impl LipsyncSrc {
             avatars.playing.replace(loaded)
         };
         drop((old, before));
-        Ok(())
+        // Whoever stops interrupts what plays, which was another until now.
+        if self.pacer.is_stopped() { Err(gst::FlowError::Flushing.into()) } else { Ok(()) }
     }
 
     /// The format in which downstream takes an avatar's video. Asks downstream, so no lock may be held.
