@@ -58,10 +58,13 @@ inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
 	@$(GST_ENV) gst-inspect-1.0 lipsyncsrc
 
-$(VENV)/ready: tests/python/requirements.txt | packages
+# Isolated (-I): Python would run a venv.py or pip.py in the current folder. Only known files are installed.
+PIP_INSTALL := $(VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes
+
+$(VENV)/ready: tests/python/requirements.lock | packages
 	@echo "==> installing the Python reference (librosa, OpenCV, ONNX Runtime) into $(VENV)"
-	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet -r tests/python/requirements.txt
+	@python3 -I -m venv $(VENV)
+	@$(PIP_INSTALL) -r $<
 	@touch $@
 
 .PHONY: fixtures
@@ -89,8 +92,8 @@ lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-$(VENV)/bench: benches/python/requirements.txt | $(VENV)/ready
-	@$(VENV)/bin/pip install --quiet -r $<
+$(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
+	@$(PIP_INSTALL) -r $<
 	@touch $@
 
 bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python reference (a quarter of an hour; BEFORE= an older time_parts)
