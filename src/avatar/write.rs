@@ -5,6 +5,8 @@ use std::path::Path;
 use super::own::{Audio, Crop, FORMAT, Face, MANIFEST, Manifest, Models};
 use super::{Avatar, Layout};
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::MANIFEST_BYTES;
 
 /// Names of the files and folders in a folder of our own layout that this program writes.
 pub mod names {
@@ -34,8 +36,10 @@ pub mod names {
 impl Avatar {
     /// The licence that the avatar states, which only our own layout does.
     pub fn license(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.folder.join(MANIFEST)).ok();
-        let text = text.filter(|_| self.layout == Layout::Own)?;
+        if self.layout != Layout::Own {
+            return None;
+        }
+        let text = file::read_text(&self.folder.join(MANIFEST), MANIFEST_BYTES, "").ok()?;
         Some(toml::from_str::<Manifest>(&text).ok()?.license)
     }
 
@@ -45,11 +49,7 @@ impl Avatar {
     /// [`Error::Invalid`] where a file cannot be written.
     pub fn write_own(&self, folder: &Path, title: &str, license: &str) -> Result<()> {
         let remedy = "Make room or choose another folder";
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            std::fs::write(&path, bytes)
-                .map_err(|e| Error::invalid(&path, format!("cannot be written: {e}"), remedy))
-        };
+        let write = |name: &str, bytes: &[u8]| file::replace(&folder.join(name), bytes);
         let failed = |name: &str, e: String| {
             Error::invalid(folder.join(name), format!("cannot be written: {e}"), remedy)
         };

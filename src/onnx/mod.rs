@@ -3,7 +3,9 @@
 //! The messages hold every field of the format, so that what is written is what was read but for the change.
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
+mod beside;
 mod blocks;
+mod check;
 mod clean;
 mod fill;
 mod half;
@@ -11,6 +13,7 @@ mod keep;
 mod proto;
 mod quantize;
 mod split;
+mod wire;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
+use crate::text::short;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
 pub use proto::{FLOAT32, INT8, UINT8};
@@ -55,10 +59,17 @@ pub struct Weights {
 /// Types of weights that are learnt; others are shapes and indices.
 const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
 
+/// Characters of a port's name, and of its sizes, that are shown.
+const SHOWN: usize = 100;
+
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
+/// Of what may be no accident.
+const UNSAFE_REMEDY: &str =
+    "Export the model to ONNX again, with plain operators and weights, or do not trust where it comes from";
+
 impl Model {
-    /// Reads a model, with the weights that it keeps in other files.
+    /// Reads a model, with the weights that it keeps in other files, and checks it ([`Self::decode`]).
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
@@ -69,27 +80,41 @@ impl Model {
 
     /// The model in those bytes, which were read from `path`; weights in other files are taken in.
     ///
+    /// It may be a stranger's: what ONNX Runtime, or anything here, must not be given is refused. What is run is what
+    /// [`Self::encode`] makes of the model, never the file, which may say more to others than to us.
+    ///
     /// # Errors
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let proto = proto::Model::decode(bytes)
-            .map_err(|e| Error::invalid(path, format!("is no ONNX file: {e}"), REMEDY))?;
-        let mut model = Self { path: path.into(), proto, scattered: false };
-        if model.proto.graph.is_none() {
-            return Err(Error::invalid(path, "is no ONNX file: it has no graph", REMEDY));
-        }
-        model.take_in_weights()?;
+        let mut model = Self::decode_unchecked(path, bytes)?;
+        check::check(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
+        // How it was trained is nothing that is run.
+        model.proto.training_info.clear();
         Ok(model)
     }
 
-    /// Writes the model as one file.
+    /// The same of a model that is ours, or that is never run: all that the format can say is allowed.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn decode_unchecked(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let no_file = |problem: String| Error::invalid(path, format!("is no ONNX file: {problem}"), REMEDY);
+        wire::check(bytes).map_err(no_file)?;
+        let proto = proto::Model::decode(bytes).map_err(|e| no_file(e.to_string()))?;
+        let mut model = Self { path: path.into(), proto, scattered: false };
+        let Some(graph) = &mut model.proto.graph else {
+            return Err(no_file("it has no graph".into()));
+        };
+        model.scattered = beside::take_in(path, graph)?;
+        Ok(model)
+    }
+
+    /// Writes the model as one file: beside its place first, so that nobody ever finds half of it.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.encode()).map_err(|e| {
-            Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
-        })
+        file::replace(path, &self.encode())
     }
 
     /// The model as the bytes of one file.
@@ -105,8 +130,8 @@ impl Model {
     /// What goes in, weights left out.
     pub fn inputs(&self) -> Vec<Port> {
         let graph = self.graph();
-        let is_weight = |port: &&ValueInfo| graph.initializer.iter().any(|tensor| tensor.name == port.name);
-        graph.input.iter().filter(|port| !is_weight(port)).map(Port::of).collect()
+        let weights = graph.weights();
+        graph.input.iter().filter(|port| !weights.contains_key(port.name())).map(Port::of).collect()
     }
 
     /// What comes out.
@@ -129,7 +154,7 @@ impl Model {
             }
             let count = elements(tensor).unwrap_or(0);
             match weights.iter_mut().find(|weights| weights.kind == kind) {
-                Some(weights) => weights.count += count,
+                Some(weights) => weights.count = weights.count.saturating_add(count),
                 None => weights.push(Weights { kind, count }),
             }
         }
@@ -167,28 +192,17 @@ impl Model {
             constants.flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
         graph.initializer.iter().chain(constants)
     }
-
-    fn take_in_weights(&mut self) -> Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let Some(graph) = &mut self.proto.graph else { return Ok(()) };
-        let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-        let tensors =
-            graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
-        for tensor in tensors.filter(|tensor| tensor.data_location() == proto::EXTERNAL) {
-            let values = outside_values(&self.path, folder, tensor)?;
-            tensor.raw_data = Some(values);
-            tensor.external_data.clear();
-            tensor.data_location = None;
-            self.scattered = true;
-        }
-        Ok(())
-    }
 }
 
 impl Graph {
-    /// The weight of that name.
-    fn weight(&self, name: &str) -> Option<&Tensor> {
-        self.initializer.iter().find(|tensor| tensor.name() == name)
+    /// The weights by name.
+    fn weights(&self) -> HashMap<&str, &Tensor> {
+        self.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect()
+    }
+
+    /// Whether nodes hold graphs of their own (loops and branches), which may reach for any value.
+    fn has_graphs(&self) -> bool {
+        self.node.iter().flat_map(|node| &node.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty())
     }
 
     /// The nodes, by their places, that read each value.
@@ -234,34 +248,6 @@ impl Attribute {
             ..Self::default()
         }
     }
-}
-
-/// The bytes of a weight that lies in another file.
-fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8>> {
-    let entry =
-        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
-    let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
-    let remedy = "Copy the file of weights beside the model, or export the model as one file";
-    let invalid = |problem: String| Error::invalid(model, problem, remedy);
-    let name = tensor.name();
-    let location = entry("location").unwrap_or_default();
-    // A model must not reach for files elsewhere.
-    let inside = Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if location.is_empty() || !inside {
-        return Err(invalid(format!(
-            "keeps the weight \"{name}\" in \"{location}\", which is no file beside it"
-        )));
-    }
-    let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
-        return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
-    };
-    let path = folder.join(location);
-    let bytes = file::read(&path, NETWORK_BYTES, remedy)?;
-    let start = offset.unwrap_or(0);
-    let end = length.map_or(Some(bytes.len()), |length| start.checked_add(length));
-    end.and_then(|end| bytes.get(start..end))
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
@@ -320,6 +306,24 @@ impl Port {
 
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\" [{}] {}", self.name, self.shape.join(", "), self.kind)
+        // The file may give them names and sizes of any length.
+        let shape = short(self.shape.join(", "), SHOWN);
+        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_shown_in_short() {
+        let port = Port {
+            name: format!("a\u{1b}{}", "b".repeat(1000)),
+            shape: vec!["1".into(); 1000],
+            kind: "float32",
+        };
+        let shown = port.to_string();
+        assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");
     }
 }

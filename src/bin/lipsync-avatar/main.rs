@@ -1,10 +1,11 @@
 //! `lipsync-avatar`: checks, imports, lists, makes and quickens avatars for the element `lipsync`.
 
-/// Prints a line. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
+/// Prints a line, or some. What is in it of a stranger's cannot reach the terminal as anything but letters; where it might
+/// feign a line of its own, it goes through [`gstlipsync::text::plain`]. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(std::io::stdout(), "{}", gstlipsync::text::lines(format_args!($($text)*)));
     }};
 }
 
@@ -12,7 +13,7 @@ macro_rules! say {
 macro_rules! complain {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        let _ = writeln!(std::io::stderr(), "{}", gstlipsync::text::lines(format_args!($($text)*)));
     }};
 }
 
@@ -29,6 +30,7 @@ mod progress;
 mod quantize;
 mod sheet;
 mod sums;
+mod trial;
 mod words;
 
 use std::process::ExitCode;
@@ -39,12 +41,16 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::TryNetworks(options) = &cli.command {
+        return trial::run(options);
+    }
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Check(options) => check::run(&options),
         Command::Import(options) => import::run(&options),
         Command::List => list::run(),
         Command::New(options) => new::run(&options),
         Command::Quantize(options) => quantize::run(&options),
+        Command::TryNetworks(_) => Ok(ExitCode::SUCCESS),
     });
     match result {
         Ok(code) => code,
