@@ -127,13 +127,15 @@ impl Bench {
                 let rate = *input.choose(&[1.0, 2.0, -1.0, 0.1])?;
                 let flags = gst::SeekFlags::from_bits_truncate(input.arbitrary::<u16>()?.into());
                 let kinds = [gst::SeekType::Set, gst::SeekType::None, gst::SeekType::End];
+                let (start, stop) = (time(input)?, time(input)?);
                 let seek = gst::event::Seek::new(
                     rate,
                     flags,
                     *input.choose(&kinds)?,
-                    time(input)?,
+                    start,
                     *input.choose(&kinds)?,
-                    time(input)?,
+                    // GStreamer makes no other.
+                    start.max(stop),
                 );
                 self.main.push_upstream_event(seek);
             }
