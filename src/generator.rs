@@ -29,7 +29,7 @@ pub struct Generator {
 
 enum Networks {
     Whole(Network),
-    Apart { face: Network, mouth: Network },
+    Apart { face: Box<Network>, mouth: Box<Network> },
 }
 
 /// A face for a generator, with what it has seen there once and for all.
@@ -128,7 +128,9 @@ impl Generator {
         let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
         let parts = match &prepared.graph {
             Parts::Whole(graph) => Networks::Whole(open(graph)?),
-            Parts::Apart { face, mouth } => Networks::Apart { face: open(face)?, mouth: open(mouth)? },
+            Parts::Apart { face, mouth } => {
+                Networks::Apart { face: open(face)?.into(), mouth: open(mouth)?.into() }
+            }
         };
         // The ports of the whole, wherever they are.
         let (Networks::Whole(hears) | Networks::Apart { mouth: hears, .. }) = &parts;
@@ -171,7 +173,9 @@ impl Generator {
     pub fn interrupter(&self) -> Interrupter {
         match &self.parts {
             Networks::Whole(network) => network.interrupter(),
-            Networks::Apart { face, mouth } => Interrupter::of([face, mouth].map(Network::interrupter)),
+            Networks::Apart { face, mouth } => {
+                Interrupter::of([face, mouth].map(|network| network.interrupter()))
+            }
         }
     }
 
