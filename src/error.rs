@@ -1,24 +1,27 @@
-//! The one error type of the core. Every message names the file or value at fault and the remedy.
+//! The one error type of the core. Every message names the file or value at fault and the remedy, and is one line: names
+//! of files and of what is in them may be a stranger's ([`crate::text`]).
 
 use std::path::{Path, PathBuf};
+
+use crate::text::plain;
 
 /// What can go wrong between a folder, some audio and a frame.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A file or folder is missing.
-    #[error("{}: {problem}. {remedy}", path.display())]
+    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     NotFound { path: PathBuf, problem: String, remedy: String },
     /// A file is there, but is not what it should be.
-    #[error("{}: {problem}. {remedy}", path.display())]
+    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     Invalid { path: PathBuf, problem: String, remedy: String },
     /// ONNX Runtime, or what it needs, cannot be used.
-    #[error("ONNX Runtime: {problem}. {remedy}")]
+    #[error("ONNX Runtime: {}. {}", plain(problem), plain(remedy))]
     Runtime { problem: String, remedy: String },
     /// A network failed while it ran.
-    #[error("{}: {problem}", model.display())]
+    #[error("{}: {}", plain(model.display()), plain(problem))]
     Inference { model: PathBuf, problem: String },
     /// The audio holds something that is not sound.
-    #[error("audio: {problem}. {remedy}")]
+    #[error("audio: {}. {}", plain(problem), plain(remedy))]
     Audio { problem: String, remedy: String },
     /// The work was called off by a flush or a stop; nobody needs to be told.
     #[error("interrupted")]
@@ -61,7 +64,7 @@ impl Error {
     }
 
     /// The error for a file that cannot be read: missing and unreadable are told apart.
-    pub(crate) fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
+    pub fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
         if error.kind() == std::io::ErrorKind::NotFound {
             Self::not_found(path, "no such file", remedy)
         } else {

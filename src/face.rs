@@ -128,9 +128,10 @@ impl Framing {
         match self.style {
             Style::SyncTalk | Style::Ultralight => {
                 let [left, top, right, bottom] = UNMASKED;
+                // Of squares smaller than what is left, nothing is blacked.
                 Rect {
-                    x: left,
-                    y: top,
+                    x: left.min(side),
+                    y: top.min(side),
                     width: side.saturating_sub(left + right),
                     height: side.saturating_sub(top + bottom),
                 }
@@ -280,6 +281,20 @@ mod tests {
         assert_eq!(odd.even(100, 100), Rect { x: 2, y: 6, width: 12, height: 14 });
         let corner = Rect { x: 90, y: 90, width: 9, height: 9 };
         assert_eq!(corner.even(99, 99), Rect { x: 90, y: 90, width: 9, height: 9 });
+    }
+
+    #[test]
+    fn networks_of_any_side_see_a_face() {
+        for style in [Style::SyncTalk, Style::Wav2Lip] {
+            for side in 1..20 {
+                let framing = Framing::new(side, style, FaceOptions::default());
+                let views = FaceViews::of(RgbImage::new(framing.crop(), framing.crop()));
+                let mut input = vec![1.0; INPUT_CHANNELS * (side * side) as usize];
+                framing.write(&views, &mut input);
+                assert!(input.iter().all(|value| *value == 0.0));
+                framing.masked(&views);
+            }
+        }
     }
 
     #[test]

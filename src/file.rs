@@ -43,10 +43,28 @@ pub fn open(path: &Path, most: u64, remedy: &str) -> Result<File> {
     let file = options.open(path).map_err(|e| Error::io(path, &e, remedy))?;
     let data = file.metadata().map_err(|e| Error::io(path, &e, remedy))?;
     if !data.is_file() {
-        let kind = if data.is_dir() { "is a folder" } else { "is a pipe, a device or the like" };
-        return Err(Error::invalid(path, format!("{kind}, not a file"), remedy));
+        return Err(no_file(path, data.is_dir(), remedy));
     }
     if data.len() > most { Err(too_large(path, data.len(), most)) } else { Ok(file) }
+}
+
+/// Copies a file of at most `most` bytes to one that is not there yet. Its permissions stay behind.
+///
+/// # Errors
+/// As [`read`]; [`Error::Invalid`] where the copy cannot be written.
+pub fn copy(from: &Path, to: &Path, most: u64, remedy: &str) -> Result<()> {
+    let mut source = open(from, most, remedy)?.take(most);
+    let copied = File::create_new(to).and_then(|mut target| std::io::copy(&mut source, &mut target));
+    copied.map(drop).map_err(|e| {
+        let problem = format!("cannot be copied to {}: {e}", to.display());
+        Error::invalid(from, problem, "Make room or choose another folder")
+    })
+}
+
+/// The error for what is there, but no file.
+pub fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
+    let kind = if is_folder { "is a folder" } else { "is a pipe, a device or the like" };
+    Error::invalid(path, format!("{kind}, not a file"), remedy)
 }
 
 fn too_large(path: &Path, bytes: u64, most: u64) -> Error {
@@ -69,6 +87,18 @@ mod tests {
         assert_eq!(read(&path, 3, "").unwrap(), b"abc");
         let error = read(&path, 2, "").unwrap_err().to_string();
         assert!(error.contains("has 3 bytes, more than the 2"), "{error}");
+    }
+
+    #[test]
+    fn copies_are_bounded_and_replace_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["a", "b"].map(|name| folder.path().join(name));
+        std::fs::write(&from, "abc").unwrap();
+        copy(&from, &to, 3, "").unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), b"abc");
+        let error = copy(&from, &to, 3, "").unwrap_err().to_string();
+        assert!(error.contains("cannot be copied to"), "{error}");
+        assert!(copy(&from, &folder.path().join("c"), 2, "").is_err());
     }
 
     #[cfg(unix)]

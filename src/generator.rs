@@ -9,6 +9,7 @@ use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
 use crate::features::{Context, Hearing, HubertSpan};
+use crate::limits::NETWORK_SIDE;
 use crate::network::{Interrupter, Network, Port};
 use crate::pool::Pooled;
 use crate::prepare::{Inputs, Parts, Prepared};
@@ -259,7 +260,7 @@ impl Roles {
     /// # Errors
     /// [`Error::Invalid`] with the shapes, where they are not those of the method.
     fn of(inputs: &[&Port], output: Option<&Port>, path: &Path) -> Result<Self> {
-        Self::find(inputs, output).ok_or_else(|| {
+        let roles = Self::find(inputs, output).ok_or_else(|| {
             let words = |ports: Vec<String>| ports.join(" and ");
             let shapes = words(inputs.iter().map(ToString::to_string).collect());
             let output = words(output.iter().map(ToString::to_string).collect());
@@ -273,7 +274,12 @@ impl Roles {
                 "Give a generator of SyncTalk_2D (ave or hubert), Ultralight-Digital-Human (hubert) or Wav2Lip, \
                  exported for a fixed picture size",
             )
-        })
+        })?;
+        if (1..=NETWORK_SIDE).contains(&roles.side) {
+            return Ok(roles);
+        }
+        let problem = format!("paints faces of {0} x {0} pixels, not 1 to {NETWORK_SIDE} a side", roles.side);
+        Err(Error::invalid(path, problem, "Give a generator that was trained on smaller pictures"))
     }
 
     fn find(inputs: &[&Port], output: Option<&Port>) -> Option<Self> {
@@ -281,7 +287,7 @@ impl Roles {
         let (picture, sound) =
             if first.shape.get(1) == Some(&(INPUT_CHANNELS as i64)) { (0, 1) } else { (1, 0) };
         let (face, audio) = ([first, second][picture], [first, second][sound]);
-        let side = usize::try_from(*face.shape.get(2)?).ok()?;
+        let side = u32::try_from(*face.shape.get(2)?).ok()? as usize;
         let fits = face.holds(&[INPUT_CHANNELS, side, side])
             && output?.may_hold(&[3, side, side])
             && face.batch() == audio.batch();

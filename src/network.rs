@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::onnx::KEPT;
 use crate::runtime::{Engine, environment};
 use crate::tensors::Tensors;
+use crate::text::short;
 
 /// A network with float tensors in and one float tensor out, run one batch at a time.
 ///
@@ -378,7 +379,7 @@ impl Port {
 
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\" [", self.name)?;
+        write!(f, "\"{}\" [", short(&self.name, 100))?;
         for (i, size) in self.shape.iter().enumerate() {
             let separator = if i > 0 { ", " } else { "" };
             match size {

@@ -7,6 +7,7 @@ use yuv::{
 };
 
 use crate::face::Rect;
+use crate::pool::Pooled;
 
 /// How the pixels of a video frame lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +137,57 @@ impl PixelFormat {
             Self::Packed(packed) => vec![(width * packed.bytes, height)],
         }
     }
+
+    /// Where in a line, and in which line, of its plane `n` the pixel at `x`, `y` is: both even.
+    fn place(self, n: usize, x: usize, y: usize) -> (usize, usize) {
+        match self {
+            Self::I420(_) | Self::A420(_) if matches!(n, 1 | 2) => (x / 2, y / 2),
+            Self::Nv12(_) if n == 1 => (x, y / 2),
+            Self::I420(_) | Self::A420(_) | Self::Nv12(_) => (x, y),
+            Self::Packed(packed) => (x * packed.bytes, y),
+        }
+    }
+
+    /// Converts lines of red, green and blue to planes of luma and colour differences, each with its bytes a line.
+    fn convert<'a>(
+        self,
+        rgb: &[u8],
+        (width, height): (u32, u32),
+        mut planes: impl Iterator<Item = (&'a mut [u8], usize)>,
+    ) {
+        const MODE: YuvConversionMode = YuvConversionMode::Professional;
+        let mut plane = || {
+            let (plane, stride) = planes.next().unwrap_or_else(|| unreachable!("no plane was left out"));
+            (BufferStoreMut::Borrowed(plane), stride as u32)
+        };
+        let result = match self {
+            Self::I420(coding) | Self::A420(coding) => {
+                let [(y_plane, y_stride), (u_plane, u_stride), (v_plane, v_stride)] =
+                    [plane(), plane(), plane()];
+                let mut planes = YuvPlanarImageMut {
+                    y_plane,
+                    y_stride,
+                    u_plane,
+                    u_stride,
+                    v_plane,
+                    v_stride,
+                    width,
+                    height,
+                };
+                rgb_to_yuv420(&mut planes, rgb, 3 * width, coding.range(), coding.matrix(), MODE)
+            }
+            Self::Nv12(coding) => {
+                let [(y_plane, y_stride), (uv_plane, uv_stride)] = [plane(), plane()];
+                let mut planes =
+                    YuvBiPlanarImageMut { y_plane, y_stride, uv_plane, uv_stride, width, height };
+                rgb_to_yuv_nv12(&mut planes, rgb, 3 * width, coding.range(), coding.matrix(), MODE)
+            }
+            Self::Packed(_) => unreachable!("packed formats have no luma"),
+        };
+        if let Err(error) = result {
+            unreachable!("{width} x {height} pixels lie inside their planes: {error}");
+        }
+    }
 }
 
 impl YuvCoding {
@@ -225,52 +277,54 @@ impl Picture {
 impl PictureMut<'_> {
     /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]). Alpha stays as it is.
     pub fn draw(&mut self, rgb: &RgbImage, at: Rect) {
-        const MODE: YuvConversionMode = YuvConversionMode::Professional;
-        let rgb_stride = rgb.width() * 3;
         let (x, y) = (at.x as usize, at.y as usize);
-        let result = match self.format {
-            PixelFormat::I420(coding) | PixelFormat::A420(coding) => {
-                let [(luma, luma_stride), (blue, blue_stride), (red, red_stride), ..] = &mut self.planes[..]
-                else {
-                    unreachable!("I420 has three planes and A420 four");
-                };
-                let mut planes = YuvPlanarImageMut {
-                    y_plane: BufferStoreMut::Borrowed(&mut luma[y * *luma_stride + x..]),
-                    y_stride: *luma_stride as u32,
-                    u_plane: BufferStoreMut::Borrowed(&mut blue[y / 2 * *blue_stride + x / 2..]),
-                    u_stride: *blue_stride as u32,
-                    v_plane: BufferStoreMut::Borrowed(&mut red[y / 2 * *red_stride + x / 2..]),
-                    v_stride: *red_stride as u32,
-                    width: at.width,
-                    height: at.height,
-                };
-                rgb_to_yuv420(&mut planes, rgb, rgb_stride, coding.range(), coding.matrix(), MODE)
+        if let PixelFormat::Packed(packed) = self.format {
+            let (plane, stride) = &mut self.planes[0];
+            let lines = plane[y * *stride..].chunks_mut(*stride);
+            for (line, rgb) in lines.zip(rgb.chunks_exact(3 * rgb.width() as usize)) {
+                packed.write(rgb, &mut line[x * packed.bytes..]);
             }
-            PixelFormat::Nv12(coding) => {
-                let [(luma, luma_stride), (colour, colour_stride)] = &mut self.planes[..] else {
-                    unreachable!("NV12 has two planes");
-                };
-                let mut planes = YuvBiPlanarImageMut {
-                    y_plane: BufferStoreMut::Borrowed(&mut luma[y * *luma_stride + x..]),
-                    y_stride: *luma_stride as u32,
-                    uv_plane: BufferStoreMut::Borrowed(&mut colour[y / 2 * *colour_stride + x..]),
-                    uv_stride: *colour_stride as u32,
-                    width: at.width,
-                    height: at.height,
-                };
-                rgb_to_yuv_nv12(&mut planes, rgb, rgb_stride, coding.range(), coding.matrix(), MODE)
+            return;
+        }
+        // The converter takes lines of a whole stride, which the last of a plane, cut at the left, is not; and it takes
+        // the last line in the memory that it is given for the one that has no other to be paired with. So it is never
+        // given the last pair, or the one that is left over.
+        let above = at.height.saturating_sub(1) & !1;
+        let (upper, last) = rgb.split_at(3 * (at.width * above) as usize);
+        if above > 0 {
+            let planes = self.planes.iter_mut().enumerate().map(|(n, (plane, stride))| {
+                let (left, top) = self.format.place(n, x, y);
+                (&mut plane[top * *stride + left..], *stride)
+            });
+            self.format.convert(upper, (at.width, above), planes);
+        }
+        self.draw_last(last, Rect { y: at.y + above, height: at.height - above, ..at });
+    }
+
+    /// Draws one or two lines, by way of memory in which they have no gaps.
+    fn draw_last(&mut self, rgb: &[u8], at: Rect) {
+        let mut scratch = Pooled::new(at.width, 2);
+        let mut free: &mut [u8] = &mut scratch;
+        // Alpha, which is not drawn, is the last plane.
+        let sizes = self.format.planes(at.width, at.height);
+        let mut planes: Vec<(&mut [u8], usize)> = Vec::with_capacity(sizes.len());
+        for (stride, lines) in sizes.into_iter().take(3) {
+            let (plane, rest) = std::mem::take(&mut free).split_at_mut(stride * lines);
+            planes.push((plane, stride));
+            free = rest;
+        }
+        self.format.convert(
+            rgb,
+            (at.width, at.height),
+            planes.iter_mut().map(|(plane, n)| (&mut **plane, *n)),
+        );
+        for (n, (lines, length)) in planes.into_iter().enumerate() {
+            let (left, top) = self.format.place(n, at.x as usize, at.y as usize);
+            let (target, stride) = &mut self.planes[n];
+            let targets = target[top * *stride..].chunks_mut(*stride);
+            for (line, target) in lines.chunks_exact(length).zip(targets) {
+                target[left..][..length].copy_from_slice(line);
             }
-            PixelFormat::Packed(packed) => {
-                let (plane, stride) = &mut self.planes[0];
-                let lines = plane[y * *stride..].chunks_mut(*stride);
-                for (line, rgb) in lines.zip(rgb.chunks_exact(rgb_stride as usize)) {
-                    packed.write(rgb, &mut line[x * packed.bytes..]);
-                }
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
-            unreachable!("the rectangle {at:?} lies inside {}x{}: {error}", self.width, self.height);
         }
     }
 }
@@ -336,6 +390,27 @@ mod tests {
             let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
             // One level: the converter's vector and scalar paths round differently.
             assert!(worst <= Some(1), "{format:?} differs by {worst:?}");
+        }
+    }
+
+    #[test]
+    fn any_part_can_be_drawn_down_to_the_last_row_and_column() {
+        for (width, height) in (1..=7).flat_map(|width| (1..=7).map(move |height| (width, height))) {
+            let all = (0..width).flat_map(|x| (0..height).map(move |y| (x, y)));
+            for (format, (x, y)) in FORMATS.iter().flat_map(|format| all.clone().map(move |at| (format, at)))
+            {
+                let mut rgb = noise(width, height);
+                let mut drawn = Picture::new(&rgb, None, *format);
+                let part = Rect { x, y, width: width - x, height: (height - y).min(3) }.even(width, height);
+                let mut patch = noise(part.width, part.height);
+                image::imageops::invert(&mut patch);
+                drawn.as_mut().draw(&patch, part);
+                image::imageops::replace(&mut rgb, &patch, part.x.into(), part.y.into());
+                let whole = Picture::new(&rgb, None, *format);
+                let pairs = drawn.planes.iter().flatten().zip(whole.planes.iter().flatten());
+                let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+                assert!(worst <= Some(1), "{format:?}, {part:?} of {width} x {height}: {worst:?}");
+            }
         }
     }
 

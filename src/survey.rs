@@ -71,10 +71,13 @@ impl Survey {
 
     fn try_networks(&mut self, engine: &Engine, beside: Option<&Path>) {
         let Some(avatar) = &self.avatar else { return };
-        self.generator = NetworkFile::read(&avatar.generator);
-        self.int8 = NetworkFile::read(&int8_file(&avatar.generator));
-        self.audio_encoder = avatar.audio_encoder.as_deref().and_then(NetworkFile::read);
-        if self.problems.names(&avatar.generator) {
+        // What is no file of the folder is not even looked at.
+        let read = |path: &Path| if self.problems.names(path) { None } else { NetworkFile::read(path) };
+        let int8 = int8_file(&avatar.generator);
+        self.generator = read(&avatar.generator);
+        self.int8 = read(&int8);
+        self.audio_encoder = avatar.audio_encoder.as_deref().and_then(read);
+        if self.problems.names(&int8) || self.problems.names(&avatar.generator) {
             return;
         }
         let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);

@@ -6,6 +6,7 @@ layers are in tests/python/synctalk_networks.py.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,10 +32,10 @@ SYNTHETIC_FRAMES = 25
 
 
 def take_frames(folder: Path, source: Path) -> list[reference.Rect]:
-    """Links the frames of another avatar into the folder and returns their crops."""
+    """Copies the frames of another avatar into the folder and returns their crops."""
     avatar = reference.load_avatar(source)
     for i, frame in enumerate(avatar.frames):
-        (folder / f"{i}{frame.suffix}").symlink_to(frame.resolve())
+        shutil.copyfile(frame, folder / f"{i}{frame.suffix}")
     return avatar.rects
 
 

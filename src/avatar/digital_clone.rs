@@ -7,9 +7,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Inside, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::features::ContextKind;
+use crate::limits::TEXT_BYTES;
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
@@ -21,17 +22,18 @@ struct Entry {
     rect: [i64; 4],
 }
 
-pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
+pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<Avatar> {
     let path = folder.join(RECTANGLES);
     let remedy = "Copy the package's cache folder again";
-    let rectangles = read_text(&path, remedy).and_then(|text| {
+    let rectangles = read_text(inside, &path, TEXT_BYTES, remedy).and_then(|text| {
         serde_json::from_str::<HashMap<usize, Entry>>(&text)
             .map_err(|e| Error::invalid(&path, format!("cannot be read: {e}"), remedy))
     });
     let rectangles = problems.note(rectangles);
-    let pictures = numbered_pictures(&folder.join("full_body_img"), 1, problems);
-    let faces = accompanying_pictures(&folder.join("rois_320"), 1, pictures.len(), problems);
-    let masked = accompanying_pictures(&folder.join("model_inputs"), 1, pictures.len(), problems);
+    let pictures = numbered_pictures(&folder.join("full_body_img"), 1, inside, problems);
+    let mut beside =
+        |name: &str| accompanying_pictures(&folder.join(name), 1, pictures.len(), inside, problems);
+    let (faces, masked) = (beside("rois_320"), beside("model_inputs"));
     let image = frame_image(&pictures, problems);
     let frames = pictures
         .into_iter()
@@ -43,7 +45,9 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
                 problems.set_aside(picture);
                 return None;
             };
-            let face = FaceRect { x: *left, y: *top, width: right - left, height: bottom - top };
+            // Far corners may be further apart than numbers go.
+            let (width, height) = (right.saturating_sub(*left), bottom.saturating_sub(*top));
+            let face = FaceRect { x: *left, y: *top, width, height };
             Some(AvatarFrameFiles { picture, face, views: Some(views), parsing: None, alpha: None })
         })
         .collect();

@@ -5,6 +5,7 @@
 
 mod digital_clone;
 mod files;
+mod inside;
 mod list;
 mod own;
 mod problems;
@@ -17,9 +18,12 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::face::{Paste, Rect, Style};
 use crate::features::ContextKind;
+use crate::file;
 use crate::image_file::ImageInfo;
 use crate::installation;
+use crate::precision::int8_file;
 use crate::rate::FrameRate;
+pub use inside::Inside;
 pub use list::Listed;
 pub use problems::Problems;
 pub use write::names;
@@ -107,9 +111,13 @@ impl FaceRect {
     pub fn within(self, (frame_width, frame_height): (u32, u32)) -> Option<Rect> {
         let x = u32::try_from(self.x).ok().filter(|x| *x < frame_width)?;
         let y = u32::try_from(self.y).ok().filter(|y| *y < frame_height)?;
-        let width = u32::try_from(self.width).ok().filter(|w| *w > 0)?;
-        let height = u32::try_from(self.height).ok().filter(|h| *h > 0)?;
-        Some(Rect { x, y, width: width.min(frame_width - x), height: height.min(frame_height - y) })
+        let cut = |length: i64, most: u32| u32::try_from(length.min(most.into())).ok().filter(|n| *n > 0);
+        Some(Rect {
+            x,
+            y,
+            width: cut(self.width, frame_width - x)?,
+            height: cut(self.height, frame_height - y)?,
+        })
     }
 }
 
@@ -162,10 +170,11 @@ impl Avatar {
 
     /// The landmarks of a frame, in its pixels: where the layout has them ([`Layout::SyncTalk2d`]) and they can be read.
     pub fn landmarks(&self, frame: &AvatarFrameFiles) -> Option<Vec<(i64, i64)>> {
+        if self.layout != Layout::SyncTalk2d {
+            return None;
+        }
         let file = synctalk::landmark_file(&self.folder, &frame.picture);
-        Some(file)
-            .filter(|_| self.layout == Layout::SyncTalk2d)
-            .and_then(|file| synctalk::landmarks(&file).ok())
+        synctalk::landmarks(&Inside::new(&self.folder).ok()?, &file).ok()
     }
 
     /// Opens the avatar in a folder, of whichever layout.
@@ -192,12 +201,13 @@ impl Avatar {
                 "Set the property avatar to the name or folder of an avatar",
             ));
         }
+        let inside = &Inside::new(folder)?;
         let avatar = if folder.join(own::MANIFEST).exists() {
-            own::open(folder, problems)
+            own::open(folder, inside, problems)
         } else if folder.join(digital_clone::RECTANGLES).exists() {
-            digital_clone::open(folder, problems)
+            digital_clone::open(folder, inside, problems)
         } else if folder.join(synctalk::LANDMARKS).exists() {
-            synctalk::open(folder, problems)
+            synctalk::open(folder, inside, problems)
         } else {
             Err(Error::not_found(
                 folder,
@@ -210,27 +220,23 @@ impl Avatar {
                 "Give the folder that holds one of these; models/README.md describes the layouts",
             ))
         }?;
-        avatar.check(problems);
+        avatar.check(inside, problems);
         Ok(avatar)
     }
 
     /// Looks for what every layout needs.
-    fn check(&self, problems: &mut Problems) {
+    fn check(&self, inside: &Inside, problems: &mut Problems) {
+        let remedy = "Put the exported network there; models/README.md describes the layouts";
         for model in self.audio_encoder.iter().chain([&self.generator]) {
-            if !model.is_file() {
-                problems.add(Error::not_found(
-                    model,
-                    "no such model",
-                    "Put the exported network there; models/README.md describes the layouts",
-                ));
-            }
+            problems.note(check_file(inside, model, "no such model", remedy));
         }
-        if let Some(background) = self.background.as_ref().filter(|background| !background.is_file()) {
-            problems.add(Error::not_found(
-                background,
-                "no such picture",
-                "Put there what the frames show behind the person, or delete the key background",
-            ));
+        let int8 = int8_file(&self.generator);
+        if int8.symlink_metadata().is_ok() {
+            problems.note(check_file(inside, &int8, "no such model", "Run lipsync-avatar quantize again"));
+        }
+        let remedy = "Put there what the frames show behind the person, or delete the key background";
+        if let Some(background) = &self.background {
+            problems.note(check_file(inside, background, "no such picture", remedy));
         }
         // Of frames that cannot be read the size is not known.
         for frame in self.frames.iter().filter(|_| self.image.size != (0, 0)) {
@@ -240,7 +246,7 @@ impl Avatar {
                 problems.add(Error::invalid(
                     &frame.picture,
                     format!(
-                        "its face rectangle, {width} x {height} at {x}, {y}, starts outside the {frame_width} x {frame_height} frame"
+                        "its face rectangle, {width} x {height} at {x}, {y}, starts outside the {frame_width} x {frame_height} frame or is empty"
                     ),
                     "Correct the rectangle or the landmarks of that frame",
                 ));
@@ -257,6 +263,16 @@ impl Avatar {
         let step = (n + self.first_frame as u64) % (2 * last);
         step.min(2 * last - step) as usize
     }
+}
+
+/// Checks that a file is there, is one, and is in the avatar's folder: before anything is read from it.
+fn check_file(inside: &Inside, path: &Path, missing: &str, remedy: &str) -> Result<()> {
+    let data = path.metadata().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(path, missing, remedy),
+        _ => Error::io(path, &e, remedy),
+    })?;
+    inside.check(path)?;
+    if data.is_file() { Ok(()) } else { Err(file::no_file(path, data.is_dir(), remedy)) }
 }
 
 /// The folder of avatars in a data folder.
@@ -332,5 +348,8 @@ mod tests {
         assert_eq!(face.within((100, 50)), Some(Rect { x: 90, y: 10, width: 10, height: 20 }));
         assert_eq!(FaceRect { x: -1, ..face }.within((100, 50)), None);
         assert_eq!(FaceRect { width: 0, ..face }.within((100, 50)), None);
+        assert_eq!(FaceRect { width: i64::MIN, ..face }.within((100, 50)), None);
+        let wide = FaceRect { width: i64::MAX, ..face }.within((100, 50));
+        assert_eq!(wide, Some(Rect { x: 90, y: 10, width: 10, height: 20 }));
     }
 }

@@ -1,14 +1,16 @@
 //! Our own layout: `avatar.toml`, a folder of frames, face rectangles and two models (`models/README.md`).
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Inside, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::face::{Paste, Style};
 use crate::features::ContextKind;
+use crate::limits::{BORDER, FPS, MANIFEST_BYTES, TEXT_BYTES, TITLE_CHARS};
 use crate::rate::FrameRate;
 
 /// The file that tells the layout.
@@ -78,11 +80,49 @@ pub struct Crop {
     pub height: i64,
 }
 
-pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
+impl Manifest {
+    /// The paths that it names, by their keys.
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        [
+            ("frames", Some(&self.frames)),
+            ("crops", self.crops.as_ref()),
+            ("parsing", self.parsing.as_ref()),
+            ("alpha", self.alpha.as_ref()),
+            ("background", self.background.as_ref()),
+            ("audio_encoder", self.models.audio_encoder.as_ref()),
+            ("generator", Some(&self.models.generator)),
+            ("faces", self.face.faces.as_ref()),
+            ("masked", self.face.masked.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path?.as_path())))
+    }
+
+    /// Fails where a path leads out of the folder, with the last of those; the others are added to `problems`.
+    fn check_paths(&self, path: &Path, inside: &Inside, problems: &mut Problems) -> Result<()> {
+        let outside = self.paths().filter_map(|(key, named)| inside.named(path, key, named).err());
+        match outside.reduce(|before, problem| {
+            problems.add(before);
+            problem
+        }) {
+            Some(last) => Err(last),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is wrong with a manifest, and in which line, without showing the line itself: it may be of any length.
+fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.split('\n').count());
+    let line = line.map(|line| format!(" in line {line}")).unwrap_or_default();
+    Error::invalid(path, format!("cannot be read{line}: {}", error.message().trim()), REMEDY)
+}
+
+pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<Avatar> {
     let path = folder.join(MANIFEST);
-    let text = read_text(&path, REMEDY)?;
-    let manifest: Manifest = toml::from_str(&text)
-        .map_err(|e| Error::invalid(&path, format!("cannot be read: {}", e.to_string().trim()), REMEDY))?;
+    let text = read_text(inside, &path, MANIFEST_BYTES, REMEDY)?;
+    let manifest: Manifest = toml::from_str(&text).map_err(|e| unreadable(&path, &text, &e))?;
+    manifest.check_paths(&path, inside, problems)?;
     if manifest.format != FORMAT {
         return Err(Error::invalid(
             &path,
@@ -90,13 +130,19 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
             "Use a newer plugin, or an avatar made for this one",
         ));
     }
-    let rate = FrameRate::new(manifest.fps, 1)
-        .ok_or_else(|| Error::invalid(&path, "fps is 0", "Give the frames a second, usually 25"));
-    let rate = problems.note(rate).unwrap_or(FrameRate::NATIVE);
-    let pictures = numbered_pictures(&folder.join(&manifest.frames), 0, problems);
+    let rate = bounded(&path, "fps", manifest.fps, 1..=FPS, "Give the frames a second, usually 25");
+    let rate = problems.note(rate).and_then(|fps| FrameRate::new(fps, 1)).unwrap_or(FrameRate::NATIVE);
+    let title = manifest.title.chars().count();
+    if title > TITLE_CHARS {
+        let problem = format!("title has {title} characters, more than {TITLE_CHARS}");
+        problems.add(Error::invalid(&path, problem, "Give a shorter one"));
+    }
+    let pictures = numbered_pictures(&folder.join(&manifest.frames), 0, inside, problems);
     let faces = match (manifest.crop, &manifest.crops) {
         (Some([x, y, width, height]), None) => Ok(vec![FaceRect { x, y, width, height }; pictures.len()]),
-        (None, Some(file)) => read_crops(&folder.join(file), pictures.len()),
+        // It has been told already that there are none.
+        (None, Some(_)) if pictures.is_empty() => Ok(Vec::new()),
+        (None, Some(file)) => read_crops(inside, &folder.join(file), pictures.len()),
         _ => Err(Error::invalid(
             &path,
             "must have either crop or crops",
@@ -115,14 +161,17 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         ));
     }
     let image = frame_image(&pictures, problems);
+    let Face { style, border, paste, faces: face_views, masked } = manifest.face;
+    let remedy = "Give the width that the network was trained with, or delete the key";
+    let border = border.map(|border| bounded(&path, "border", border, 0..=BORDER, remedy));
+    let border = border.and_then(|border| problems.note(border));
     let mut beside = |name: &Option<PathBuf>| match name {
         Some(name) => {
-            let pictures = accompanying_pictures(&folder.join(name), 0, pictures.len(), problems);
+            let pictures = accompanying_pictures(&folder.join(name), 0, pictures.len(), inside, problems);
             pictures.into_iter().map(Some).collect()
         }
         None => vec![None; pictures.len()],
     };
-    let Face { style, border, paste, faces: face_views, masked } = manifest.face;
     let views = beside(&face_views).into_iter().zip(beside(&masked));
     let parsing = beside(&manifest.parsing);
     let alpha = beside(&manifest.alpha);
@@ -167,9 +216,18 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
     })
 }
 
-fn read_crops(path: &Path, frames: usize) -> Result<Vec<FaceRect>> {
+/// The value of a key, if it lies in its bounds.
+fn bounded(path: &Path, key: &str, value: u32, bounds: RangeInclusive<u32>, remedy: &str) -> Result<u32> {
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    let problem = format!("{key} is {value}, not {} to {}", bounds.start(), bounds.end());
+    Err(Error::invalid(path, problem, remedy))
+}
+
+fn read_crops(inside: &Inside, path: &Path, frames: usize) -> Result<Vec<FaceRect>> {
     let remedy = "Give the header frame,x,y,width,height and a line for each frame, counted from 0";
-    let text = read_text(path, remedy)?;
+    let text = read_text(inside, path, TEXT_BYTES, remedy)?;
     let crops: Vec<Crop> = csv::Reader::from_reader(text.as_bytes())
         .deserialize()
         .collect::<std::result::Result<_, _>>()

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
-use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Layout, Problems};
+use super::{Avatar, AvatarFrameFiles, FaceOptions, FaceRect, Inside, Layout, Problems};
 use crate::error::{Error, Result};
 use crate::features::ContextKind;
+use crate::limits::LANDMARK_BYTES;
 use crate::rate::FrameRate;
 
 /// The folder that tells the layout.
@@ -22,12 +23,15 @@ const TOP: usize = 52;
 
 const REMEDY: &str = "Run SyncTalk_2D's landmark step for this frame again";
 
-pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
-    let pictures = numbered_pictures(&folder.join("full_body_img"), 0, problems);
+pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<Avatar> {
+    let pictures = numbered_pictures(&folder.join("full_body_img"), 0, inside, problems);
     let image = frame_image(&pictures, problems);
     let parsing = folder.join(PARSING);
     let parsing = match parsing.is_dir() {
-        true => accompanying_pictures(&parsing, 0, pictures.len(), problems).into_iter().map(Some).collect(),
+        true => {
+            let pictures = accompanying_pictures(&parsing, 0, pictures.len(), inside, problems);
+            pictures.into_iter().map(Some).collect()
+        }
         false => vec![None; pictures.len()],
     };
     let frames: Vec<AvatarFrameFiles> = pictures
@@ -35,7 +39,7 @@ pub fn open(folder: &Path, problems: &mut Problems) -> Result<Avatar> {
         .zip(parsing)
         .enumerate()
         .filter_map(|(n, (picture, parsing))| {
-            match problems.note(face_rect(&folder.join(LANDMARKS).join(format!("{n}.lms")))) {
+            match problems.note(face_rect(inside, &folder.join(LANDMARKS).join(format!("{n}.lms")))) {
                 Some(face) => Some(AvatarFrameFiles { picture, face, views: None, parsing, alpha: None }),
                 None => {
                     problems.set_aside(picture);
@@ -68,8 +72,8 @@ pub fn landmark_file(folder: &Path, picture: &Path) -> PathBuf {
 }
 
 /// The points in a landmark file, in pixels of the frame.
-pub fn landmarks(path: &Path) -> Result<Vec<(i64, i64)>> {
-    let text = read_text(path, REMEDY)?;
+pub fn landmarks(inside: &Inside, path: &Path) -> Result<Vec<(i64, i64)>> {
+    let text = read_text(inside, path, LANDMARK_BYTES, REMEDY)?;
     // The training code reads the points as floats and cuts them to whole pixels.
     text.lines()
         .map(|line| {
@@ -83,11 +87,11 @@ pub fn landmarks(path: &Path) -> Result<Vec<(i64, i64)>> {
         .ok_or_else(|| Error::invalid(path, "has a line that is not \"x y\"", REMEDY))
 }
 
-fn face_rect(path: &Path) -> Result<FaceRect> {
-    let points = landmarks(path)?;
+fn face_rect(inside: &Inside, path: &Path) -> Result<FaceRect> {
+    let points = landmarks(inside, path)?;
     match (points.get(LEFT), points.get(RIGHT), points.get(TOP)) {
         (Some(left), Some(right), Some(top)) => {
-            let side = right.0 - left.0;
+            let side = right.0.saturating_sub(left.0);
             Ok(FaceRect { x: left.0, y: top.1, width: side, height: side })
         }
         _ => Err(Error::invalid(

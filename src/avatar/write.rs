@@ -5,6 +5,8 @@ use std::path::Path;
 use super::own::{Audio, Crop, FORMAT, Face, MANIFEST, Manifest, Models};
 use super::{Avatar, Layout};
 use crate::error::{Error, Result};
+use crate::file;
+use crate::limits::MANIFEST_BYTES;
 
 /// Names of the files and folders in a folder of our own layout that this program writes.
 pub mod names {
@@ -34,8 +36,10 @@ pub mod names {
 impl Avatar {
     /// The licence that the avatar states, which only our own layout does.
     pub fn license(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.folder.join(MANIFEST)).ok();
-        let text = text.filter(|_| self.layout == Layout::Own)?;
+        if self.layout != Layout::Own {
+            return None;
+        }
+        let text = file::read_text(&self.folder.join(MANIFEST), MANIFEST_BYTES, "").ok()?;
         Some(toml::from_str::<Manifest>(&text).ok()?.license)
     }
 

@@ -13,6 +13,7 @@ use crate::listener::Listener;
 use crate::network::Interrupter;
 use crate::painter::Painter;
 use crate::rate::FrameRate;
+use crate::text::plain;
 
 /// An avatar that is ready to speak.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ impl std::fmt::Display for Loaded {
         write!(
             f,
             "avatar {} from {}: {} frames, {:?}, {:?}, hears {}, {} workers",
-            self.avatar.title,
+            plain(&self.avatar.title),
             self.avatar.folder.display(),
             self.avatar.frames.len(),
             self.avatar.image,

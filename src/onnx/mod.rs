@@ -13,14 +13,17 @@ mod quantize;
 mod split;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
 use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 
+use crate::avatar::Inside;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
+use crate::text::short;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
 pub use proto::{FLOAT32, INT8, UINT8};
@@ -54,6 +57,9 @@ pub struct Weights {
 
 /// Types of weights that are learnt; others are shapes and indices.
 const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
+
+/// Characters of a port's name, and of its sizes, that are shown.
+const SHOWN: usize = 100;
 
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
@@ -169,13 +175,13 @@ impl Model {
     }
 
     fn take_in_weights(&mut self) -> Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let mut outside = Outside::new(&self.path);
         let Some(graph) = &mut self.proto.graph else { return Ok(()) };
         let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
         let tensors =
             graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
         for tensor in tensors.filter(|tensor| tensor.data_location() == proto::EXTERNAL) {
-            let values = outside_values(&self.path, folder, tensor)?;
+            let values = outside.values(tensor)?;
             tensor.raw_data = Some(values);
             tensor.external_data.clear();
             tensor.data_location = None;
@@ -236,32 +242,67 @@ impl Attribute {
     }
 }
 
-/// The bytes of a weight that lies in another file.
-fn outside_values(model: &Path, folder: &Path, tensor: &Tensor) -> Result<Vec<u8>> {
-    let entry =
-        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
-    let number = |key: &str| entry(key).map(str::parse::<usize>).transpose();
-    let remedy = "Copy the file of weights beside the model, or export the model as one file";
-    let invalid = |problem: String| Error::invalid(model, problem, remedy);
-    let name = tensor.name();
-    let location = entry("location").unwrap_or_default();
-    // A model must not reach for files elsewhere.
-    let inside = Path::new(location).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if location.is_empty() || !inside {
-        return Err(invalid(format!(
-            "keeps the weight \"{name}\" in \"{location}\", which is no file beside it"
-        )));
+/// The weights that a model keeps in other files, as they are taken in.
+struct Outside<'a> {
+    model: &'a Path,
+    folder: &'a Path,
+    /// Bytes that may still be read.
+    left: u64,
+}
+
+impl<'a> Outside<'a> {
+    const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
+
+    fn new(model: &'a Path) -> Self {
+        // The folder of a model that is named without one is the current.
+        let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES }
     }
-    let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
-        return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
-    };
-    let path = folder.join(location);
-    let bytes = file::read(&path, NETWORK_BYTES, remedy)?;
-    let start = offset.unwrap_or(0);
-    let end = length.map_or(Some(bytes.len()), |length| start.checked_add(length));
-    end.and_then(|end| bytes.get(start..end))
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))
+
+    /// The bytes of a weight.
+    fn values(&mut self, tensor: &Tensor) -> Result<Vec<u8>> {
+        let entry = |key: &str| {
+            tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
+        };
+        let number = |key: &str| entry(key).map(str::parse::<u64>).transpose();
+        let invalid = |problem: String| Error::invalid(self.model, problem, Self::REMEDY);
+        let name = tensor.name();
+        let location = entry("location").unwrap_or_default();
+        let path = self.find(name, location)?;
+        let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
+            return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
+        };
+        let mut file = file::open(&path, NETWORK_BYTES, Self::REMEDY)?;
+        let unreadable = |e: std::io::Error| Error::io(&path, &e, Self::REMEDY);
+        let size = file.metadata().map_err(unreadable)?.len();
+        let start = offset.unwrap_or(0);
+        let length = length.or(size.checked_sub(start));
+        let inside = length.filter(|length| start.checked_add(*length).is_some_and(|end| end <= size));
+        let length =
+            inside.ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))?;
+        self.left = self.left.checked_sub(length).ok_or_else(|| {
+            invalid(format!("keeps more than the {NETWORK_BYTES} bytes of a model in other files"))
+        })?;
+        let mut values = Vec::new();
+        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        file.take(length).read_to_end(&mut values).map_err(unreadable)?;
+        Ok(values)
+    }
+
+    /// The file of a weight: a model must not reach for files elsewhere.
+    fn find(&self, name: &str, location: &str) -> Result<PathBuf> {
+        let is_inside = |part| matches!(part, Component::Normal(_));
+        let path = self.folder.join(location);
+        let problem = if location.is_empty() || !Path::new(location).components().all(is_inside) {
+            "no file beside it"
+        } else if Inside::new(self.folder)?.check(&path).is_err() {
+            "a link out of its folder"
+        } else {
+            return Ok(path);
+        };
+        let problem = format!("keeps the weight \"{name}\" in \"{location}\", which is {problem}");
+        Err(Error::invalid(self.model, problem, Self::REMEDY))
+    }
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
@@ -320,6 +361,92 @@ impl Port {
 
 impl std::fmt::Display for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "\"{}\" [{}] {}", self.name, self.shape.join(", "), self.kind)
+        // The file may give them names and sizes of any length.
+        let shape = short(self.shape.join(", "), SHOWN);
+        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of one weight in another file.
+    fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
+        let entry =
+            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
+        let location = entry("location", location.into());
+        let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
+        let weight = Tensor {
+            name: Some("w\u{1b}[2J".into()),
+            data_location: Some(proto::EXTERNAL),
+            external_data: std::iter::once(location).chain(numbers).collect(),
+            ..Default::default()
+        };
+        let graph = Graph { initializer: vec![weight], ..Default::default() };
+        proto::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn weights_in_other_files_are_read_where_they_lie_beside_the_model() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| folder.path().join(name);
+        let (path, secret) = (at("model.onnx"), outside.path().join("secret"));
+        std::fs::write(at("weights"), [1, 2, 3, 4, 5]).unwrap();
+        std::fs::write(&secret, [9; 5]).unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
+        link(Path::new("weights"), "inside");
+        link(&secret, "out");
+        link(outside.path(), "folder");
+        link(Path::new("/dev/zero"), "zero");
+        let values = |location: &str, entries: &[(&str, u64)]| {
+            let model = Model::decode(&path, &model(location, entries))?;
+            Ok::<_, Error>(model.graph().initializer[0].raw_data.clone().unwrap())
+        };
+        for location in ["weights", "inside"] {
+            assert_eq!(values(location, &[]).unwrap(), [1, 2, 3, 4, 5]);
+            assert_eq!(values(location, &[("offset", 1), ("length", 3)]).unwrap(), [2, 3, 4]);
+            assert_eq!(values(location, &[("offset", 5)]).unwrap(), [0; 0]);
+            for (offset, length) in [(6, 0), (1, 5), (u64::MAX, 1), (1, u64::MAX)] {
+                let error = values(location, &[("offset", offset), ("length", length)]).unwrap_err();
+                assert!(error.to_string().contains("is too short for the weight"), "{error}");
+            }
+        }
+        for location in ["out", "folder/secret", "zero"] {
+            let error = values(location, &[]).unwrap_err().to_string();
+            let expected =
+                format!("the weight \"w\\u{{1b}}[2J\" in \"{location}\", which is a link out of its folder");
+            assert!(error.contains(&expected), "{error}");
+        }
+        for location in ["", "../weights", "/etc/passwd", "a/../weights"] {
+            let error = values(location, &[]).unwrap_err().to_string();
+            assert!(error.contains("which is no file beside it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_weights_in_other_files_are_bounded_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
+        let mut outside = Outside::new(&path);
+        outside.left = 150;
+        let model = proto::Model::decode(&model("weights", &[])[..]).unwrap();
+        let weight = &model.graph.unwrap().initializer[0];
+        assert_eq!(outside.values(weight).unwrap().len(), 100);
+        let error = outside.values(weight).unwrap_err().to_string();
+        assert!(error.contains("bytes of a model in other files"), "{error}");
+    }
+
+    #[test]
+    fn ports_are_shown_in_short() {
+        let port = Port {
+            name: format!("a\u{1b}{}", "b".repeat(1000)),
+            shape: vec!["1".into(); 1000],
+            kind: "float32",
+        };
+        let shown = port.to_string();
+        assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");
     }
 }

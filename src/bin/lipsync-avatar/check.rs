@@ -7,6 +7,7 @@ use anyhow::Result;
 use gstlipsync::avatar::{Avatar, Layout};
 use gstlipsync::runtime::Engine;
 use gstlipsync::survey::{NetworkFile, Survey};
+use gstlipsync::text::plain;
 use indicatif::ParallelProgressIterator;
 use rayon::prelude::*;
 
@@ -47,7 +48,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
     }
     let problems = words::count(checked.problems.len(), "problem");
     let verdict = match checked.problems.len() {
-        0 => format!("verdict: would play: lipsync avatar={}", options.avatar),
+        0 => format!("verdict: would play: lipsync avatar={}", plain(&options.avatar)),
         _ if checked.is_untrained() => {
             format!(
                 "verdict: would not play yet: its networks are to be trained, all else is there; {problems}"
@@ -74,6 +75,7 @@ impl Checked {
         let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
         problems.extend(of_frames.into_iter().chain(unplaced).map(|problem| problem.to_string()));
         let sums = Sums::of(folder);
+        interrupt::check()?;
         problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
         Ok(Self { survey, folder: folder.into(), problems, sums })
     }
@@ -88,7 +90,7 @@ impl Checked {
 
     /// Prints what the avatar is and what is wrong.
     fn tell(&self) {
-        say!("{}", self.folder.display());
+        say!("{}", plain(self.folder.display()));
         if let Some(avatar) = &self.survey.avatar {
             self.tell_avatar(avatar);
         }
@@ -112,7 +114,7 @@ impl Checked {
     }
 
     fn tell_avatar(&self, avatar: &Avatar) {
-        say!("title           {}", avatar.title);
+        say!("title           {}", plain(&avatar.title));
         say!("layout          {}", layout(avatar.layout));
         say!("size            {}", words::bytes(words::size_of(&self.folder)));
         say!("frames          {}", frames(avatar));
@@ -173,6 +175,7 @@ fn tell_network(what: &str, network: Option<&NetworkFile>) {
     let ports = |ports: &[gstlipsync::onnx::Port]| {
         ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     };
+    let name = plain(name);
     say!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
-    say!("                {} to {}", ports(&network.inputs), ports(&network.outputs));
+    say!("                {} to {}", plain(ports(&network.inputs)), plain(ports(&network.outputs)));
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstlipsync::avatar::{Avatar, Listed, search_path};
+use gstlipsync::text::plain;
 
 use crate::{check, plugin, words};
 
@@ -12,9 +13,10 @@ pub fn run() -> Result<ExitCode> {
     let beside = plugin::folder();
     let listed = Avatar::list(beside.as_deref());
     for Listed { name, folder, hidden_by, avatar } in &listed {
+        let (name, folder_name) = (plain(name).to_string(), plain(folder.display()));
         match avatar {
             Ok(avatar) => {
-                say!("{name:<15} {}", avatar.title);
+                say!("{name:<15} {}", plain(&avatar.title));
                 say!(
                     "                {}, {}, {}",
                     check::layout(avatar.layout),
@@ -24,9 +26,9 @@ pub fn run() -> Result<ExitCode> {
             }
             Err(error) => say!("{name:<15} cannot be used: {error}"),
         }
-        say!("                {}", folder.display());
+        say!("                {folder_name}");
         if let Some(earlier) = hidden_by {
-            say!("                hidden: the name {name} means {}", earlier.display());
+            say!("                hidden: the name {name} means {}", plain(earlier.display()));
         }
     }
     if listed.is_empty() {

@@ -1,10 +1,11 @@
 //! `lipsync-avatar`: checks, imports, lists, makes and quickens avatars for the element `lipsync`.
 
-/// Prints a line. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
+/// Prints a line, or some. What is in it of a stranger's cannot reach the terminal as anything but letters; where it might
+/// feign a line of its own, it goes through [`gstlipsync::text::plain`]. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+        let _ = writeln!(std::io::stdout(), "{}", gstlipsync::text::lines(format_args!($($text)*)));
     }};
 }
 
@@ -12,7 +13,7 @@ macro_rules! say {
 macro_rules! complain {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
+        let _ = writeln!(std::io::stderr(), "{}", gstlipsync::text::lines(format_args!($($text)*)));
     }};
 }
 

@@ -18,8 +18,10 @@ use image::{Rgb, RgbImage};
 const FRAMES: usize = 12;
 const COLUMNS: usize = 4;
 
-/// Width of a frame on the sheet, and what lies between two of them.
+/// Width of a frame on the sheet, unless it were higher than that; side of what the network sees; what lies between.
 const WIDTH: u32 = 400;
+const HIGHEST: u32 = 2 * WIDTH;
+const VIEW: u32 = WIDTH / 2;
 const GAP: u32 = 8;
 
 const PAPER: Rgb<u8> = Rgb([24, 24, 24]);
@@ -49,12 +51,11 @@ pub fn check_name(path: &Path) -> Result<()> {
 /// those of SyncTalk_2D do.
 pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()> {
     let framing = framing.unwrap_or_else(|| Framing::new(USUAL, Style::SyncTalk, avatar.face));
-    let (width, height) = avatar.image.size;
-    let picture_height = (WIDTH * height.max(1) / width.max(1)).max(1);
+    let (picture_width, picture_height) = shrunk(avatar.image.size);
     let shown = avatar.frames.len().min(FRAMES);
     let columns = shown.min(COLUMNS) as u32;
     let rows = shown.div_ceil(COLUMNS) as u32;
-    let (across, down) = (WIDTH + GAP, picture_height + WIDTH / 2 + GAP);
+    let (across, down) = (WIDTH + GAP, picture_height + VIEW + GAP);
     let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
@@ -67,7 +68,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
         let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
         let x = GAP + (place % COLUMNS) as u32 * across;
         let y = GAP + (place / COLUMNS) as u32 * down;
-        let at = Rect { x, y, width: WIDTH, height: picture_height };
+        let at = Rect { x, y, width: picture_width, height: picture_height };
         if draw_frame(&mut sheet, avatar, framing, &mattes, index, at) {
             draw_views(&mut sheet, &seen, index, at);
             draw_landmarks(&mut sheet, avatar, framing, index, at);
@@ -76,6 +77,23 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
     sheet
         .save_with_format(path, image::ImageFormat::Png)
         .with_context(|| format!("{}: the sheet cannot be written", path.display()))
+}
+
+/// The size of frames of that size on the sheet.
+fn shrunk((width, height): (u32, u32)) -> (u32, u32) {
+    let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
+    let (across, most) = (u64::from(WIDTH), u64::from(HIGHEST));
+    let (shown_width, shown_height) = match across * height / width {
+        shown if shown <= most => (across, shown),
+        _ => (most * width / height, most),
+    };
+    (shown_width.max(1) as u32, shown_height.max(1) as u32)
+}
+
+/// How much smaller a frame of that size is on the sheet.
+fn scale((width, height): (u32, u32), at: Rect) -> f64 {
+    let (shown, whole) = if at.width == WIDTH { (at.width, width) } else { (at.height, height) };
+    f64::from(shown) / f64::from(whole.max(1))
 }
 
 /// Draws a frame with its rectangles; false where it cannot be read.
@@ -99,7 +117,7 @@ fn draw_frame(
     }
     let small = imageops::resize(&picture.colours, at.width, at.height, FilterType::Triangle);
     imageops::replace(sheet, &small, at.x.into(), at.y.into());
-    let scale = f64::from(at.width) / f64::from(avatar.image.size.0.max(1));
+    let scale = scale(avatar.image.size, at);
     if let Some(face) = frame.face.within(avatar.image.size) {
         let whole = [face.x, face.y, face.width, face.height].map(f64::from);
         outline(sheet, at, whole.map(|v| v * scale), FACE);
@@ -115,11 +133,10 @@ fn draw_views(sheet: &mut RgbImage, seen: &FrameStore, index: usize, at: Rect) {
         write(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
         return;
     };
-    let side = at.width / 2;
     let (framing, views) = (seen.framing(), &decoded.seen.views);
     for (n, view) in [framing.face(views), framing.masked(views)].into_iter().enumerate() {
-        let view = imageops::resize(&view, side, side, FilterType::Triangle);
-        imageops::replace(sheet, &view, (at.x + n as u32 * side).into(), (at.y + at.height).into());
+        let view = imageops::resize(&view, VIEW, VIEW, FilterType::Triangle);
+        imageops::replace(sheet, &view, (at.x + n as u32 * VIEW).into(), (at.y + at.height).into());
     }
 }
 
@@ -129,8 +146,8 @@ fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index
     let Some((points, face)) = avatar.landmarks(frame).zip(frame.face.within(avatar.image.size)) else {
         return;
     };
-    let view = Rect { x: at.x, y: at.y + at.height, width: at.width / 2, height: at.width / 2 };
-    let scale = f64::from(at.width) / f64::from(avatar.image.size.0.max(1));
+    let view = Rect { x: at.x, y: at.y + at.height, width: VIEW, height: VIEW };
+    let scale = scale(avatar.image.size, at);
     let (crop, network, border) = (framing.crop(), framing.network, framing.border);
     // From the face rectangle to the network's square inside the crop.
     let seen = |at: f64, start: u32, side: u32| {

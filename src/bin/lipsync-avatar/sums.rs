@@ -1,10 +1,18 @@
 //! The sums of the networks in a package's `onnx_dist_config.json`.
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use gstlipsync::avatar::Inside;
+use gstlipsync::error::Error;
+use gstlipsync::file;
+use gstlipsync::limits::{MANIFEST_BYTES, NETWORK_BYTES, SUMS};
+use gstlipsync::text::{plain, short};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::interrupt;
 
 /// The file that tells them.
 pub const FILE: &str = "onnx_dist_config.json";
@@ -19,69 +27,106 @@ pub struct Sums {
     pub problems: Vec<String>,
 }
 
+/// The files of a package, each read once.
+struct Package<'a> {
+    list: &'a Path,
+    inside: Inside,
+    sums: HashMap<PathBuf, String>,
+    /// Bytes that may still be read.
+    left: u64,
+}
+
 impl Sums {
     /// Compares all files of which the folder tells a sum; `None` where it tells of none.
     pub fn of(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => return Some(Self::failed(&path, &error.to_string())),
+        path.symlink_metadata().ok()?;
+        let compared = Inside::new(folder).and_then(|inside| {
+            inside.check(&path)?;
+            let text = file::read_text(&path, MANIFEST_BYTES, REMEDY)?;
+            Ok((inside, text))
+        });
+        let (inside, text) = match compared {
+            Ok(opened) => opened,
+            Err(error) => return Some(Self::failed(error.to_string())),
         };
-        match serde_json::from_str::<Value>(&text) {
-            Ok(value) => {
-                let mut sums = Self::default();
-                sums.compare_all(folder, &value);
-                Some(sums)
+        let value = match serde_json::from_str::<Value>(&text) {
+            Ok(value) => value,
+            Err(error) => {
+                return Some(Self::failed(format!(
+                    "{}: cannot be read: {error}. {REMEDY}",
+                    plain(path.display())
+                )));
             }
-            Err(error) => Some(Self::failed(&path, &error.to_string())),
+        };
+        let mut told = Vec::new();
+        entries(&value, &mut told);
+        if told.len() > SUMS {
+            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), told.len());
+            return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
+        let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
+        let mut sums = Self { told: told.len(), ..Self::default() };
+        for (file, sum) in told {
+            match package.compare(file, sum) {
+                Ok(()) => sums.right += 1,
+                Err(problem) => sums.problems.push(problem),
+            }
+        }
+        Some(sums)
     }
 
-    fn failed(path: &Path, error: &str) -> Self {
-        let problem = format!("{}: cannot be read: {error}. {REMEDY}", path.display());
+    fn failed(problem: String) -> Self {
         Self { problems: vec![problem], ..Self::default() }
-    }
-
-    /// Entries with a file and a sum may lie at any depth.
-    fn compare_all(&mut self, folder: &Path, value: &Value) {
-        let text = |key: &str| value.get(key).and_then(Value::as_str);
-        if let (Some(file), Some(sum)) = (text("file"), text("sha256")) {
-            if value.get("included") != Some(&Value::Bool(false)) {
-                self.compare(&folder.join(file), sum);
-            }
-            return;
-        }
-        let children: Vec<&Value> = match value {
-            Value::Object(object) => object.values().collect(),
-            Value::Array(array) => array.iter().collect(),
-            _ => Vec::new(),
-        };
-        children.into_iter().for_each(|child| self.compare_all(folder, child));
-    }
-
-    fn compare(&mut self, path: &Path, expected: &str) {
-        self.told += 1;
-        match sha256(path) {
-            Ok(sum) if sum.eq_ignore_ascii_case(expected) => self.right += 1,
-            Ok(sum) => self.problems.push(format!(
-                "{}: its sha256 is {sum}, and {FILE} says {expected}. {REMEDY}: this is not the file that was packed",
-                path.display()
-            )),
-            Err(error) => self.problems.push(format!("{}: cannot be read: {error}. {REMEDY}", path.display())),
-        }
     }
 }
 
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block)? {
-            0 => break,
-            n => hash.update(&block[..n]),
+/// Files and their sums; entries with both may lie at any depth.
+fn entries<'a>(value: &'a Value, told: &mut Vec<(&'a str, &'a str)>) {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    if let (Some(file), Some(sum)) = (text("file"), text("sha256")) {
+        if value.get("included") != Some(&Value::Bool(false)) {
+            told.push((file, sum));
         }
+        return;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    match value {
+        Value::Object(object) => object.values().for_each(|child| entries(child, told)),
+        Value::Array(array) => array.iter().for_each(|child| entries(child, told)),
+        _ => {}
+    }
+}
+
+impl Package<'_> {
+    fn compare(&mut self, file: &str, expected: &str) -> Result<(), String> {
+        let path = self.inside.named(self.list, "file", file.as_ref()).map_err(|e| e.to_string())?;
+        let sum = match self.sums.get(&path) {
+            Some(sum) => sum.clone(),
+            None => self.sum(&path).map_err(|e| e.to_string())?,
+        };
+        let is_right = sum.eq_ignore_ascii_case(expected);
+        let problem = format!(
+            "{}: its sha256 is {sum}, and {FILE} says {}. {REMEDY}: this is not the file that was packed",
+            plain(path.display()),
+            short(expected, 100),
+        );
+        self.sums.insert(path, sum);
+        if is_right { Ok(()) } else { Err(problem) }
+    }
+
+    fn sum(&mut self, path: &Path) -> Result<String, Error> {
+        self.inside.check(path)?;
+        let mut file = file::open(path, self.left, REMEDY)?;
+        let mut hash = Sha256::new();
+        let mut block = vec![0; 1 << 20];
+        loop {
+            let read = file.read(&mut block).map_err(|e| Error::io(path, &e, REMEDY))?;
+            if read == 0 || interrupt::asked() {
+                break;
+            }
+            self.left = self.left.saturating_sub(read as u64);
+            hash.update(&block[..read]);
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }

@@ -70,17 +70,32 @@ pub fn runs(numbers: &[usize], word: impl Fn(&usize) -> String) -> String {
     text.join(", ")
 }
 
-/// Bytes of a file, or of everything in a folder.
+/// Folders in folders whose sizes are told: avatars have two.
+const DEEPEST: usize = 16;
+
+/// Bytes of a file, or of everything in a folder. Links in it count for nothing but themselves: they may lead anywhere,
+/// and round and round.
 pub fn size_of(path: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return std::fs::metadata(path).map_or(0, |file| file.len());
-    };
-    entries.flatten().map(|entry| size_of(&entry.path())).sum()
+    match std::fs::metadata(path) {
+        Ok(data) if data.is_dir() => size_in(path, DEEPEST),
+        data => data.map_or(0, |file| file.len()),
+    }
+}
+
+fn size_in(folder: &Path, depth: usize) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() && depth > 0 => size_in(&entry.path(), depth - 1),
+        Ok(data) if data.is_dir() => 0,
+        data => data.map_or(0, |file| file.len()),
+    });
+    // Files with holes may be of any size.
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// What became of the size of some files or folders.
 pub fn change(before: &[PathBuf], after: &[PathBuf]) -> String {
-    let size = |paths: &[PathBuf]| bytes(paths.iter().map(|path| size_of(path)).sum());
+    let size = |paths: &[PathBuf]| bytes(paths.iter().map(|path| size_of(path)).fold(0, u64::saturating_add));
     format!("{} (before: {})", size(after), size(before))
 }
 
@@ -95,6 +110,33 @@ mod tests {
         assert_eq!(runs(&[]), "");
         let odd: Vec<usize> = (0..20).map(|n| 2 * n).collect();
         assert_eq!(runs(&odd), "0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, and 8 more");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_deep_folders_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a"), "12345").unwrap();
+        std::fs::create_dir(at("b")).unwrap();
+        std::fs::write(at("b/c"), "123").unwrap();
+        assert_eq!(size_of(folder.path()), 8);
+        for name in ["x", "y", "b/z"] {
+            std::os::unix::fs::symlink(folder.path(), at(name)).unwrap();
+        }
+        let link = folder.path().as_os_str().len() as u64;
+        assert_eq!(size_of(folder.path()), 8 + 3 * link);
+        assert_eq!(size_of(&at("x")), 8 + 3 * link);
+        let deep = at(&"d/".repeat(500));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("e"), "1").unwrap();
+        assert_eq!(size_of(folder.path()), 8 + 3 * link);
+        for name in ["holes", "b/holes", "more", "b/more"] {
+            // As large as a file system allows.
+            let file = std::fs::File::create(at(name)).unwrap();
+            (0..10).rev().find(|n| file.set_len(u64::MAX >> (1 + 4 * n)).is_err());
+        }
+        assert!(size_of(folder.path()) > 1 << 40);
     }
 
     #[test]

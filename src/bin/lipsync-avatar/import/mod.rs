@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use gstlipsync::avatar::{Avatar, names, user_place};
 use gstlipsync::runtime::Engine;
 use gstlipsync::survey::Survey;
+use gstlipsync::text::plain;
 
 use crate::check::Checked;
 use crate::cli::Import;
@@ -47,7 +48,7 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     interrupt::check()?;
     let finished = partial.finish()?;
 
-    say!("{}", finished.display());
+    say!("{}", plain(finished.display()));
     say!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
     say!(
         "  networks      {}",
@@ -65,8 +66,8 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     }
     say!("  checked: it would play");
     match options.into {
-        None => say!("use it: lipsync avatar={}", options.name),
-        Some(_) => say!("use it: lipsync avatar={}", finished.display()),
+        None => say!("use it: lipsync avatar={}", plain(&options.name)),
+        Some(_) => say!("use it: lipsync avatar={}", plain(finished.display())),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gstlipsync::avatar::{Avatar, names};
+use gstlipsync::file;
+use gstlipsync::limits::NETWORK_BYTES;
 use gstlipsync::onnx::{Halved, Model};
 use gstlipsync::precision::{MADE_OF, int8_file, sum};
 
@@ -25,8 +27,7 @@ pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Halved> {
         if halve || model.is_scattered() {
             model.write(&target)?;
         } else {
-            std::fs::copy(path, &target)
-                .with_context(|| format!("{}: cannot be copied to {}", path.display(), target.display()))?;
+            file::copy(path, &target, NETWORK_BYTES, "Copy the avatar's models again")?;
         }
     }
     copy_int8(avatar, &folder.join(names::GENERATOR))?;
@@ -40,7 +41,7 @@ fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
         return Ok(());
     }
     let mut model = Model::read(&source)?;
-    let bytes = std::fs::read(generator).with_context(|| format!("{}", generator.display()))?;
+    let bytes = file::read(generator, NETWORK_BYTES, "Copy the avatar's models again")?;
     model.set_entry(MADE_OF, sum(&bytes));
     model.write(&int8_file(generator))?;
     Ok(())

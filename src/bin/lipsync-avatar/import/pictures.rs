@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use gstlipsync::avatar::{Avatar, AvatarFrameFiles, names};
-use gstlipsync::frames;
 use gstlipsync::image_file::ImageFile;
+use gstlipsync::limits::PICTURE_BYTES;
+use gstlipsync::{file, frames};
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, RgbaImage};
 use indicatif::ParallelProgressIterator;
@@ -14,6 +15,8 @@ use rayon::prelude::*;
 use crate::cli::Import;
 use crate::partial::Partial;
 use crate::{interrupt, progress};
+
+const REMEDY: &str = "Copy the avatar's frames again";
 
 /// How frames are to be stored.
 #[derive(Clone, Copy)]
@@ -60,16 +63,13 @@ pub fn copy_background(avatar: &Avatar, folder: &Path) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::copy(from, to)
-        .with_context(|| format!("{}: cannot be copied to {}", from.display(), to.display()))?;
-    Ok(())
+    Ok(file::copy(from, to, PICTURE_BYTES, REMEDY)?)
 }
 
 /// A frame's new ending and bytes: its own where those are no more.
 fn encode(frame: &AvatarFrameFiles, encoding: Encoding, avatar: &Avatar) -> Result<(String, Vec<u8>)> {
     let path = &frame.picture;
-    let own =
-        std::fs::read(path).with_context(|| format!("{}: cannot be read. Copy it again", path.display()))?;
+    let own = file::read(path, PICTURE_BYTES, REMEDY)?;
     let is_jpeg = own.starts_with(&[0xff, 0xd8]);
     if is_jpeg && matches!(encoding, Encoding::Lossless) {
         return Ok((ending(path), own));
