@@ -6,20 +6,34 @@ use std::path::{Path, PathBuf};
 use crate::text::plain;
 
 /// What can go wrong between a folder, some audio and a frame.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, serde::Deserialize, serde::Serialize)]
 pub enum Error {
     /// A file or folder is missing.
     #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
-    NotFound { path: PathBuf, problem: String, remedy: String },
+    NotFound {
+        #[serde(with = "lossy")]
+        path: PathBuf,
+        problem: String,
+        remedy: String,
+    },
     /// A file is there, but is not what it should be.
     #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
-    Invalid { path: PathBuf, problem: String, remedy: String },
+    Invalid {
+        #[serde(with = "lossy")]
+        path: PathBuf,
+        problem: String,
+        remedy: String,
+    },
     /// ONNX Runtime, or what it needs, cannot be used.
     #[error("ONNX Runtime: {}. {}", plain(problem), plain(remedy))]
     Runtime { problem: String, remedy: String },
     /// A network failed while it ran.
     #[error("{}: {}", plain(model.display()), plain(problem))]
-    Inference { model: PathBuf, problem: String },
+    Inference {
+        #[serde(with = "lossy")]
+        model: PathBuf,
+        problem: String,
+    },
     /// The audio holds something that is not sound.
     #[error("audio: {}. {}", plain(problem), plain(remedy))]
     Audio { problem: String, remedy: String },
@@ -63,6 +77,14 @@ impl Error {
         }
     }
 
+    /// Does what a file asks for. A panic is a mistake of ours, but is the file's doing: an error, not the end of the program.
+    pub(crate) fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            let remedy = "Export the model to ONNX again; and please report it, for the message should be a better one";
+            Err(Self::invalid(path, "is not understood: a panic", remedy))
+        })
+    }
+
     /// The error for a file that cannot be read: missing and unreadable are told apart.
     pub fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
         if error.kind() == std::io::ErrorKind::NotFound {
@@ -75,3 +97,18 @@ impl Error {
 
 /// Result of everything in the core.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Paths in messages between processes: what is no text in them is shown as such, as in messages to people.
+pub(crate) mod lossy {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&path.to_string_lossy())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        String::deserialize(from).map(PathBuf::from)
+    }
+}

@@ -76,7 +76,7 @@ impl Rect {
 }
 
 /// How a network sees faces and how they are put back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Framing {
     /// Side of the square that the network sees and paints, in pixels.
     pub network: u32,

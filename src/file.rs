@@ -1,7 +1,7 @@
 //! Files that may come from strangers: only regular ones are read, and no more of them than is allowed.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -65,6 +65,39 @@ pub fn copy(from: &Path, to: &Path, most: u64, remedy: &str) -> Result<()> {
 pub fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
     let kind = if is_folder { "is a folder" } else { "is a pipe, a device or the like" };
     Error::invalid(path, format!("{kind}, not a file"), remedy)
+}
+
+/// Writes a file in the place of one that may be there: beside it, to the disk, and then under its name. Whatever happens
+/// meanwhile, the old file or the new one is there, and never a part of it.
+///
+/// # Errors
+/// [`Error::Invalid`]; nothing is left behind then.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(permissions(path));
+        let mut file = builder.prefix(".lipsync-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        // The file is whole, whether or not the folder can be told to the disk, too.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(())
+    };
+    write().map_err(|e: std::io::Error| {
+        Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
+    })
+}
+
+/// Those of the file in whose place another comes, or what files have that are made anew.
+#[cfg(unix)]
+fn permissions(path: &Path) -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    let kept = std::fs::metadata(path).map(|file| file.permissions());
+    kept.unwrap_or_else(|_| std::fs::Permissions::from_mode(0o666))
 }
 
 fn too_large(path: &Path, bytes: u64, most: u64) -> Error {

@@ -9,7 +9,7 @@ use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
 use crate::features::{Context, Hearing, HubertSpan};
-use crate::limits::NETWORK_SIDE;
+use crate::limits::{BATCH, SIDE, SIDE_LEAST, VALUES};
 use crate::network::{Interrupter, Network, Port};
 use crate::pool::Pooled;
 use crate::prepare::{Inputs, Parts, Prepared};
@@ -85,7 +85,8 @@ impl Generator {
         let open = |prepared: &Prepared| {
             // Other networks have no blocks to look for.
             let is_int8 = engine.is_processor() && prepared.path != path;
-            let prepared = if is_int8 { &prepared.with_blocks()? } else { prepared };
+            let blocks = || Error::guard(&prepared.path, || prepared.with_blocks());
+            let prepared = if is_int8 { &blocks()? } else { prepared };
             (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
         };
         let prepared = Self::prepare(path, engine, beside)?;
@@ -101,12 +102,13 @@ impl Generator {
     /// # Errors
     /// As [`Self::open`].
     pub fn prepare(path: &Path, engine: &Engine, beside: Option<&Path>) -> Result<Prepared> {
-        Prepared::new(path, engine, beside, |inputs, outputs| {
+        let inputs = |inputs: &[Port], outputs: &[Port]| {
             let ports: Vec<&Port> = inputs.iter().collect();
             let Roles { picture, sound, .. } = Roles::of(&ports, outputs.first(), path)?;
             let name = |port: usize| inputs[port].name.clone();
             Ok(Inputs { picture: name(picture), sound: name(sound) })
-        })
+        };
+        Error::guard(path, || Prepared::new(path, engine, beside, inputs))
     }
 
     /// Opens a generator that is ready; the rest is as for [`Self::open`].
@@ -275,11 +277,18 @@ impl Roles {
                  exported for a fixed picture size",
             )
         })?;
-        if (1..=NETWORK_SIDE).contains(&roles.side) {
-            return Ok(roles);
+        let (side, batch) = (roles.side as usize, inputs[roles.picture].batch());
+        let values = batch.saturating_mul(INPUT_CHANNELS * side * side);
+        if !(SIDE_LEAST..=SIDE).contains(&side) || batch > BATCH as usize || values as u64 > VALUES {
+            return Err(Error::invalid(
+                path,
+                format!(
+                    "paints {side} x {side} pixels, {batch} at a time, not {SIDE_LEAST} to {SIDE} pixels a side, up to {BATCH} at a time"
+                ),
+                "Export it with a free first size, for pictures of such a size",
+            ));
         }
-        let problem = format!("paints faces of {0} x {0} pixels, not 1 to {NETWORK_SIDE} a side", roles.side);
-        Err(Error::invalid(path, problem, "Give a generator that was trained on smaller pictures"))
+        Ok(roles)
     }
 
     fn find(inputs: &[&Port], output: Option<&Port>) -> Option<Self> {
@@ -287,7 +296,7 @@ impl Roles {
         let (picture, sound) =
             if first.shape.get(1) == Some(&(INPUT_CHANNELS as i64)) { (0, 1) } else { (1, 0) };
         let (face, audio) = ([first, second][picture], [first, second][sound]);
-        let side = u32::try_from(*face.shape.get(2)?).ok()? as usize;
+        let side = u16::try_from(*face.shape.get(2)?).ok()?.into();
         let fits = face.holds(&[INPUT_CHANNELS, side, side])
             && output?.may_hold(&[3, side, side])
             && face.batch() == audio.batch();

@@ -14,8 +14,8 @@
 //! | 7 | [`picture`] | frame and face rectangle | a picture in the format of the video ([`matte`]: where it is not opaque) |
 //!
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores ([`pace`]: how fast). [`avatar`] reads folders,
-//! [`survey`] finds all that is wrong with one ([`limits`]: what it may ask for; [`file`](mod@file): how it is read; [`text`]: how its texts
-//! are shown), [`onnx`] changes networks' files,
+//! [`survey`] finds all that is wrong with one ([`trial`]: runs its networks once; [`limits`]: what it may ask for; [`file`](mod@file): how it is
+//! read; [`text`]: how its texts are shown), [`onnx`] changes networks' files,
 //! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`blocks`] what we compute in its place,
 //! [`rate`] is the time grid of the video. The elements, in `elements`, connect the core to GStreamer and are left out without the feature `gst`.
 
@@ -52,6 +52,7 @@ pub mod shared;
 pub mod survey;
 pub mod tensors;
 pub mod text;
+pub mod trial;
 
 #[cfg(feature = "gst")]
 mod elements;

@@ -12,7 +12,8 @@ use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::blocks::Blocks;
 use crate::error::{Error, Result};
-use crate::onnx::KEPT;
+use crate::limits::{CONSTANT_BYTES, VALUES};
+use crate::onnx::{KEPT, Model};
 use crate::runtime::{Engine, environment};
 use crate::tensors::Tensors;
 use crate::text::short;
@@ -34,13 +35,30 @@ pub struct Network {
     converted: Vec<f32>,
 }
 
-/// Where the graph of a network is.
+/// The graph of a network: what [`Model::encode`] makes, never a file, which might be another by now.
 #[derive(Debug, Clone)]
 pub enum Graph {
-    File(PathBuf),
     Memory(Arc<[u8]>),
-    /// In memory, with nodes for blocks that are not in it.
+    /// With nodes for blocks that are not in it.
     WithBlocks(Arc<[u8]>, Blocks),
+}
+
+impl Graph {
+    /// The graph in a model's file, checked as [`Model::read`] does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::Invalid`] for the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(Error::not_found(path, "no such model", "Copy the avatar's models again"));
+        }
+        Ok(Self::of(&Model::read(path)?))
+    }
+
+    /// The graph of a model.
+    pub fn of(model: &Model) -> Self {
+        Self::Memory(model.encode().into())
+    }
 }
 
 /// How far ONNX Runtime may change a graph when it loads it.
@@ -94,9 +112,6 @@ impl Interrupter {
 pub(crate) const MODEL_REMEDY: &str =
     "Export the model to ONNX again, or copy it again if the copy was cut short";
 
-/// More values than any network of the method has in a tensor: a guard against nonsense in a file.
-const MAX_VALUES: u64 = 1 << 26;
-
 impl Network {
     /// Opens a model file.
     ///
@@ -105,12 +120,8 @@ impl Network {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
     pub fn open(path: &Path, engine: &Engine, threads: usize, beside: Option<&Path>) -> Result<Self> {
-        if !path.is_file() {
-            return Err(Error::not_found(path, "no such model", "Copy the avatar's models again"));
-        }
-        let graph = Graph::File(path.into());
-        let session = load(path, &graph, engine, threads, beside, Optimisation::Full)?;
-        Self::new(path, session)
+        let graph = Error::guard(path, || Graph::read(path))?;
+        Self::open_graph(path, &graph, engine, threads, beside)
     }
 
     /// Opens a graph that was made of the model at `path`, which errors name; the rest is as for [`Self::open`].
@@ -124,7 +135,9 @@ impl Network {
         threads: usize,
         beside: Option<&Path>,
     ) -> Result<Self> {
-        Self::new(path, load(path, graph, engine, threads, beside, Optimisation::Full)?)
+        Error::guard(path, || {
+            Self::new(path, load(path, graph, engine, threads, beside, Optimisation::Full)?)
+        })
     }
 
     fn new(path: &Path, session: Session) -> Result<Self> {
@@ -299,7 +312,12 @@ pub(crate) fn load(
             .with_inter_threads(1)?
             // Idle threads that spin take the cores from the other workers and the encoder.
             .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?;
+            .with_inter_op_spinning(false)?
+            // What is computed once is kept, and written to the cache.
+            .with_config_entry(
+                "optimization.constant_folding_max_output_size_in_bytes",
+                CONSTANT_BYTES.to_string(),
+            )?;
         if products_of_bytes_overflow() {
             builder = builder.with_precise_qmm()?;
         }
@@ -313,11 +331,9 @@ pub(crate) fn load(
     };
     let (mut builder, placement) =
         engine.apply(builder().map_err(|e: ort::Error| unexpected(&e))?, path, threads)?;
-    let session = match graph {
-        Graph::File(file) => builder.commit_from_file(file),
-        Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => builder.commit_from_memory(bytes),
-    };
-    let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
+    let (Graph::Memory(bytes) | Graph::WithBlocks(bytes, _)) = graph;
+    let session =
+        builder.commit_from_memory(bytes).map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
     placement.check(path, engine)?;
     Ok(session)
 }
@@ -342,7 +358,7 @@ impl Port {
         };
         let shape = kind.tensor_shape().map(|s| s.to_vec()).unwrap_or_default();
         let values = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size.max(1) as u64));
-        if values.is_none_or(|n| n > MAX_VALUES) {
+        if values.is_none_or(|n| n > VALUES) {
             return Err(Error::invalid(path, format!("\"{name}\" is {kind}, too large"), MODEL_REMEDY));
         }
         Ok(Self { name: name.into(), shape, half })

@@ -161,9 +161,8 @@ impl Quantizer {
     /// # Errors
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
-        let graph =
-            prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::Memory(model.encode().into()));
-        let prepared = Prepared { path: self.path.clone(), graph: Parts::Whole(graph) };
+        let graph = prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
+        let prepared = Prepared::of(&self.path, Parts::Whole(graph));
         Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
     }
 
@@ -184,7 +183,7 @@ impl Quantizer {
     }
 
     fn load(&self, model: &Model) -> Result<Session> {
-        let graph = Graph::Memory(model.encode().into());
+        let graph = Graph::of(model);
         let engine = Engine::default();
         network::load(&self.path, &graph, &engine, 1, self.beside.as_deref(), Optimisation::Full)
     }

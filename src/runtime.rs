@@ -1,5 +1,6 @@
 //! ONNX Runtime: found, loaded and checked, once in a process, when the first network is opened.
 
+use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use ort::environment::Environment;
 use ort::ep;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
 use ort::logging::LogLevel;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::builder::SessionBuilder;
 
 use crate::error::{Error, Result};
 use crate::installation;
@@ -57,7 +58,7 @@ providers! {
     TensorRt "tensorrt" "TensorRT: NVIDIA GPUs, compiled for the GPU at each start";
     TensorRtRtx "tensorrt-rtx" "TensorRT for RTX: NVIDIA RTX GPUs, compiled for the GPU at each start";
     MiGraphX "migraphx" "MIGraphX: AMD GPUs";
-    Rocm "rocm" "ROCm: AMD GPUs, up to ONNX Runtime 1.22";
+    Rocm "rocm" "ROCm: AMD GPUs; in ONNX Runtime since 1.23 MIGraphX is in its place";
     OpenVino "openvino" "OpenVINO: Intel processors, GPUs and NPUs, and other x86 processors";
     DirectMl "directml" "DirectML: any GPU on Windows";
     CoreMl "coreml" "CoreML: Apple's processors, GPUs and neural engine";
@@ -87,8 +88,16 @@ pub struct Engine {
     pub precision: Precision,
 }
 
-const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.20 or newer \
-                      (any `onnxruntime` wheel from PyPI holds one)";
+const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
+                      (any such `onnxruntime` wheel from PyPI holds one)";
+
+/// The oldest ONNX Runtime that is loaded. Older ones read files and addresses that a network names, or take the places of
+/// sparse weights unchecked. Our own check refuses such networks, too; but neither is to be the only one.
+const OLDEST: [u32; 3] = [1, 24, 4];
+
+/// The oldest with OpenVINO, which is published apart and has no newer release: it refuses files and addresses, and sparse
+/// weights are refused before it sees them ([`crate::onnx::Model::decode`]).
+const OLDEST_WITH_OPENVINO: [u32; 3] = [1, 24, 1];
 
 /// ONNX Runtime allows one environment in a process, ever, so it is kept until the process ends.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
@@ -115,7 +124,8 @@ pub fn environment(beside: Option<&Path>) -> Result<Environment> {
     };
     let mut failure = None;
     let builder = libraries.iter().find_map(|library| {
-        ort::init_from(library).inspect_err(|e| failure = failure.take().or(Some(e.to_string()))).ok()
+        let loaded = check_version(library).and_then(|()| ort::init_from(library).map_err(|e| e.to_string()));
+        loaded.inspect_err(|e| failure = failure.take().or(Some(e.clone()))).ok()
     });
     let loaded = builder
         .ok_or_else(|| Error::runtime(failure.unwrap_or_default(), REMEDY))?
@@ -124,6 +134,54 @@ pub fn environment(beside: Option<&Path>) -> Result<Environment> {
         .build()
         .map_err(|e| Error::runtime(e.to_string(), REMEDY))?;
     Ok(environment.insert(loaded).clone())
+}
+
+/// Refuses a library that is too old, before it is the one of this process for good; what is none is left to be complained of.
+fn check_version(library: &Path) -> std::result::Result<(), String> {
+    // SAFETY: it is loaded anyhow, and what it runs then is its own.
+    let Ok(loaded) = (unsafe { libloading::Library::new(library) }) else { return Ok(()) };
+    // SAFETY: every ONNX Runtime has had this function, of this type.
+    let base =
+        unsafe { loaded.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
+    let Ok(base) = base else { return Ok(()) };
+    // SAFETY: it returns what is in the library, which is loaded until the end of this function; the text ends in zero.
+    let (base, text) = unsafe {
+        let Some(base) = base().as_ref() else { return Ok(()) };
+        (base, CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
+    };
+    let version = parse_version(&text);
+    if version >= OLDEST || (version >= OLDEST_WITH_OPENVINO && has_openvino(base)) {
+        return Ok(());
+    }
+    let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
+    let (oldest, library) = (words(OLDEST), library.display());
+    Err(format!(
+        "{library} is of version {text:?}, older than {oldest}, and not safe with avatars of strangers"
+    ))
+}
+
+/// The three numbers of a version; zeros for those that are not there.
+fn parse_version(text: &str) -> [u32; 3] {
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let mut parts = text.split('.').map(|part| digits(part).parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+/// Whether a library was built with OpenVINO.
+fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
+    let (mut names, mut count) = (std::ptr::null_mut(), 0);
+    // SAFETY: the functions are those of this version, which the library has, for it is newer; it says how many names it has
+    // written, and they are given back.
+    unsafe {
+        let Some(api) = (base.GetApi)(ort::sys::ORT_API_VERSION).as_ref() else { return false };
+        if !(api.GetAvailableProviders)(&mut names, &mut count).0.is_null() {
+            return false;
+        }
+        let all = (0..usize::try_from(count).unwrap_or(0)).map(|n| CStr::from_ptr(*names.add(n)));
+        let found = all.into_iter().any(|name| name == c"OpenVINOExecutionProvider");
+        let _ = (api.ReleaseAvailableProviders)(names, count);
+        found
+    }
 }
 
 /// The library that the user or whoever installed the plugin has chosen, if any.
@@ -191,7 +249,6 @@ impl Engine {
                 "Use one of these, or set ORT_DYLIB_PATH to a build of ONNX Runtime that has it",
             ));
         }
-        let builder = if self.halves_on_cpu() { takes_bfloat16(builder)? } else { builder };
         let batch = free_batch(path)?;
         let builder = (|| {
             // Without the error, a provider that fails to start would be replaced by the CPU in silence.
@@ -324,20 +381,6 @@ impl std::fmt::Display for Engine {
     }
 }
 
-/// Refuses a library whose OpenVINO would take no notice of bfloat16. It does since 1.23, which brought level 3, too.
-fn takes_bfloat16(builder: SessionBuilder) -> Result<SessionBuilder> {
-    (|| -> ort::Result<_> {
-        let builder = builder.with_optimization_level(GraphOptimizationLevel::Level3)?;
-        Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
-    })()
-    .map_err(|_| {
-        Error::runtime(
-            "precision=half on the processor needs OpenVINO with ONNX Runtime 1.23 or newer",
-            "Run `make runtime-openvino` and set ORT_DYLIB_PATH as it says, or set precision=auto",
-        )
-    })
-}
-
 /// Names of the providers that the loaded library was built with.
 fn available_names() -> Vec<&'static str> {
     let available = |&&provider: &&ExecutionProvider| {
@@ -361,8 +404,8 @@ fn free_batch(path: &Path) -> Result<Option<String>> {
 ///
 /// ONNX Runtime gives a provider the nodes that it wants, and the processor the rest. That is meant for a few of them:
 /// CUDA, for one, leaves sizes to the processor on purpose, so `session.disable_cpu_ep_fallback`, which allows none, is
-/// no answer. But where all are left over, the provider is there in name only. The only place where every version since
-/// 1.20 tells that is its log; if the words change one day, nothing is refused.
+/// no answer. But where all are left over, the provider is there in name only. The only place where it
+/// tells that is its log; if the words change one day, nothing is refused.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placement {
     cpu_only: Arc<AtomicBool>,
@@ -421,6 +464,15 @@ mod tests {
                 let value = provider.to_value();
                 assert_eq!(gst::glib::EnumValue::from_value(&value).unwrap().1.nick(), name);
             }
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("1.24.4"), OLDEST);
+        assert!(parse_version("1.24.10") > OLDEST && parse_version("1.32.0") > OLDEST);
+        for old in ["1.24.3", "1.9.9", "1.24", "", "x", "0.99.99", "1.23.2-dev"] {
+            assert!(parse_version(old) < OLDEST, "{old}");
         }
     }
 

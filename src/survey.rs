@@ -2,18 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audio::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
 use crate::error::{Error, Result};
 use crate::face::Framing;
-use crate::features::{self, Hearing};
+use crate::features::Hearing;
 use crate::frames;
-use crate::generator::Generator;
 use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
 use crate::precision::int8_file;
-use crate::rate::FrameRate;
-use crate::runtime::Engine;
+use crate::trial::Step;
 
 /// What an avatar is, and what is wrong with it.
 pub struct Survey {
@@ -43,9 +40,8 @@ pub struct NetworkFile {
 }
 
 impl Survey {
-    /// Reads the folder, and opens and runs both networks once; ONNX Runtime is looked for as in
-    /// [`crate::runtime::environment`].
-    pub fn open(folder: &Path, engine: &Engine, beside: Option<&Path>) -> Self {
+    /// Reads the folder, and has `try_out` open and run both networks once: [`crate::trial::run`], here or in another process.
+    pub fn open(folder: &Path, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) -> Self {
         let mut problems = Problems::default();
         let avatar = Avatar::survey(folder, &mut problems);
         let mut survey = Self {
@@ -57,7 +53,7 @@ impl Survey {
             problems,
         };
         survey.try_background();
-        survey.try_networks(engine, beside);
+        survey.try_networks(try_out);
         survey
     }
 
@@ -69,26 +65,20 @@ impl Survey {
         tried.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
-    fn try_networks(&mut self, engine: &Engine, beside: Option<&Path>) {
+    fn try_networks(&mut self, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) {
         let Some(avatar) = &self.avatar else { return };
         // What is no file of the folder is not even looked at.
         let read = |path: &Path| if self.problems.names(path) { None } else { NetworkFile::read(path) };
-        let int8 = int8_file(&avatar.generator);
         self.generator = read(&avatar.generator);
-        self.int8 = read(&int8);
+        self.int8 = read(&int8_file(&avatar.generator));
         self.audio_encoder = avatar.audio_encoder.as_deref().and_then(read);
-        if self.problems.names(&int8) || self.problems.names(&avatar.generator) {
-            return;
-        }
-        let generator = Generator::open(&avatar.generator, avatar.face, engine, 1, beside);
-        let Some(mut generator) = self.problems.note(generator) else { return };
-        self.problems.note(generator.try_out());
-        let hearing = generator.hearing().chosen(avatar.context, &avatar.generator);
-        let Some(hearing) = self.problems.note(hearing) else { return };
-        self.painting = Some((hearing, generator.framing()));
-        if avatar.audio_encoder.as_ref().is_none_or(|encoder| !self.problems.names(encoder)) {
-            self.problems.note(try_hearing(avatar, hearing, engine, beside));
-        }
+        let mut wrong = Vec::new();
+        try_out(avatar, &self.problems, &mut |step| match step {
+            Step::Wrong(problem) => wrong.push(problem),
+            Step::Paints(hearing, framing) => self.painting = Some((hearing, framing)),
+            Step::Loads(_) | Step::Runs(_) | Step::Done => {}
+        });
+        wrong.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
     /// What is wrong with the pictures of frame `index`, beyond what is in [`Self::problems`].
@@ -124,15 +114,6 @@ impl Survey {
     fn trouble<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
         if self.problems.names(path) { None } else { read().err() }
     }
-}
-
-/// Hears a second of silence.
-fn try_hearing(avatar: &Avatar, hearing: Hearing, engine: &Engine, beside: Option<&Path>) -> Result<()> {
-    let mut track = features::open(avatar, hearing, features::NO_LIMIT, engine, beside)?;
-    track.restart(FrameRate::NATIVE);
-    track.push(&vec![0.0; SAMPLE_RATE as usize]);
-    track.finish();
-    track.context(0).map(drop)
 }
 
 impl NetworkFile {

@@ -14,6 +14,7 @@ use common::{fixture, plugin_folder};
 use gstlipsync::limits;
 use gstlipsync::runtime::Engine;
 use gstlipsync::survey::Survey;
+use gstlipsync::trial;
 use image::{GrayImage, RgbImage};
 use tool::{Ran, ends, names, path, tool};
 
@@ -118,7 +119,9 @@ fn remove(path: &Path) {
 
 /// All that is wrong with a folder, in words.
 fn problems(folder: &Path) -> Vec<String> {
-    let survey = Survey::open(folder, &Engine::default(), None);
+    let survey = Survey::open(folder, |avatar, problems, tell| {
+        trial::run(avatar, problems, &Engine::default(), None, tell);
+    });
     let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
     let of_frames: Vec<_> = (0..frames).flat_map(|index| survey.frame(index)).collect();
     let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
@@ -662,12 +665,10 @@ fn the_manual_states_the_bounds() {
     let (_, table) = manual.split_once("\n## Bounds\n").expect("a section \"Bounds\"");
     let rows: Vec<(&str, &str)> = table
         .lines()
-        .skip_while(|line| !line.starts_with("|---"))
-        .skip(1)
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| {
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
-            (cells[3].trim_matches('`'), cells[2])
+            Some((cells.get(3)?.strip_prefix('`')?.strip_suffix('`')?, cells[2]))
         })
         .collect();
     let told = |name: &str| rows.iter().find(|row| row.0 == name).map(|row| row.1);

@@ -67,7 +67,7 @@ fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage 
 fn both_parts_paint_what_the_whole_paints() {
     for name in GENERATORS {
         let path = model(name);
-        let whole = Prepared { path: path.clone(), graph: Parts::Whole(Graph::File(path.clone())) };
+        let whole = Prepared::of(&path, Parts::Whole(Graph::read(&path).unwrap()));
         let apart = prepared(&path);
         assert!(matches!(apart.graph, Parts::Apart { .. }), "{name} is not cut in two");
         let (mut whole, mut apart) = (open(&whole), open(&apart));
@@ -116,7 +116,7 @@ fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
     else {
         panic!("no blocks are found in {:?}", ours.graph);
     };
-    let left = [face, mouth].map(|bytes| Model::decode(Path::new("memory"), bytes).unwrap());
+    let left = [face, mouth].map(|bytes| Model::decode_unchecked(Path::new("memory"), bytes).unwrap());
     let count = |name: &str| left.iter().flat_map(Model::operators).filter(|other| *other == name).count();
 
     let mut exact = open(&prepared(&model("generator_half")));
@@ -171,9 +171,8 @@ fn graphs_are_free_of_sizes_and_paddings() {
     let operators = |name: &str| -> Vec<String> {
         let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
         let read = |graph: &Graph| match graph {
-            Graph::File(path) => Model::read(path).unwrap(),
             Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => {
-                Model::decode(Path::new("memory"), bytes).unwrap()
+                Model::decode_unchecked(Path::new("memory"), bytes).unwrap()
             }
         };
         let models = [&face, &mouth].map(read);

@@ -91,6 +91,11 @@ fn an_import_is_small_and_plays_nearly_the_same() {
     assert!(difference.mean < 4.0, "{difference:?}");
 }
 
+/// What a file says, whatever it may be.
+fn decoded(file: &Path) -> Model {
+    Model::decode_unchecked(file, &std::fs::read(file).unwrap()).unwrap()
+}
+
 #[test]
 fn networks_keep_everything_when_they_are_written_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,7 +105,7 @@ fn networks_keep_everything_when_they_are_written_again() {
             continue;
         }
         let copy = folder.path().join("copy.onnx");
-        Model::read(&file).unwrap().write(&copy).unwrap();
+        decoded(&file).write(&copy).unwrap();
         // Fields may stand in another order; none may be missing.
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();
         assert_eq!(size(&file), size(&copy), "{}", file.display());
@@ -112,7 +117,9 @@ fn networks_keep_everything_when_they_are_written_again() {
 fn every_field_of_the_format_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (file, copy) = (fixture("models/every_field.onnx"), folder.path().join("copy.onnx"));
-    Model::read(&file).unwrap().write(&copy).unwrap();
+    // No network says all that: some of it is refused where it would be run.
+    decoded(&file).write(&copy).unwrap();
+    assert!(Model::read(&file).is_err());
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
     let script = "import onnx, sys; a, b = map(onnx.load, sys.argv[1:]); assert a == b";
     assert!(Command::new(python).args(["-c", script]).args([file, copy]).status().unwrap().success());

@@ -49,11 +49,7 @@ impl Avatar {
     /// [`Error::Invalid`] where a file cannot be written.
     pub fn write_own(&self, folder: &Path, title: &str, license: &str) -> Result<()> {
         let remedy = "Make room or choose another folder";
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            std::fs::write(&path, bytes)
-                .map_err(|e| Error::invalid(&path, format!("cannot be written: {e}"), remedy))
-        };
+        let write = |name: &str, bytes: &[u8]| file::replace(&folder.join(name), bytes);
         let failed = |name: &str, e: String| {
             Error::invalid(folder.join(name), format!("cannot be written: {e}"), remedy)
         };

@@ -48,6 +48,11 @@ impl Gather {
         Self { parts: block.sources.iter().map(part).collect() }
     }
 
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Whether rows are just those of the one source.
     pub fn is_idle(&self) -> bool {
         matches!(self.parts[..], [Part::Same])

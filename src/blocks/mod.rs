@@ -126,8 +126,9 @@ impl Layer {
     fn bias_of_bytes(&self, channel: usize, zero: u8) -> i32 {
         let Some(bias) = self.bias.get(channel) else { return 0 };
         let weights = &self.weights[channel * self.inputs()..][..self.inputs()];
-        let total: i32 = weights.iter().map(|weight| i32::from(*weight)).sum();
-        bias.wrapping_sub(i32::from(zero) * total)
+        // As the sums themselves, which wrap around, too.
+        let total = weights.iter().fold(0i32, |sum, weight| sum.wrapping_add((*weight).into()));
+        bias.wrapping_sub(i32::from(zero).wrapping_mul(total))
     }
 
     /// The steps of a channel; nothing for one that is not there.

@@ -43,7 +43,9 @@ impl PackedPlanes {
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: &[u8], to: &mut [u8]) {
         let count = from.len() / self.inputs;
-        assert!(to.len() == count * self.outputs);
+        assert!(count > 0 && from.len() == count * self.inputs && to.len() == count * self.outputs);
+        // Pixels are read as the weights lie.
+        assert!(self.layer.pixel() == self.inputs && self.outputs <= LAST);
         let mut mixed = [0; PIXELS * LAST];
         for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {
             let here = from.len() / self.inputs;

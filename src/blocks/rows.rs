@@ -7,6 +7,7 @@ use super::gather::{Gather, Input};
 use super::pointwise::{Finish, Pixels, Pointwise, Rows, Sum, Unit};
 use super::real::RealMix;
 use super::{Block, Grid, Narrow};
+use crate::limits::KERNEL_BYTES;
 
 /// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
 /// use the same.
@@ -35,6 +36,9 @@ pub enum Output<'a> {
 
 /// Bytes of wide values to have in hand: a part of the cache that every core has to itself.
 const IN_HAND: usize = 192 << 10;
+
+/// Most rows, and pixels in a row: places between two are counted in float32.
+const LARGEST: usize = (1 << 16) - 1;
 
 /// Memory of a thread, for all its blocks in turns.
 #[derive(Default)]
@@ -87,9 +91,27 @@ impl PackedBlock {
         matches!(self.narrow, PackedNarrow::Real(_))
     }
 
-    /// The height and width at which the block works, where a source is of that size.
-    pub fn size(&self, source: usize, size: [usize; 2]) -> [usize; 2] {
-        if self.gather.doubles(source) { size.map(|side| 2 * side) } else { size }
+    /// How many sources go in.
+    pub fn sources(&self) -> usize {
+        self.gather.sources()
+    }
+
+    /// The height and width at which the block works, where a source is of that size; `None` for one that is too large.
+    pub fn size(&self, source: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let times = if self.gather.doubles(source) { 2 } else { 1 };
+        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= LARGEST));
+        Some([height?, width?])
+    }
+
+    /// Whether the block can work at that height and width: what it works with is bounded.
+    pub fn takes(&self, size: [usize; 2]) -> bool {
+        let [height, width] = size;
+        let is_size = |side: usize| (1..=LARGEST).contains(&side);
+        // No fewer rows are in hand at once: wide, filtered, and those that go in.
+        const ROWS: usize = 8;
+        let pixels = width.saturating_add(2).saturating_mul(ROWS);
+        let bytes = self.filter.channels().max(self.widen.pixel()).checked_mul(pixels);
+        is_size(height) && is_size(width) && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
     }
 
     /// Channels that go in, of all sources together.
@@ -103,7 +125,28 @@ impl PackedBlock {
     /// Where inputs or `to` are not of the size, or `to` is not of what comes out.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, inputs: &[Input<'_>], size: [usize; 2], to: Output<'_>) {
+        self.check(inputs, size, &to);
         SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
+    }
+
+    /// Panics where lengths are not what they must be: all that follows relies on it.
+    fn check(&self, inputs: &[Input<'_>], size: [usize; 2], to: &Output<'_>) {
+        assert!(self.takes(size) && inputs.len() == self.gather.sources());
+        let mut channels = 0;
+        for (n, input) in inputs.iter().enumerate() {
+            let [height, width] = if self.gather.doubles(n) { size.map(|side| side / 2) } else { size };
+            assert!(self.size(n, [height, width]) == Some(size) && input.channels > 0);
+            assert!(input.bytes.len() == height * width * input.channels);
+            channels += input.channels;
+        }
+        let [height, width] = size.map(|side| self.output_size(side));
+        let length = match to {
+            Output::Bytes(to) => to.len(),
+            Output::Real(to) => to.len(),
+        };
+        assert!(channels == self.inputs && length == height * width * self.outputs);
+        let is_added = matches!(&self.narrow, PackedNarrow::Bytes { sum: Some(_), .. });
+        assert!(!is_added || (self.stride == 1 && self.inputs == self.outputs && inputs.len() == 1));
     }
 
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]

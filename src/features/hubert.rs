@@ -33,7 +33,7 @@ const HISTORY: u64 = 100;
 const FUTURE: u64 = 8;
 
 /// Of how many video frames a generator hears the rows, half of them before its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum HubertSpan {
     Eight,
     Sixteen,

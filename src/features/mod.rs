@@ -33,7 +33,7 @@ pub const NO_LIMIT: u64 = i64::MAX as u64;
 pub type Context = Floats;
 
 /// What a generator hears, as the values of its audio input tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum Hearing {
     /// [32, 16, 16]: 16 rows of 512 values from an audio encoder.
     Rows(ContextKind),

@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::keep::order;
-use super::proto::{self, Attribute, Graph, Node, OperatorSetId};
+use super::proto::{self, Attribute, Graph, Node, OperatorSetId, Tensor};
 use super::{Model, floats, values};
 use crate::blocks::{
     Block, DOMAIN, Grid, LAST, Layer, NUMBER, Narrow, PLANES, Planes, RealLayer, Source, Taken, operator_name,
@@ -59,7 +59,7 @@ struct Last<'a> {
 impl Model {
     /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
     pub fn take_blocks(&mut self) -> Option<Taken> {
-        let graph = self.proto.graph.as_mut()?;
+        let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs())?;
         let finder = Finder::new(graph);
         let blocks = finder.blocks();
         if blocks.is_empty() {
@@ -132,6 +132,7 @@ impl FoundPlanes {
 /// A graph with its connections.
 struct Finder<'a> {
     graph: &'a Graph,
+    weights: HashMap<&'a str, &'a Tensor>,
     makers: HashMap<&'a str, usize>,
     users: HashMap<&'a str, Vec<usize>>,
     outputs: HashSet<&'a str>,
@@ -142,6 +143,7 @@ impl<'a> Finder<'a> {
         let nodes = graph.node.iter().enumerate();
         Self {
             graph,
+            weights: graph.weights(),
             makers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
             users: graph.users(),
             outputs: graph.output.iter().map(proto::ValueInfo::name).collect(),
@@ -152,12 +154,18 @@ impl<'a> Finder<'a> {
         self.graph.node.iter().filter_map(|node| self.block(node)).collect()
     }
 
+    fn weight(&self, name: &str) -> Option<&'a Tensor> {
+        self.weights.get(name).copied()
+    }
+
     /// Layers to few channels that follow blocks.
     fn planes(&self, blocks: &[Found]) -> Vec<FoundPlanes> {
+        let channels: HashMap<&str, usize> =
+            blocks.iter().map(|found| (found.output.as_str(), found.block.outputs())).collect();
         let found = |node| {
             let conv = self.conv(node).filter(Conv::is_mix)?;
-            let follows = blocks.iter().any(|block| block.output == conv.input);
-            let fits = follows && conv.layer.bias.len() <= LAST;
+            let follows = channels.get(conv.input) == Some(&conv.layer.inputs());
+            let fits = follows && conv.layer.channels() <= LAST;
             let (source, output) = (conv.input.into(), conv.output.into());
             let planes = Planes { input: conv.input_grid, layer: conv.layer };
             fits.then_some(FoundPlanes { planes, source, output })
@@ -170,9 +178,9 @@ impl<'a> Finder<'a> {
         let widen = self.conv(first)?;
         let filter = self.conv(self.only_reader(widen.output)?)?;
         let narrow = self.narrow(self.only_reader(filter.output)?)?;
-        let wide = widen.layer.bias.len();
+        let wide = widen.layer.channels();
         let fits = widen.is_mix()
-            && (filter.kernel == 3 && filter.by_channel && filter.layer.bias.len() == wide)
+            && (filter.kernel == 3 && filter.by_channel && filter.layer.channels() == wide)
             && (filter.input_grid == widen.layer.output && narrow.input_grid == filter.layer.output)
             && narrow.layer.inputs() == wide;
         if !fits {
@@ -180,7 +188,9 @@ impl<'a> Finder<'a> {
         }
         let Last { layer: narrow, mut output, .. } = narrow;
         let mut residual = None;
-        if let (1, Narrow::Bytes(layer)) = (filter.stride, &narrow)
+        // Fewer channels would be added to each of more.
+        let is_even = filter.stride == 1 && widen.layer.inputs() == narrow.channels();
+        if let (true, Narrow::Bytes(layer)) = (is_even, &narrow)
             && let Some((sum, grid)) = self.sum((output, layer.output), (widen.input, widen.input_grid))
         {
             (output, residual) = (sum, Some(grid));
@@ -220,12 +230,13 @@ impl<'a> Finder<'a> {
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
     fn real_mix(&self, node: &'a Node) -> Option<RealLayer> {
-        let weight = |place: usize| node.input.get(place).and_then(|name| self.graph.weight(name));
+        let weight = |place: usize| node.input.get(place).and_then(|name| self.weight(name));
         let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
         let tensor = weight(1).filter(|_| is_mix)?;
         let &[channels, inputs, 1, 1] = &tensor.dims[..] else { return None };
         let (channels, inputs) = (usize::try_from(channels).ok()?, usize::try_from(inputs).ok()?);
-        let weights = floats(tensor).filter(|weights| weights.len() == channels * inputs && channels > 0)?;
+        let count = product(&[channels, inputs]).filter(|count| *count > 0)?;
+        let weights = floats(tensor).filter(|weights| weights.len() == count)?;
         let bias = match node.input.get(2) {
             Some(_) => floats(weight(2)?).filter(|bias| bias.len() == channels)?,
             None => vec![0.0; channels],
@@ -253,25 +264,25 @@ impl<'a> Finder<'a> {
     /// The bytes that a real value is read from.
     fn read(&self, value: &str) -> Option<(&'a str, Grid)> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        Some((node.input[0].as_str(), self.grid(node)?))
+        Some((node.input.first()?.as_str(), self.grid(node)?))
     }
 
     /// The bytes that a real value is rounded to, if that is all that is done with it.
     fn rounded(&self, value: &str) -> Option<(&'a str, Grid)> {
         let node = self.only_user(value).filter(|node| node.op_type() == "QuantizeLinear")?;
-        Some((node.output[0].as_str(), self.grid(node)?))
+        Some((node.output.first()?.as_str(), self.grid(node)?))
     }
 
     /// The real value that bytes are rounded from.
     fn rounded_from(&self, bytes: &str) -> Option<&'a Node> {
         let node = self.maker(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
-        self.maker(&node.input[0])
+        self.maker(node.input.first()?)
     }
 
     /// The grid of a node that rounds to bytes, or reads them.
     fn grid(&self, node: &Node) -> Option<Grid> {
         let [_, scale, zero] = &node.input[..] else { return None };
-        let (scale, zero) = (self.graph.weight(scale)?, self.graph.weight(zero)?);
+        let (scale, zero) = (self.weight(scale)?, self.weight(zero)?);
         let (&[scale], true) = (&floats(scale)?[..], zero.data_type() == proto::UINT8) else { return None };
         let &[zero] = &bytes(zero)[..] else { return None };
         Some(Grid { scale, zero })
@@ -293,8 +304,9 @@ impl<'a> Finder<'a> {
             _ => self.rounded(exact)?,
         };
         let &[channels, inputs, height, width] = dims else { return None };
-        let [channels, height] = [channels, height].map(|size| usize::try_from(size).ok());
-        let (channels, kernel) = (channels?, height.filter(|height| *height as i64 == width)?);
+        let size = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
+        let (channels, inputs) = (size(channels)?, size(inputs)?);
+        let kernel = size(height).filter(|_| height == width)?;
         let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
             Some(bias) => self.bias(bias)?,
             None => vec![0; channels],
@@ -302,9 +314,9 @@ impl<'a> Finder<'a> {
         let (stride, group) = geometry(node, kernel)?;
         let by_channel = group == channels && inputs == 1 && group > 1;
         let fits = (by_channel || group == 1)
-            && (bias.len() == channels && channels > 0)
+            && bias.len() == channels
             && (scales.len() == 1 || scales.len() == channels)
-            && weights.len() == channels * inputs as usize * kernel * kernel;
+            && Some(weights.len()) == product(&[channels, inputs, kernel, kernel]);
         if !fits {
             return None;
         }
@@ -318,11 +330,11 @@ impl<'a> Finder<'a> {
     /// Signed bytes that are weights, their shape, and the scales of their channels.
     fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let tensor = self.graph.weight(&node.input[0]).filter(|tensor| tensor.data_type() == proto::INT8)?;
-        let scales = floats(self.graph.weight(&node.input[1])?)?;
+        let tensor = self.weight(node.input.first()?).filter(|tensor| tensor.data_type() == proto::INT8)?;
+        let scales = floats(self.weight(node.input.get(1)?)?)?;
         let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
         let is_centred = match node.input.get(2) {
-            Some(zeros) => bytes(self.graph.weight(zeros)?).iter().all(|zero| *zero == 0),
+            Some(zeros) => bytes(self.weight(zeros)?).iter().all(|zero| *zero == 0),
             None => true,
         };
         let weights = || bytes(tensor).into_iter().map(u8::cast_signed).collect();
@@ -332,7 +344,7 @@ impl<'a> Finder<'a> {
     /// A bias in steps of its layer's sums.
     fn bias(&self, value: &str) -> Option<Vec<i32>> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let tensor = self.graph.weight(&node.input[0])?;
+        let tensor = self.weight(node.input.first()?)?;
         (tensor.data_type() == proto::INT32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
     }
 
@@ -368,31 +380,38 @@ impl<'a> Finder<'a> {
     /// The bytes that a node doubles in size.
     fn doubled(&self, node: &'a Node) -> Option<(&'a str, Source)> {
         let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
-        let scales = floats(self.graph.weight(node.input.get(2)?)?)?;
+        let scales = floats(self.weight(node.input.get(2)?)?)?;
         let fits = node.op_type() == "Resize"
             && scales == [1.0, 1.0, 2.0, 2.0]
             && text("mode").as_deref() == Some(b"linear")
             && text("coordinate_transformation_mode").as_deref() == Some(b"align_corners");
-        let (bytes, grid) = self.read(&node.input[0]).filter(|_| fits)?;
+        let (bytes, grid) = self.read(node.input.first()?).filter(|_| fits)?;
         Some((bytes, Source { grid, doubled: true }))
     }
+}
+
+/// The product of sizes, where there is one.
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
 }
 
 /// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
 fn geometry(node: &Node, kernel: usize) -> Option<(usize, usize)> {
     let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
-    let same = |values: &[i64], value: usize| values.iter().all(|other| *other == value as i64);
+    let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
     let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
     let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
         && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
-    let stride = ints("strides").and_then(|strides| strides.first()).map_or(1, |stride| *stride as usize);
-    let group = node.argument("group").map_or(1, Attribute::i) as usize;
+    let stride = ints("strides")
+        .and_then(|strides| strides.first())
+        .map_or(Some(1), |stride| usize::try_from(*stride).ok())?;
+    let group = usize::try_from(node.argument("group").map_or(1, Attribute::i)).ok()?;
     let is_even = ints("strides").is_none_or(|strides| same(strides, stride));
     (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
 }
 
 /// The bytes of a tensor, with or without a sign.
-fn bytes(tensor: &proto::Tensor) -> Vec<u8> {
+fn bytes(tensor: &Tensor) -> Vec<u8> {
     let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
     values(tensor, &list, u8::from_le_bytes)
 }

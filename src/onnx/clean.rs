@@ -1,6 +1,6 @@
 //! Networks for one item at a time, without nodes that do nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::proto::{Dimension, Kind, Node, Size, ValueInfo};
 use super::{Model, integers};
@@ -29,15 +29,16 @@ impl Model {
     ///
     /// The amounts must be weights by now, not computed.
     pub fn drop_idle_pads(&mut self) {
-        let Some(graph) = &mut self.proto.graph else { return };
+        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs()) else { return };
+        let weights = graph.weights();
         let amounts = |node: &Node| -> Option<Vec<i64>> {
             match (node.argument("pads"), node.input.get(1)) {
                 (Some(pads), _) => Some(pads.ints.clone()),
-                (None, Some(name)) => graph.weight(name).and_then(integers),
+                (None, Some(name)) => weights.get(name.as_str()).and_then(|tensor| integers(tensor)),
                 (None, None) => None,
             }
         };
-        let outputs: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
         let mut renamed: HashMap<String, String> = HashMap::new();
         let mut nodes = Vec::with_capacity(graph.node.len());
         for node in &graph.node {
@@ -49,9 +50,9 @@ impl Model {
             }
             let is_idle = node.op_type() == "Pad"
                 && amounts(&node).is_some_and(|amounts| amounts.iter().all(|amount| *amount == 0));
-            match (is_idle, &node.output[..]) {
-                (true, [output]) if !outputs.contains(&output.as_str()) => {
-                    renamed.insert(output.clone(), node.input[0].clone());
+            match (is_idle, &node.output[..], node.input.first()) {
+                (true, [output], Some(input)) if !outputs.contains(output.as_str()) => {
+                    renamed.insert(output.clone(), input.clone());
                 }
                 _ => nodes.push(node),
             }

@@ -3,11 +3,16 @@
 //! A convolution channel by channel is several times slower where its channels are not a multiple of 16, as the 12 that
 //! SyncTalk_2D makes of the picture at full size. Channels of zeros beside them change no result.
 
-use super::proto::{self, Attribute, Graph, Node, Tensor};
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{self, Attribute, Graph, Node, Tensor, ValueInfo};
 use super::{Model, floats};
 
 /// Channels of 32 bits in a register of 512, which the runtime's kernels work on at once.
-const FULL: i64 = 16;
+const FULL: usize = 16;
+
+/// Fewer channels would grow more than fourfold.
+const FEWEST: usize = FULL / 4;
 
 /// A convolution by channel between two that mix channels: their places among the nodes.
 struct Chain {
@@ -19,15 +24,18 @@ struct Chain {
 impl Model {
     /// Fills up the channels of convolutions by channel whose neighbours are convolutions with weights of their own.
     pub fn fill_channels(&mut self) {
-        let Some(graph) = &mut self.proto.graph else { return };
-        for Chain { before, channels, after } in chains(graph) {
+        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs()) else { return };
+        let chains = chains(graph);
+        let names = graph.initializer.iter().map(|tensor| tensor.name().to_owned());
+        let mut weights = Weights { places: names.zip(0..).collect(), tensors: &mut graph.initializer };
+        for Chain { before, channels, after } in chains {
             // Copies: where weights are shared, others keep theirs.
-            widen(graph, before, &[(1, 0), (2, 0)]);
-            widen(graph, channels, &[(1, 0), (2, 0)]);
-            widen(graph, after, &[(1, 1)]);
+            weights.widen(&mut graph.node[before], before, &[(1, 0), (2, 0)]);
+            weights.widen(&mut graph.node[channels], channels, &[(1, 0), (2, 0)]);
+            weights.widen(&mut graph.node[after], after, &[(1, 1)]);
             let group = graph.node[channels].attribute.iter_mut().find(|a| a.name() == "group");
             if let Some(Attribute { i: Some(group), .. }) = group {
-                *group = (*group as u64).next_multiple_of(FULL as u64) as i64;
+                *group = (*group as usize).next_multiple_of(FULL) as i64;
             }
         }
         graph.drop_unused_weights();
@@ -36,18 +44,30 @@ impl Model {
 
 /// The chains in which it pays.
 fn chains(graph: &Graph) -> Vec<Chain> {
-    let users = graph.users();
-    let is_output = |name: &str| graph.output.iter().any(|output| output.name() == name);
-    let only_user = |n: usize| match users.get(graph.node[n].output.first()?.as_str())?[..] {
-        [user] if !is_output(&graph.node[n].output[0]) => Some(user),
-        _ => None,
+    let (users, weights) = (graph.users(), graph.weights());
+    let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
+    let only_user = |n: usize| {
+        let output = graph.node[n].output.first()?.as_str();
+        match users.get(output)?[..] {
+            [user] if !outputs.contains(output) => Some(user),
+            _ => None,
+        }
     };
     // The next node but for a ReLU between: that leaves zeros as they are.
     let next = |n: usize| {
         let user = only_user(n)?;
         if graph.node[user].op_type() == "Relu" { only_user(user) } else { Some(user) }
     };
-    let shape = |n: usize| Some(&tensor(graph, graph.node[n].input.get(1)?)?.dims[..]);
+    let tensor = |n: usize, place: usize| {
+        let name = graph.node[n].input.get(place)?.as_str();
+        weights.get(name).copied().filter(|tensor| tensor.data_type() == proto::FLOAT32)
+    };
+    let shape = |n: usize| Some(&tensor(n, 1)?.dims[..]);
+    // A convolution may do without a bias, but if there is one, it must be known, too.
+    let bias_fits = |n: usize, count: i64| match graph.node[n].input.get(2) {
+        Some(_) => tensor(n, 2).is_some_and(|bias| bias.dims == [count]),
+        None => true,
+    };
     let chain = |before: usize| {
         let channels = next(before)?;
         let after = next(channels)?;
@@ -57,39 +77,47 @@ fn chains(graph: &Graph) -> Vec<Chain> {
         let &[_, into, ..] = shape(after)? else { return None };
         let fits = out == count && count == into && count == group(&graph.node[channels]);
         let plain = group(&graph.node[before]) == 1 && group(&graph.node[after]) == 1;
-        (all_convs && fits && plain && count % FULL != 0).then_some(Chain { before, channels, after })
+        let pays = usize::try_from(count).is_ok_and(|count| count >= FEWEST && count % FULL != 0);
+        let biases = bias_fits(before, count) && bias_fits(channels, count);
+        (all_convs && fits && plain && pays && biases).then_some(Chain { before, channels, after })
     };
     (0..graph.node.len()).filter_map(chain).collect()
-}
-
-fn tensor<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
-    graph.weight(name).filter(|tensor| tensor.data_type() == proto::FLOAT32)
 }
 
 fn group(node: &Node) -> i64 {
     node.argument("group").map_or(1, Attribute::i)
 }
 
-/// Gives a node wider weights: for each, which input and along which axis.
-fn widen(graph: &mut Graph, node: usize, weights: &[(usize, usize)]) {
-    for &(input, axis) in weights {
-        let Some(name) = graph.node[node].input.get(input).cloned() else { continue };
-        let Some(wide) = tensor(graph, &name).and_then(|tensor| widened(tensor, axis, node)) else {
-            continue;
-        };
-        graph.node[node].input[input] = wide.name().into();
-        graph.initializer.push(wide);
+/// The weights of a graph, and where each is.
+struct Weights<'a> {
+    tensors: &'a mut Vec<Tensor>,
+    places: HashMap<String, usize>,
+}
+
+impl Weights<'_> {
+    /// Gives a node wider weights: for each, which input and along which axis.
+    fn widen(&mut self, node: &mut Node, number: usize, weights: &[(usize, usize)]) {
+        for &(input, axis) in weights {
+            let Some(name) = node.input.get_mut(input) else { continue };
+            let tensor = self.places.get(name).map(|place| &self.tensors[*place]);
+            let Some(wide) = tensor.and_then(|tensor| widened(tensor, axis, number)) else { continue };
+            wide.name().clone_into(name);
+            self.places.insert(name.clone(), self.tensors.len());
+            self.tensors.push(wide);
+        }
     }
 }
 
 /// A copy of a tensor with zeros behind its values along an axis.
 fn widened(tensor: &Tensor, axis: usize, node: usize) -> Option<Tensor> {
     let values = floats(tensor)?;
-    let size = *tensor.dims.get(axis)? as usize;
-    let inner: usize = tensor.dims[axis + 1..].iter().map(|size| *size as usize).product();
-    let wide = size.next_multiple_of(FULL as usize);
+    let size = |size: &i64| usize::try_from(*size).ok();
+    let inner: usize = tensor.dims.get(axis + 1..)?.iter().map(size).product::<Option<usize>>()?;
+    let size = size(tensor.dims.get(axis)?)?;
+    let wide = size.next_multiple_of(FULL);
+    let row = size.checked_mul(inner).filter(|row| *row > 0)?;
     let zeros = vec![0.0f32; (wide - size) * inner];
-    let values = values.chunks_exact(size * inner).flat_map(|part| part.iter().chain(&zeros));
+    let values = values.chunks_exact(row).flat_map(|part| part.iter().chain(&zeros));
     let mut dims = tensor.dims.clone();
     dims[axis] = wide as i64;
     Some(Tensor {

@@ -43,7 +43,7 @@ impl Model {
         let is_rounding = |node: &&Node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
         let scales = graph.node.iter().filter(is_rounding);
         let fixed: HashSet<String> =
-            inputs.chain(scales.flat_map(|node| node.input[1..].iter().cloned())).collect();
+            inputs.chain(scales.flat_map(|node| node.input.iter().skip(1).cloned())).collect();
         let mut halved = Halved::default();
         let mut casts = Vec::new();
         let initialisers = graph.initializer.iter_mut().filter(|tensor| !fixed.contains(tensor.name()));

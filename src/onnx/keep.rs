@@ -1,5 +1,7 @@
 //! How the values that pass between the two parts of a generator are stored.
 
+use std::collections::HashMap;
+
 use super::proto::{
     self, Attribute, Dimension, Graph, Kind, Node, Size, TensorShape, TensorType, Type, ValueInfo,
 };
@@ -27,30 +29,37 @@ impl Split {
             return;
         };
         face.output.clear();
+        let mut renamed = HashMap::new();
+        let mut first = Vec::new();
         for value in values {
             let stored = format!("{}{KEPT}", value.name);
             let is_whole = matches!(value.data_type, proto::UINT8 | proto::INT8);
             let declaration = match &value.shape[..] {
                 [n, c, h, w] if is_whole => {
                     face.node.push(order(&[0, 2, 3, 1], &value.name, &stored));
-                    mouth.node.insert(0, order(&[0, 3, 1, 2], &stored, &value.name));
+                    first.push(order(&[0, 3, 1, 2], &stored, &value.name));
                     declared(&stored, value.data_type, &[*n, *h, *w, *c])
                 }
                 shape => {
-                    rename(face, &value.name, &stored);
-                    rename(mouth, &value.name, &stored);
+                    renamed.insert(value.name.as_str(), stored.clone());
                     declared(&stored, value.data_type, shape)
                 }
             };
             face.output.push(declaration.clone());
             mouth.input.push(declaration);
         }
+        rename(face, &renamed);
+        rename(mouth, &renamed);
+        mouth.node.splice(..0, first);
     }
 }
 
-fn rename(graph: &mut Graph, name: &str, to: &str) {
-    let names = graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
-    names.filter(|other| *other == name).for_each(|other| to.clone_into(other));
+fn rename(graph: &mut Graph, names: &HashMap<&str, String>) {
+    for name in graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
+        if let Some(to) = names.get(name.as_str()) {
+            name.clone_from(to);
+        }
+    }
 }
 
 /// A node that puts the axes in another order.

@@ -3,7 +3,9 @@
 //! The messages hold every field of the format, so that what is written is what was read but for the change.
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
+mod beside;
 mod blocks;
+mod check;
 mod clean;
 mod fill;
 mod half;
@@ -11,15 +13,14 @@ mod keep;
 mod proto;
 mod quantize;
 mod split;
+mod wire;
 
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 
-use crate::avatar::Inside;
 use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
@@ -63,8 +64,12 @@ const SHOWN: usize = 100;
 
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
+/// Of what may be no accident.
+const UNSAFE_REMEDY: &str =
+    "Export the model to ONNX again, with plain operators and weights, or do not trust where it comes from";
+
 impl Model {
-    /// Reads a model, with the weights that it keeps in other files.
+    /// Reads a model, with the weights that it keeps in other files, and checks it ([`Self::decode`]).
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
@@ -75,27 +80,41 @@ impl Model {
 
     /// The model in those bytes, which were read from `path`; weights in other files are taken in.
     ///
+    /// It may be a stranger's: what ONNX Runtime, or anything here, must not be given is refused. What is run is what
+    /// [`Self::encode`] makes of the model, never the file, which may say more to others than to us.
+    ///
     /// # Errors
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let proto = proto::Model::decode(bytes)
-            .map_err(|e| Error::invalid(path, format!("is no ONNX file: {e}"), REMEDY))?;
-        let mut model = Self { path: path.into(), proto, scattered: false };
-        if model.proto.graph.is_none() {
-            return Err(Error::invalid(path, "is no ONNX file: it has no graph", REMEDY));
-        }
-        model.take_in_weights()?;
+        let mut model = Self::decode_unchecked(path, bytes)?;
+        check::check(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
+        // How it was trained is nothing that is run.
+        model.proto.training_info.clear();
         Ok(model)
     }
 
-    /// Writes the model as one file.
+    /// The same of a model that is ours, or that is never run: all that the format can say is allowed.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn decode_unchecked(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let no_file = |problem: String| Error::invalid(path, format!("is no ONNX file: {problem}"), REMEDY);
+        wire::check(bytes).map_err(no_file)?;
+        let proto = proto::Model::decode(bytes).map_err(|e| no_file(e.to_string()))?;
+        let mut model = Self { path: path.into(), proto, scattered: false };
+        let Some(graph) = &mut model.proto.graph else {
+            return Err(no_file("it has no graph".into()));
+        };
+        model.scattered = beside::take_in(path, graph)?;
+        Ok(model)
+    }
+
+    /// Writes the model as one file: beside its place first, so that nobody ever finds half of it.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.encode()).map_err(|e| {
-            Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
-        })
+        file::replace(path, &self.encode())
     }
 
     /// The model as the bytes of one file.
@@ -111,8 +130,8 @@ impl Model {
     /// What goes in, weights left out.
     pub fn inputs(&self) -> Vec<Port> {
         let graph = self.graph();
-        let is_weight = |port: &&ValueInfo| graph.initializer.iter().any(|tensor| tensor.name == port.name);
-        graph.input.iter().filter(|port| !is_weight(port)).map(Port::of).collect()
+        let weights = graph.weights();
+        graph.input.iter().filter(|port| !weights.contains_key(port.name())).map(Port::of).collect()
     }
 
     /// What comes out.
@@ -135,7 +154,7 @@ impl Model {
             }
             let count = elements(tensor).unwrap_or(0);
             match weights.iter_mut().find(|weights| weights.kind == kind) {
-                Some(weights) => weights.count += count,
+                Some(weights) => weights.count = weights.count.saturating_add(count),
                 None => weights.push(Weights { kind, count }),
             }
         }
@@ -173,28 +192,17 @@ impl Model {
             constants.flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
         graph.initializer.iter().chain(constants)
     }
-
-    fn take_in_weights(&mut self) -> Result<()> {
-        let mut outside = Outside::new(&self.path);
-        let Some(graph) = &mut self.proto.graph else { return Ok(()) };
-        let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-        let tensors =
-            graph.initializer.iter_mut().chain(constants.filter_map(|attribute| attribute.t.as_mut()));
-        for tensor in tensors.filter(|tensor| tensor.data_location() == proto::EXTERNAL) {
-            let values = outside.values(tensor)?;
-            tensor.raw_data = Some(values);
-            tensor.external_data.clear();
-            tensor.data_location = None;
-            self.scattered = true;
-        }
-        Ok(())
-    }
 }
 
 impl Graph {
-    /// The weight of that name.
-    fn weight(&self, name: &str) -> Option<&Tensor> {
-        self.initializer.iter().find(|tensor| tensor.name() == name)
+    /// The weights by name.
+    fn weights(&self) -> HashMap<&str, &Tensor> {
+        self.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect()
+    }
+
+    /// Whether nodes hold graphs of their own (loops and branches), which may reach for any value.
+    fn has_graphs(&self) -> bool {
+        self.node.iter().flat_map(|node| &node.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty())
     }
 
     /// The nodes, by their places, that read each value.
@@ -239,69 +247,6 @@ impl Attribute {
             ints: values.to_vec(),
             ..Self::default()
         }
-    }
-}
-
-/// The weights that a model keeps in other files, as they are taken in.
-struct Outside<'a> {
-    model: &'a Path,
-    folder: &'a Path,
-    /// Bytes that may still be read.
-    left: u64,
-}
-
-impl<'a> Outside<'a> {
-    const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
-
-    fn new(model: &'a Path) -> Self {
-        // The folder of a model that is named without one is the current.
-        let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES }
-    }
-
-    /// The bytes of a weight.
-    fn values(&mut self, tensor: &Tensor) -> Result<Vec<u8>> {
-        let entry = |key: &str| {
-            tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
-        };
-        let number = |key: &str| entry(key).map(str::parse::<u64>).transpose();
-        let invalid = |problem: String| Error::invalid(self.model, problem, Self::REMEDY);
-        let name = tensor.name();
-        let location = entry("location").unwrap_or_default();
-        let path = self.find(name, location)?;
-        let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
-            return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
-        };
-        let mut file = file::open(&path, NETWORK_BYTES, Self::REMEDY)?;
-        let unreadable = |e: std::io::Error| Error::io(&path, &e, Self::REMEDY);
-        let size = file.metadata().map_err(unreadable)?.len();
-        let start = offset.unwrap_or(0);
-        let length = length.or(size.checked_sub(start));
-        let inside = length.filter(|length| start.checked_add(*length).is_some_and(|end| end <= size));
-        let length =
-            inside.ok_or_else(|| invalid(format!("{location} is too short for the weight \"{name}\"")))?;
-        self.left = self.left.checked_sub(length).ok_or_else(|| {
-            invalid(format!("keeps more than the {NETWORK_BYTES} bytes of a model in other files"))
-        })?;
-        let mut values = Vec::new();
-        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
-        file.take(length).read_to_end(&mut values).map_err(unreadable)?;
-        Ok(values)
-    }
-
-    /// The file of a weight: a model must not reach for files elsewhere.
-    fn find(&self, name: &str, location: &str) -> Result<PathBuf> {
-        let is_inside = |part| matches!(part, Component::Normal(_));
-        let path = self.folder.join(location);
-        let problem = if location.is_empty() || !Path::new(location).components().all(is_inside) {
-            "no file beside it"
-        } else if Inside::new(self.folder)?.check(&path).is_err() {
-            "a link out of its folder"
-        } else {
-            return Ok(path);
-        };
-        let problem = format!("keeps the weight \"{name}\" in \"{location}\", which is {problem}");
-        Err(Error::invalid(self.model, problem, Self::REMEDY))
     }
 }
 
@@ -370,74 +315,6 @@ impl std::fmt::Display for Port {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A model of one weight in another file.
-    fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
-        let entry =
-            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
-        let location = entry("location", location.into());
-        let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
-        let weight = Tensor {
-            name: Some("w\u{1b}[2J".into()),
-            data_location: Some(proto::EXTERNAL),
-            external_data: std::iter::once(location).chain(numbers).collect(),
-            ..Default::default()
-        };
-        let graph = Graph { initializer: vec![weight], ..Default::default() };
-        proto::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn weights_in_other_files_are_read_where_they_lie_beside_the_model() {
-        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let at = |name: &str| folder.path().join(name);
-        let (path, secret) = (at("model.onnx"), outside.path().join("secret"));
-        std::fs::write(at("weights"), [1, 2, 3, 4, 5]).unwrap();
-        std::fs::write(&secret, [9; 5]).unwrap();
-        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
-        link(Path::new("weights"), "inside");
-        link(&secret, "out");
-        link(outside.path(), "folder");
-        link(Path::new("/dev/zero"), "zero");
-        let values = |location: &str, entries: &[(&str, u64)]| {
-            let model = Model::decode(&path, &model(location, entries))?;
-            Ok::<_, Error>(model.graph().initializer[0].raw_data.clone().unwrap())
-        };
-        for location in ["weights", "inside"] {
-            assert_eq!(values(location, &[]).unwrap(), [1, 2, 3, 4, 5]);
-            assert_eq!(values(location, &[("offset", 1), ("length", 3)]).unwrap(), [2, 3, 4]);
-            assert_eq!(values(location, &[("offset", 5)]).unwrap(), [0; 0]);
-            for (offset, length) in [(6, 0), (1, 5), (u64::MAX, 1), (1, u64::MAX)] {
-                let error = values(location, &[("offset", offset), ("length", length)]).unwrap_err();
-                assert!(error.to_string().contains("is too short for the weight"), "{error}");
-            }
-        }
-        for location in ["out", "folder/secret", "zero"] {
-            let error = values(location, &[]).unwrap_err().to_string();
-            let expected =
-                format!("the weight \"w\\u{{1b}}[2J\" in \"{location}\", which is a link out of its folder");
-            assert!(error.contains(&expected), "{error}");
-        }
-        for location in ["", "../weights", "/etc/passwd", "a/../weights"] {
-            let error = values(location, &[]).unwrap_err().to_string();
-            assert!(error.contains("which is no file beside it"), "{error}");
-        }
-    }
-
-    #[test]
-    fn all_weights_in_other_files_are_bounded_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.onnx");
-        std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
-        let mut outside = Outside::new(&path);
-        outside.left = 150;
-        let model = proto::Model::decode(&model("weights", &[])[..]).unwrap();
-        let weight = &model.graph.unwrap().initializer[0];
-        assert_eq!(outside.values(weight).unwrap().len(), 100);
-        let error = outside.values(weight).unwrap_err().to_string();
-        assert!(error.contains("bytes of a model in other files"), "{error}");
-    }
 
     #[test]
     fn ports_are_shown_in_short() {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Graph, Node, StringStringEntry, Tensor, ValueInfo};
+use super::proto::{self, Attribute, Node, StringStringEntry, Tensor, ValueInfo};
 use super::{Model, floats};
 
 /// The least and the largest value that was seen of each value, by name.
@@ -34,6 +34,9 @@ impl Model {
     /// join, add or scale what these make.
     pub fn layers(&self) -> Vec<Layer> {
         let graph = self.graph();
+        if graph.has_graphs() {
+            return Vec::new();
+        }
         let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
         let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
         let users = graph.users();
@@ -55,7 +58,7 @@ impl Model {
                 }
                 _ => None,
             };
-            let output = relu.map_or(output, |relu| &graph.node[relu].output[0]).clone();
+            let output = relu.map_or(Some(output), |relu| graph.node[relu].output.first())?.clone();
             (!inputs.is_empty()).then_some(Layer { output, inputs, node: n, relu })
         };
         graph.node.iter().enumerate().filter_map(layer).collect()
@@ -71,11 +74,10 @@ impl Model {
     /// Adds outputs, whose types and shapes the runtime finds.
     pub fn add_outputs(&mut self, names: &[String]) {
         let Some(graph) = &mut self.proto.graph else { return };
-        for name in names {
-            if graph.output.iter().all(|output| output.name() != name) {
-                graph.output.push(ValueInfo { name: Some(name.clone()), ..ValueInfo::default() });
-            }
-        }
+        let there: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+        let missing = names.iter().filter(|name| !there.contains(*name));
+        let output = |name: &String| ValueInfo { name: Some(name.clone()), ..ValueInfo::default() };
+        graph.output.extend(missing.map(output));
     }
 
     /// Has these layers, of [`Self::layers`], compute in 8 bits.
@@ -84,6 +86,7 @@ impl Model {
     pub fn quantize(&mut self, layers: &[Layer], ranges: &Ranges) {
         let layers = self.worthwhile(layers);
         let Some(graph) = &mut self.proto.graph else { return };
+        let weights = graph.weights();
         let made: HashSet<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
         let used: HashSet<&str> = layers.iter().flat_map(|layer| &layer.inputs).map(String::as_str).collect();
         let mut of_node: HashMap<usize, &Layer> = HashMap::new();
@@ -108,7 +111,7 @@ impl Model {
                     }
                 }
                 if node.op_type() == "Conv" {
-                    writer.round_weights(&mut node, graph, &layer.inputs[0]);
+                    writer.round_weights(&mut node, &weights, &layer.inputs[0]);
                 }
             }
             let outputs = node.output.clone();
@@ -141,19 +144,33 @@ impl Model {
     fn worthwhile(&self, layers: &[Layer]) -> Vec<Layer> {
         let graph = self.graph();
         let is_conv = |layer: &Layer| graph.node[layer.node].op_type() == "Conv";
-        let mut kept: Vec<Layer> = layers.to_vec();
-        loop {
-            let made: HashSet<String> = kept.iter().map(|layer| layer.output.clone()).collect();
-            let used: HashSet<String> = kept.iter().flat_map(|layer| layer.inputs.clone()).collect();
-            let before = kept.len();
-            kept.retain(|layer| {
-                let fed = layer.inputs.iter().all(|input| made.contains(input));
-                is_conv(layer) || (fed && used.contains(&layer.output))
-            });
-            if kept.len() == before {
-                return kept;
+        let makers: HashMap<&str, usize> =
+            layers.iter().enumerate().map(|(n, layer)| (layer.output.as_str(), n)).collect();
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
+        let made_by = |layer: &Layer| -> Vec<usize> {
+            layer.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect()
+        };
+        for (n, layer) in layers.iter().enumerate() {
+            made_by(layer).into_iter().for_each(|maker| users[maker].push(n));
+        }
+        // One that goes takes those with it that it feeds, and those that fed nobody else.
+        let mut used: Vec<usize> = users.iter().map(Vec::len).collect();
+        let mut kept = vec![true; layers.len()];
+        let is_idle = |n: &usize| made_by(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
+        let mut going: Vec<usize> = (0..layers.len()).filter(is_idle).collect();
+        while let Some(n) = going.pop() {
+            if is_conv(&layers[n]) || !std::mem::replace(&mut kept[n], false) {
+                continue;
+            }
+            going.extend(&users[n]);
+            for maker in made_by(&layers[n]) {
+                used[maker] -= 1;
+                if used[maker] == 0 {
+                    going.push(maker);
+                }
             }
         }
+        layers.iter().zip(kept).filter(|(_, kept)| *kept).map(|(layer, _)| layer.clone()).collect()
     }
 }
 
@@ -192,16 +209,16 @@ impl Writer<'_> {
     }
 
     /// Rounds weights and bias of a convolution that reads the value `input`.
-    fn round_weights(&mut self, node: &mut Node, graph: &Graph, input: &str) {
-        let Some((tensor, weights)) = node
-            .input
-            .get(1)
-            .and_then(|name| graph.weight(name))
-            .and_then(|tensor| Some((tensor, floats(tensor)?)))
-        else {
+    fn round_weights(&mut self, node: &mut Node, all: &HashMap<&str, &Tensor>, input: &str) {
+        let weight = |place: usize| node.input.get(place).and_then(|name| all.get(name.as_str()));
+        let Some((tensor, weights)) = weight(1).and_then(|tensor| Some((tensor, floats(tensor)?))) else {
             return;
         };
-        let channels = tensor.dims[0].max(1) as usize;
+        let channels = tensor.dims.first().and_then(|size| usize::try_from(*size).ok());
+        let Some(channels) = channels.filter(|channels| (1..=weights.len()).contains(channels)) else {
+            return;
+        };
+        let bias = weight(2).and_then(|tensor| floats(tensor));
         let output = node.output[0].clone();
         let name = |what: &str| format!("{output}.{what}");
         let mut scales = Vec::with_capacity(channels);
@@ -221,7 +238,6 @@ impl Writer<'_> {
         self.nodes.push(linear("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
         node.input[1] = read;
 
-        let bias = node.input.get(2).and_then(|name| floats(graph.weight(name)?));
         if let Some(bias) = bias {
             let (input_scale, _) = self.grid(input);
             let scales: Vec<f32> = scales.iter().map(|scale| scale * input_scale).collect();

@@ -50,7 +50,7 @@ impl Model {
     /// graphs of their own (loops and branches), which may reach for any value.
     pub fn split(&self, picture: &str, sound: &str) -> Option<Split> {
         let graph = self.graph();
-        if graph.node.iter().flat_map(|node| &node.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+        if graph.has_graphs() {
             return None;
         }
         let sources = sources(graph, picture, sound);
@@ -62,6 +62,7 @@ impl Model {
         // From the outputs backward: the nodes of the second part, and what it takes from the first.
         let mut mouth = HashSet::new();
         let mut kept: Vec<String> = Vec::new();
+        let mut is_kept = HashSet::new();
         let mut wanted: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
         if wanted.iter().any(|name| source(name) != Source::Heard) {
             return None;
@@ -71,7 +72,7 @@ impl Model {
             let node = &graph.node[maker];
             // What is kept as whole numbers is kept so: they become real numbers in the second part.
             if source(name) == Source::Seen && node.op_type() != "DequantizeLinear" {
-                if !kept.iter().any(|other| other == name) {
+                if is_kept.insert(name) {
                     kept.push(name.into());
                 }
             } else if mouth.insert(maker) {

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fixtures import avatars, golden, models, sounds
+from fixtures import avatars, golden, hostile_networks, models, sounds
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("models", "audio", "avatars", "golden", "clips")
+PARTS = ("models", "hostile_networks", "audio", "avatars", "golden", "clips")
 
 
 def scripts_hash() -> str:
@@ -34,6 +34,7 @@ def make(out: Path) -> None:
     speech, short = sounds.synthetic_speech(), sounds.short_sound()
     steps = {
         "models": lambda: models.write_models(out / "models"),
+        "hostile_networks": lambda: hostile_networks.write_hostile_networks(out / "hostile_networks"),
         "audio": lambda: sounds.write_sounds(out / "audio", speech),
         "avatars": lambda: avatars.write_avatars(out / "avatars", out / "models"),
         "golden": lambda: golden.write_golden(out / "golden", out / "models", speech, short),
@@ -43,7 +44,7 @@ def make(out: Path) -> None:
         started = time.perf_counter()
         steps[name]()
         files = sum(1 for path in (out / name).rglob("*") if path.is_file())
-        print(f"{name:8} {files:3} files  {time.perf_counter() - started:5.1f} s")
+        print(f"{name:16} {files:3} files  {time.perf_counter() - started:5.1f} s")
 
 
 def write_index(out: Path) -> None:

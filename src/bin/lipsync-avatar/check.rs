@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstlipsync::avatar::{Avatar, Layout};
-use gstlipsync::runtime::Engine;
 use gstlipsync::survey::{NetworkFile, Survey};
 use gstlipsync::text::plain;
 use indicatif::ParallelProgressIterator;
@@ -13,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::cli::Check;
 use crate::sums::Sums;
-use crate::{interrupt, plugin, progress, sheet, words};
+use crate::{interrupt, plugin, progress, sheet, trial, words};
 
 /// A survey with all frames looked at.
 pub struct Checked {
@@ -63,7 +62,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
 impl Checked {
     /// Looks at everything in a folder.
     pub fn new(folder: &Path, beside: Option<&Path>) -> Result<Self> {
-        let survey = Survey::open(folder, &Engine::default(), beside);
+        let survey = trial::survey(folder, beside)?;
         let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
         let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
         let of_frames: Vec<_> = (0..frames)

@@ -48,12 +48,13 @@ pub enum Command {
     List,
     New(New),
     Quantize(Quantize),
+    TryNetworks(TryNetworks),
 }
 
 /// Say what an avatar is, and everything that would keep it from playing.
 ///
-/// Decodes every frame, compares all sizes, looks at every face rectangle, loads and runs both networks, and compares
-/// them with the sums in onnx_dist_config.json where there is one. All problems are told, not only the first. The
+/// Decodes every frame, compares all sizes, looks at every face rectangle, loads and runs both networks in a process of
+/// their own, which a bad one may end, and compares them with the sums in onnx_dist_config.json where there is one. All problems are told, not only the first. The
 /// last line is the verdict, and the exit status is 0 only where the avatar would play.
 #[derive(Args)]
 pub struct Check {
@@ -146,4 +147,18 @@ pub struct Quantize {
     /// How close the mouths must be to those of float32: peak signal-to-noise ratio in dB.
     #[arg(long, value_name = "DB", default_value_t = 40.0, value_parser = parse_decibels)]
     pub psnr: f64,
+}
+
+/// What `check`, `import` and `quantize` start to have an avatar's networks tried out, and read.
+#[derive(Args)]
+#[command(hide = true)]
+pub struct TryNetworks {
+    /// Folder of the avatar.
+    pub folder: PathBuf,
+    /// Folder of the plugin.
+    #[arg(long)]
+    pub beside: Option<PathBuf>,
+    /// Leave the 8-bit network alone.
+    #[arg(long)]
+    pub fp32: bool,
 }

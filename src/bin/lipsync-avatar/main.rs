@@ -30,6 +30,7 @@ mod progress;
 mod quantize;
 mod sheet;
 mod sums;
+mod trial;
 mod words;
 
 use std::process::ExitCode;
@@ -40,12 +41,16 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::TryNetworks(options) = &cli.command {
+        return trial::run(options);
+    }
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Check(options) => check::run(&options),
         Command::Import(options) => import::run(&options),
         Command::List => list::run(),
         Command::New(options) => new::run(&options),
         Command::Quantize(options) => quantize::run(&options),
+        Command::TryNetworks(_) => Ok(ExitCode::SUCCESS),
     });
     match result {
         Ok(code) => code,

@@ -9,14 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use gstlipsync::avatar::{Avatar, names, user_place};
-use gstlipsync::runtime::Engine;
 use gstlipsync::survey::Survey;
 use gstlipsync::text::plain;
 
 use crate::check::Checked;
 use crate::cli::Import;
 use crate::partial::Partial;
-use crate::{interrupt, plugin, words};
+use crate::{interrupt, plugin, trial, words};
 
 /// Copies, checks, and gives the result its name.
 pub fn run(options: &Import) -> Result<ExitCode> {
@@ -74,7 +73,7 @@ pub fn run(options: &Import) -> Result<ExitCode> {
 
 /// The avatar in a folder, if its folder and networks are as they should be; its frames are seen when they are copied.
 fn sound(folder: &Path, beside: Option<&Path>) -> Result<Avatar> {
-    let Survey { avatar, problems, .. } = Survey::open(folder, &Engine::default(), beside);
+    let Survey { avatar, problems, .. } = trial::survey(folder, beside)?;
     match (avatar, problems.all()) {
         (Some(avatar), []) => Ok(avatar),
         (_, [only]) => bail!("{only}"),

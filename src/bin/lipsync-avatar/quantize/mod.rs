@@ -22,7 +22,7 @@ use gstlipsync::rate::FrameRate;
 use gstlipsync::runtime::Engine;
 
 use crate::cli::Quantize;
-use crate::{interrupt, plugin, progress, words};
+use crate::{interrupt, plugin, progress, trial, words};
 
 /// Samples by which each layer alone is tried.
 const TRIED_ALONE: usize = 3;
@@ -39,6 +39,7 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let avatar = Avatar::open(&folder)?;
     let file = sound_of(options, &folder)?;
     let sound = sound::read(&file)?;
+    trial::check_networks(&avatar, beside)?;
     let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, beside)?;
     let count = usize::from(options.samples);
     let contexts = hear(&avatar, &quantizer, &sound, beside)?;
