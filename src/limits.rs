@@ -98,3 +98,8 @@ pub const TRIAL_LOAD: u64 = 60;
 
 /// Seconds that one run may take when it is tried out.
 pub const TRIAL_RUN: u64 = 12;
+
+// --- On air -----------------------------------------------------------------------------------------------------------
+
+/// Bytes of memory that must be there before another avatar is loaded on air.
+pub const AVATAR_MEMORY: usize = 256 << 20;

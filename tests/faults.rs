@@ -294,14 +294,14 @@ impl Air {
 
     fn fault(&mut self, fault: Fault) {
         *self.counts.entry(fault).or_default() += 1;
+        println!("{:7.1} s: {fault:?}", self.studio.now as f64 / 1e9);
         let until = self.studio.now + SECOND + self.random.below(8 * SECOND);
         let name = format!("frames/{}.webp", self.random.below(4));
         match fault {
             Fault::ClockStep => self.studio.step_to(self.studio.now + self.random.below(MADE_GOOD)),
             Fault::ClockLeap => {
-                let time = self.studio.now + 3 * SECOND + self.random.below(17 * SECOND);
                 self.leaps += 1;
-                self.studio.step_to(time);
+                self.studio.leap(3 * SECOND + self.random.below(17 * SECOND));
             }
             Fault::ClockStill => (0..50).for_each(|_| self.studio.step_to(self.studio.now)),
             Fault::WorkerPanics => self.panic_in_a_worker(),

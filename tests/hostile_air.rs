@@ -121,7 +121,8 @@ fn a_folder_that_goes_and_comes_back() {
     studio.run_until(SECOND);
     victim.delete();
     let repeated = repeated_in(&mut studio, 60 * SECOND);
-    assert!(repeated > 1200, "{repeated}");
+    // The one read last is still there, and comes twice in its loop of six at most.
+    assert!(repeated >= 990, "{repeated}");
     // All of its frames are gone for one reason.
     let complaint = only_complaint(&mut studio);
     assert!(complaint.contains(".webp: no such file"), "{complaint}");
@@ -235,11 +236,14 @@ fn descriptors_are_short() {
     let mut studio = on_air(&victim.name());
     studio.run_until(SECOND);
     let shortage = Shortage::of_descriptors();
-    let complaint = is_refused(&mut studio, other.to_str().unwrap());
-    assert!(complaint.contains("Too many open files"), "{complaint}");
-    assert!(repeated_in(&mut studio, 2 * SECOND) > 40);
-    let complaint = only_complaint(&mut studio);
-    assert!(complaint.contains(".webp") && complaint.contains("Too many open files"), "{complaint}");
+    studio.element.set_property("avatar", other.to_str().unwrap());
+    play_until(&mut studio, "refusal", |studio| victim.is(&studio.element.property::<String>("avatar")));
+    assert!(repeated_in(&mut studio, 2 * SECOND) > 30);
+    let complaints = studio.complaints();
+    studio.forget_messages();
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    assert!(complaints.iter().all(|complaint| complaint.contains("Too many open files")), "{complaints:?}");
+    assert!(complaints.iter().any(|complaint| complaint.contains(".webp")), "{complaints:?}");
     drop(shortage);
     studio.run_until(studio.now + SECOND);
     assert_eq!(repeated_in(&mut studio, SECOND), 0);
@@ -346,7 +350,7 @@ fn the_clock_goes_ahead_or_stands_still() {
     }
     studio.assert_gapless();
     let (frames, before) = (studio.frames(), studio.now);
-    studio.step_to(studio.now + 10 * SECOND);
+    studio.leap(10 * SECOND);
     studio.run_until(studio.now + SECOND);
     let received = studio.video.lock().unwrap();
     let places: Vec<(u64, bool)> = (received.iter().map(|sample| sample.buffer().unwrap()))

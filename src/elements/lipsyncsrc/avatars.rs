@@ -59,7 +59,10 @@ pub struct Avatars {
 /// Whether there is memory for another avatar: where it ends in the midst of loading, so does the program.
 fn check_memory() -> Result<(), String> {
     let mut memory = Vec::<u8>::new();
-    memory.try_reserve_exact(AVATAR_MEMORY).map_err(|_| {
+    let reserved = memory.try_reserve_exact(AVATAR_MEMORY);
+    // Else it would not be asked for at all.
+    std::hint::black_box(&memory);
+    reserved.map_err(|_| {
         let megabytes = AVATAR_MEMORY >> 20;
         format!("there is no memory for it, {megabytes} MB. End other programs, or raise the limit (ulimit -v)")
     })
@@ -153,8 +156,13 @@ impl LipsyncSrc {
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("lipsync-load".into()).spawn(load) {
-            self.refuse(number, &self.settings().avatar, &format!("no thread could be started: {error}"));
+        // Also for the thread: where that gets no memory, it does not even begin.
+        let started = check_memory().and_then(|()| {
+            let thread = std::thread::Builder::new().name("lipsync-load".into()).spawn(load);
+            thread.map_err(|error| format!("no thread could be started: {error}"))
+        });
+        if let Err(problem) = started {
+            self.refuse(number, &self.settings().avatar, &problem);
         }
     }
 
@@ -162,7 +170,6 @@ impl LipsyncSrc {
     fn open_and_try_out(&self, settings: Settings) -> Result<Ready, String> {
         #[cfg(test)]
         assert_ne!(settings.avatar, tests::PANICS, "as asked for");
-        check_memory()?;
         let mut ready = Ready::open(settings, &self.obj()).map_err(|error| error.to_string())?;
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);

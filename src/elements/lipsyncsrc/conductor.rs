@@ -103,9 +103,9 @@ impl Item for SoundItem {
 const MARGIN: u64 = 1_000_000;
 /// What waits to go out at most, in nanoseconds, beyond what is in work: then the oldest is dropped. Sound is small, and
 /// its holes are heard.
-pub const MOST_WAITING: u64 = SECOND;
+pub const MOST_WAITING: u64 = LOST;
 const MOST_SOUND_WAITING: u64 = 10 * SECOND;
-/// When the conductor is so late, time is given up instead of being made good.
+/// When the conductor is so late, time is given up instead of being made good. What it makes good waits for a moment.
 const LOST: u64 = 2 * SECOND;
 
 /// What the latency consists of, beside the processing latency.
