@@ -21,7 +21,7 @@ TEST_PACKAGES := nginx libnginx-mod-rtmp
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test soak faults air lint bench parity licences install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test soak faults air lint bench parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -58,10 +58,13 @@ inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
 	@$(GST_ENV) gst-inspect-1.0 lipsyncsrc
 
-$(VENV)/ready: tests/python/requirements.txt | packages
+# Isolated (-I): Python would run a venv.py or pip.py in the current folder. Only known files are installed.
+PIP_INSTALL := $(VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes
+
+$(VENV)/ready: tests/python/requirements.lock | packages
 	@echo "==> installing the Python reference (librosa, OpenCV, ONNX Runtime) into $(VENV)"
-	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet -r tests/python/requirements.txt
+	@python3 -I -m venv $(VENV)
+	@$(PIP_INSTALL) -r $<
 	@touch $@
 
 .PHONY: fixtures
@@ -90,11 +93,12 @@ air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is res
 
 lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
-$(VENV)/bench: benches/python/requirements.txt | $(VENV)/ready
-	@$(VENV)/bin/pip install --quiet -r $<
+$(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
+	@$(PIP_INSTALL) -r $<
 	@touch $@
 
 bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python reference (a quarter of an hour; BEFORE= an older time_parts)
@@ -103,9 +107,13 @@ bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python referenc
 parity: $(PLUGIN) $(VENV)/ready ## compare the pictures with the Python reference's (a quarter of an hour)
 	@$(GST_ENV) $(VENV)/bin/python benches/python/parity.py
 
-licences: ## check the licences of everything that is linked
+licences: ## check the licences of everything that is linked, and that it has no known vulnerabilities
 	@command -v cargo-deny >/dev/null || { echo "==> installing cargo-deny"; cargo install --locked cargo-deny; }
 	cargo deny check licenses bans sources
+	@scripts/check-advisories.sh
+
+fuzz: runtime ## feed what strangers might send to every fuzz target (fuzz/README.md): MINUTES= for each of them, 5 by default
+	@fuzz/run.sh $(or $(MINUTES),5) $(TARGETS)
 
 # Nothing is built here: root, who installs, often has no Rust.
 install uninstall: export PREFIX := $(PREFIX)

@@ -6,6 +6,7 @@ use rubato::{
 };
 
 use crate::error::{Error, Result};
+use crate::limits::{CHANNELS, LEAST_RATE, RATE};
 use crate::rate::mul_div;
 
 /// Sample rate of everything behind this step, in Hz.
@@ -41,14 +42,9 @@ impl ToMono16k {
     /// A converter for audio of `rate` Hz with one channel per weight; mono is the weighted sum.
     ///
     /// # Errors
-    /// [`Error::Audio`] where the rate is zero or cannot be resampled, or there is no channel.
+    /// As [`check_format`].
     pub fn new(rate: u32, weights: Vec<f32>) -> Result<Self> {
-        if rate == 0 || weights.is_empty() {
-            return Err(Error::audio(
-                format!("{rate} Hz with {} channels is not audio", weights.len()),
-                "Give raw audio with at least one channel",
-            ));
-        }
+        check_format(rate, weights.len())?;
         let resampler = (rate != SAMPLE_RATE).then(|| Sinc::new(rate)).transpose()?;
         Ok(Self { rate, weights, resampler, samples_in: 0 })
     }
@@ -146,6 +142,26 @@ impl ToMono16k {
         out.truncate((start + due.saturating_sub(before)) as usize);
         Ok(())
     }
+}
+
+/// Whether sound of `rate` Hz with so many channels can be heard.
+///
+/// # Errors
+/// [`Error::Audio`] where either is beyond its bounds ([`crate::limits`]): a filter for a rate of 1 GHz would fill the memory.
+pub fn check_format(rate: u32, channels: usize) -> Result<()> {
+    if !(LEAST_RATE..=RATE).contains(&rate) {
+        return Err(Error::audio(
+            format!("its sample rate is {rate} Hz, not {LEAST_RATE} to {RATE}"),
+            "Put audioresample in front, or repair the file",
+        ));
+    }
+    if !(1..=CHANNELS as usize).contains(&channels) {
+        return Err(Error::audio(
+            format!("it has {channels} channels, not 1 to {CHANNELS}"),
+            "Put audioconvert in front",
+        ));
+    }
+    Ok(())
 }
 
 /// Input samples resampled at a time: 5 ms, a small part of the lookahead.
@@ -269,6 +285,26 @@ mod tests {
     fn pieces_of_any_size_give_the_same_samples() {
         let samples = tone(44_100, 300.0, 0.3);
         assert_eq!(convert(44_100, &samples, 1), convert(44_100, &samples, 8192));
+    }
+
+    #[test]
+    fn formats_are_bounded() {
+        for (rate, channels, wrong) in [
+            (999, 1, Some("its sample rate is 999 Hz, not 1000 to 768000")),
+            (1_000, 1, None),
+            (768_000, 64, None),
+            (767_999, 2, None),
+            (768_001, 1, Some("its sample rate is 768001 Hz")),
+            (u32::MAX, 1, Some("its sample rate is 4294967295 Hz")),
+            (16_000, 0, Some("it has 0 channels, not 1 to 64")),
+            (16_000, 65, Some("it has 65 channels")),
+        ] {
+            let error = ToMono16k::new(rate, vec![0.0; channels]).err().map(|error| error.to_string());
+            match wrong {
+                None => assert_eq!(error, None),
+                Some(wrong) => assert!(error.as_ref().is_some_and(|e| e.contains(wrong)), "{error:?}"),
+            }
+        }
     }
 
     #[test]

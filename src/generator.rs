@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use image::RgbImage;
 
@@ -9,7 +10,7 @@ use crate::avatar::FaceOptions;
 use crate::error::{Error, Result};
 use crate::face::{FaceViews, Framing, INPUT_CHANNELS, Style, painted};
 use crate::features::{Context, Hearing, HubertSpan};
-use crate::limits::{BATCH, SIDE, SIDE_LEAST, VALUES};
+use crate::limits::{BATCH, LEAST_SIDE, NETWORK_SIDE, VALUES};
 use crate::network::{Interrupter, Network, Port};
 use crate::pool::Pooled;
 use crate::prepare::{Inputs, Parts, Prepared};
@@ -92,7 +93,9 @@ impl Generator {
         let prepared = Self::prepare(path, engine, beside)?;
         match open(&prepared) {
             // A graph in the cache may have come to harm there.
-            Err(_) if prepared.discard() => open(&Self::prepare(path, engine, beside)?),
+            Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
+                open(&Self::prepare(path, engine, beside)?)
+            }
             opened => opened,
         }
     }
@@ -157,6 +160,11 @@ impl Generator {
     /// How many faces one run paints at most.
     pub fn batch(&self) -> usize {
         self.network().batch()
+    }
+
+    /// How long one run may take; whoever waits for it sees to that.
+    pub fn run_limit(&self) -> Duration {
+        self.network().run_limit()
     }
 
     /// A handle that stops its runs.
@@ -279,16 +287,18 @@ impl Roles {
         })?;
         let (side, batch) = (roles.side as usize, inputs[roles.picture].batch());
         let values = batch.saturating_mul(INPUT_CHANNELS * side * side);
-        if !(SIDE_LEAST..=SIDE).contains(&side) || batch > BATCH as usize || values as u64 > VALUES {
-            return Err(Error::invalid(
-                path,
-                format!(
-                    "paints {side} x {side} pixels, {batch} at a time, not {SIDE_LEAST} to {SIDE} pixels a side, up to {BATCH} at a time"
-                ),
-                "Export it with a free first size, for pictures of such a size",
-            ));
+        let fits = (LEAST_SIDE..=NETWORK_SIDE).contains(&roles.side) && batch <= BATCH as usize;
+        if fits && values as u64 <= VALUES {
+            return Ok(roles);
         }
-        Ok(roles)
+        let problem = format!(
+            "paints {batch} faces of {side} x {side} pixels at a time, not at most {BATCH} of {LEAST_SIDE} to {NETWORK_SIDE} a side"
+        );
+        Err(Error::invalid(
+            path,
+            problem,
+            "Give a generator for pictures of such a size, exported with a free first size",
+        ))
     }
 
     fn find(inputs: &[&Port], output: Option<&Port>) -> Option<Self> {

@@ -16,12 +16,15 @@
 //! [`listener`] is steps 1 to 3 as a stream, [`painter`] steps 4 to 6 on several cores ([`pace`]: how fast). [`avatar`] reads folders,
 //! [`survey`] finds all that is wrong with one ([`trial`]: runs its networks once; [`limits`]: what it may ask for; [`file`](mod@file): how it is
 //! read; [`text`]: how its texts are shown), [`onnx`] changes networks' files,
-//! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`blocks`] what we compute in its place,
+//! [`image_file`] pictures, [`runtime`] and [`network`] are ONNX Runtime, [`blocks`] what we compute in its place
+//! ([`bounded`], [`aside`]: how all that can be stopped),
 //! [`rate`] is the time grid of the video. The elements, in `elements`, connect the core to GStreamer and are left out without the feature `gst`.
 
+pub mod aside;
 pub mod audio;
 pub mod avatar;
 pub mod blocks;
+pub mod bounded;
 pub mod error;
 pub mod face;
 pub mod features;

@@ -39,6 +39,9 @@ pub const FPS: u32 = 240;
 /// Pixels by which the crop of a face is wider, on each side, than the network's square.
 pub const BORDER: u32 = 512;
 
+/// Side of the square that a generator sees and paints, in pixels.
+pub const NETWORK_SIDE: u32 = 2048;
+
 /// Bytes of a network's file, and of all weights beside it: what the format of the file can hold.
 pub const NETWORK_BYTES: u64 = i32::MAX as u64;
 
@@ -82,13 +85,20 @@ pub const PREPARED_GROWTH: u64 = 64 << 20;
 pub const BATCH: i64 = 64;
 
 /// The least side of the square that a generator sees and paints, in pixels.
-pub const SIDE_LEAST: usize = 16;
-
-/// The largest side of that square, in pixels.
-pub const SIDE: usize = 2048;
+pub const LEAST_SIDE: u32 = 16;
 
 /// Bytes of memory that a kernel of ours works with, a thread.
 pub const KERNEL_BYTES: usize = 256 << 20;
+
+/// Seconds that loading one network may take when an avatar is to play, and that one run may take, on the processor.
+pub const LOAD: u64 = 60;
+/// See [`LOAD`].
+pub const RUN: u64 = 15;
+
+/// The same where another execution provider compiles the network first.
+pub const LOAD_COMPILED: u64 = 1800;
+/// See [`LOAD_COMPILED`].
+pub const RUN_COMPILED: u64 = 600;
 
 /// Bytes of address space of the process in which a stranger's networks are tried out.
 pub const TRIAL_MEMORY: u64 = 8 << 30;
@@ -98,6 +108,20 @@ pub const TRIAL_LOAD: u64 = 60;
 
 /// Seconds that one run may take when it is tried out.
 pub const TRIAL_RUN: u64 = 12;
+
+// --- Sounds -----------------------------------------------------------------------------------------------------------
+
+/// The least sample rate, in Hz.
+pub const LEAST_RATE: u32 = 1_000;
+
+/// The highest sample rate, in Hz.
+pub const RATE: u32 = 768_000;
+
+/// Channels of a sound: as many as GStreamer has places for.
+pub const CHANNELS: u32 = 64;
+
+/// Seconds of a gap in a sound that are filled with silence: a day.
+pub const GAP_SECONDS: u64 = 86_400;
 
 // --- On air -----------------------------------------------------------------------------------------------------------
 

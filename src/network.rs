@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use half::f16;
 use ndarray::ArrayD;
@@ -11,8 +12,9 @@ use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::blocks::Blocks;
+use crate::bounded;
 use crate::error::{Error, Result};
-use crate::limits::{CONSTANT_BYTES, VALUES};
+use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALUES};
 use crate::onnx::{KEPT, Model};
 use crate::runtime::{Engine, environment};
 use crate::tensors::Tensors;
@@ -27,6 +29,8 @@ use crate::text::short;
 /// Each worker owns a network of its own: ONNX Runtime's sessions are not safe to share.
 pub struct Network {
     path: PathBuf,
+    /// How long one run may take.
+    limit: Duration,
     session: Session,
     options: Arc<RunOptions>,
     inputs: Vec<Input>,
@@ -87,11 +91,36 @@ struct Input {
     half: Option<ArrayD<f16>>,
 }
 
+/// What can be stopped from another thread.
+pub trait Stoppable: Send + Sync {
+    /// As [`Interrupter::interrupt`].
+    fn interrupt(&self);
+
+    /// As [`Interrupter::rearm`].
+    fn rearm(&self);
+}
+
+impl Stoppable for RunOptions {
+    // Setting a flag: it cannot fail on options that exist.
+    fn interrupt(&self) {
+        let _ = self.terminate();
+    }
+
+    fn rearm(&self) {
+        let _ = self.unterminate();
+    }
+}
+
 /// Stops the current run of networks from another thread.
 #[derive(Clone)]
-pub struct Interrupter(Vec<Arc<RunOptions>>);
+pub struct Interrupter(Vec<Arc<dyn Stoppable>>);
 
 impl Interrupter {
+    /// One that stops this.
+    pub fn new(one: Arc<dyn Stoppable>) -> Self {
+        Self(vec![one])
+    }
+
     /// One that stops the runs of several.
     pub fn of(all: impl IntoIterator<Item = Self>) -> Self {
         Self(all.into_iter().flat_map(|one| one.0).collect())
@@ -99,13 +128,12 @@ impl Interrupter {
 
     /// Ends the runs in flight, and every later one until [`Self::rearm`].
     pub fn interrupt(&self) {
-        // Setting a flag: it cannot fail on options that exist.
-        self.0.iter().for_each(|options| drop(options.terminate()));
+        self.0.iter().for_each(|one| one.interrupt());
     }
 
     /// Allows runs again.
     pub fn rearm(&self) {
-        self.0.iter().for_each(|options| drop(options.unterminate()));
+        self.0.iter().for_each(|one| one.rearm());
     }
 }
 
@@ -136,11 +164,12 @@ impl Network {
         beside: Option<&Path>,
     ) -> Result<Self> {
         Error::guard(path, || {
-            Self::new(path, load(path, graph, engine, threads, beside, Optimisation::Full)?)
+            let session = load(path, graph, engine, threads, beside, Optimisation::Full)?;
+            Self::new(path, session, if engine.is_processor() { RUN } else { RUN_COMPILED })
         })
     }
 
-    fn new(path: &Path, session: Session) -> Result<Self> {
+    fn new(path: &Path, session: Session, seconds: u64) -> Result<Self> {
         let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
         // A session whose log is read for its placement would go on telling it about every run.
         options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
@@ -159,6 +188,7 @@ impl Network {
         };
         Ok(Self {
             path: path.into(),
+            limit: Duration::from_secs(seconds),
             session,
             options: Arc::new(options),
             inputs,
@@ -184,7 +214,12 @@ impl Network {
 
     /// A handle that stops its runs.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter(vec![self.options.clone()])
+        Interrupter::new(self.options.clone())
+    }
+
+    /// How long one run may take; whoever waits for it sees to that.
+    pub fn run_limit(&self) -> Duration {
+        self.limit
     }
 
     /// Items that go into one run.
@@ -223,6 +258,20 @@ impl Network {
     /// # Errors
     /// [`Error::Inference`], also where the run was interrupted.
     pub fn run(&mut self, given: Option<&Tensors>) -> Result<&[f32]> {
+        self.compute(given)?;
+        Ok(self.output_values())
+    }
+
+    /// What the last run has made, row-major.
+    pub fn output_values(&self) -> &[f32] {
+        &self.converted
+    }
+
+    /// Runs on the inputs as they are, for [`Self::output_values`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn compute(&mut self, given: Option<&Tensors>) -> Result<()> {
         let (half, converted) = (self.output.as_ref().is_some_and(|port| port.half), &mut self.converted);
         let outputs = run(&mut self.session, &mut self.inputs, &self.options, given);
         let read = |outputs: SessionOutputs<'_>| {
@@ -236,8 +285,7 @@ impl Network {
             }
             Ok(())
         };
-        outputs.and_then(read).map_err(|e| failed(&self.path, &e))?;
-        Ok(&self.converted)
+        outputs.and_then(read).map_err(|e| failed(&self.path, &e))
     }
 
     /// Runs on the inputs as they are and returns what goes into another part.
@@ -332,8 +380,14 @@ pub(crate) fn load(
     let (mut builder, placement) =
         engine.apply(builder().map_err(|e: ort::Error| unexpected(&e))?, path, threads)?;
     let (Graph::Memory(bytes) | Graph::WithBlocks(bytes, _)) = graph;
-    let session =
-        builder.commit_from_memory(bytes).map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
+    let canceler = builder.canceler();
+    let seconds = if engine.is_processor() { LOAD } else { LOAD_COMPILED };
+    // It cannot fail on options that exist.
+    let stage = bounded::stage(path, seconds, move || drop(canceler.cancel()))?;
+    let session = builder.commit_from_memory(bytes);
+    drop(stage);
+    bounded::check()?;
+    let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
     placement.check(path, engine)?;
     Ok(session)
 }

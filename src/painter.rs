@@ -8,9 +8,11 @@
 //! paint decodes frames that will be shown soon, and has the network see those that are to speak. All painters of one network in a process share its workers.
 //! Locks: a painter's `last`, then `State`, then the outcomes of frames from the newer to the older; a ticket's own lock and
 //! the meter's are never held together with another.
+//!
+//! A run that takes longer than it may is stopped by those who wait for a frame: nobody else needs to know.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -18,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
+use crate::aside::late;
 use crate::avatar::{Avatar, FaceOptions};
+use crate::bounded::{self, LOOK};
 use crate::error::{Error, Result};
 use crate::face::Framing;
 use crate::features::{Context, Hearing};
@@ -63,6 +67,7 @@ pub enum Wish {
 /// The promise of a painted frame. Who drops it calls the frame off, unless it is being painted.
 pub struct Ticket {
     slot: Arc<Slot>,
+    desk: Arc<Desk>,
     /// The frame whose mouth it repeats, should it repeat one.
     before: Option<Arc<Outcome>>,
 }
@@ -90,12 +95,11 @@ impl Ticket {
     /// # Errors
     /// What the worker met, or [`Error::Interrupted`].
     pub fn wait(self) -> Result<Painted> {
-        let mut result = self.slot.lock();
         loop {
-            match result.take() {
-                Some(result) => return result,
-                None => result = self.slot.done.wait(result).unwrap_or_else(|e| e.into_inner()),
+            if let Some(result) = self.wait_for(LOOK) {
+                return result;
             }
+            bounded::check()?;
         }
     }
 
@@ -107,7 +111,11 @@ impl Ticket {
         let waiting =
             self.slot.done.wait_timeout_while(self.slot.lock(), patience, |result| result.is_none());
         let (mut result, _) = waiting.unwrap_or_else(|e| e.into_inner());
-        result.take()
+        let result = result.take();
+        if result.is_none() {
+            self.desk.stop_late_runs();
+        }
+        result
     }
 }
 
@@ -228,9 +236,32 @@ struct State {
     jobs: VecDeque<Job>,
     /// Frames to make ready ahead of time, and for whom.
     ahead: VecDeque<(u64, Ahead)>,
-    /// What each worker paints now: for whom, and whether it is still wanted.
-    running: Vec<Vec<(u64, bool)>>,
+    /// What each worker does now.
+    running: Vec<Running>,
+    /// When somebody has last looked for runs that take too long.
+    looked: Option<Instant>,
+    /// Why the network paints nothing, not even to warm up.
+    broken: Option<Error>,
     stopping: bool,
+}
+
+/// What a worker does.
+#[derive(Default)]
+struct Running {
+    frames: Vec<Run>,
+    /// The worker is in the network, or may be, and has not been stopped for taking too long.
+    busy: bool,
+    /// To warm up.
+    warms_up: bool,
+    /// For how long it has been seen at it.
+    spent: Duration,
+}
+
+/// A frame in the hands of a worker.
+struct Run {
+    painter: u64,
+    /// `None` where it is not wanted any more, and whoever wanted it knows.
+    slot: Option<Arc<Slot>>,
 }
 
 struct Desk {
@@ -239,6 +270,9 @@ struct Desk {
     interrupters: Vec<Interrupter>,
     /// How long painting takes.
     meter: Mutex<Meter>,
+    network: PathBuf,
+    /// How long one run may take.
+    limit: Duration,
 }
 
 impl Desk {
@@ -254,18 +288,51 @@ impl Desk {
     fn interrupt(&self, whose: Option<u64>) {
         let is_theirs = |painter: u64| whose.is_none_or(|whose| whose == painter);
         let mut state = self.lock();
+        let stopping = state.stopping;
         state.ahead.retain(|(painter, ..)| !is_theirs(*painter));
         let (void, kept) = state.jobs.drain(..).partition(|job| is_theirs(job.painter));
         state.jobs = kept;
-        for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
-            running.iter_mut().filter(|(painter, _)| is_theirs(*painter)).for_each(|run| run.1 = false);
-            if !running.is_empty() && running.iter().all(|(_, wanted)| !wanted) {
+        let mut slots: Vec<Arc<Slot>> = Vec::new();
+        for (Running { frames, .. }, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
+            // The network may not end at once, so they are not waited for.
+            slots.extend(
+                frames.iter_mut().filter(|run| is_theirs(run.painter)).filter_map(|run| run.slot.take()),
+            );
+            if stopping || (!frames.is_empty() && frames.iter().all(|run| run.slot.is_none())) {
                 interrupter.interrupt();
             }
         }
         drop(state);
         let void: VecDeque<Job> = void;
-        void.into_iter().for_each(|job| job.slot.fulfil(Err(Error::Interrupted)));
+        slots.extend(void.into_iter().map(|job| job.slot));
+        slots.into_iter().for_each(|slot| slot.fulfil(Err(Error::Interrupted)));
+    }
+
+    /// Stops the runs that take longer than they may: their frames fail.
+    fn stop_late_runs(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
+            return;
+        }
+        let state = &mut *state;
+        state.looked = Some(now);
+        let mut slots: Vec<Arc<Slot>> = Vec::new();
+        for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
+            // Time in which nobody looks is none: the whole process may have stood still.
+            running.spent += LOOK;
+            if !running.busy || running.spent < self.limit {
+                continue;
+            }
+            running.busy = false;
+            interrupter.interrupt();
+            slots.extend(running.frames.iter_mut().filter_map(|run| run.slot.take()));
+            if running.warms_up {
+                state.broken = Some(late(&self.network, self.limit));
+                slots.extend(state.jobs.drain(..).map(|job| job.slot));
+            }
+        }
+        slots.into_iter().for_each(|slot| slot.fulfil(Err(late(&self.network, self.limit))));
     }
 }
 
@@ -298,10 +365,15 @@ impl Workers {
         let hearing = generators[0].hearing();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let desk = Arc::new(Desk {
-            state: Mutex::new(State { running: vec![Vec::new(); workers], ..State::default() }),
+            state: Mutex::new(State {
+                running: std::iter::repeat_with(Running::default).take(workers).collect(),
+                ..State::default()
+            }),
             wake: Condvar::new(),
             interrupters: generators.iter().map(Generator::interrupter).collect(),
             meter: Mutex::new(Meter::new(workers)),
+            network: avatar.generator.clone(),
+            limit: generators[0].run_limit(),
         });
         let sees_ahead = generators[0].sees_ahead();
         let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch, sees_ahead };
@@ -322,10 +394,7 @@ impl Drop for Workers {
         self.desk.lock().stopping = true;
         self.desk.interrupt(None);
         self.desk.wake.notify_all();
-        for thread in self.threads.drain(..) {
-            // A worker catches its own panics.
-            let _ = thread.join();
-        }
+        bounded::join(self.threads.drain(..), &self.desk.network);
     }
 }
 
@@ -429,6 +498,7 @@ impl Painter {
         if let Some(promise) = &promise {
             *self.last() = Some(promise.0.clone());
         }
+        let desk = self.workers.desk.clone();
         let job = Job {
             painter,
             silence: self.silence.clone(),
@@ -442,14 +512,20 @@ impl Painter {
         let speaks = self.workers.sees_ahead && matches!(job.wish, Wish::Speak(_)) && !job.is_silent();
         let missing = frames.missing_after(step, speaks).into_iter();
         let ahead = missing.map(|index| (painter, Ahead { frames: frames.clone(), index, speaks }));
-        {
-            let mut state = self.workers.desk.lock();
-            state.jobs.push_back(job);
-            state.ahead.retain(|(other, ..)| *other != painter);
-            state.ahead.extend(ahead);
+        let broken = {
+            let mut state = desk.lock();
+            if state.broken.is_none() {
+                state.jobs.push_back(job);
+                state.ahead.retain(|(other, ..)| *other != painter);
+                state.ahead.extend(ahead);
+            }
+            state.broken.clone()
+        };
+        match broken {
+            Some(error) => slot.fulfil(Err(error)),
+            None => desk.wake.notify_one(),
         }
-        self.workers.desk.wake.notify_one();
-        Ticket { slot, before }
+        Ticket { slot, desk, before }
     }
 
     /// Calls off all frames asked for so far, also those being painted: their tickets fail at once.
@@ -474,8 +550,13 @@ enum Task {
 
 /// The life of a worker.
 fn work(desk: &Desk, number: usize, mut generator: Generator) {
-    // To warm up. What is wrong is told by whoever paints a frame.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| generator.try_out()));
+    // What is wrong is told by whoever paints a frame.
+    desk.lock().running[number] = Running { busy: true, warms_up: true, ..Running::default() };
+    let warmed_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| generator.try_out()));
+    if matches!(warmed_up, Ok(Ok(()))) {
+        // If late.
+        desk.lock().broken = None;
+    }
     while let Some(task) = next_task(desk, number, generator.batch()) {
         match task {
             Task::Paint(jobs) => {
@@ -489,8 +570,10 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
                 });
                 note_pace(desk, &jobs, &results, start.elapsed());
                 let running = std::mem::take(&mut desk.lock().running[number]);
-                for ((job, result), (_, wanted)) in jobs.into_iter().zip(results).zip(running) {
-                    job.slot.fulfil(if wanted { result } else { Err(Error::Interrupted) });
+                for (result, run) in results.into_iter().zip(running.frames) {
+                    if let Some(slot) = run.slot {
+                        slot.fulfil(result);
+                    }
                 }
             }
             // An error is met again, and told, by whoever paints the frame; a panic, too.
@@ -536,7 +619,8 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
         if !jobs.is_empty() {
             // Under the lock, so that an interruption comes either before this or during the run.
             desk.interrupters[number].rearm();
-            state.running[number] = jobs.iter().map(|job| (job.painter, true)).collect();
+            let frames = jobs.iter().map(|job| Run { painter: job.painter, slot: Some(job.slot.clone()) });
+            state.running[number] = Running { frames: frames.collect(), busy: true, ..Running::default() };
             // What has become ready by what became of others wakes nobody by itself.
             if state.jobs.iter().any(Job::is_ready) {
                 desk.wake.notify_one();
@@ -545,8 +629,10 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
         }
         if let Some((_, ahead)) = state.ahead.pop_front() {
             desk.interrupters[number].rearm();
+            state.running[number] = Running { busy: true, ..Running::default() };
             return Some(Task::Prepare(ahead));
         }
+        state.running[number] = Running::default();
         state = desk.wake.wait(state).unwrap_or_else(|e| e.into_inner());
     }
 }

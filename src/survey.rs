@@ -10,7 +10,8 @@ use crate::frames;
 use crate::image_file::{ImageFile, read, read_grey, read_sized};
 use crate::onnx::{Model, Port, Weights};
 use crate::precision::int8_file;
-use crate::trial::Step;
+use crate::runtime::Engine;
+use crate::trial::{self, Step};
 
 /// What an avatar is, and what is wrong with it.
 pub struct Survey {
@@ -40,8 +41,16 @@ pub struct NetworkFile {
 }
 
 impl Survey {
-    /// Reads the folder, and has `try_out` open and run both networks once: [`crate::trial::run`], here or in another process.
-    pub fn open(folder: &Path, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) -> Self {
+    /// Reads the folder, and opens and runs both networks once in this process; ONNX Runtime is looked for as in
+    /// [`crate::runtime::environment`].
+    pub fn open(folder: &Path, engine: &Engine, beside: Option<&Path>) -> Self {
+        Self::open_with(folder, |avatar, problems, tell| {
+            trial::run(avatar, problems, engine, beside, tell);
+        })
+    }
+
+    /// The same, but `try_out` opens and runs them: wherever it likes.
+    pub fn open_with(folder: &Path, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) -> Self {
         let mut problems = Problems::default();
         let avatar = Avatar::survey(folder, &mut problems);
         let mut survey = Self {

@@ -465,7 +465,11 @@ fn run(faults: u64) {
         if n % 20 == 0 && !air.suffers(Fault::Descriptors) {
             let memory = status("VmRSS:");
             most = most.max(memory);
-            println!("{n:4} faults, {:5} s of media, {:4} s, {memory} kB", air.studio.now / SECOND, start.elapsed().as_secs());
+            println!(
+                "{n:4} faults, {:5} s of media, {:4} s, {memory} kB",
+                air.studio.now / SECOND,
+                start.elapsed().as_secs()
+            );
         }
     }
     air.end_well();

@@ -157,9 +157,10 @@ fn downstream_asks_for_another_format_while_no_frame_can_be_read() {
     let pictures = studio.pictures();
     let last = pictures.last().unwrap();
     let before = pictures.iter().rfind(|picture| picture.len() == 320 * 240 * 3).unwrap();
-    let worst = last.chunks(4).zip(before.chunks(3)).flat_map(|(new, old)| {
-        (0..3).map(move |i| new[2 - i].abs_diff(old[i]))
-    });
+    let worst = last
+        .chunks(4)
+        .zip(before.chunks(3))
+        .flat_map(|(new, old)| (0..3).map(move |i| new[2 - i].abs_diff(old[i])));
     assert!(worst.max().unwrap() <= 2);
     victim.repair();
     studio.run_until(studio.now + SECOND);
@@ -256,7 +257,10 @@ fn descriptors_are_short() {
 fn the_disk_is_full() {
     let disk = FullDisk::new();
     // SAFETY: each test runs in a process of its own under nextest, and no other thread exists yet.
-    unsafe { ["XDG_CACHE_HOME", "TMPDIR"].map(|name| std::env::set_var(name, disk.path())) };
+    unsafe {
+        std::env::set_var("XDG_CACHE_HOME", disk.path());
+        std::env::set_var("TMPDIR", disk.path());
+    }
     let mut studio = on_air(fixture("avatars/own_160").to_str().unwrap());
     studio.run_until(SECOND);
     goes_over_to(&mut studio, fixture("avatars/own_int8").to_str().unwrap());
@@ -354,9 +358,7 @@ fn the_clock_goes_ahead_or_stands_still() {
     studio.run_until(studio.now + SECOND);
     let received = studio.video.lock().unwrap();
     let places: Vec<(u64, bool)> = (received.iter().map(|sample| sample.buffer().unwrap()))
-        .map(|buffer| {
-            (buffer.pts().unwrap().nseconds(), buffer.flags().contains(gst::BufferFlags::DISCONT))
-        })
+        .map(|buffer| (buffer.pts().unwrap().nseconds(), buffer.flags().contains(gst::BufferFlags::DISCONT)))
         .collect();
     assert!(places.iter().all(|(time, _)| time % FRAME == 0));
     let holes: Vec<_> = places.windows(2).filter(|pair| pair[1].0 != pair[0].0 + FRAME).collect();
@@ -374,9 +376,8 @@ fn frames_before_the_error(avatar: &Victim, speech: &str) -> (Vec<Vec<u8>>, Stri
     );
     let ended = play(&pipeline(&line));
     assert_eq!(ended.errors.len(), 1, "{:?}", ended.errors);
-    let times: Vec<u64> = (ended.samples.iter())
-        .map(|sample| sample.buffer().unwrap().pts().unwrap().nseconds())
-        .collect();
+    let times: Vec<u64> =
+        (ended.samples.iter()).map(|sample| sample.buffer().unwrap().pts().unwrap().nseconds()).collect();
     assert!(times.iter().enumerate().all(|(n, time)| *time == n as u64 * FRAME), "{times:?}");
     (ended.samples.iter().map(bytes).collect(), ended.errors[0].clone())
 }

@@ -14,7 +14,6 @@ use common::{fixture, plugin_folder};
 use gstlipsync::limits;
 use gstlipsync::runtime::Engine;
 use gstlipsync::survey::Survey;
-use gstlipsync::trial;
 use image::{GrayImage, RgbImage};
 use tool::{Ran, ends, names, path, tool};
 
@@ -119,9 +118,7 @@ fn remove(path: &Path) {
 
 /// All that is wrong with a folder, in words.
 fn problems(folder: &Path) -> Vec<String> {
-    let survey = Survey::open(folder, |avatar, problems, tell| {
-        trial::run(avatar, problems, &Engine::default(), None, tell);
-    });
+    let survey = Survey::open(folder, &Engine::default(), None);
     let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
     let of_frames: Vec<_> = (0..frames).flat_map(|index| survey.frame(index)).collect();
     let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
@@ -142,7 +139,7 @@ fn assert_refused(folder: &Path, words: &[&str]) {
 /// Runs a program with as much memory as hostile files may make it take, and no longer than is fair.
 fn bounded(command: &Command) -> Ran {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -v 8000000; exec timeout 100 \"$0\" \"$@\""]);
+    shell.args(["-c", "ulimit -v 8000000; exec timeout -k 5 100 \"$0\" \"$@\""]);
     shell.arg(command.get_program()).args(command.get_args());
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     ends(shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
@@ -665,10 +662,12 @@ fn the_manual_states_the_bounds() {
     let (_, table) = manual.split_once("\n## Bounds\n").expect("a section \"Bounds\"");
     let rows: Vec<(&str, &str)> = table
         .lines()
-        .take_while(|line| !line.starts_with("## "))
-        .filter_map(|line| {
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
-            Some((cells.get(3)?.strip_prefix('`')?.strip_suffix('`')?, cells[2]))
+            (cells[3].trim_matches('`'), cells[2])
         })
         .collect();
     let told = |name: &str| rows.iter().find(|row| row.0 == name).map(|row| row.1);

@@ -6,6 +6,7 @@ mod tool;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{copy_folder, fixture};
@@ -79,6 +80,59 @@ fn what_is_installed_needs_room() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("/proc") && said.contains("free") && said.contains("XDG_CACHE_HOME"), "{said}");
     assert!(!said.contains("installing"), "{said}");
+}
+
+/// A folder with modules that leave a file behind when they are run, and are named like those that Python imports.
+fn trap(home: &Path) -> (PathBuf, PathBuf) {
+    let (folder, sprung) = (home.join("films"), home.join("sprung"));
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["json", "venv", "pip", "shutil", "sitecustomize", "usercustomize", "typing", "cv2", "numpy"]
+    {
+        let script = format!("open({sprung:?}, 'w').write(__name__)\nraise SystemExit(3)\n");
+        std::fs::write(folder.join(format!("{name}.py")), script).unwrap();
+    }
+    film_iris(&folder.join("film.mp4"), "1.2", "null");
+    (folder, sprung)
+}
+
+/// Run from a folder that a stranger filled, with an environment that points there.
+fn new_in(folder: &Path, home: &Path, more: &[&str], set: &[(&str, &str)]) -> Ran {
+    let mut command = tool::tool(home);
+    command.current_dir(folder).env("XDG_CACHE_HOME", home.join("cache")).env("PYTHONPATH", folder);
+    command.env("PYTHONSTARTUP", folder.join("json.py")).env("PYTHONUSERBASE", folder);
+    command.envs(set.iter().copied()).args(["new", "film.mp4", "her", "--into", path(home)]).args(more);
+    tool::ends(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+#[test]
+fn nothing_is_run_from_the_current_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let (folder, sprung) = trap(home.path());
+    let spring = || std::fs::read_to_string(&sprung).ok();
+    // This interpreter has no MediaPipe.
+    let said = new_in(&folder, home.path(), &["--python", "/usr/bin/python3"], &[]);
+    assert_eq!(spring(), None, "{}", said.output);
+    said.fails(&["the landmark script failed", "No module named", "mediapipe"]);
+    // Pip, in an environment of our own that has just been made, finds no packages.
+    let nowhere = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", "")];
+    let said = new_in(&folder, home.path(), &[], &nowhere);
+    assert_eq!(spring(), None, "{}", said.output);
+    said.fails(&["MediaPipe 0.10.21 exists for", "No matching distribution"]);
+}
+
+#[test]
+fn packages_that_are_others_than_were_known_are_not_installed() {
+    let home = tempfile::tempdir().unwrap();
+    let (folder, sprung) = trap(home.path());
+    let wheels = home.path().join("wheels");
+    std::fs::create_dir(&wheels).unwrap();
+    // The first of the list.
+    std::fs::write(wheels.join("absl_py-2.3.1-py3-none-any.whl"), "something else").unwrap();
+    let mirror = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", path(&wheels))];
+    let said = new_in(&folder, home.path(), &[], &mirror).fails(&["its SHA-256 differs", "--python"]);
+    // Nothing of what pip says.
+    assert!(said.trim().lines().last().unwrap().starts_with("lipsync-avatar: a package"), "{said}");
+    assert!(!sprung.exists());
 }
 
 #[test]

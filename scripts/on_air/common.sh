@@ -40,9 +40,9 @@ prepare() {
     PYTHON=$ROOT/target/venv/bin/python
     if [ ! -x "$PYTHON" ]; then
         PYTHON=python3
-        "$PYTHON" -c 'import numpy' 2>/dev/null || "$ROOT/scripts/install-packages.sh" python3-numpy
+        "$PYTHON" -I -c 'import numpy' 2>/dev/null || "$ROOT/scripts/install-packages.sh" python3-numpy
     fi
-    "$PYTHON" -c 'import numpy' || fail "$PYTHON has no numpy. Run make fixtures, whose Python has it"
+    "$PYTHON" -I -c 'import numpy' || fail "$PYTHON has no numpy. Run make fixtures, whose Python has it"
     [ "$JUDGE" = arrival ] || "$PYTHON" "$HERE/judge.py" --prepare --speech "$SPEECH"
 }
 

@@ -7,7 +7,9 @@ prepare chromium
 # hls.js is what web pages play HLS with; it is fetched once and kept outside of what is committed.
 if [ ! -f "$CACHE/hls.js" ] && command -v npm >/dev/null; then
     say "fetching hls.js"
-    (cd "$WORK" && npm pack --silent hls.js@1.7.4 >/dev/null && tar xzf hls.js-*.tgz package/dist/hls.min.js) &&
+    (cd "$WORK" && npm pack --silent hls.js@1.7.4 >/dev/null &&
+        echo "e4ab3d5d13f7cca9ef241d098f39686e19fd451831ba07dc9943482fd5ff75c7  hls.js-1.7.4.tgz" | sha256sum --check --quiet &&
+        tar xzf hls.js-*.tgz package/dist/hls.min.js) &&
         mv "$WORK/package/dist/hls.min.js" "$CACHE/hls.js"
 fi
 folder=$WORK/www

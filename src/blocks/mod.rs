@@ -255,5 +255,31 @@ impl std::fmt::Debug for Blocks {
     }
 }
 
+#[cfg(all(any(test, fuzzing), target_arch = "x86_64"))]
+mod reference;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
+
+/// For the fuzz target `kernels`: kernels run without ONNX Runtime, and what they should give.
+#[cfg(all(fuzzing, target_arch = "x86_64"))]
+pub mod bare {
+    use super::gather::Input;
+    pub use super::reference::expected;
+    use super::rows::{Output, PackedBlock};
+    use super::{Block, are_supported, pointwise::Unit};
+
+    /// The bytes that come out where these go in, from each source with its channels; `None` where the processor cannot.
+    pub fn run(block: &Block, sources: &[(&[u8], usize)], size: [usize; 2]) -> Option<Vec<u8>> {
+        if !are_supported() {
+            return None;
+        }
+        let packed = PackedBlock::new(block, Unit::best());
+        let inputs: Vec<Input<'_>> =
+            sources.iter().map(|(bytes, channels)| Input { bytes, channels: *channels }).collect();
+        let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
+        let mut to = vec![0; pixels * packed.outputs()];
+        // SAFETY: as the processor says.
+        unsafe { packed.run(&inputs, size, Output::Bytes(&mut to)) };
+        Some(to)
+    }
+}

@@ -1,18 +1,46 @@
 //! Raw audio buffers of any format and layout as interleaved floats.
 
 use gst_audio::{
-    AudioChannelPosition as Position, AudioFormatInfo, AudioInfo, AudioLayout, AudioMeta, AudioPackFlags,
+    AudioCapsBuilder, AudioChannelPosition as Position, AudioFormatInfo, AudioInfo, AudioLayout, AudioMeta,
+    AudioPackFlags,
 };
+
+use crate::audio::check_format;
+use crate::error::Error;
+use crate::limits::{CHANNELS, LEAST_RATE, RATE};
 
 /// Caps of everything that is understood: raw audio in both layouts, for decoders such as avdec_mp3 and avdec_aac
 /// deliver their channels one behind the other.
 pub fn caps() -> gst::Caps {
-    gst_audio::AudioCapsBuilder::new().build()
+    within_bounds(AudioCapsBuilder::new())
 }
 
 /// Caps of the same with its channels interleaved.
 pub fn interleaved_caps() -> gst::Caps {
-    gst_audio::AudioCapsBuilder::new_interleaved().build()
+    within_bounds(AudioCapsBuilder::new_interleaved())
+}
+
+fn within_bounds(caps: AudioCapsBuilder<gst::caps::NoFeature>) -> gst::Caps {
+    caps.rate_range(LEAST_RATE as i32..=RATE as i32).channels_range(1..=CHANNELS as i32).build()
+}
+
+/// The format that fixed caps tell.
+///
+/// # Errors
+/// [`Error::Audio`] with the value that is beyond its bounds, or the caps, where they are no raw audio.
+pub fn format(caps: &gst::CapsRef) -> Result<AudioInfo, Error> {
+    let info = AudioInfo::from_caps(caps).map_err(|_| {
+        let problem = format!("it is said to be {caps}, which is no raw audio that can be heard");
+        Error::audio(problem, "Repair the file, or put audioconvert in front")
+    })?;
+    check_format(info.rate(), info.channels() as usize)?;
+    Ok(info)
+}
+
+/// Whether fixed caps are raw audio of no format that is heard. They are let in, because their event can say what is wrong:
+/// where they are turned away, all that is told is that upstream could not negotiate.
+pub fn is_to_be_told(caps: &gst::CapsRef) -> bool {
+    caps.structure(0).is_some_and(|format| format.name() == "audio/x-raw") && format(caps).is_err()
 }
 
 /// What can come in where that is what can go out: the same in both layouts.

@@ -1,12 +1,13 @@
 //! What an element has open from READY on: the avatar, its networks and their workers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gst::prelude::*;
 
 use super::settings::Settings;
 use crate::avatar::Avatar;
+use crate::bounded::{self, Canceller};
 use crate::error::Error;
 use crate::features;
 use crate::listener::Listener;
@@ -27,13 +28,21 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Opens avatar, ONNX Runtime and networks for an element, with a listener for the sound.
+    /// Opens avatar, ONNX Runtime and networks for an element, with a listener for the sound, until that is called off.
+    /// Networks that take too long are errors.
     ///
     /// # Errors
-    /// As [`Avatar::find`], [`Painter::open`] and [`features::open`].
-    pub fn open(settings: Settings, element: &impl IsA<gst::Element>) -> Result<(Self, Listener), Error> {
+    /// As [`bounded::run`], [`Avatar::find`], [`Painter::open`] and [`features::open`].
+    pub fn open(
+        settings: Settings,
+        element: &impl IsA<gst::Element>,
+        canceller: &Canceller,
+    ) -> Result<(Self, Listener), Error> {
         let beside = plugin_folder(element);
-        let beside = beside.as_deref();
+        bounded::run(canceller, move || Self::open_here(settings, beside.as_deref()))
+    }
+
+    fn open_here(settings: Settings, beside: Option<&Path>) -> Result<(Self, Listener), Error> {
         let engine = settings.engine();
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);

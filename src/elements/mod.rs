@@ -30,6 +30,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    crate::bounded::set_log(|text| gst::warning!(CAT, "{text}"));
     for kind in [
         ExecutionProvider::static_type(),
         Precision::static_type(),

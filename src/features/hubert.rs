@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::mel_track::time_in_rows;
 use super::{Context, FeatureTrack};
+use crate::aside::Aside;
 use crate::error::{Error, Result};
 use crate::network::{Interrupter, Network};
 use crate::rate::FrameRate;
@@ -65,7 +66,7 @@ impl HubertSpan {
 
 /// A [`FeatureTrack`] with HuBERT.
 pub struct HubertTrack {
-    encoder: Network,
+    encoder: Aside,
     span: HubertSpan,
     rate: FrameRate,
     /// Samples from number `first_sample` on; older ones are no longer needed.
@@ -120,7 +121,7 @@ impl HubertTrack {
             ));
         }
         Ok(Self {
-            encoder,
+            encoder: Aside::new(encoder)?,
             span,
             rate: FrameRate::NATIVE,
             samples: VecDeque::new(),
@@ -158,13 +159,13 @@ impl HubertTrack {
         for sample in piece.clone().skip((self.level.end - begin) as usize) {
             self.level.add(*sample);
         }
-        let input = self.encoder.resize_input(0, &[(end - begin) as usize]);
+        let input = self.encoder.network()?.resize_input(0, &[(end - begin) as usize]);
         for (value, sample) in input.iter_mut().zip(piece) {
             *value = self.level.normalise(*sample);
         }
 
         let expected = ((end - begin - LENGTH) / STEP + 1) as usize;
-        let output = self.encoder.run(None)?;
+        let output = self.encoder.run()?;
         if output.len() != expected * ROW || output.iter().any(|v| !v.is_finite()) {
             let problem = format!(
                 "made {} values of {} samples, not {expected} rows of {ROW} numbers",

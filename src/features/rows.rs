@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::mel_track::{self, MelTrack, time_in_rows};
 use super::{Context, FeatureTrack, WINDOW};
+use crate::aside::Aside;
 use crate::error::{Error, Result};
 use crate::mel::{BANDS, HOP};
 use crate::network::{Interrupter, Network};
@@ -70,7 +71,7 @@ fn last_known_row(kind: ContextKind, limit: u64) -> i64 {
 
 /// A [`FeatureTrack`] with a mel encoder.
 pub struct RowTrack {
-    encoder: Network,
+    encoder: Aside,
     kind: ContextKind,
     /// The last row that is waited for, counted from the frame's own.
     last_row: i64,
@@ -104,7 +105,7 @@ impl RowTrack {
             ));
         }
         Ok(Self {
-            encoder,
+            encoder: Aside::new(encoder)?,
             kind,
             last_row: last_known_row(kind, limit),
             rate: FrameRate::NATIVE,
@@ -169,7 +170,7 @@ impl FeatureTrack for RowTrack {
             let row = match self.rows.entry(start) {
                 std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
                 std::collections::btree_map::Entry::Vacant(slot) => {
-                    self.mel.write_window(start, WINDOW, self.encoder.item_mut(0, 0));
+                    self.mel.write_window(start, WINDOW, self.encoder.network()?.item_mut(0, 0));
                     slot.insert(encode(&mut self.encoder)?)
                 }
             };
@@ -196,15 +197,14 @@ impl FeatureTrack for RowTrack {
 }
 
 /// Runs the encoder; of a fixed batch only the first item counts.
-fn encode(encoder: &mut Network) -> Result<Floats> {
-    let rows = encoder.run(None)?;
-    match rows.get(..ROW) {
-        Some(row) if row.iter().all(|v| v.is_finite()) => Ok(row.into()),
-        _ => {
-            let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
-            Err(Error::Inference { model: encoder.path().into(), problem })
-        }
+fn encode(encoder: &mut Aside) -> Result<Floats> {
+    let rows = encoder.run()?;
+    let row = rows.get(..ROW).filter(|row| row.iter().all(|v| v.is_finite()));
+    if let Some(row) = row {
+        return Ok(row.into());
     }
+    let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
+    Err(Error::Inference { model: encoder.path().into(), problem })
 }
 
 /// Windows in a sound of `mel_frames` (at least 16): the count of SyncTalk_2D's data set, with its rounding.

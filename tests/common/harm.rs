@@ -16,10 +16,8 @@ pub struct Victim {
 impl Victim {
     /// A copy that is whole.
     pub fn new(name: &str) -> Self {
-        let victim = Self {
-            folder: tempfile::tempdir().unwrap(),
-            original: fixture(&format!("avatars/{name}")),
-        };
+        let victim =
+            Self { folder: tempfile::tempdir().unwrap(), original: fixture(&format!("avatars/{name}")) };
         copy_folder(&victim.original, &victim.path());
         victim
     }
@@ -136,7 +134,8 @@ impl FullDisk {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", "size=4k", "lipsync-test"]).arg(folder.path()).output();
+        let mounted =
+            mount.args(["-t", "tmpfs", "-o", "size=4k", "lipsync-test"]).arg(folder.path()).output();
         if !mounted.is_ok_and(|done| done.status.success()) {
             return Self(None);
         }
@@ -154,7 +153,11 @@ impl FullDisk {
         let bytes = |entry: std::fs::DirEntry| entry.metadata().unwrap().len();
         let holds = |path: &Path| -> u64 {
             let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
-            entries.filter(|entry| entry.file_name() != "full").filter(|e| e.path().is_file()).map(bytes).sum()
+            entries
+                .filter(|entry| entry.file_name() != "full")
+                .filter(|e| e.path().is_file())
+                .map(bytes)
+                .sum()
         };
         self.0.as_ref().is_none_or(|folder| holds(folder.path()) == 0)
     }

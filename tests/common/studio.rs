@@ -98,9 +98,9 @@ impl Studio {
     /// Number of the frame after those that came out.
     fn seen_to(&self) -> u64 {
         let received = self.video.lock().unwrap();
-        received.last().map_or(self.taken_to, |sample| {
-            sample.buffer().unwrap().pts().unwrap().nseconds() / FRAME + 1
-        })
+        received
+            .last()
+            .map_or(self.taken_to, |sample| sample.buffer().unwrap().pts().unwrap().nseconds() / FRAME + 1)
     }
 
     /// Where the sound that came out ends.

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fixtures import avatars, golden, hostile_networks, models, sounds
+from fixtures import avatars, endless, golden, hostile_networks, models, sounds
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("models", "hostile_networks", "audio", "avatars", "golden", "clips")
+PARTS = ("models", "hostile_networks", "endless", "audio", "avatars", "golden", "clips")
 
 
 def scripts_hash() -> str:
@@ -35,6 +35,7 @@ def make(out: Path) -> None:
     steps = {
         "models": lambda: models.write_models(out / "models"),
         "hostile_networks": lambda: hostile_networks.write_hostile_networks(out / "hostile_networks"),
+        "endless": lambda: endless.write_endless(out / "endless"),
         "audio": lambda: sounds.write_sounds(out / "audio", speech),
         "avatars": lambda: avatars.write_avatars(out / "avatars", out / "models"),
         "golden": lambda: golden.write_golden(out / "golden", out / "models", speech, short),

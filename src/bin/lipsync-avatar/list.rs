@@ -6,13 +6,14 @@ use anyhow::Result;
 use gstlipsync::avatar::{Avatar, Listed, search_path};
 use gstlipsync::text::plain;
 
-use crate::{check, plugin, words};
+use crate::{check, interrupt, plugin, words};
 
 /// Prints every avatar of the search path.
 pub fn run() -> Result<ExitCode> {
     let beside = plugin::folder();
     let listed = Avatar::list(beside.as_deref());
     for Listed { name, folder, hidden_by, avatar } in &listed {
+        interrupt::check()?;
         let (name, folder_name) = (plain(name).to_string(), plain(folder.display()));
         match avatar {
             Ok(avatar) => {

@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering;
 use gst::EventView;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_audio::AudioInfo;
 
 use super::imp::Lipsync;
 use super::output::Item;
 use super::stream::Stream;
 use crate::elements::messages::error_message;
-use crate::elements::{CAT, lock};
+use crate::elements::{CAT, audio_input, lock};
 use crate::error::Error;
 
 impl Lipsync {
@@ -77,10 +76,10 @@ impl Lipsync {
                 }
                 self.with_stream(|stream| self.set_stream(stream, start))
             }
-            EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
-                Ok(info) => self.with_stream(|stream| self.set_input(stream, info)),
-                Err(_) => Err(gst::FlowError::NotNegotiated),
-            },
+            EventView::Caps(caps) => self.with_stream(|stream| {
+                let info = audio_input::format(caps.caps())?;
+                self.set_input(stream, info)
+            }),
             EventView::Segment(_) => self.with_stream(|stream| self.set_segment(stream, event)),
             EventView::Gap(gap) => self.with_stream(|stream| self.hear_gap(stream, gap)),
             EventView::SegmentDone(_) => self.with_stream(|stream| {

@@ -30,6 +30,7 @@ use gst::subclass::prelude::*;
 
 use super::output::Item;
 use super::stream::Stream;
+use crate::bounded::Canceller;
 use crate::elements::loaded::Loaded;
 use crate::elements::messages::{Late, Stop, error_message, post_latency};
 use crate::elements::queue::Queue;
@@ -132,7 +133,8 @@ impl Lipsync {
         if self.loaded().is_some_and(|loaded| loaded.settings.load_the_same(&settings)) {
             return Ok(());
         }
-        let (loaded, listener) = Loaded::open(settings, &*self.obj())?;
+        // Nobody can call it off: a change of state waits for the one before.
+        let (loaded, listener) = Loaded::open(settings, &*self.obj(), &Canceller::default())?;
         gst::info!(CAT, imp = self, "{loaded}");
         *lock(&self.latency) = Latency::of(&listener, crate::audio::SAMPLE_RATE);
         *lock(&self.loaded) = Some(loaded);

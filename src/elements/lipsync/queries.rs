@@ -6,7 +6,7 @@ use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
 use super::imp::Lipsync;
-use crate::elements::{CAT, lock, video_output};
+use crate::elements::{CAT, audio_input, lock, video_output};
 
 impl Lipsync {
     pub(super) fn sink_query(&self, query: &mut gst::QueryRef) -> bool {
@@ -15,6 +15,10 @@ impl Lipsync {
             QueryViewMut::Drain(_) => {
                 let drained = self.with_stream(|stream| self.drain(stream));
                 drained.and_then(|_| self.queue.wait_until_sent()).is_ok() && self.srcpad.peer_query(query)
+            }
+            QueryViewMut::AcceptCaps(accept) if audio_input::is_to_be_told(accept.caps()) => {
+                accept.set_result(true);
+                true
             }
             // Sound and pictures have no buffers in common.
             QueryViewMut::Allocation(_) => false,

@@ -16,6 +16,7 @@ use crate::elements::messages::Stop;
 use crate::elements::{CAT, video_output};
 use crate::error::Error;
 use crate::frames::FrameStore;
+use crate::limits::GAP_SECONDS;
 use crate::listener::Listener;
 use crate::painter::Wish;
 use crate::picture::Canvas;
@@ -25,6 +26,8 @@ use crate::rate::FrameRate;
 const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 /// For this long jitter beyond that is only watched.
 const JITTER_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Longer gaps are an error, where an event says that there is one.
+const LONGEST_SILENCE: gst::ClockTime = gst::ClockTime::from_seconds(GAP_SECONDS);
 /// Longer gaps are not filled with silence: the video has the gap, too.
 const LONGEST_GAP: gst::ClockTime = gst::ClockTime::from_seconds(60);
 /// Silence is heard in pieces, so that its frames go out in between.
@@ -183,7 +186,18 @@ impl Lipsync {
             return Err(gst::FlowError::Eos.into());
         }
         let (pts, duration) = gap.get();
-        let stop = duration.map(|duration| pts + duration);
+        if let Some(duration) = duration.filter(|duration| *duration > LONGEST_SILENCE) {
+            self.drain(stream)?;
+            return Err(Error::audio(
+                format!(
+                    "a gap in it lasts {}, and at most {LONGEST_SILENCE} are painted",
+                    duration.display()
+                ),
+                "Set the times of the sound right, or cut the gap out",
+            )
+            .into());
+        }
+        let stop = duration.map(|duration| pts.saturating_add(duration));
         let Some((pts, Some(stop))) = stream.segment.clip(pts, stop).map(|(a, b)| (a.unwrap_or(pts), b))
         else {
             return Ok(());

@@ -15,6 +15,7 @@ use gst_video::VideoInfo;
 use super::cause::guarded;
 use super::conductor::{Stage, VideoItem};
 use super::imp::LipsyncSrc;
+use crate::bounded::{self, Canceller};
 use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
 use crate::elements::settings::Settings;
@@ -35,8 +36,8 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn open(settings: Settings, element: &super::LipsyncSrc) -> Result<Self, Error> {
-        let (loaded, listener) = Loaded::open(settings, element)?;
+    fn open(settings: Settings, element: &super::LipsyncSrc, canceller: &Canceller) -> Result<Self, Error> {
+        let (loaded, listener) = Loaded::open(settings, element, canceller)?;
         Ok(Self { loaded, listener, tried: None })
     }
 }
@@ -50,6 +51,8 @@ pub struct Avatars {
     pub playing: Option<Loaded>,
     /// One that is to take over, and the number of the request.
     next: Option<(u64, Ready)>,
+    /// Calls off the loading of one that was to take over.
+    loading: Canceller,
     /// Counts the avatars asked for: only the last one takes over.
     requests: u64,
     /// The name of the one that played when another was asked for, as long as that one has not taken over.
@@ -64,7 +67,9 @@ fn check_memory() -> Result<(), String> {
     std::hint::black_box(&memory);
     reserved.map_err(|_| {
         let megabytes = AVATAR_MEMORY >> 20;
-        format!("there is no memory for it, {megabytes} MB. End other programs, or raise the limit (ulimit -v)")
+        format!(
+            "there is no memory for it, {megabytes} MB. End other programs, or raise the limit (ulimit -v)"
+        )
     })
 }
 
@@ -93,7 +98,8 @@ impl LipsyncSrc {
         let ready = match ready {
             Some(ready) if ready.loaded.settings.load_the_same(&settings) => ready,
             _ => {
-                let ready = Ready::open(settings, &self.obj())?;
+                // Nobody can call it off: a change of state waits for the one before.
+                let ready = Ready::open(settings, &self.obj(), &Canceller::default())?;
                 gst::info!(CAT, imp = self, "{}", ready.loaded);
                 ready
             }
@@ -126,18 +132,20 @@ impl LipsyncSrc {
     /// Loads another avatar while this one plays, with the settings of the start.
     fn load_next(&self) {
         let name = self.settings().avatar;
-        let (number, settings) = {
+        let (number, settings, canceller) = {
             let mut avatars = lock(&self.avatars);
             let Some(playing) = &avatars.playing else { return };
             let settings = Settings { avatar: name.clone(), ..playing.settings.clone() };
             avatars.requests += 1;
-            (avatars.requests, settings)
+            avatars.loading.cancel();
+            avatars.loading = Canceller::default();
+            (avatars.requests, settings, avatars.loading.clone())
         };
         let element = self.obj().downgrade();
         let load = move || {
             let Some(element) = element.upgrade() else { return };
             let imp = element.imp();
-            let ready = guarded(|| imp.open_and_try_out(settings)).flatten();
+            let ready = guarded(|| imp.open_and_try_out(settings, &canceller)).flatten();
             // What is dropped here, or with an older request, is dropped without the lock.
             let mut avatars = lock(&imp.avatars);
             if avatars.requests != number {
@@ -167,13 +175,15 @@ impl LipsyncSrc {
     }
 
     /// Opens an avatar and has a frame painted as it will be shown: on air is not the place to find out that it cannot be.
-    fn open_and_try_out(&self, settings: Settings) -> Result<Ready, String> {
+    fn open_and_try_out(&self, settings: Settings, canceller: &Canceller) -> Result<Ready, String> {
         #[cfg(test)]
         assert_ne!(settings.avatar, tests::PANICS, "as asked for");
-        let mut ready = Ready::open(settings, &self.obj()).map_err(|error| error.to_string())?;
+        let mut ready = Ready::open(settings, &self.obj(), canceller).map_err(|error| error.to_string())?;
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);
-        ready.loaded.painter.try_out(&frames).map_err(|error| error.to_string())?;
+        let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());
+        let tried = bounded::run(canceller, move || painter.try_out(&shown));
+        tried.map_err(|error| error.to_string())?;
         ready.tried = Some(frames);
         Ok(ready)
     }
@@ -216,6 +226,7 @@ impl LipsyncSrc {
         let next = {
             let mut avatars = lock(&self.avatars);
             avatars.requests += 1;
+            avatars.loading.cancel();
             avatars.next.take()
         };
         drop(next);
@@ -264,7 +275,8 @@ impl LipsyncSrc {
             avatars.playing.replace(loaded)
         };
         drop((old, before, tried));
-        Ok(())
+        // Whoever stops interrupts what plays, which was another until now.
+        if self.pacer.is_stopped() { Err(gst::FlowError::Flushing.into()) } else { Ok(()) }
     }
 
     /// The format in which downstream takes an avatar's video. Asks downstream, so no lock may be held.
@@ -306,8 +318,7 @@ impl LipsyncSrc {
         let canvas = canvas_of(&stage.loaded, &format);
         // Where they stay the same, what has been read of them stays, too: the files may be gone by now.
         let same = |frames: &Arc<FrameStore>| frames.shows(&stage.loaded.avatar, canvas);
-        let frames =
-            stage.frames.take().filter(same).unwrap_or_else(|| frames_in(&stage.loaded, &format));
+        let frames = stage.frames.take().filter(same).unwrap_or_else(|| frames_in(&stage.loaded, &format));
         if rate != stage.live.rate() {
             stage.next = rate.frames_covering(stage.live.rate().time_of(stage.next));
             stage.discont = true;

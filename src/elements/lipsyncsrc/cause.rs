@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_cause_is_told_once_until_it_has_been_over_for_a_while() {
-        let missing = |name: &str| cause_of(&Error::not_found(Path::new("a").join(name), "no such file", "Copy it"));
+        let missing =
+            |name: &str| cause_of(&Error::not_found(Path::new("a").join(name), "no such file", "Copy it"));
         let mut told = Told::default();
         assert!(told.is_due(missing("1.png"), 0));
         assert!(!(1..1000).any(|time| told.is_due(missing(&format!("{time}.png")), time * SECOND)));

@@ -49,6 +49,7 @@ use crate::elements::stats::{self, Stats};
 use crate::elements::video_writer::VideoWriter;
 use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
+use crate::limits::GAP_SECONDS;
 use crate::network::Interrupter;
 use crate::rate::{FrameRate, SECOND, mul_div};
 
@@ -441,7 +442,7 @@ impl LipsyncSrc {
                 self.interrupt_speech();
             }
             EventView::FlushStop(_) => self.backlog.set_flushing(false),
-            EventView::Caps(caps) => match AudioInfo::from_caps(caps.caps()) {
+            EventView::Caps(caps) => match audio_input::format(caps.caps()) {
                 Ok(info) => {
                     let live = upstream_is_live(pad);
                     let mut input = lock(&self.input);
@@ -449,15 +450,19 @@ impl LipsyncSrc {
                     input.arriving = Some(info);
                     input.live = live;
                 }
-                Err(_) => return false,
+                // The presenter goes on without it.
+                Err(error) => {
+                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{error}"));
+                    return false;
+                }
             },
             EventView::Segment(segment) => {
                 lock(&self.input).segment = segment.segment().downcast_ref().cloned();
             }
             EventView::Gap(gap) => {
-                if let Some(duration) = gap.get().1 {
-                    return self.take_in_gap(duration).is_ok();
-                }
+                // What is longer than any show keeps what is behind it from ever being heard.
+                let duration = gap.get().1.filter(|duration| duration.seconds() < GAP_SECONDS);
+                return duration.is_none_or(|duration| self.take_in_gap(duration).is_ok());
             }
             // The presenter goes on; what was sent is spoken to its end.
             _ => {}
@@ -498,6 +503,10 @@ impl LipsyncSrc {
                     None => possible,
                 };
                 caps.set_result(&result);
+                true
+            }
+            gst::QueryViewMut::AcceptCaps(accept) if audio_input::is_to_be_told(accept.caps()) => {
+                accept.set_result(true);
                 true
             }
             // Nothing that upstream sends passes through.

@@ -45,7 +45,7 @@ pub fn find(
 ) -> Result<Vec<Verdict>> {
     let python = python::interpreter(given)?;
     let mut child = Command::new(&python)
-        .args(["-c", SCRIPT])
+        .args([python::ISOLATED, "-c", SCRIPT])
         .args([frames, landmarks])
         .arg(count.to_string())
         // The models' libraries are talkative.
@@ -92,7 +92,8 @@ pub fn find(
         let last: Vec<&str> = complaints.lines().rev().take(3).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         bail!(
-            "{}: the landmark script failed after {told} of {count} frames: {}. It needs mediapipe 0.10.21 and OpenCV",
+            "{}: the landmark script failed after {told} of {count} frames: {}. It needs mediapipe 0.10.21 and OpenCV, \
+             installed for this interpreter itself: those of the user alone are left out",
             python.display(),
             if last.is_empty() { "it did not say why".into() } else { last.join(" | ") }
         );

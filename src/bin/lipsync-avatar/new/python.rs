@@ -1,6 +1,7 @@
 //! The Python that finds landmarks: a virtual environment of our own, made on first use.
 
 use std::fs::{File, TryLockError};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,23 +11,21 @@ use gstlipsync::prepare::cache_folder;
 
 use crate::{interrupt, words};
 
-/// What is installed, without what these packages only ask for on paper. Newer versions of mediapipe do not bring their
-/// models along.
-const PACKAGES: [&str; 7] = [
-    "mediapipe==0.10.21",
-    "numpy==1.26.4",
-    "opencv-python-headless==4.11.0.86",
-    "protobuf==4.25.9",
-    "absl-py==2.5.1",
-    "attrs==26.1.0",
-    "flatbuffers==25.12.19",
-];
+/// What is installed, with the SHA-256 of every file that may be.
+const PACKAGES: &str = include_str!("requirements.txt");
 
 /// Changes where the packages do, so that an old environment is not taken for a new one.
-const FOLDER: &str = "landmarks-0.10.21-1";
+const FOLDER: &str = "landmarks-0.10.21-2";
 
 /// Bytes that are needed for it: what is downloaded, and what it is unpacked to.
 const ROOM: u64 = 1_000_000_000;
+
+/// Python without whatever lies in the current folder, or where the environment says: Python, and pip with it, would run it.
+pub const ISOLATED: &str = "-I";
+
+const NOT_THE_FILE: &str = "a package that was downloaded is not the file that this program knows (its SHA-256 differs), so \
+                            nothing of it was run. Try again through another network or mirror, or give an interpreter that has \
+                            MediaPipe 0.10.21 with --python";
 
 const REMEDY: &str =
     "MediaPipe 0.10.21 exists for Python 3.9 to 3.12. Give an interpreter that has it with --python";
@@ -57,24 +56,28 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("{}: cannot be removed", folder.display()))?;
     }
-    finish(Command::new("python3").args(["-m", "venv"]).arg(&folder)).with_context(|| {
+    finish(Command::new("python3").args([ISOLATED, "-m", "venv"]).arg(&folder)).with_context(|| {
         format!(
             "{}: no virtual environment could be made. Install python3-venv, or use --python",
             folder.display()
         )
     })?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-    ];
-    finish(Command::new(&python).args(pip).args(PACKAGES)).context(REMEDY)?;
+    install(&python, &folder.join("requirements.txt"))?;
     std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
     Ok(python)
+}
+
+/// Installs the packages, each of which must be one of the known files. Mirrors and certificates are those that the user has
+/// set for pip.
+fn install(python: &Path, list: &Path) -> Result<()> {
+    std::fs::write(list, PACKAGES).with_context(|| format!("{}: cannot be written", list.display()))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let only = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"];
+    let mut command = Command::new(python);
+    finish(command.arg(ISOLATED).args(pip).args(only).arg(list)).map_err(|error| {
+        let is_other = error.to_string().contains("DO NOT MATCH THE HASHES");
+        if is_other { anyhow::anyhow!(NOT_THE_FILE) } else { error.context(REMEDY) }
+    })
 }
 
 /// Waits for whoever else installs just now.
@@ -109,18 +112,24 @@ fn check_room(folder: &Path) -> Result<()> {
     }
 }
 
-/// Runs a program to its end, or to Ctrl-C.
+/// Runs a program to its end, or to Ctrl-C; the error holds what it said.
 fn finish(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
+    // A file, which takes all that is written, whenever it is read.
+    let mut complaints = tempfile::tempfile().context("no temporary file. Make room, or set TMPDIR")?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(complaints.try_clone()?)
         .spawn()
         .with_context(|| format!("{program} cannot be started"))?;
     loop {
         if let Some(status) = child.try_wait()? {
             if !status.success() {
-                bail!("{program} failed ({status})");
+                let mut said = Vec::new();
+                complaints.rewind()?;
+                complaints.read_to_end(&mut said)?;
+                bail!("{program} failed ({status}): {}", String::from_utf8_lossy(&said).trim());
             }
             return Ok(());
         }

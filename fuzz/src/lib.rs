@@ -1,0 +1,11 @@
+//! What the fuzz targets share. `README.md` says how they are run.
+
+pub mod avatar;
+pub mod fault;
+pub mod folder;
+pub mod mutate;
+pub mod networks;
+/// The messages of an ONNX file: the plugin's own, which it keeps to itself.
+#[path = "../../src/onnx/proto.rs"]
+pub mod proto;
+pub mod watchdog;

@@ -1,0 +1,50 @@
+//! Audio encoders of both kinds from their file to the first contexts, ONNX Runtime included.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use fuzz::{avatar, fault, mutate, watchdog};
+use gstlipsync::avatar::Avatar;
+use gstlipsync::error::Result;
+use gstlipsync::features::{self, ContextKind, Hearing, HubertSpan};
+use gstlipsync::rate::FrameRate;
+use gstlipsync::runtime::Engine;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(avatar::write);
+static AVATAR: LazyLock<Avatar> = LazyLock::new(|| Avatar::open(&FOLDER).expect("the avatar is one"));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate::network(data, size, max_size, seed)
+});
+
+fuzz_target!(|input: &[u8]| {
+    fault::tell();
+    std::fs::write(FOLDER.join("audio_encoder.onnx"), input).expect("no place for the network");
+    // Those of one kind are refused as the other.
+    let kinds = [Hearing::Rows(ContextKind::Window), Hearing::Hubert(HubertSpan::Sixteen)];
+    for hearing in kinds {
+        if let Err(error) = hear(hearing) {
+            drop(error.to_string());
+        }
+    }
+});
+
+fn hear(hearing: Hearing) -> Result<()> {
+    let mut track = features::open(&AVATAR, hearing, features::NO_LIMIT, &Engine::default(), None)?;
+    let interrupter = track.interrupter();
+    let stop = || interrupter.iter().for_each(|interrupter| interrupter.interrupt());
+    watchdog::guard(stop, || {
+        track.restart(FrameRate::NATIVE);
+        let tone: Vec<f32> = (0..8000).map(|n| (n as f32 * 0.1).sin() / 2.0).collect();
+        track.push(&tone);
+        track.finish();
+        for n in 0..3 {
+            let context = track.context(n)?;
+            assert!(context.is_none_or(|context| context.len() == hearing.values()));
+        }
+        Ok(())
+    })
+}

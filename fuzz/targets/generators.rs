@@ -1,0 +1,36 @@
+//! Generators from their file to the first painted mouth, ONNX Runtime and our kernels included.
+
+#![no_main]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use fuzz::{fault, folder, mutate, watchdog};
+use gstlipsync::avatar::FaceOptions;
+use gstlipsync::error::Result;
+use gstlipsync::generator::Generator;
+use gstlipsync::runtime::Engine;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| folder::temporary().keep().join("generator.onnx"));
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate::network(data, size, max_size, seed)
+});
+
+fuzz_target!(|input: &[u8]| {
+    fault::tell();
+    std::fs::write(&*FILE, input).expect("no place for the network");
+    if let Err(error) = try_out() {
+        drop(error.to_string());
+    }
+});
+
+fn try_out() -> Result<()> {
+    let engine = Engine::default();
+    // As if it were the network of 8 bits: others have no blocks to be taken out.
+    let prepared = Generator::prepare(&FILE, &engine, None)?.with_blocks()?;
+    let mut generator = Generator::open_prepared(&prepared, FaceOptions::default(), &engine, 1, None)?;
+    let interrupter = generator.interrupter();
+    watchdog::guard(|| interrupter.interrupt(), || generator.try_out())
+}

@@ -1,0 +1,70 @@
+//! ONNX files as such: decoded, changed by everything that changes graphs, and written again.
+
+#![no_main]
+
+use std::path::Path;
+
+use fuzz::mutate;
+use gstlipsync::onnx::{Kept, Model, Ranges};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate::network(data, size, max_size, seed)
+});
+
+fuzz_target!(|input: &[u8]| {
+    // Nothing lies beside it.
+    let path = Path::new("/nonexistent/model.onnx");
+    let Ok(model) = Model::decode(path, input) else { return };
+    let (inputs, outputs) = (model.inputs(), model.outputs());
+    inputs.iter().chain(&outputs).for_each(|port| drop(port.to_string()));
+    drop((model.weights(), model.operators().len(), model.opset(), model.entry("lipsync.made_of")));
+
+    // As `prepare` does it.
+    let mut clean = model.clone();
+    clean.fix_batch();
+    clean.drop_idle_pads();
+    clean.fill_channels();
+    again(&clean);
+    if let [first, second, ..] = &inputs[..]
+        && let Some(mut split) = clean.split(&first.name, &second.name)
+    {
+        let shapes = [vec![1, 16, 4, 4], vec![1, 3], vec![]];
+        let kept = split.kept.iter().zip(shapes.iter().cycle()).enumerate();
+        let kept: Vec<Kept> = kept
+            .map(|(n, (name, shape))| Kept {
+                name: name.clone(),
+                data_type: 1 + n as i32 % 3,
+                shape: shape.clone(),
+            })
+            .collect();
+        split.store(&kept);
+        again(&split.face);
+        again(&split.mouth);
+        drop((split.face.take_blocks(), split.mouth.take_blocks()));
+    }
+    let mut taken = clean.clone();
+    if taken.take_blocks().is_some() {
+        again(&taken);
+    }
+
+    let mut halved = model.clone();
+    if halved.halve_weights().is_ok() {
+        again(&halved);
+    }
+
+    // As `quantize` does it.
+    let layers = model.layers();
+    let ranges: Ranges = Model::values(&layers).into_iter().map(|name| (name, (-1.0, 3.0))).collect();
+    let mut quantized = model;
+    quantized.add_outputs(&Model::values(&layers));
+    quantized.quantize(&layers, &ranges);
+    again(&quantized);
+    drop(quantized.take_blocks());
+});
+
+/// What is written can be read.
+fn again(model: &Model) {
+    let bytes = model.encode();
+    Model::decode(Path::new("/nonexistent/again.onnx"), &bytes).map(drop).expect("what was written is read");
+}

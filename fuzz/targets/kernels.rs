@@ -1,0 +1,66 @@
+//! The kernels of blocks at any size, with any weights, against the same arithmetic in plain loops. Nothing is done on processors
+//! that cannot run them.
+
+#![no_main]
+
+use fuzz::{fault, mutate::Random};
+use gstlipsync::blocks::{Block, Grid, Layer, Narrow, Source, bare};
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    fault::tell();
+    match compare(&mut Unstructured::new(input)) {
+        Ok(()) => Corpus::Keep,
+        Err(_) => Corpus::Reject,
+    }
+});
+
+fn compare(input: &mut Unstructured<'_>) -> Result<()> {
+    let inputs: usize = input.int_in_range(1..=70)?;
+    let wide = input.int_in_range(1..=140)?;
+    let outputs = 16 * input.int_in_range(1..=6)?;
+    let (height, width) = (input.int_in_range(1..=24)?, input.int_in_range(1..=40)?);
+    let stride = input.int_in_range(1..=2)?;
+    // Values are made of a seed: they would take more bytes than inputs have.
+    let mut random = Random::new(input.arbitrary()?);
+    let grid = grid(input)?;
+    let block = Block {
+        sources: vec![Source { grid, doubled: false }],
+        input: grid,
+        widen: layer(input, &mut random, wide, inputs)?,
+        filter: layer(input, &mut random, wide, 9)?,
+        stride,
+        narrow: Narrow::Bytes(layer(input, &mut random, outputs, wide)?),
+        residual: None,
+    };
+    let is_dull: bool = input.arbitrary()?;
+    let level: u8 = input.arbitrary()?;
+    let from: Vec<u8> =
+        (0..inputs * height * width).map(|_| if is_dull { level } else { random.next() as u8 }).collect();
+    if let Some(to) = bare::run(&block, &[(&from, inputs)], [height, width]) {
+        let expected = bare::expected(&block, &from, [height, width]);
+        assert!(
+            to == expected,
+            "the kernel differs for {inputs}-{wide}-{outputs} at {height} x {width} by {stride}"
+        );
+    }
+    Ok(())
+}
+
+fn grid(input: &mut Unstructured<'_>) -> Result<Grid> {
+    Ok(Grid { scale: 0.03, zero: input.arbitrary()? })
+}
+
+/// A layer whose sums fit 32 bits, and their steps 24.
+fn layer(input: &mut Unstructured<'_>, random: &mut Random, outputs: usize, weights: usize) -> Result<Layer> {
+    let largest = input.int_in_range(0..=255u64)?;
+    let bias = i64::from(input.int_in_range(1..=1i32 << 20)?);
+    let steps = f32::from(input.int_in_range(0..=1000u16)?) / 20_000.0;
+    Ok(Layer {
+        weights: (0..outputs * weights).map(|_| (random.next() % (largest + 1)) as u8 as i8).collect(),
+        bias: (0..outputs).map(|_| ((random.next() as i64) % bias) as i32).collect(),
+        steps: (0..outputs).map(|_| steps * (1 + random.next() % 4) as f32).collect(),
+        output: Grid { scale: 0.05, zero: if input.arbitrary()? { 0 } else { input.arbitrary()? } },
+    })
+}
