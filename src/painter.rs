@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::face::Framing;
 use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
-use crate::generator::Generator;
+use crate::generator::{Face as Seen, Generator};
 use crate::network::Interrupter;
 use crate::pace::{Meter, Pace};
 use crate::picture::PictureMut;
@@ -711,13 +711,9 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
         .collect();
     let start = Instant::now();
     let count = faces.len();
-    let painted = if faces.is_empty() { Ok(Vec::new()) } else { generator.paint(faces.into_iter()) };
+    let mut painted = paint_faces(&faces, generator).into_iter();
     let inference = (count > 0).then(|| start.elapsed() / count as u32);
-    let mut faces = painted.map(Vec::into_iter);
-    let mut next_face = || match &mut faces {
-        Ok(faces) => faces.next().map(Arc::new).ok_or(Error::Interrupted),
-        Err(error) => Err(error.clone()),
-    };
+    let mut next_face = || painted.next().unwrap_or(Err(Error::Interrupted)).map(Arc::new);
     (jobs.iter().zip(plans))
         .map(|(job, plan)| {
             let (frame, face, inference) = match plan? {
@@ -738,4 +734,16 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
             Ok(Painted { frame, mouth, inference })
         })
         .collect()
+}
+
+/// Has the network paint faces: a result for each. Where all together fail, each shows by itself whether it is at fault.
+fn paint_faces(faces: &[(&Seen, &Context)], generator: &mut Generator) -> Vec<Result<Pooled>> {
+    if faces.is_empty() {
+        return Vec::new();
+    }
+    match generator.paint(faces.iter().copied()) {
+        Ok(painted) => painted.into_iter().map(Ok).collect(),
+        Err(error) if faces.len() == 1 => vec![Err(error)],
+        Err(_) => faces.chunks(1).flat_map(|face| paint_faces(face, generator)).collect(),
+    }
 }
