@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use ort::session::Session;
@@ -250,11 +249,8 @@ struct Written {
 
 impl Written {
     fn new() -> std::io::Result<Self> {
-        if let Some(file) = file_in_memory() {
-            let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            if path.exists() {
-                return Ok(Self { file, path, _named: None });
-            }
+        if let Some((file, path)) = file_in_memory() {
+            return Ok(Self { file, path, _named: None });
         }
         let (file, path) = tempfile::Builder::new().suffix(".onnx").tempfile()?.into_parts();
         Ok(Self { file, path: path.to_path_buf(), _named: Some(path) })
@@ -276,18 +272,21 @@ impl Written {
     }
 }
 
+/// A file that is on no disk, and the path by which this process can open it.
 #[cfg(target_os = "linux")]
-fn file_in_memory() -> Option<File> {
-    use std::os::fd::FromRawFd;
+fn file_in_memory() -> Option<(File, PathBuf)> {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
     // SAFETY: the name is text that ends in zero; what is returned is a file of this process, or negative.
-    unsafe {
+    let file = unsafe {
         let file = libc::memfd_create(c"lipsync".as_ptr(), libc::MFD_CLOEXEC);
-        (file >= 0).then(|| File::from_raw_fd(file))
-    }
+        (file >= 0).then(|| File::from_raw_fd(file))?
+    };
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.exists().then_some((file, path))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn file_in_memory() -> Option<File> {
+fn file_in_memory() -> Option<(File, PathBuf)> {
     None
 }
 

@@ -35,8 +35,8 @@ enum Kind {
     Leaf,
 }
 
-/// Levels of messages; the reader goes no deeper, either.
-const DEPTH: usize = 100;
+/// Levels of messages: some for every graph within a graph.
+const DEPTH: usize = 48;
 
 /// Refuses a file that would take far more memory than it has bytes.
 ///

@@ -69,6 +69,18 @@ pub fn run(options: &TryNetworks) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Lowers a limit; resources are of another type on every system.
+macro_rules! lower {
+    ($resource:expr, $most:expr) => {{
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit($resource, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_cur.min($most);
+            limit.rlim_max = limit.rlim_max.min($most);
+            libc::setrlimit($resource, &limit);
+        }
+    }};
+}
+
 /// Takes from this process what a network must not have: memory without end, and room for a core dump.
 fn limit() {
     // SAFETY: these calls take numbers and change nothing but this process's own limits.
@@ -76,26 +88,10 @@ fn limit() {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
         let memory = pages.saturating_mul(libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64);
         // Addresses are more than memory.
-        set_limit(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
-        set_limit(libc::RLIMIT_CORE, 0);
+        lower!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
+        lower!(libc::RLIMIT_CORE, 0);
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-    }
-}
-
-/// Lowers a limit.
-///
-/// # Safety
-/// None is needed but that the resource is one.
-unsafe fn set_limit(resource: libc::__rlimit_resource_t, most: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the place for the limit is one.
-    unsafe {
-        if libc::getrlimit(resource, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_cur.min(most as libc::rlim_t);
-            limit.rlim_max = limit.rlim_max.min(most as libc::rlim_t);
-            libc::setrlimit(resource, &limit);
-        }
     }
 }
 
