@@ -11,6 +11,7 @@ use crate::error::{Error, lossy};
 use crate::face::Framing;
 use crate::features::{self, Hearing};
 use crate::generator::Generator;
+use crate::precision::int8_file;
 use crate::rate::FrameRate;
 use crate::runtime::Engine;
 
@@ -37,9 +38,8 @@ pub fn run(
     beside: Option<&Path>,
     tell: &mut dyn FnMut(Step),
 ) {
-    if !problems.names(&avatar.generator)
-        && let Err(problem) = try_networks(avatar, problems, engine, beside, tell)
-    {
+    let is_named = problems.names(&avatar.generator) || problems.names(&int8_file(&avatar.generator));
+    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, beside, tell) {
         tell(Step::Wrong(problem));
     }
     tell(Step::Done);
