@@ -103,16 +103,12 @@ impl Aside {
     /// [`Error::Runtime`] where no thread can be started.
     pub fn new(network: Network) -> Result<Self> {
         let (path, limit) = (network.path().to_path_buf(), network.run_limit());
-        let desk = Arc::new(Desk {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            run: network.interrupter(),
-        });
+        let desk =
+            Arc::new(Desk { state: Mutex::default(), changed: Condvar::new(), run: network.interrupter() });
         let works = desk.clone();
         let thread = std::thread::Builder::new().name("lipsync-hear".into()).spawn(move || works.work());
-        let thread = thread.map_err(|e| {
-            Error::runtime(format!("no thread could be started: {e}"), "Stop other programs")
-        })?;
+        let thread = thread
+            .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
         Ok(Self { path, network: Some(Box::new(network)), limit, desk, thread: Some(thread) })
     }
 
@@ -173,7 +169,8 @@ impl Aside {
                 continue;
             }
             spent += bounded::LOOK;
-            let left = if spent < self.limit { bounded::check().err() } else { Some(late(&self.path, self.limit)) };
+            let left =
+                if spent < self.limit { bounded::check().err() } else { Some(late(&self.path, self.limit)) };
             if let Some(error) = left {
                 self.desk.run.interrupt();
                 return Err(error);

@@ -70,7 +70,11 @@ impl Canceller {
         stage.spent += LOOK;
         (stage.spent >= stage.limit).then(|| {
             let problem = format!("has not been loaded after {} seconds", stage.limit.as_secs());
-            Error::invalid(&stage.path, problem, "Take a smaller network, or get it from somebody whom you trust")
+            Error::invalid(
+                &stage.path,
+                problem,
+                "Take a smaller network, or get it from somebody whom you trust",
+            )
         })
     }
 

@@ -93,7 +93,9 @@ impl Generator {
         let prepared = Self::prepare(path, engine, beside)?;
         match open(&prepared) {
             // A graph in the cache may have come to harm there.
-            Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => open(&Self::prepare(path, engine, beside)?),
+            Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
+                open(&Self::prepare(path, engine, beside)?)
+            }
             opened => opened,
         }
     }

@@ -42,7 +42,8 @@ impl<K, T> Attempt<'_, K, T> {
     /// Puts what was made in its place, if that is still kept for it, or leaves the place.
     fn end(&self, made: Option<Weak<T>>) {
         let mut places = self.shared.lock();
-        let own = |(_, place): &(K, Place<T>)| matches!(place, Place::Open(number, _) if *number == self.number);
+        let own =
+            |(_, place): &(K, Place<T>)| matches!(place, Place::Open(number, _) if *number == self.number);
         if let Some(index) = places.iter().position(own) {
             match made {
                 Some(thing) => places[index].1 = Place::Made(thing),

@@ -33,11 +33,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn open(
-        settings: Settings,
-        element: &super::LipsyncSrc,
-        canceller: &Canceller,
-    ) -> Result<Self, Error> {
+    fn open(settings: Settings, element: &super::LipsyncSrc, canceller: &Canceller) -> Result<Self, Error> {
         let (loaded, listener) = Loaded::open(settings, element, canceller)?;
         Ok(Self { loaded, listener })
     }
