@@ -28,7 +28,7 @@ pub struct Generator {
 }
 
 enum Networks {
-    Whole(Network),
+    Whole(Box<Network>),
     Apart { face: Box<Network>, mouth: Box<Network> },
 }
 
@@ -127,9 +127,9 @@ impl Generator {
     ) -> Result<Self> {
         let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
         let parts = match &prepared.graph {
-            Parts::Whole(graph) => Networks::Whole(open(graph)?),
+            Parts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
             Parts::Apart { face, mouth } => {
-                Networks::Apart { face: open(face)?.into(), mouth: open(mouth)?.into() }
+                Networks::Apart { face: Box::new(open(face)?), mouth: Box::new(open(mouth)?) }
             }
         };
         // The ports of the whole, wherever they are.
