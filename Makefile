@@ -21,7 +21,7 @@ TEST_PACKAGES := nginx libnginx-mod-rtmp
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test soak air lint bench parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test soak faults air lint bench parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -83,6 +83,10 @@ test: runtime fixtures ## pass all tests
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
+
+faults: runtime fixtures ## lipsyncsrc through 200 random faults in an hour of media time (some minutes)
+	@echo "==> LIPSYNC_FAULTS is how many, LIPSYNC_SEED which"
+	@cargo test --release --locked --test faults -- --ignored --nocapture --test-threads 1
 
 air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
 	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done

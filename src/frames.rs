@@ -150,6 +150,11 @@ impl FrameStore {
         self.canvas.format
     }
 
+    /// Whether these are the frames of that avatar, shown like that.
+    pub fn shows(&self, avatar: &Avatar, canvas: Canvas) -> bool {
+        self.canvas == canvas && *self.avatar == *avatar
+    }
+
     /// Frame `index`, decoded now if it is not kept.
     ///
     /// # Errors

@@ -122,3 +122,8 @@ pub const CHANNELS: u32 = 64;
 
 /// Seconds of a gap in a sound that are filled with silence: a day.
 pub const GAP_SECONDS: u64 = 86_400;
+
+// --- On air -----------------------------------------------------------------------------------------------------------
+
+/// Bytes of memory that must be there before another avatar is loaded on air.
+pub const AVATAR_MEMORY: usize = 256 << 20;

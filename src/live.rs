@@ -121,24 +121,29 @@ impl Live {
     /// Hears a piece of sound, up to what frame `n` needs, and tells what frame `n` is to speak; `None` is nothing.
     ///
     /// # Errors
-    /// As [`Listener::push`] and [`Listener::next_context`].
+    /// As [`Listener::push`] and [`Listener::next_context`]. With the next frame it begins to listen anew.
     pub fn step(&mut self, n: u64, sound: Sound<'_>) -> Result<Option<Context>> {
         self.note_loudness(&sound);
-        let time = self.rate().time_of(n);
-        let needed = self.last_loud.is_some_and(|last| last + MEMORY >= time);
-        if needed {
-            match self.origin {
-                Some(_) => self.listener.push(sound.samples)?,
-                None => self.begin(n, &sound)?,
-            }
-        } else {
+        let heard = self.hear(n, &sound);
+        if heard.is_err() {
             self.origin = None;
         }
         self.remember(&sound);
-        match self.origin {
-            Some(_) => Ok(self.listener.next_context()?.map(|(_, context)| context)),
-            None => Ok(None),
+        heard
+    }
+
+    /// What frame `n` is to speak.
+    fn hear(&mut self, n: u64, sound: &Sound<'_>) -> Result<Option<Context>> {
+        let time = self.rate().time_of(n);
+        if self.last_loud.is_none_or(|last| last + MEMORY < time) {
+            self.origin = None;
+            return Ok(None);
         }
+        match self.origin {
+            Some(_) => self.listener.push(sound.samples)?,
+            None => self.begin(n, sound)?,
+        }
+        Ok(self.listener.next_context()?.map(|(_, context)| context))
     }
 
     /// Begins to listen, so that frame `n` is the next: first to silence, then to what was heard lately.

@@ -172,7 +172,7 @@ impl Network {
     fn new(path: &Path, session: Session, seconds: u64) -> Result<Self> {
         let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
         // A session whose log is read for its placement would go on telling it about every run.
-        options.set_log_level(LogLevel::Error).map_err(|e| unexpected(&e))?;
+        options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
         let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(KEPT));
         let inputs = inputs.map(|outlet| Ok(Input::new(Port::new(path, outlet)?))).collect::<Result<_>>()?;
         let output = match session.outputs() {

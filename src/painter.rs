@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::face::Framing;
 use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
-use crate::generator::Generator;
+use crate::generator::{Face as Seen, Generator};
 use crate::network::Interrupter;
 use crate::pace::{Meter, Pace};
 use crate::picture::PictureMut;
@@ -110,8 +110,9 @@ impl Ticket {
     pub fn wait_for(&self, patience: Duration) -> Option<Result<Painted>> {
         let waiting =
             self.slot.done.wait_timeout_while(self.slot.lock(), patience, |result| result.is_none());
-        let (mut result, _) = waiting.unwrap_or_else(|e| e.into_inner());
-        let result = result.take();
+        let (mut locked, _) = waiting.unwrap_or_else(|e| e.into_inner());
+        let result = locked.take();
+        drop(locked);
         if result.is_none() {
             self.desk.stop_late_runs();
         }
@@ -310,12 +311,12 @@ impl Desk {
 
     /// Stops the runs that take longer than they may: their frames fail.
     fn stop_late_runs(&self) {
-        let mut state = self.lock();
+        let mut locked = self.lock();
+        let state = &mut *locked;
         let now = Instant::now();
         if state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
             return;
         }
-        let state = &mut *state;
         state.looked = Some(now);
         let mut slots: Vec<Arc<Slot>> = Vec::new();
         for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
@@ -332,6 +333,7 @@ impl Desk {
                 slots.extend(state.jobs.drain(..).map(|job| job.slot));
             }
         }
+        drop(locked);
         slots.into_iter().for_each(|slot| slot.fulfil(Err(late(&self.network, self.limit))));
     }
 }
@@ -711,13 +713,9 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
         .collect();
     let start = Instant::now();
     let count = faces.len();
-    let painted = if faces.is_empty() { Ok(Vec::new()) } else { generator.paint(faces.into_iter()) };
+    let mut painted = paint_faces(&faces, generator).into_iter();
     let inference = (count > 0).then(|| start.elapsed() / count as u32);
-    let mut faces = painted.map(Vec::into_iter);
-    let mut next_face = || match &mut faces {
-        Ok(faces) => faces.next().map(Arc::new).ok_or(Error::Interrupted),
-        Err(error) => Err(error.clone()),
-    };
+    let mut next_face = || painted.next().unwrap_or(Err(Error::Interrupted)).map(Arc::new);
     (jobs.iter().zip(plans))
         .map(|(job, plan)| {
             let (frame, face, inference) = match plan? {
@@ -738,4 +736,16 @@ fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Painted>> {
             Ok(Painted { frame, mouth, inference })
         })
         .collect()
+}
+
+/// Has the network paint faces: a result for each. Where all together fail, each shows by itself whether it is at fault.
+fn paint_faces(faces: &[(&Seen, &Context)], generator: &mut Generator) -> Vec<Result<Pooled>> {
+    if faces.is_empty() {
+        return Vec::new();
+    }
+    match generator.paint(faces.iter().copied()) {
+        Ok(painted) => painted.into_iter().map(Ok).collect(),
+        Err(error) if faces.len() == 1 => vec![Err(error)],
+        Err(_) => faces.chunks(1).flat_map(|face| paint_faces(face, generator)).collect(),
+    }
 }

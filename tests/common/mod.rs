@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub mod gst;
+pub mod harm;
 pub mod record;
 pub mod stress;
 pub mod studio;

@@ -30,6 +30,8 @@ pub struct Studio {
     pub most: u64,
     /// Frames that came out and were taken away.
     pub taken: u64,
+    /// Number of the frame after those that were taken away.
+    taken_to: u64,
     /// Where the sound that was taken away ends.
     taken_until: u64,
     messages: Vec<gst::Message>,
@@ -78,6 +80,7 @@ impl Studio {
             now: 0,
             most: u64::MAX,
             taken: 0,
+            taken_to: 0,
             taken_until: 0,
             messages: Vec::new(),
         };
@@ -92,6 +95,14 @@ impl Studio {
         self.taken + self.video.lock().unwrap().len() as u64
     }
 
+    /// Number of the frame after those that came out.
+    fn seen_to(&self) -> u64 {
+        let received = self.video.lock().unwrap();
+        received
+            .last()
+            .map_or(self.taken_to, |sample| sample.buffer().unwrap().pts().unwrap().nseconds() / FRAME + 1)
+    }
+
     /// Where the sound that came out ends.
     fn heard_until(&self) -> u64 {
         let received = self.audio.lock().unwrap();
@@ -103,6 +114,7 @@ impl Studio {
 
     /// Takes away what came out: frames and sounds.
     pub fn take(&mut self) -> (Vec<gst::Sample>, Vec<gst::Sample>) {
+        self.taken_to = self.seen_to();
         self.taken_until = self.heard_until();
         let video = std::mem::take(&mut *self.video.lock().unwrap());
         self.taken += video.len() as u64;
@@ -121,16 +133,28 @@ impl Studio {
     /// Turns the clock on to that time, waiting for each frame that is due by then.
     pub fn run_until(&mut self, time: u64) {
         while self.now < time {
-            self.now = (self.now + FRAME / 4).min(time);
-            self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
-            let due = (self.now + FRAME).saturating_sub(self.latency()) / FRAME;
-            let heard = self.now.saturating_sub(self.latency());
-            self.wait_for("frames", |studio| {
-                let enough = studio.frames() >= due.min(studio.most);
-                // The sound comes in pieces of a frame, the last of which may be cut off.
-                enough && (studio.most < u64::MAX || studio.heard_until() + FRAME >= heard)
-            });
+            self.step_to((self.now + FRAME / 4).min(time));
         }
+    }
+
+    /// Sets the clock to that time, however far ahead, and waits for each frame that is due by then.
+    pub fn step_to(&mut self, time: u64) {
+        self.now = time;
+        self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
+        let due = (self.now + FRAME).saturating_sub(self.latency()) / FRAME;
+        let heard = self.now.saturating_sub(self.latency());
+        self.wait_for("frames", |studio| {
+            let enough = studio.seen_to() >= due.min(studio.most);
+            // The sound comes in pieces of a frame, the last of which may be cut off.
+            enough && (studio.most < u64::MAX || studio.heard_until() + FRAME >= heard)
+        });
+    }
+
+    /// Sets the clock so far ahead that time is given up: it goes on with a frame of the present, a latency later.
+    pub fn leap(&mut self, time: u64) {
+        self.now += time;
+        self.clock.set_time(gst::ClockTime::from_nseconds(self.now));
+        self.run_on(self.latency() + 2 * FRAME);
     }
 
     /// Turns the clock on by that time, whatever comes out.

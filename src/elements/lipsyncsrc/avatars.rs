@@ -1,11 +1,10 @@
 //! Which avatar plays: how one is loaded, and how another takes over while the first plays on.
 //!
-//! An avatar that is set while the element plays is loaded by a thread of its own. The conductor takes it over between two
-//! frames, if downstream takes its video; what cannot be loaded, painted or shown is told in a warning, the one before goes on, and
-//! the property `avatar` names that one again. One that was asked for and neither taken over nor refused when the element
+//! An avatar that is set while the element plays is loaded by a thread of its own, which has a frame of it painted as downstream
+//! takes it. Then the conductor takes it over between two frames; what cannot be loaded, painted or shown is told in a warning,
+//! the one before goes on, and the property `avatar` names that one again. One that was asked for and neither taken over nor refused when the element
 //! stops is asked for again when it starts: it starts with the one that is known to be right.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +12,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
+use super::cause::guarded;
 use super::conductor::{Stage, VideoItem};
 use super::imp::LipsyncSrc;
 use crate::bounded::{self, Canceller};
@@ -22,35 +22,23 @@ use crate::elements::settings::Settings;
 use crate::elements::{CAT, lock, video_output};
 use crate::error::Error;
 use crate::frames::FrameStore;
+use crate::limits::AVATAR_MEMORY;
 use crate::listener::Listener;
-use crate::picture::{Canvas, PixelFormat, YuvCoding};
+use crate::picture::Canvas;
 use crate::rate::FrameRate;
 
 /// An avatar with all that is needed to go on with it.
 pub struct Ready {
     pub loaded: Loaded,
     pub listener: Listener,
+    /// The frames of which one has been painted, kept so that it need not be read once more.
+    tried: Option<Arc<FrameStore>>,
 }
 
 impl Ready {
     fn open(settings: Settings, element: &super::LipsyncSrc, canceller: &Canceller) -> Result<Self, Error> {
         let (loaded, listener) = Loaded::open(settings, element, canceller)?;
-        Ok(Self { loaded, listener })
-    }
-
-    /// The same, and a frame has been painted: on air is not the place to find out that it cannot be.
-    fn open_and_try_out(
-        settings: Settings,
-        element: &super::LipsyncSrc,
-        canceller: &Canceller,
-    ) -> Result<Self, Error> {
-        let ready = Self::open(settings, element, canceller)?;
-        let Loaded { avatar, painter, .. } = &ready.loaded;
-        let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
-        let frames = FrameStore::new(avatar.clone(), canvas, painter.framing(), 0);
-        let (painter, frames) = (painter.clone(), Arc::new(frames));
-        bounded::run(canceller, move || painter.try_out(&frames))?;
-        Ok(ready)
+        Ok(Self { loaded, listener, tried: None })
     }
 }
 
@@ -71,14 +59,29 @@ pub struct Avatars {
     accepted: Option<String>,
 }
 
-/// The result of what may panic; the panic is an error.
-fn guarded<T>(open: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
-        let text =
-            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("no reason is given");
-        Err(Error::runtime(format!("loading it panicked: {text}"), "This is a bug: please report it"))
+/// Whether there is memory for another avatar: where it ends in the midst of loading, so does the program.
+fn check_memory() -> Result<(), String> {
+    let mut memory = Vec::<u8>::new();
+    let reserved = memory.try_reserve_exact(AVATAR_MEMORY);
+    // Else it would not be asked for at all.
+    std::hint::black_box(&memory);
+    reserved.map_err(|_| {
+        let megabytes = AVATAR_MEMORY >> 20;
+        format!(
+            "there is no memory for it, {megabytes} MB. End other programs, or raise the limit (ulimit -v)"
+        )
     })
+}
+
+/// The frames of an avatar in a format.
+fn frames_in(loaded: &Loaded, format: &VideoInfo) -> Arc<FrameStore> {
+    let Loaded { settings, avatar, painter, .. } = loaded;
+    let (engine, budget) = (settings.engine(), settings.cache_bytes());
+    FrameStore::shared(avatar, engine, canvas_of(loaded, format), painter.framing(), budget)
+}
+
+fn canvas_of(loaded: &Loaded, format: &VideoInfo) -> Canvas {
+    Canvas { format: video_output::pixel_format(format), background: loaded.settings.background() }
 }
 
 impl LipsyncSrc {
@@ -142,7 +145,7 @@ impl LipsyncSrc {
         let load = move || {
             let Some(element) = element.upgrade() else { return };
             let imp = element.imp();
-            let ready = guarded(|| Ready::open_and_try_out(settings, &element, &canceller));
+            let ready = guarded(|| imp.open_and_try_out(settings, &canceller)).flatten();
             // What is dropped here, or with an older request, is dropped without the lock.
             let mut avatars = lock(&imp.avatars);
             if avatars.requests != number {
@@ -155,15 +158,43 @@ impl LipsyncSrc {
                     drop(avatars);
                     drop(old);
                 }
-                Err(error) => {
+                Err(problem) => {
                     drop(avatars);
-                    imp.refuse(number, &name, &error.to_string());
+                    imp.refuse(number, &name, &problem);
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("lipsync-load".into()).spawn(load) {
-            self.refuse(number, &self.settings().avatar, &format!("no thread could be started: {error}"));
+        // Also for the thread: where that gets no memory, it does not even begin.
+        let started = check_memory().and_then(|()| {
+            let thread = std::thread::Builder::new().name("lipsync-load".into()).spawn(load);
+            thread.map_err(|error| format!("no thread could be started: {error}"))
+        });
+        if let Err(problem) = started {
+            self.refuse(number, &self.settings().avatar, &problem);
         }
+    }
+
+    /// Opens an avatar and has a frame painted as it will be shown: on air is not the place to find out that it cannot be.
+    fn open_and_try_out(&self, settings: Settings, canceller: &Canceller) -> Result<Ready, String> {
+        #[cfg(test)]
+        assert_ne!(settings.avatar, tests::PANICS, "as asked for");
+        let mut ready = Ready::open(settings, &self.obj(), canceller).map_err(|error| error.to_string())?;
+        let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
+        let frames = frames_in(&ready.loaded, &format);
+        let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());
+        let tried = bounded::run(canceller, move || painter.try_out(&shown));
+        tried.map_err(|error| error.to_string())?;
+        ready.tried = Some(frames);
+        Ok(ready)
+    }
+
+    /// Why downstream does not take an avatar's video.
+    fn not_taken(&self, loaded: &Loaded) -> String {
+        let (width, height) = loaded.avatar.image.size;
+        let wanted = self.srcpad.peer_query_caps(None);
+        format!(
+            "downstream takes none of its {width} x {height} video, but {wanted}. Put videoconvert ! videoscale behind lipsyncsrc, or take an avatar of the size of the one before"
+        )
     }
 
     /// Tells that an avatar does not take over, and puts the property back to the one that plays.
@@ -203,31 +234,38 @@ impl LipsyncSrc {
 
     /// Goes over to an avatar that has been loaded meanwhile, if downstream takes its video.
     pub(super) fn adopt_next_avatar(&self) -> Result<(), Stop> {
-        let Some((number, Ready { loaded, listener })) = lock(&self.avatars).next.take() else {
+        let Some((number, Ready { loaded, listener, tried })) = lock(&self.avatars).next.take() else {
             return Ok(());
         };
+        let name = &loaded.settings.avatar;
+        // Downstream may want something else by now.
         let Some(format) = self.find_format(&loaded) else {
-            let (width, height) = loaded.avatar.image.size;
-            let wanted = self.srcpad.peer_query_caps(None);
-            self.refuse(
-                number,
-                &loaded.settings.avatar,
-                &format!(
-                    "downstream takes none of its {width} x {height} video, but {wanted}. Put videoconvert ! videoscale behind lipsyncsrc, or take an avatar of the size of the one before"
-                ),
-            );
+            self.refuse(number, name, &self.not_taken(&loaded));
             return Ok(());
         };
         gst::info!(CAT, imp = self, "going over to {loaded}");
-        let old = {
+        let taken_over = {
             let mut stage = lock(&self.stage);
             let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
-            stage.live.replace(listener)?;
-            stage.shown = 0;
-            stage.held = None;
-            let old = std::mem::replace(&mut stage.loaded, loaded.clone());
-            self.use_format(stage, format)?;
-            old
+            match stage.live.replace(listener) {
+                Ok(()) => {
+                    stage.shown = 0;
+                    stage.held = None;
+                    // The same folder may hold other files.
+                    stage.frames = None;
+                    let old = std::mem::replace(&mut stage.loaded, loaded.clone());
+                    self.use_format(stage, format)?;
+                    Ok(old)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let old = match taken_over {
+            Ok(old) => old,
+            Err(error) => {
+                self.refuse(number, name, &error.to_string());
+                return Ok(());
+            }
         };
         let before = {
             let mut avatars = lock(&self.avatars);
@@ -236,7 +274,7 @@ impl LipsyncSrc {
             avatars.accepted = (!last).then(|| loaded.settings.avatar.clone());
             avatars.playing.replace(loaded)
         };
-        drop((old, before));
+        drop((old, before, tried));
         // Whoever stops interrupts what plays, which was another until now.
         if self.pacer.is_stopped() { Err(gst::FlowError::Flushing.into()) } else { Ok(()) }
     }
@@ -277,18 +315,16 @@ impl LipsyncSrc {
     fn use_format(&self, stage: &mut Stage, format: VideoInfo) -> Result<(), Stop> {
         let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
             .ok_or(gst::FlowError::NotNegotiated)?;
-        let Loaded { settings, avatar, painter, .. } = &stage.loaded;
-        let canvas =
-            Canvas { format: video_output::pixel_format(&format), background: settings.background() };
-        let frames =
-            FrameStore::shared(avatar, settings.engine(), canvas, painter.framing(), settings.cache_bytes());
+        let canvas = canvas_of(&stage.loaded, &format);
+        // Where they stay the same, what has been read of them stays, too: the files may be gone by now.
+        let same = |frames: &Arc<FrameStore>| frames.shows(&stage.loaded.avatar, canvas);
+        let frames = stage.frames.take().filter(same).unwrap_or_else(|| frames_in(&stage.loaded, &format));
         if rate != stage.live.rate() {
             stage.next = rate.frames_covering(stage.live.rate().time_of(stage.next));
             stage.discont = true;
             stage.live.set_rate(rate)?;
         }
-        let old: Option<Arc<FrameStore>> = stage.frames.replace(frames);
-        drop(old);
+        stage.frames = Some(frames);
         if stage.format.as_ref() != Some(&format) {
             stage.format = Some(format.clone());
             self.hand_over(stage, VideoItem::Format(format), rate);
@@ -299,11 +335,48 @@ impl LipsyncSrc {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
     use super::*;
 
+    /// The name of an avatar with which loading panics.
+    pub const PANICS: &str = "an avatar that panics";
+
+    fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(60), "no {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[test]
-    fn a_panic_while_loading_is_an_error() {
-        let error = guarded::<()>(|| panic!("index out of bounds")).unwrap_err().to_string();
-        assert!(error.contains("loading it panicked: index out of bounds"), "{error}");
+    fn a_panic_while_loading_is_told_and_the_next_avatar_takes_over() {
+        gst::init().unwrap();
+        crate::elements::plugin_register_static().unwrap();
+        let avatar = |name: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/avatars").join(name);
+            path.to_str().unwrap().to_string()
+        };
+        let (small, large) = (avatar("own_160"), avatar("own"));
+        let line = format!("lipsyncsrc name=ls n-threads=1 avatar={small} ! fakesink sync=false");
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let element = pipeline.by_name("ls").unwrap();
+        let bus = pipeline.bus().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        element.set_property("avatar", PANICS);
+        let kinds = [gst::MessageType::Warning, gst::MessageType::Error];
+        let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds).expect("a warning");
+        let gst::MessageView::Warning(warning) = message.view() else { panic!("{message:?}") };
+        let text = warning.error().to_string();
+        assert!(text.contains(PANICS) && text.contains("goes on: a panic, "), "{text}");
+        wait_for("old name", || element.property::<String>("avatar") == small);
+        element.set_property("avatar", &large);
+        let pad = element.static_pad("src").unwrap();
+        let width = |caps: &gst::Caps| caps.structure(0)?.get::<i32>("width").ok();
+        wait_for("other size", || pad.current_caps().as_ref().and_then(width) == Some(480));
+        pipeline.set_state(gst::State::Null).unwrap();
+        assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
     }
 }

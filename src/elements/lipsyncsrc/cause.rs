@@ -1,8 +1,10 @@
-//! Why frames come late, for the warning that says so.
+//! Why frames come late, or not at all, for the warnings that say so.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::pace::Pace;
 use crate::rate::SECOND;
 
@@ -18,6 +20,50 @@ impl Rarely {
             self.0 = Some(time);
         }
         due
+    }
+}
+
+/// Lets what is wrong be told once, however often it is met.
+#[derive(Default)]
+pub struct Told(Vec<(String, u64)>);
+
+impl Told {
+    /// What has not been met for so long, in nanoseconds, is over: when it comes back it is told again.
+    const OVER: u64 = 60 * SECOND;
+    /// Causes that are known at a time. Beyond these nothing is told: there is something wrong enough.
+    const MOST: usize = 16;
+
+    /// Whether it is to be told that this is met, at that time.
+    pub fn is_due(&mut self, cause: String, time: u64) -> bool {
+        self.0.retain(|(_, last)| *last + Self::OVER >= time);
+        if let Some((_, last)) = self.0.iter_mut().find(|(known, _)| *known == cause) {
+            *last = time;
+            return false;
+        }
+        let due = self.0.len() < Self::MOST;
+        if due {
+            self.0.push((cause, time));
+        }
+        due
+    }
+}
+
+/// The result of what may panic, or what the panic says.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        format!("a panic, {}. This is a bug: please report it", text.unwrap_or("for no reason that it tells"))
+    })
+}
+
+/// What errors have in common that are met for one reason: all files of a folder may be missing.
+pub fn cause_of(error: &Error) -> String {
+    match error {
+        Error::NotFound { path, problem, .. } | Error::Invalid { path, problem, .. } => {
+            format!("{}: {problem}", path.parent().unwrap_or(path).display())
+        }
+        error => error.to_string(),
     }
 }
 
@@ -144,6 +190,8 @@ impl Situation {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn situation(best: u64, cost: u64, workers: usize) -> Situation {
@@ -160,6 +208,26 @@ mod tests {
         assert!(alarm.late(ms(5040)) || alarm.late(ms(5080)));
         let warnings = (130..630).filter(|n| alarm.late(ms(n * 40))).count();
         assert_eq!(warnings, 2);
+    }
+
+    #[test]
+    fn a_cause_is_told_once_until_it_has_been_over_for_a_while() {
+        let missing =
+            |name: &str| cause_of(&Error::not_found(Path::new("a").join(name), "no such file", "Copy it"));
+        let mut told = Told::default();
+        assert!(told.is_due(missing("1.png"), 0));
+        assert!(!(1..1000).any(|time| told.is_due(missing(&format!("{time}.png")), time * SECOND)));
+        assert!(told.is_due(cause_of(&Error::invalid("a/1.png", "is no picture", "Save it")), 1000 * SECOND));
+        assert!(told.is_due(missing("1.png"), 1060 * SECOND));
+        let more = (0..1000).filter(|n| told.is_due(n.to_string(), 1060 * SECOND)).count();
+        assert_eq!(more, Told::MOST - 2, "it is bounded");
+    }
+
+    #[test]
+    fn a_panic_is_told() {
+        assert_eq!(guarded(|| 1), Ok(1));
+        let problem = guarded(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(problem, "a panic, index out of bounds. This is a bug: please report it");
     }
 
     #[test]

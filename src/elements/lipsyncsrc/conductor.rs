@@ -5,6 +5,7 @@
 //! late, so the conductor takes up frame `n` at `t + lookahead + 1 frame`; it goes out when it had the processing latency
 //! to be painted. Between these two moments it waits in the outlet, where an interruption can still change it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use gst_video::VideoInfo;
 
 use super::avatars::Ready;
 use super::backlog::{Chunk, Position};
+use super::cause::{cause_of, guarded};
 use super::imp::LipsyncSrc;
 use super::outlet::Item;
 use super::pacer::Waiter;
@@ -22,6 +24,7 @@ use crate::elements::loaded::Loaded;
 use crate::elements::messages::Stop;
 use crate::elements::{CAT, lock};
 use crate::error::Error;
+use crate::features::Context;
 use crate::frames::FrameStore;
 use crate::live::{Live, Sound, Speech};
 use crate::painter::{Painter, Ticket, Wish};
@@ -54,6 +57,22 @@ pub struct Frame {
     pub news: Vec<Speech>,
 }
 
+impl Frame {
+    /// The file of the network that paints it.
+    pub fn network(&self) -> PathBuf {
+        self.frames.avatar().generator.clone()
+    }
+}
+
+/// What is wrong with a frame that goes out all the same.
+#[derive(Default)]
+struct Wrong {
+    /// The first sample that is no number.
+    sample: Option<f32>,
+    /// Why it is at rest, though somebody speaks.
+    unheard: Option<(u64, Error)>,
+}
+
 impl Item for VideoItem {
     fn may_be_dropped(&self) -> bool {
         matches!(self, Self::Frame(_))
@@ -84,9 +103,9 @@ impl Item for SoundItem {
 const MARGIN: u64 = 1_000_000;
 /// What waits to go out at most, in nanoseconds, beyond what is in work: then the oldest is dropped. Sound is small, and
 /// its holes are heard.
-pub const MOST_WAITING: u64 = SECOND;
+pub const MOST_WAITING: u64 = LOST;
 const MOST_SOUND_WAITING: u64 = 10 * SECOND;
-/// When the conductor is so late, time is given up instead of being made good.
+/// When the conductor is so late, time is given up instead of being made good. What it makes good waits for a moment.
 const LOST: u64 = 2 * SECOND;
 
 /// What the latency consists of, beside the processing latency.
@@ -137,7 +156,7 @@ pub struct Stage {
 impl Stage {
     /// A stage for an avatar, silent so far in sound of that format.
     pub fn new(ready: Ready, info: Arc<AudioInfo>, level: f64) -> Result<Self, Error> {
-        let Ready { loaded, listener } = ready;
+        let Ready { loaded, listener, .. } = ready;
         let rate = loaded.avatar.rate;
         let mut stage = Self {
             live: Live::new(listener, rate, level)?,
@@ -217,20 +236,33 @@ impl LipsyncSrc {
         if self.has_ended() {
             return Ok(false);
         }
-        let broken = {
+        let wrong = {
             let mut stage = lock(&self.stage);
             let stage = stage.as_mut().ok_or(gst::FlowError::Flushing)?;
             self.take_up(stage, timing)?
         };
-        if let Some(broken) = broken {
+        self.tell_wrong(wrong);
+        self.note_backlog();
+        Ok(true)
+    }
+
+    fn tell_wrong(&self, wrong: Wrong) {
+        if let Some(sample) = wrong.sample {
             gst::element_imp_warning!(
                 self,
                 gst::StreamError::Decode,
-                ("the sound has samples that are no finite numbers ({broken}): they are taken for silence. Repair the source, or convert it to an integer format first")
+                ("the sound has samples that are no finite numbers ({sample}): they are taken for silence. Repair the source, or convert it to an integer format first")
             );
         }
-        self.note_backlog();
-        Ok(true)
+        let Some((time, error)) = wrong.unheard else { return };
+        gst::debug!(CAT, imp = self, "the sound is not heard: {error}");
+        if lock(&self.told).is_due(cause_of(&error), time) {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("the sound cannot be heard, and the mouth is at rest meanwhile: {error}")
+            );
+        }
     }
 
     /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still. Else
@@ -254,8 +286,19 @@ impl LipsyncSrc {
         stage.position = Position::new(stage.position.info.clone(), timing.rate.time_of(stage.next));
     }
 
-    /// Hears what frame `next` needs, and asks for its picture. Returns the first sample that is no number.
-    fn take_up(&self, stage: &mut Stage, timing: Timing) -> Result<Option<f32>, Stop> {
+    /// Hears the sound up to what frame `n` needs; a panic is an error, behind which it begins to listen anew.
+    fn hear(stage: &mut Stage, n: u64, sound: Sound<'_>) -> Result<Option<Context>, Error> {
+        guarded(|| stage.live.step(n, sound)).unwrap_or_else(|panic| {
+            stage.live.interrupt();
+            stage.news.push(Speech::Ends(stage.live.rate().time_of(n)));
+            let avatar = &stage.loaded.avatar;
+            let model = avatar.audio_encoder.clone().unwrap_or_else(|| avatar.generator.clone());
+            Err(Error::Inference { model, problem: format!("the sound is not heard: {panic}") })
+        })
+    }
+
+    /// Hears what frame `next` needs, and asks for its picture. Returns what is wrong with it.
+    fn take_up(&self, stage: &mut Stage, timing: Timing) -> Result<Wrong, Stop> {
         let Some(frames) = stage.frames.clone() else { return Err(gst::FlowError::NotNegotiated.into()) };
         let n = stage.next;
         let (pts, end) = (timing.rate.time_of(n), timing.rate.time_of(n + 1));
@@ -274,7 +317,16 @@ impl LipsyncSrc {
         let broken = samples.iter().copied().find(|sample| !sample.is_finite());
         let broken = broken.filter(|_| !std::mem::replace(&mut stage.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
-        let context = stage.live.step(n, Sound { start: chunk.start, samples: &samples })?;
+        let mut unheard = None;
+        let heard = Self::hear(stage, n, Sound { start: chunk.start, samples: &samples });
+        let context = heard.unwrap_or_else(|error| {
+            unheard = Some((pts, error));
+            None
+        });
+        if self.pacer.is_stopped() {
+            // Which interrupts the encoder.
+            return Err(gst::FlowError::Flushing.into());
+        }
         if !chunk.bytes.is_empty() {
             let most = self.outlet_frames(timing.rate, MOST_SOUND_WAITING);
             if !self.sound.push(SoundItem::Chunk(chunk), most).is_empty() {
@@ -311,7 +363,7 @@ impl LipsyncSrc {
         stage.shown += 1;
         stage.taken_up += 1;
         self.hand_over(stage, VideoItem::Frame(frame), timing.rate);
-        Ok(broken)
+        Ok(Wrong { sample: broken, unheard })
     }
 
     /// Puts an item into the video's outlet; where nobody takes them, the oldest frame is dropped.

@@ -15,6 +15,7 @@
 //! 4. The task of each source pad ([`super::senders`]) sends what is in its outlet when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
 //! 5. A thread of its own loads an avatar that is set while the element plays.
+//! 6. The audio encoder runs beside the conductor ([`crate::aside`]), so that a stop need not wait for it.
 //!
 //! # Locks
 //!
@@ -35,7 +36,7 @@ use gst_audio::AudioInfo;
 
 use super::avatars::Avatars;
 use super::backlog::{Backlog, Sound};
-use super::cause::{Alarm, Rarely};
+use super::cause::{Alarm, Told};
 use super::conductor::{SoundItem, Stage, Timing, VideoItem};
 use super::outlet::Outlet;
 use super::overload::Overload;
@@ -92,8 +93,8 @@ pub struct LipsyncSrc {
     pub(super) negotiating: AtomicBool,
     pub(super) overload: Mutex<Overload>,
     pub(super) alarm: Mutex<Alarm>,
-    /// For warnings of frames that cannot be painted.
-    pub(super) failures: Mutex<Rarely>,
+    /// What has been told of frames that cannot be painted or heard.
+    pub(super) told: Mutex<Told>,
     pub(super) stats: Mutex<Stats>,
     timing: Mutex<Option<Timing>>,
     speaking: AtomicBool,
@@ -241,7 +242,7 @@ impl LipsyncSrc {
         *lock(&self.stats) = Stats::default();
         *lock(&self.overload) = Overload::default();
         *lock(&self.alarm) = Alarm::default();
-        *lock(&self.failures) = Rarely::default();
+        *lock(&self.told) = Told::default();
         *lock(&self.video_state) = VideoState::default();
         *lock(&self.sound_state) = SoundState::default();
         *lock(&self.group) = None;
@@ -553,7 +554,7 @@ impl ObjectSubclass for LipsyncSrc {
             negotiating: AtomicBool::default(),
             overload: Mutex::default(),
             alarm: Mutex::default(),
-            failures: Mutex::default(),
+            told: Mutex::default(),
             stats: Mutex::default(),
             timing: Mutex::default(),
             speaking: AtomicBool::default(),

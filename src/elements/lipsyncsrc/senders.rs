@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::backlog::Chunk;
-use super::cause::Situation;
+use super::cause::{Situation, cause_of, guarded};
 use super::conductor::{Frame, SoundItem, VideoItem};
 use super::imp::LipsyncSrc;
 use super::pacer::Waiter;
@@ -18,12 +18,20 @@ use crate::elements::{CAT, lock};
 use crate::error::Error;
 use crate::live::Speech;
 use crate::painter::Painted;
+use crate::rate::SECOND;
+
+/// How long the first picture of a new format is waited for, in nanoseconds. Until then the last one would have to do, which may be of
+/// another avatar.
+const FIRST_PICTURE: u64 = SECOND;
 
 /// What only the video's thread uses.
 #[derive(Default)]
 pub struct VideoState {
     begun: bool,
-    last: Option<gst::Buffer>,
+    /// The format that goes out.
+    format: Option<gst_video::VideoInfo>,
+    /// The last picture, and its format.
+    last: Option<(gst_video::VideoInfo, gst::Buffer)>,
     /// A frame has been left out since then.
     lost: bool,
     /// Time and number of the last frame that went out.
@@ -124,7 +132,7 @@ impl LipsyncSrc {
     }
 
     fn send_format(&self, info: gst_video::VideoInfo) -> Result<(), Stop> {
-        lock(&self.video_state).last = None;
+        lock(&self.video_state).format = Some(info.clone());
         self.writer.set_format(&self.srcpad, info)?;
         self.send_segment(&self.srcpad);
         Ok(())
@@ -155,29 +163,31 @@ impl LipsyncSrc {
 
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
         self.tell(&frame.news);
-        let last = lock(&self.video_state).last.clone();
-        let painted = self.wait_for_picture(&frame, last.is_some())?;
-        let mut buffer = match (painted, last) {
-            (Some(Ok(painted)), _) => {
-                if painted.inference.is_some()
-                    && let Some(asked_at) = frame.asked_at
-                {
-                    lock(&self.overload).in_time(asked_at, self.least_interval());
+        let (format, last) = {
+            let state = lock(&self.video_state);
+            (state.format.clone().ok_or(gst::FlowError::NotNegotiated)?, state.last.clone())
+        };
+        let patience = match &last {
+            Some((before, _)) if *before == format => Some(frame.duration / 2),
+            Some(_) => Some(FIRST_PICTURE),
+            None => None,
+        };
+        let drawn = match self.wait_for_picture(&frame, patience)? {
+            Some(Ok(painted)) => self.draw(&frame, &painted)?,
+            Some(Err(error)) => Err(error),
+            None => Err(Error::Interrupted),
+        };
+        let mut buffer = match (drawn, last) {
+            (Ok(buffer), _) => buffer,
+            (Err(error), Some(last)) => {
+                match error {
+                    Error::Interrupted => self.note_late(&frame),
+                    // A file that has gone, say: the show goes on.
+                    error => self.note_failed(&frame, &error),
                 }
-                lock(&self.stats).painted(painted.inference);
-                self.writer.draw(&painted)?
+                convert(last, &format)?
             }
-            (None | Some(Err(Error::Interrupted)), Some(last)) => {
-                self.note_late(&frame);
-                last
-            }
-            // A file that has gone, say: the show goes on.
-            (Some(Err(error)), Some(last)) => {
-                self.note_failed(&frame, &error);
-                last
-            }
-            (Some(Err(error)), None) => return Err(error.into()),
-            (None, None) => return Ok(()),
+            (Err(error), None) => return Err(error.into()),
         };
         let lost = std::mem::take(&mut lock(&self.video_state).lost);
         stamp(
@@ -189,22 +199,46 @@ impl LipsyncSrc {
         );
         {
             let mut state = lock(&self.video_state);
-            state.last = Some(buffer.clone());
+            state.last = Some((format, buffer.clone()));
             state.place = (frame.pts, frame.number);
         }
         self.srcpad.push(buffer)?;
         Ok(())
     }
 
-    /// The picture, if it is ready within half a frame: what comes later comes too late, unless there is nothing else to show.
-    /// By the pipeline's clock, so that no picture is late where that clock is not that of the machine.
+    /// A buffer with the picture, or why there is none; a panic, too, costs no more than a picture.
+    fn draw(&self, frame: &Frame, painted: &Painted) -> Result<Result<gst::Buffer, Error>, Stop> {
+        let model = || frame.network();
+        let buffer = match guarded(|| self.writer.draw(painted)) {
+            Ok(Ok(buffer)) => buffer,
+            Ok(Err(Stop::Flow(gst::FlowError::Error))) => {
+                let problem = "there is no memory for its picture".into();
+                return Ok(Err(Error::Inference { model: model(), problem }));
+            }
+            Ok(Err(stop)) => return Err(stop),
+            Err(panic) => {
+                let problem = format!("its picture is not drawn: {panic}");
+                return Ok(Err(Error::Inference { model: model(), problem }));
+            }
+        };
+        if painted.inference.is_some()
+            && let Some(asked_at) = frame.asked_at
+        {
+            lock(&self.overload).in_time(asked_at, self.least_interval());
+        }
+        lock(&self.stats).painted(painted.inference);
+        Ok(Ok(buffer))
+    }
+
+    /// The picture, if it is ready within so many nanoseconds behind its time: what comes later comes too late, unless there is
+    /// nothing else to show. By the pipeline's clock, so that no picture is late where that clock is not that of the machine.
     fn wait_for_picture(
         &self,
         frame: &Frame,
-        may_repeat: bool,
+        patience: Option<u64>,
     ) -> Result<Option<Result<Painted, Error>>, Stop> {
         const PIECE: Duration = Duration::from_millis(2);
-        let latest = frame.pts + self.latency().nseconds() + frame.duration / 2;
+        let latest = patience.map(|patience| frame.pts + self.latency().nseconds() + patience);
         loop {
             let painted = frame.ticket.wait_for(PIECE);
             if self.pacer.is_stopped() {
@@ -213,7 +247,7 @@ impl LipsyncSrc {
             if painted.is_some() {
                 return Ok(painted);
             }
-            if may_repeat && self.pacer.now().is_some_and(|now| now.nseconds() >= latest) {
+            if latest.is_some_and(|latest| self.pacer.now().is_some_and(|now| now.nseconds() >= latest)) {
                 return Ok(None);
             }
         }
@@ -222,7 +256,8 @@ impl LipsyncSrc {
     /// Takes note that the last picture goes out once more because this one cannot be painted.
     fn note_failed(&self, frame: &Frame, error: &Error) {
         lock(&self.stats).repeated();
-        if lock(&self.failures).is_due(frame.pts) {
+        gst::debug!(CAT, imp = self, "frame {} cannot be painted: {error}", frame.number);
+        if lock(&self.told).is_due(cause_of(error), frame.pts) {
             gst::element_imp_warning!(
                 self,
                 gst::StreamError::Failed,
@@ -373,4 +408,33 @@ impl LipsyncSrc {
             }
         })
     }
+}
+
+/// A picture in another format and size: what there is to show of one format where there is nothing yet in another.
+fn convert(
+    (before, picture): (gst_video::VideoInfo, gst::Buffer),
+    format: &gst_video::VideoInfo,
+) -> Result<gst::Buffer, Stop> {
+    if before == *format {
+        return Ok(picture);
+    }
+    let convert = || {
+        // The rate is none of a picture.
+        let before = gst_video::VideoInfo::builder_from_info(&before).fps(format.fps()).build()?;
+        let converter = gst_video::VideoConverter::new(&before, format, None)?;
+        let mut target = gst::Buffer::with_size(format.size())?;
+        {
+            let source = gst_video::VideoFrameRef::from_buffer_ref_readable(&picture, &before)?;
+            let target = target.make_mut();
+            let mut target = gst_video::VideoFrameRef::from_buffer_ref_writable(target, format)?;
+            converter.frame_ref(&source, &mut target);
+        }
+        Ok(target)
+    };
+    convert().map_err(|error: glib::BoolError| {
+        Stop::message(gst::error_msg!(
+            gst::StreamError::Failed,
+            ("the last picture cannot be shown in another format: {error}. Set the caps before the start")
+        ))
+    })
 }
