@@ -28,8 +28,8 @@ pub struct Generator {
 }
 
 enum Networks {
-    Whole(Network),
-    Apart { face: Network, mouth: Network },
+    Whole(Box<Network>),
+    Apart { face: Box<Network>, mouth: Box<Network> },
 }
 
 /// A face for a generator, with what it has seen there once and for all.
@@ -127,8 +127,10 @@ impl Generator {
     ) -> Result<Self> {
         let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
         let parts = match &prepared.graph {
-            Parts::Whole(graph) => Networks::Whole(open(graph)?),
-            Parts::Apart { face, mouth } => Networks::Apart { face: open(face)?, mouth: open(mouth)? },
+            Parts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
+            Parts::Apart { face, mouth } => {
+                Networks::Apart { face: Box::new(open(face)?), mouth: Box::new(open(mouth)?) }
+            }
         };
         // The ports of the whole, wherever they are.
         let (Networks::Whole(hears) | Networks::Apart { mouth: hears, .. }) = &parts;
@@ -171,7 +173,9 @@ impl Generator {
     pub fn interrupter(&self) -> Interrupter {
         match &self.parts {
             Networks::Whole(network) => network.interrupter(),
-            Networks::Apart { face, mouth } => Interrupter::of([face, mouth].map(Network::interrupter)),
+            Networks::Apart { face, mouth } => {
+                Interrupter::of([face, mouth].map(|network| network.interrupter()))
+            }
         }
     }
 

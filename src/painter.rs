@@ -110,8 +110,9 @@ impl Ticket {
     pub fn wait_for(&self, patience: Duration) -> Option<Result<Painted>> {
         let waiting =
             self.slot.done.wait_timeout_while(self.slot.lock(), patience, |result| result.is_none());
-        let (mut result, _) = waiting.unwrap_or_else(|e| e.into_inner());
-        let result = result.take();
+        let (mut locked, _) = waiting.unwrap_or_else(|e| e.into_inner());
+        let result = locked.take();
+        drop(locked);
         if result.is_none() {
             self.desk.stop_late_runs();
         }
@@ -310,12 +311,12 @@ impl Desk {
 
     /// Stops the runs that take longer than they may: their frames fail.
     fn stop_late_runs(&self) {
-        let mut state = self.lock();
+        let mut locked = self.lock();
+        let state = &mut *locked;
         let now = Instant::now();
         if state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
             return;
         }
-        let state = &mut *state;
         state.looked = Some(now);
         let mut slots: Vec<Arc<Slot>> = Vec::new();
         for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
@@ -332,6 +333,7 @@ impl Desk {
                 slots.extend(state.jobs.drain(..).map(|job| job.slot));
             }
         }
+        drop(locked);
         slots.into_iter().for_each(|slot| slot.fulfil(Err(late(&self.network, self.limit))));
     }
 }

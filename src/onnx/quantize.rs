@@ -218,7 +218,8 @@ impl Writer<'_> {
         let Some(channels) = channels.filter(|channels| (1..=weights.len()).contains(channels)) else {
             return;
         };
-        let bias = weight(2).and_then(|tensor| floats(tensor));
+        // One of another length is left to ONNX Runtime to refuse.
+        let bias = weight(2).and_then(|tensor| floats(tensor)).filter(|bias| bias.len() == channels);
         let output = node.output[0].clone();
         let name = |what: &str| format!("{output}.{what}");
         let mut scales = Vec::with_capacity(channels);
@@ -278,5 +279,36 @@ fn byte_tensor(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> T
         data_type: Some(data_type),
         raw_data: Some(raw_data),
         ..Tensor::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::proto::{self, Graph};
+    use super::*;
+
+    #[test]
+    fn a_bias_of_another_length_is_no_weight_of_whole_numbers() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let conv = Node {
+            input: names(&["picture", "weight", "bias"]),
+            output: names(&["out"]),
+            op_type: Some("Conv".into()),
+            ..Node::default()
+        };
+        let graph = Graph {
+            node: vec![conv],
+            initializer: vec![
+                float_tensor("weight", &[2, 1, 1, 1], &[1.0, 2.0]),
+                float_tensor("bias", &[1], &[3.0]),
+            ],
+            ..Graph::default()
+        };
+        let proto = proto::Model { graph: Some(graph), ..proto::Model::default() };
+        let path = std::path::Path::new("generator.onnx");
+        let mut model = Model::decode(path, &prost::Message::encode_to_vec(&proto)).unwrap();
+        let layers = model.layers();
+        model.quantize(&layers, &Ranges::new());
+        Model::decode(path, &model.encode()).map(drop).unwrap();
     }
 }

@@ -8,11 +8,13 @@
 //! # Threads
 //!
 //! 1. Upstream's thread runs the sink pad ([`super::events`], [`super::stream`]): it hears the sound and asks the painter for frames.
+//!    The audio encoder runs beside it ([`crate::aside`]), so that it can leave at any time.
 //! 2. The painter's workers paint them, several at a time.
 //! 3. The source pad's task ([`super::output`]) takes frames and events from the queue in order, waits for the
 //!    painter where it must, draws into downstream's buffers and pushes.
 //!
-//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY.
+//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY, by a thread
+//! that is left to itself where it does not end in time ([`crate::bounded`]).
 //!
 //! # Locks
 //!

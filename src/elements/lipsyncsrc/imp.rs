@@ -15,6 +15,7 @@
 //! 4. The task of each source pad ([`super::senders`]) sends what is in its outlet when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
 //! 5. A thread of its own loads an avatar that is set while the element plays.
+//! 6. The audio encoder runs beside the conductor ([`crate::aside`]), so that a stop need not wait for it.
 //!
 //! # Locks
 //!
