@@ -123,6 +123,9 @@ pub const CHANNELS: u32 = 64;
 /// Seconds of a gap in a sound that are filled with silence: a day.
 pub const GAP_SECONDS: u64 = 86_400;
 
+/// The latest time of a sound, in nanoseconds: 146 years. Times of frames are computed from it.
+pub const LATEST: u64 = 1 << 62;
+
 // --- On air -----------------------------------------------------------------------------------------------------------
 
 /// Bytes of memory that must be there before another avatar is loaded on air.

@@ -200,6 +200,20 @@ fn a_stream_of_nothing_but_gaps_shows_a_silent_face() {
 }
 
 #[test]
+fn a_time_that_no_sound_has_is_as_good_as_none() {
+    let mut fed = Fed::new();
+    fed.speak(2);
+    let nonsense = gst::ClockTime::from_nseconds(u64::MAX - 2);
+    let mut buffer = fed.buffer();
+    buffer.get_mut().unwrap().set_pts(nonsense);
+    fed.harness.push(buffer).unwrap();
+    assert!(fed.harness.push_event(gst::event::Gap::builder(nonsense).duration(TENTH).build()));
+    fed.position += TENTH;
+    fed.speak(1);
+    assert_eq!(fed.end(), grid(0, 10));
+}
+
+#[test]
 fn a_jump_far_ahead_or_back_starts_a_new_grid() {
     let mut fed = Fed::new();
     fed.speak(2);

@@ -118,13 +118,13 @@ impl Random {
         Self(u64::from(seed) ^ 0x9e37_79b9_7f4a_7c15)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { self.next() as usize % end }
+        if end == 0 { 0 } else { self.number() as usize % end }
     }
 
     fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
@@ -274,7 +274,7 @@ fn change_values(graph: &mut Graph, random: &mut Random) {
     let place = random.below(raw.len() / 4 + 1) * 4;
     match raw.get_mut(place..place + 4) {
         Some(bytes) => bytes.copy_from_slice(&value.to_le_bytes()),
-        None => raw.iter_mut().for_each(|byte| *byte = random.next() as u8),
+        None => raw.iter_mut().for_each(|byte| *byte = random.number() as u8),
     }
 }
 

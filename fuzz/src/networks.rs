@@ -97,13 +97,13 @@ fn model(graph: Graph) -> Vec<u8> {
 
 /// A convolution with a ReLU, in `groups`, that keeps the size.
 fn conv(graph: &mut Graph, from: &str, to: &str, [into, out]: [i64; 2], kernel: i64, groups: i64) {
-    let [weights, bias, exact] = ["weights", "bias", "exact"].map(|what| format!("{to}.{what}"));
+    let [weights, bias, sums] = ["weights", "bias", "sums"].map(|what| format!("{to}.{what}"));
     graph.initializer.push(weight(&weights, &[out, into / groups, kernel, kernel]));
     graph.initializer.push(weight(&bias, &[out]));
     let group = Attribute { i: Some(groups), r#type: Some(2), ..ints("group", &[]) };
     let attribute = vec![ints("kernel_shape", &[kernel; 2]), ints("pads", &[kernel / 2; 4]), group];
-    graph.node.push(Node { attribute, ..node("Conv", &[from, &weights, &bias], &exact) });
-    graph.node.push(node("Relu", &[&exact], to));
+    graph.node.push(Node { attribute, ..node("Conv", &[from, &weights, &bias], &sums) });
+    graph.node.push(node("Relu", &[&sums], to));
 }
 
 fn node(operator: &str, inputs: &[&str], output: &str) -> Node {

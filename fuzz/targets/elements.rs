@@ -125,7 +125,9 @@ impl Bench {
             }
             15 => {
                 let rate = *input.choose(&[1.0, 2.0, -1.0, 0.1])?;
-                let flags = gst::SeekFlags::from_bits_truncate(input.arbitrary::<u16>()?.into());
+                // Events that change the rate at once have rules of their own, which GStreamer sees to.
+                let flags = gst::SeekFlags::from_bits_truncate(input.arbitrary::<u16>()?.into())
+                    - gst::SeekFlags::INSTANT_RATE_CHANGE;
                 let kinds = [gst::SeekType::Set, gst::SeekType::None, gst::SeekType::End];
                 let (start, stop) = (time(input)?, time(input)?);
                 let seek = gst::event::Seek::new(
@@ -145,8 +147,10 @@ impl Bench {
                     gst::QOSType::Underflow,
                     gst::QOSType::Throttle,
                 ])?;
-                let late: i64 = input.arbitrary()?;
                 let at = time(input)?;
+                // Nothing is earlier than time 0.
+                let earliest = -i64::try_from(at.nseconds()).unwrap_or(i64::MAX);
+                let late = input.arbitrary::<i64>()?.max(earliest);
                 self.main.push_upstream_event(gst::event::Qos::new(kind, input.arbitrary()?, late, at));
             }
             17 => {

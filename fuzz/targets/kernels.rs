@@ -37,7 +37,7 @@ fn compare(input: &mut Unstructured<'_>) -> Result<()> {
     let is_dull: bool = input.arbitrary()?;
     let level: u8 = input.arbitrary()?;
     let from: Vec<u8> =
-        (0..inputs * height * width).map(|_| if is_dull { level } else { random.next() as u8 }).collect();
+        (0..inputs * height * width).map(|_| if is_dull { level } else { random.number() as u8 }).collect();
     if let Some(to) = bare::run(&block, &[(&from, inputs)], [height, width]) {
         let expected = bare::expected(&block, &from, [height, width]);
         assert!(
@@ -58,9 +58,9 @@ fn layer(input: &mut Unstructured<'_>, random: &mut Random, outputs: usize, weig
     let bias = i64::from(input.int_in_range(1..=1i32 << 20)?);
     let steps = f32::from(input.int_in_range(0..=1000u16)?) / 20_000.0;
     Ok(Layer {
-        weights: (0..outputs * weights).map(|_| (random.next() % (largest + 1)) as u8 as i8).collect(),
-        bias: (0..outputs).map(|_| ((random.next() as i64) % bias) as i32).collect(),
-        steps: (0..outputs).map(|_| steps * (1 + random.next() % 4) as f32).collect(),
+        weights: (0..outputs * weights).map(|_| (random.number() % (largest + 1)) as u8 as i8).collect(),
+        bias: (0..outputs).map(|_| ((random.number() as i64) % bias) as i32).collect(),
+        steps: (0..outputs).map(|_| steps * (1 + random.number() % 4) as f32).collect(),
         output: Grid { scale: 0.05, zero: if input.arbitrary()? { 0 } else { input.arbitrary()? } },
     })
 }

@@ -32,7 +32,7 @@ fn hear(input: &mut Unstructured<'_>) -> Result<()> {
     let mut listener = Listener::new(track, FrameRate::NATIVE);
     let mut channels = 1;
     let mut finished = false;
-    for _ in 0..input.int_in_range(1..=24)? {
+    for _ in 0..input.int_in_range(1..=12)? {
         let step = input.int_in_range(0..=11)?;
         // Behind the end comes nothing until all is forgotten.
         if finished && !matches!(step, 8 | 9 | 11) {
@@ -44,7 +44,7 @@ fn hear(input: &mut Unstructured<'_>) -> Result<()> {
                 let rate = if input.arbitrary()? {
                     *input.choose(&RATES)?
                 } else {
-                    input.int_in_range(1..=400_000)?
+                    input.int_in_range(1..=50_000)?
                 };
                 let _ = listener.lookahead(rate.max(1));
                 let count = input.int_in_range(0..=3)?;

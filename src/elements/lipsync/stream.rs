@@ -16,7 +16,7 @@ use crate::elements::messages::Stop;
 use crate::elements::{CAT, video_output};
 use crate::error::Error;
 use crate::frames::FrameStore;
-use crate::limits::GAP_SECONDS;
+use crate::limits::{GAP_SECONDS, LATEST};
 use crate::listener::Listener;
 use crate::painter::Wish;
 use crate::picture::Canvas;
@@ -110,6 +110,15 @@ impl Stream {
     }
 }
 
+/// A time, unless it is one that no sound has: it is left out, as if none had been given.
+fn possible(time: Option<gst::ClockTime>) -> Option<gst::ClockTime> {
+    if let Some(time) = time.filter(|time| time.nseconds() > LATEST) {
+        gst::warning!(CAT, "no sound is as late as {time}");
+        return None;
+    }
+    time
+}
+
 impl Lipsync {
     /// Hears a buffer.
     pub fn hear_buffer(&self, stream: &mut Stream, buffer: gst::Buffer) -> Result<(), Stop> {
@@ -133,8 +142,8 @@ impl Lipsync {
         if samples == 0 {
             return Ok(());
         }
-        let pts =
-            buffer.pts().or(stream.end()).or(stream.drained).or(stream.segment.start()).unwrap_or_default();
+        let pts = possible(buffer.pts()).or(stream.end()).or(stream.drained);
+        let pts = pts.or(possible(stream.segment.start())).unwrap_or_default();
         let (jumped, ..) = stream.align.process(discont, pts, samples);
         if jumped {
             self.follow_jump(stream, pts)?;
@@ -197,6 +206,7 @@ impl Lipsync {
             )
             .into());
         }
+        let Some(pts) = possible(Some(pts)) else { return Ok(()) };
         let stop = duration.map(|duration| pts.saturating_add(duration));
         let Some((pts, Some(stop))) = stream.segment.clip(pts, stop).map(|(a, b)| (a.unwrap_or(pts), b))
         else {
