@@ -365,7 +365,7 @@ fn formats_are_not_lost_where_nobody_takes_the_video() {
     };
     // One was in the pad's hands when it was blocked; what waited longest has been given up, in spite of the format.
     let later: Vec<(u32, u64)> = received[frames + 1..].iter().map(of).collect();
-    assert!(later.iter().all(|(width, time)| *width == 320 && *time > from + 7 * SECOND), "{later:?}");
+    assert!(later.iter().all(|(width, time)| *width == 320 && *time > from + 6 * SECOND), "{later:?}");
 }
 
 #[test]
