@@ -1,5 +1,6 @@
 //! One ONNX network, ready to run: its file, its ports, and buffers of the right shape and type.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -384,7 +385,9 @@ pub(crate) fn load(
     let seconds = if engine.is_processor() { LOAD } else { LOAD_COMPILED };
     // It cannot fail on options that exist.
     let stage = bounded::stage(path, seconds, move || drop(canceler.cancel()))?;
-    let session = builder.commit_from_memory(bytes);
+    // The crate panics over sizes that ONNX Runtime finds to be below zero, as behind a kernel larger than what it is given.
+    let session = catch_unwind(AssertUnwindSafe(|| builder.commit_from_memory(bytes)));
+    let session = session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a size below zero")));
     drop(stage);
     bounded::check()?;
     let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;

@@ -87,6 +87,12 @@ fn both_networks_of_an_avatar_are_checked() {
     check(&avatar("plain", "generator.onnx")).succeeds();
 }
 
+#[test]
+fn a_kernel_larger_than_what_it_is_given_is_told() {
+    let said = check(&avatar("outgrown", "generator.onnx"));
+    said.fails(&["generator.onnx: cannot be loaded", "a size below zero", "would not play; 1 problem"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn weights_behind_a_link_are_refused() {
