@@ -57,7 +57,7 @@ for target in "$@"; do
     limit "$built/$target" -fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1 -max_total_time=$((minutes * 60)) \
         -timeout=10 -rss_limit_mb=4096 -max_len=$longest -len_control=0 -dict="$here/dictionary.txt" -print_final_stats=1 \
         -artifact_prefix="$out/artifacts/$target/" "$out/corpus/$target" "$out/seeds/$target" >"$log" 2>&1 || true
-    grep -E '^#[0-9]+: cov' "$log" | tail -1 || true
+    grep -aE '^#[0-9]+: cov' "$log" | tail -1 || true
     # One of each kind will do: the same mistake may have been met hundreds of times.
     ls -t "$out/artifacts/$target" | head -n 60 | while read -r name; do
         input=$out/artifacts/$target/$name
