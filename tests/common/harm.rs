@@ -196,3 +196,10 @@ pub fn status(key: &str) -> u64 {
     let line = status.lines().find(|line| line.starts_with(key)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// Kilobytes that this process has been given by its allocator and has not given back.
+pub fn memory_in_use() -> u64 {
+    // SAFETY: it only counts.
+    let counts = unsafe { libc::mallinfo2() };
+    (counts.uordblks + counts.hblkhd) as u64 / 1024
+}
