@@ -1,5 +1,8 @@
 """A few lines around onnx.helper, so that a network reads like its layer list."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -46,3 +49,10 @@ class Graph:
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="lipsync tests")
         onnx.checker.check_model(model)
         return model
+
+
+def write_models(folder: Path, models: dict[str, Callable[[], onnx.ModelProto]]) -> None:
+    """Writes each model to a file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in models.items():
+        (folder / f"{name}.onnx").write_bytes(model().SerializeToString())
