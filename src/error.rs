@@ -79,9 +79,8 @@ impl Error {
 
     /// Does what a file asks for. A panic is a mistake of ours, but is the file's doing: an error, not the end of the program.
     pub(crate) fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            let remedy = "Export the model to ONNX again; and please report it, for the message should be a better one";
-            Err(Self::invalid(path, "is not understood: a panic", remedy))
+        caught(work).unwrap_or_else(|panic| {
+            Err(Self::invalid(path, format!("is not understood: {panic}"), "Export the model to ONNX again"))
         })
     }
 
@@ -93,6 +92,15 @@ impl Error {
             Self::invalid(path, format!("cannot be read: {error}"), remedy)
         }
     }
+}
+
+/// The result of what may panic, or what the panic says.
+pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let text =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        format!("a panic, {}. This is a bug: please report it", text.unwrap_or("for no reason that it tells"))
+    })
 }
 
 /// Result of everything in the core.
@@ -110,5 +118,17 @@ pub(crate) mod lossy {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         String::deserialize(from).map(PathBuf::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told() {
+        assert_eq!(caught(|| 1), Ok(1));
+        let problem = caught(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(problem, "a panic, index out of bounds. This is a bug: please report it");
     }
 }

@@ -4,12 +4,11 @@
 //! the bounds, or of another size than the one that is needed.
 
 use std::io::Read;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::file;
 use crate::limits::{JPEG_SCANS, PICTURE_BYTES, PICTURE_PIXELS, PICTURE_SIDE};
 use crate::pool;
@@ -81,8 +80,7 @@ pub fn info(path: &Path) -> Result<ImageInfo> {
 
 /// A panic of a decoder is an error of the file that it read: those who wait for the picture would blame another.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(unreadable(path)("its decoder panicked")))
+    caught(work).unwrap_or_else(|_| Err(unreadable(path)("its decoder panicked")))
 }
 
 /// A picture's file, of which the header has been read and found to be within the bounds.

@@ -1,6 +1,5 @@
 //! One ONNX network, ready to run: its file, its ports, and buffers of the right shape and type.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::blocks::Blocks;
 use crate::bounded;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALUES};
 use crate::onnx::{KEPT, Model};
 use crate::runtime::{Engine, environment};
@@ -386,7 +385,7 @@ pub(crate) fn load(
     // It cannot fail on options that exist.
     let stage = bounded::stage(path, seconds, move || drop(canceler.cancel()))?;
     // The crate panics over sizes that ONNX Runtime finds to be below zero, as behind a kernel larger than what it is given.
-    let session = catch_unwind(AssertUnwindSafe(|| builder.commit_from_memory(bytes)));
+    let session = caught(|| builder.commit_from_memory(bytes));
     let session = session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a size below zero")));
     drop(stage);
     bounded::check()?;

@@ -23,7 +23,7 @@ use image::RgbImage;
 use crate::aside::late;
 use crate::avatar::{Avatar, FaceOptions};
 use crate::bounded::{self, LOOK};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use crate::face::Framing;
 use crate::features::{Context, Hearing};
 use crate::frames::{Frame, FrameStore, Mouth};
@@ -554,8 +554,7 @@ enum Task {
 fn work(desk: &Desk, number: usize, mut generator: Generator) {
     // What is wrong is told by whoever paints a frame.
     desk.lock().running[number] = Running { busy: true, warms_up: true, ..Running::default() };
-    let warmed_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| generator.try_out()));
-    if matches!(warmed_up, Ok(Ok(()))) {
+    if matches!(caught(|| generator.try_out()), Ok(Ok(()))) {
         // If late.
         desk.lock().broken = None;
     }
@@ -563,11 +562,9 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
         match task {
             Task::Paint(jobs) => {
                 let start = Instant::now();
-                let paint = std::panic::AssertUnwindSafe(|| paint(&jobs, &mut generator));
-                let results = std::panic::catch_unwind(paint).unwrap_or_else(|_| {
+                let results = caught(|| paint(&jobs, &mut generator)).unwrap_or_else(|problem| {
                     let model = jobs[0].frames.avatar().generator.clone();
-                    let error =
-                        Error::Inference { model, problem: "a worker panicked; this is a bug".into() };
+                    let error = Error::Inference { model, problem };
                     jobs.iter().map(|_| Err(error.clone())).collect()
                 });
                 note_pace(desk, &jobs, &results, start.elapsed());
@@ -580,8 +577,7 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
             }
             // An error is met again, and told, by whoever paints the frame; a panic, too.
             Task::Prepare(ahead) => {
-                let prepare = std::panic::AssertUnwindSafe(|| prepare(&ahead, &mut generator));
-                let _ = std::panic::catch_unwind(prepare);
+                let _ = caught(|| prepare(&ahead, &mut generator));
             }
         }
     }

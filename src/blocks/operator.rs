@@ -3,7 +3,6 @@
 //! A node says which block it is by its number; the blocks themselves are not in the graph, so that the sessions of all
 //! workers share one copy of their weights.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ort::operator::{
@@ -17,6 +16,7 @@ use super::planes::PackedPlanes;
 use super::pointwise::Unit;
 use super::rows::{Output, PackedBlock};
 use super::{DOMAIN, MOST_SOURCES, NUMBER, PLANES, Taken, operator_name};
+use crate::error::caught;
 
 /// All that was taken out of a graph, with its weights in the order of the processor's registers.
 pub struct Packed {
@@ -63,11 +63,7 @@ fn number(number: Option<i64>, count: usize) -> ort::Result<usize> {
 
 /// Does what ONNX Runtime has asked for. It is C++, through which no panic may pass: that would end the process.
 fn guarded<T>(work: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(ort::Error::new(format!("a panic in a kernel: {message}")))
-    })
+    caught(work).unwrap_or_else(|panic| Err(ort::Error::new(format!("in a kernel: {panic}"))))
 }
 
 /// A tensor of one picture, channels last.

@@ -74,7 +74,7 @@ pub fn interleave(buffer: gst::Buffer, info: &AudioInfo) -> Result<gst::Buffer, 
     let mut interleaved = vec![0; samples.min(data.len() / bpf) * bpf];
     for channel in 0..info.channels() as usize {
         let told = meta.as_ref().and_then(|meta| meta.offsets().get(channel).copied());
-        let start = told.unwrap_or(channel * samples * bytes);
+        let start = told.unwrap_or(samples.saturating_mul(channel * bytes));
         let plane = samples.checked_mul(bytes).and_then(|size| data.get(start..start.checked_add(size)?));
         let Some(plane) = plane else {
             return Err(gst::error_msg!(

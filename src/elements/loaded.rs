@@ -28,17 +28,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Opens avatar, ONNX Runtime and networks for an element, with a listener for the sound, until that is called off.
-    /// Networks that take too long are errors.
+    /// Opens avatar, ONNX Runtime and networks, with a listener for the sound, until that is called off. `beside` is the
+    /// [`plugin_folder`]. Networks that take too long are errors.
     ///
     /// # Errors
     /// As [`bounded::run`], [`Avatar::find`], [`Painter::open`] and [`features::open`].
     pub fn open(
         settings: Settings,
-        element: &impl IsA<gst::Element>,
+        beside: Option<PathBuf>,
         canceller: &Canceller,
     ) -> Result<(Self, Listener), Error> {
-        let beside = plugin_folder(element);
         bounded::run(canceller, move || Self::open_here(settings, beside.as_deref()))
     }
 
@@ -73,7 +72,7 @@ impl std::fmt::Display for Loaded {
 }
 
 /// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
-fn plugin_folder(element: &impl IsA<gst::Element>) -> Option<PathBuf> {
+pub fn plugin_folder(element: &impl IsA<gst::Element>) -> Option<PathBuf> {
     let plugin = element.factory()?.plugin()?.filename()?;
     Some(std::path::absolute(plugin).ok()?.parent()?.to_path_buf())
 }

@@ -4,6 +4,7 @@ mod audio_input;
 mod lipsync;
 mod lipsyncsrc;
 mod loaded;
+mod loading;
 mod messages;
 mod queue;
 mod settings;

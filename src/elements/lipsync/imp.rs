@@ -13,8 +13,8 @@
 //! 3. The source pad's task ([`super::output`]) takes frames and events from the queue in order, waits for the
 //!    painter where it must, draws into downstream's buffers and pushes.
 //!
-//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY, by a thread
-//! that is left to itself where it does not end in time ([`crate::bounded`]).
+//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY, by a
+//! thread of its own ([`crate::elements::loading`]); where that takes long, upstream's thread waits for it.
 //!
 //! # Locks
 //!
@@ -24,7 +24,7 @@
 //! buffer pool), then the pads are deactivated.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
@@ -32,9 +32,9 @@ use gst::subclass::prelude::*;
 
 use super::output::Item;
 use super::stream::Stream;
-use crate::bounded::Canceller;
-use crate::elements::loaded::Loaded;
-use crate::elements::messages::{Late, Stop, error_message, post_latency};
+use crate::elements::loaded::{Loaded, plugin_folder};
+use crate::elements::loading::Loading;
+use crate::elements::messages::{Failure, Late, Stop, error_message, post_latency};
 use crate::elements::queue::Queue;
 use crate::elements::settings::{self, Settings};
 use crate::elements::stats::{self, Stats};
@@ -73,6 +73,8 @@ pub struct Lipsync {
     settings: Mutex<Settings>,
     qos: AtomicBool,
     loaded: Mutex<Option<Loaded>>,
+    /// What is not there yet.
+    loading: Mutex<Option<Arc<Loading<(Loaded, Listener)>>>>,
     /// The sink's streaming thread's own.
     pub(super) stream: Mutex<Option<Stream>>,
     pub(super) queue: Queue<Item>,
@@ -129,19 +131,73 @@ impl Lipsync {
         query.uri().filter(|_| answered).map(Into::into)
     }
 
-    /// Opens avatar, ONNX Runtime and networks, if that has not been done with the same settings.
+    /// Opens avatar, ONNX Runtime and networks, if that has not been done with the same settings. What takes long is
+    /// waited for by [`Self::wait_for_stream`].
     fn load(&self) -> Result<(), Error> {
         let settings = self.settings();
         if self.loaded().is_some_and(|loaded| loaded.settings.load_the_same(&settings)) {
             return Ok(());
         }
-        // Nobody can call it off: a change of state waits for the one before.
-        let (loaded, listener) = Loaded::open(settings, &*self.obj(), &Canceller::default())?;
+        let loading = lock(&self.loading).clone();
+        let loaded = match loading.filter(|loading| loading.settings.load_the_same(&settings)) {
+            Some(loading) => loading.take(),
+            None => {
+                self.unload();
+                let beside = plugin_folder(&*self.obj());
+                let open = |settings, canceller: &_| Loaded::open(settings, beside, canceller);
+                let loading = Loading::start(&*self.obj(), settings, open)?;
+                *lock(&self.loading) = Some(loading.clone());
+                loading.wait_a_moment()
+            }
+        };
+        if let Some(loaded) = loaded {
+            *lock(&self.loading) = None;
+            self.take_loaded(loaded?);
+        }
+        Ok(())
+    }
+
+    fn take_loaded(&self, (loaded, listener): (Loaded, Listener)) {
         gst::info!(CAT, imp = self, "{loaded}");
         *lock(&self.latency) = Latency::of(&listener, crate::audio::SAMPLE_RATE);
         *lock(&self.loaded) = Some(loaded);
         *lock(&self.stream) = Some(Stream::new(listener));
-        Ok(())
+    }
+
+    /// Gives everything back that has been loaded, and calls off what has not.
+    fn unload(&self) {
+        let loading = lock(&self.loading).take();
+        if let Some(loading) = loading {
+            loading.call_off();
+        }
+        let stream = lock(&self.stream).take();
+        let loaded = lock(&self.loaded).take();
+        // Joins the workers, with no lock held.
+        drop((stream, loaded));
+    }
+
+    /// Waits for what takes long to load.
+    fn wait_for_stream(&self) -> Result<(), gst::FlowError> {
+        let loading = lock(&self.loading).clone();
+        let Some(loading) = loading else { return Ok(()) };
+        let loaded = loading.wait_long(|| self.queue.flow().is_err());
+        // A flush or a stop, which leaves it for the next time.
+        let loaded = loaded.ok_or(gst::FlowError::Flushing)?;
+        *lock(&self.loading) = None;
+        match loaded {
+            Ok(loaded) => {
+                let before = self.own_latency();
+                self.take_loaded(loaded);
+                if self.own_latency() != before {
+                    post_latency(&*self.obj());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.queue.push(Item::Failure(Failure::Core(error)), 0)?;
+                Err(gst::FlowError::Eos)
+            }
+        }
     }
 
     fn restart_stream(&self) -> Result<(), Error> {
@@ -216,9 +272,11 @@ impl Lipsync {
         &self,
         hear: impl FnOnce(&mut Stream) -> Result<(), Stop>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.wait_for_stream()?;
         let mut stream = lock(&self.stream);
-        let stream = stream.as_mut().ok_or(gst::FlowError::Flushing)?;
         self.queue.flow()?;
+        // Where it could not be loaded, that has been told.
+        let stream = stream.as_mut().ok_or(gst::FlowError::Eos)?;
         let heard = hear(stream);
         self.settle(stream, heard)
     }
@@ -315,6 +373,7 @@ impl ObjectSubclass for Lipsync {
             settings: Mutex::default(),
             qos: AtomicBool::new(QOS),
             loaded: Mutex::default(),
+            loading: Mutex::default(),
             stream: Mutex::default(),
             queue: Queue::default(),
             writer: VideoWriter::default(),
@@ -437,12 +496,7 @@ impl ElementImpl for Lipsync {
                 self.writer.stop();
                 *lock(&self.last) = None;
             }
-            gst::StateChange::ReadyToNull => {
-                let stream = lock(&self.stream).take();
-                let loaded = lock(&self.loaded).take();
-                // Joins the workers, with no lock held.
-                drop((stream, loaded));
-            }
+            gst::StateChange::ReadyToNull => self.unload(),
             _ => {}
         }
         Ok(changed)

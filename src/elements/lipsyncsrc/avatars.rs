@@ -5,6 +5,7 @@
 //! the one before goes on, and the property `avatar` names that one again. One that was asked for and neither taken over nor refused when the element
 //! stops is asked for again when it starts: it starts with the one that is known to be right.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,15 +13,15 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
-use super::cause::guarded;
 use super::conductor::{Stage, VideoItem};
 use super::imp::LipsyncSrc;
 use crate::bounded::{self, Canceller};
-use crate::elements::loaded::Loaded;
+use crate::elements::loaded::{Loaded, plugin_folder};
+use crate::elements::loading::Loading;
 use crate::elements::messages::Stop;
 use crate::elements::settings::Settings;
 use crate::elements::{CAT, lock, video_output};
-use crate::error::Error;
+use crate::error::{Error, caught};
 use crate::frames::FrameStore;
 use crate::limits::AVATAR_MEMORY;
 use crate::listener::Listener;
@@ -36,8 +37,8 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn open(settings: Settings, element: &super::LipsyncSrc, canceller: &Canceller) -> Result<Self, Error> {
-        let (loaded, listener) = Loaded::open(settings, element, canceller)?;
+    fn open(settings: Settings, beside: Option<PathBuf>, canceller: &Canceller) -> Result<Self, Error> {
+        let (loaded, listener) = Loaded::open(settings, beside, canceller)?;
         Ok(Self { loaded, listener, tried: None })
     }
 }
@@ -47,6 +48,8 @@ impl Ready {
 pub struct Avatars {
     /// Kept from READY to the first frame.
     pub ready: Option<Ready>,
+    /// What is to be ready, and is not yet.
+    starting: Option<Arc<Loading<Ready>>>,
     /// What plays now, from READY to PAUSED on.
     pub playing: Option<Loaded>,
     /// One that is to take over, and the number of the request.
@@ -85,27 +88,62 @@ fn canvas_of(loaded: &Loaded, format: &VideoInfo) -> Canvas {
 }
 
 impl LipsyncSrc {
-    /// Opens the avatar, if that has not been done with the same settings.
+    /// Opens the avatar, if that has not been done with the same settings. What takes long is waited for by
+    /// [`Self::wait_for_avatar`].
     pub(super) fn load(&self) -> Result<(), Error> {
         let mut settings = self.settings();
-        let (ready, accepted) = {
-            let mut avatars = lock(&self.avatars);
-            (avatars.ready.take(), avatars.accepted.clone())
+        let starting = {
+            let avatars = lock(&self.avatars);
+            if let Some(accepted) = &avatars.accepted {
+                settings.avatar.clone_from(accepted);
+            }
+            if avatars.ready.as_ref().is_some_and(|ready| ready.loaded.settings.load_the_same(&settings)) {
+                return Ok(());
+            }
+            avatars.starting.clone()
         };
-        if let Some(accepted) = accepted {
-            settings.avatar = accepted;
-        }
-        let ready = match ready {
-            Some(ready) if ready.loaded.settings.load_the_same(&settings) => ready,
-            _ => {
-                // Nobody can call it off: a change of state waits for the one before.
-                let ready = Ready::open(settings, &self.obj(), &Canceller::default())?;
-                gst::info!(CAT, imp = self, "{}", ready.loaded);
-                ready
+        let ready = match starting.filter(|starting| starting.settings.load_the_same(&settings)) {
+            Some(starting) => starting.take(),
+            None => {
+                self.unload();
+                let beside = plugin_folder(&*self.obj());
+                let open = |settings, canceller: &_| Ready::open(settings, beside, canceller);
+                let starting = Loading::start(&*self.obj(), settings, open)?;
+                lock(&self.avatars).starting = Some(starting.clone());
+                starting.wait_a_moment()
             }
         };
-        lock(&self.avatars).ready = Some(ready);
+        ready.map_or(Ok(()), |ready| self.take_ready(ready))
+    }
+
+    fn take_ready(&self, ready: Result<Ready, Error>) -> Result<(), Error> {
+        let mut avatars = lock(&self.avatars);
+        avatars.starting = None;
+        let ready = ready?;
+        gst::info!(CAT, imp = self, "{}", ready.loaded);
+        avatars.ready = Some(ready);
         Ok(())
+    }
+
+    /// Gives back the avatar that was to be started with, and calls it off where it is not there yet.
+    pub(super) fn unload(&self) {
+        let (ready, starting) = {
+            let mut avatars = lock(&self.avatars);
+            (avatars.ready.take(), avatars.starting.take())
+        };
+        if let Some(starting) = starting {
+            starting.call_off();
+        }
+        drop(ready);
+    }
+
+    /// Waits for an avatar to start with that takes long to load, unless the element stops or the stream ends meanwhile.
+    pub(super) fn wait_for_avatar(&self) -> Result<Option<Ready>, Error> {
+        let starting = lock(&self.avatars).starting.clone();
+        let ready =
+            starting.and_then(|starting| starting.wait_long(|| self.pacer.is_stopped() || self.has_ended()));
+        ready.map_or(Ok(()), |ready| self.take_ready(ready))?;
+        Ok(lock(&self.avatars).ready.take())
     }
 
     /// Takes note that the property `avatar` has been set.
@@ -122,10 +160,13 @@ impl LipsyncSrc {
         self.load_next();
     }
 
-    /// Asks once more for an avatar that was asked for and has not taken over.
+    /// Asks for an avatar that was asked for before the one that plays now was there.
     pub(super) fn load_pending(&self) {
-        if lock(&self.avatars).accepted.is_some() {
-            self.load_next();
+        let wanted = self.settings().avatar;
+        let is_pending =
+            lock(&self.avatars).playing.as_ref().is_some_and(|playing| playing.settings.avatar != wanted);
+        if is_pending {
+            self.avatar_set();
         }
     }
 
@@ -145,7 +186,7 @@ impl LipsyncSrc {
         let load = move || {
             let Some(element) = element.upgrade() else { return };
             let imp = element.imp();
-            let ready = guarded(|| imp.open_and_try_out(settings, &canceller)).flatten();
+            let ready = caught(|| imp.open_and_try_out(settings, &canceller)).flatten();
             // What is dropped here, or with an older request, is dropped without the lock.
             let mut avatars = lock(&imp.avatars);
             if avatars.requests != number {
@@ -178,7 +219,8 @@ impl LipsyncSrc {
     fn open_and_try_out(&self, settings: Settings, canceller: &Canceller) -> Result<Ready, String> {
         #[cfg(test)]
         assert_ne!(settings.avatar, tests::PANICS, "as asked for");
-        let mut ready = Ready::open(settings, &self.obj(), canceller).map_err(|error| error.to_string())?;
+        let mut ready = Ready::open(settings, plugin_folder(&*self.obj()), canceller)
+            .map_err(|error| error.to_string())?;
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);
         let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());

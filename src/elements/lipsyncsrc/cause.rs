@@ -1,7 +1,6 @@
 //! Why frames come late, or not at all, for the warnings that say so.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -46,15 +45,6 @@ impl Told {
         }
         due
     }
-}
-
-/// The result of what may panic, or what the panic says.
-pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text =
-            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        format!("a panic, {}. This is a bug: please report it", text.unwrap_or("for no reason that it tells"))
-    })
 }
 
 /// What errors have in common that are met for one reason: all files of a folder may be missing.
@@ -221,13 +211,6 @@ mod tests {
         assert!(told.is_due(missing("1.png"), 1060 * SECOND));
         let more = (0..1000).filter(|n| told.is_due(n.to_string(), 1060 * SECOND)).count();
         assert_eq!(more, Told::MOST - 2, "it is bounded");
-    }
-
-    #[test]
-    fn a_panic_is_told() {
-        assert_eq!(guarded(|| 1), Ok(1));
-        let problem = guarded(|| panic!("index out of bounds")).unwrap_err();
-        assert_eq!(problem, "a panic, index out of bounds. This is a bug: please report it");
     }
 
     #[test]

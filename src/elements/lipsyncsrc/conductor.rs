@@ -15,15 +15,15 @@ use gst_video::VideoInfo;
 
 use super::avatars::Ready;
 use super::backlog::{Chunk, Position};
-use super::cause::{cause_of, guarded};
+use super::cause::cause_of;
 use super::imp::LipsyncSrc;
 use super::outlet::Item;
 use super::pacer::Waiter;
 use crate::elements::audio_input::AudioInput;
 use crate::elements::loaded::Loaded;
-use crate::elements::messages::Stop;
+use crate::elements::messages::{Stop, post_latency};
 use crate::elements::{CAT, lock};
-use crate::error::Error;
+use crate::error::{Error, caught};
 use crate::features::Context;
 use crate::frames::FrameStore;
 use crate::live::{Live, Sound, Speech};
@@ -197,7 +197,7 @@ impl LipsyncSrc {
     /// The life of the conductor's thread.
     pub fn conduct(&self) {
         let end = loop {
-            match self.conduct_one() {
+            match self.wait_for_stage().and_then(|there| if there { self.conduct_one() } else { Ok(false) }) {
                 Ok(true) => {}
                 Ok(false) => break true,
                 Err(Stop::Flow(flow)) => {
@@ -215,6 +215,25 @@ impl LipsyncSrc {
         if end {
             self.end_outlets();
         }
+    }
+
+    /// Waits until there is a stage, where its avatar takes long to load; false at the end of the stream.
+    fn wait_for_stage(&self) -> Result<bool, Stop> {
+        if lock(&self.stage).is_some() {
+            return Ok(true);
+        }
+        let ready = self.wait_for_avatar()?;
+        if self.pacer.is_stopped() {
+            return Err(gst::FlowError::Flushing.into());
+        }
+        let Some(ready) = ready else { return Ok(false) };
+        let before = self.latency();
+        self.set_stage(ready)?;
+        if self.latency() != before {
+            post_latency(&*self.obj());
+        }
+        self.load_pending();
+        Ok(true)
     }
 
     /// Waits for the next frame's moment and takes it up; false at the end of the stream.
@@ -288,7 +307,7 @@ impl LipsyncSrc {
 
     /// Hears the sound up to what frame `n` needs; a panic is an error, behind which it begins to listen anew.
     fn hear(stage: &mut Stage, n: u64, sound: Sound<'_>) -> Result<Option<Context>, Error> {
-        guarded(|| stage.live.step(n, sound)).unwrap_or_else(|panic| {
+        caught(|| stage.live.step(n, sound)).unwrap_or_else(|panic| {
             stage.live.interrupt();
             stage.news.push(Speech::Ends(stage.live.rate().time_of(n)));
             let avatar = &stage.loaded.avatar;

@@ -14,7 +14,7 @@
 //! 3. The painter's workers paint, several at a time.
 //! 4. The task of each source pad ([`super::senders`]) sends what is in its outlet when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
-//! 5. A thread of its own loads an avatar that is set while the element plays.
+//! 5. A thread of its own loads an avatar ([`crate::elements::loading`]), also one that is set while the element plays.
 //! 6. The audio encoder runs beside the conductor ([`crate::aside`]), so that a stop need not wait for it.
 //!
 //! # Locks
@@ -34,7 +34,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
 
-use super::avatars::Avatars;
+use super::avatars::{Avatars, Ready};
 use super::backlog::{Backlog, Sound};
 use super::cause::{Alarm, Told};
 use super::conductor::{SoundItem, Stage, Timing, VideoItem};
@@ -225,20 +225,25 @@ impl LipsyncSrc {
         Arc::new(liked.unwrap_or(usual))
     }
 
-    /// Makes everything ready and starts the conductor.
-    fn begin(&self) -> Result<(), Error> {
-        self.load()?;
-        let format = self.first_format();
-        let Some(ready) = lock(&self.avatars).ready.take() else { return Ok(()) };
-        let started = self.live_settings();
-        let stage = Stage::new(ready, format, started.silence_level)?;
+    /// Makes a stage for the avatar to start with.
+    pub(super) fn set_stage(&self, ready: Ready) -> Result<(), Error> {
+        let level = lock(&self.started).silence_level;
+        let stage = Stage::new(ready, self.first_format(), level)?;
         if let Some(encoder) = &stage.loaded.encoder {
             encoder.rearm();
         }
         lock(&self.avatars).playing = Some(stage.loaded.clone());
         *lock(&self.timing) = Some(stage.timing());
         *lock(&self.stage) = Some(stage);
-        *lock(&self.started) = started;
+        Ok(())
+    }
+
+    /// Makes everything ready and starts the conductor, which waits for an avatar that takes long to load.
+    fn begin(&self) -> Result<(), Error> {
+        self.load()?;
+        *lock(&self.started) = self.live_settings();
+        let ready = lock(&self.avatars).ready.take();
+        ready.map_or(Ok(()), |ready| self.set_stage(ready))?;
         *lock(&self.stats) = Stats::default();
         *lock(&self.overload) = Overload::default();
         *lock(&self.alarm) = Alarm::default();
@@ -267,6 +272,11 @@ impl LipsyncSrc {
         *lock(&self.conductor) = Some(thread);
         self.load_pending();
         Ok(())
+    }
+
+    /// Whether there is a conductor.
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.conductor).is_some()
     }
 
     /// Takes back what [`Self::begin`] has begun: no way down from PAUSED will do it.
@@ -724,10 +734,7 @@ impl ElementImpl for LipsyncSrc {
                 self.pacer.play(clock, element.base_time().unwrap_or_default());
             }
             gst::StateChange::PausedToReady => self.clean_up(),
-            gst::StateChange::ReadyToNull => {
-                let ready = lock(&self.avatars).ready.take();
-                drop(ready);
-            }
+            gst::StateChange::ReadyToNull => self.unload(),
             _ => {}
         }
         Ok(changed)

@@ -30,7 +30,7 @@ impl LipsyncSrc {
         if pad.direction() == gst::PadDirection::Src {
             pad.set_offset(self.live_settings().audio_offset);
         }
-        let running = lock(&self.stage).is_some();
+        let running = self.is_running();
         if running {
             let _ = pad.set_active(true);
         }

@@ -8,14 +8,14 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::backlog::Chunk;
-use super::cause::{Situation, cause_of, guarded};
+use super::cause::{Situation, cause_of};
 use super::conductor::{Frame, SoundItem, VideoItem};
 use super::imp::LipsyncSrc;
 use super::pacer::Waiter;
 use crate::elements::messages::{Late, Stop};
 use crate::elements::video_writer::stamp;
 use crate::elements::{CAT, lock};
-use crate::error::Error;
+use crate::error::{Error, caught};
 use crate::live::Speech;
 use crate::painter::Painted;
 use crate::rate::SECOND;
@@ -209,7 +209,7 @@ impl LipsyncSrc {
     /// A buffer with the picture, or why there is none; a panic, too, costs no more than a picture.
     fn draw(&self, frame: &Frame, painted: &Painted) -> Result<Result<gst::Buffer, Error>, Stop> {
         let model = || frame.network();
-        let buffer = match guarded(|| self.writer.draw(painted)) {
+        let buffer = match caught(|| self.writer.draw(painted)) {
             Ok(Ok(buffer)) => buffer,
             Ok(Err(Stop::Flow(gst::FlowError::Error))) => {
                 let problem = "there is no memory for its picture".into();
