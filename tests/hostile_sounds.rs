@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::gst::{avatar, pipeline, play};
+use common::studio::{SECOND, Studio};
 use gst::prelude::*;
 
 const OUT: &str = "appsink name=out sync=false";
@@ -43,6 +44,28 @@ fn files_with_rates_and_channels_beyond_the_bounds_are_refused() {
         // What upstream says afterwards, that it could not go on, is told by GStreamer.
         assert!(ended.errors.first().is_some_and(|error| error.contains(told)), "{:?}", ended.errors);
     }
+}
+
+#[test]
+fn a_presenter_goes_on_without_a_sound_beyond_the_bounds_and_speaks_the_next() {
+    let caps = |rate: u32| format!("audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved");
+    let mut studio = Studio::new(&format!("n-threads=1 {}", avatar("own_160")), &caps(16_000));
+    for (rate, spoken) in [(16_000, 1), (100_000_000, 1), (16_000, 2)] {
+        studio.input.set_caps(Some(&caps(rate).parse().unwrap()));
+        studio.say(&[9000; 8000]);
+        studio.run_on(2 * SECOND);
+        let starts = studio.speeches().iter().filter(|(starts, _)| *starts).count();
+        assert_eq!(starts, spoken, "{rate} Hz");
+    }
+    let mut complaints = studio.complaints();
+    // As a busy machine has it.
+    complaints.retain(|complaint| !complaint.starts_with("frames come late"));
+    let [warning] = &complaints[..] else { panic!("{complaints:?}") };
+    assert!(
+        warning.contains("this sound is not spoken: audio: its sample rate is 100000000 Hz"),
+        "{warning}"
+    );
+    studio.assert_gapless();
 }
 
 /// Sound of a stated format, and what is made of it.

@@ -66,6 +66,8 @@ pub struct Input {
     info: Option<Arc<AudioInfo>>,
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     live: bool,
+    /// What comes in is of no format that can be heard, which has been told.
+    is_refused: bool,
 }
 
 pub struct LipsyncSrc {
@@ -389,6 +391,9 @@ impl LipsyncSrc {
     fn take_in(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let (arriving, info, segment, live) = {
             let input = lock(&self.input);
+            if input.is_refused {
+                return Ok(gst::FlowSuccess::Ok);
+            }
             (input.arriving.clone(), input.info.clone(), input.segment.clone(), input.live)
         };
         let fail = |message| {
@@ -457,14 +462,23 @@ impl LipsyncSrc {
                 Ok(info) => {
                     let live = upstream_is_live(pad);
                     let mut input = lock(&self.input);
+                    input.is_refused = false;
                     input.info = Some(Arc::new(audio_input::interleaved(&info)));
                     input.arriving = Some(info);
                     input.live = live;
                 }
-                // The presenter goes on without it.
+                // The presenter goes on without it. Were it turned away, upstream would end the show with an error.
                 Err(error) => {
-                    gst::element_imp_warning!(self, gst::StreamError::Format, ("{error}"));
-                    return false;
+                    {
+                        let mut input = lock(&self.input);
+                        input.is_refused = true;
+                        (input.arriving, input.info) = (None, None);
+                    }
+                    gst::element_imp_warning!(
+                        self,
+                        gst::StreamError::Format,
+                        ("this sound is not spoken: {error}")
+                    );
                 }
             },
             EventView::Segment(segment) => {
