@@ -27,21 +27,20 @@ pub struct Loaded {
     pub encoder: Option<Interrupter>,
 }
 
+/// The same with a listener for the sound.
+pub type Opened = (Loaded, Listener);
+
 impl Loaded {
     /// Opens avatar, ONNX Runtime and networks, with a listener for the sound, until that is called off. `beside` is the
     /// [`plugin_folder`]. Networks that take too long are errors.
     ///
     /// # Errors
     /// As [`bounded::run`], [`Avatar::find`], [`Painter::open`] and [`features::open`].
-    pub fn open(
-        settings: Settings,
-        beside: Option<PathBuf>,
-        canceller: &Canceller,
-    ) -> Result<(Self, Listener), Error> {
+    pub fn open(settings: Settings, beside: Option<PathBuf>, canceller: &Canceller) -> Result<Opened, Error> {
         bounded::run(canceller, move || Self::open_here(settings, beside.as_deref()))
     }
 
-    fn open_here(settings: Settings, beside: Option<&Path>) -> Result<(Self, Listener), Error> {
+    fn open_here(settings: Settings, beside: Option<&Path>) -> Result<Opened, Error> {
         let engine = settings.engine();
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);

@@ -32,7 +32,7 @@ use gst::subclass::prelude::*;
 
 use super::output::Item;
 use super::stream::Stream;
-use crate::elements::loaded::{Loaded, plugin_folder};
+use crate::elements::loaded::{Loaded, Opened, plugin_folder};
 use crate::elements::loading::Loading;
 use crate::elements::messages::{Failure, Late, Stop, error_message, post_latency};
 use crate::elements::queue::Queue;
@@ -74,7 +74,7 @@ pub struct Lipsync {
     qos: AtomicBool,
     loaded: Mutex<Option<Loaded>>,
     /// What is not there yet.
-    loading: Mutex<Option<Arc<Loading<(Loaded, Listener)>>>>,
+    loading: Mutex<Option<Arc<Loading<Opened>>>>,
     /// The sink's streaming thread's own.
     pub(super) stream: Mutex<Option<Stream>>,
     pub(super) queue: Queue<Item>,
@@ -157,7 +157,7 @@ impl Lipsync {
         Ok(())
     }
 
-    fn take_loaded(&self, (loaded, listener): (Loaded, Listener)) {
+    fn take_loaded(&self, (loaded, listener): Opened) {
         gst::info!(CAT, imp = self, "{loaded}");
         *lock(&self.latency) = Latency::of(&listener, crate::audio::SAMPLE_RATE);
         *lock(&self.loaded) = Some(loaded);
