@@ -44,7 +44,7 @@ runtime-openvino: packages ## fetch ONNX Runtime with OpenVINO, for execution-pr
 .PHONY: $(PLUGIN)
 $(PLUGIN): runtime
 	@echo "==> building the plugin and lipsync-avatar (some minutes the first time)"
-	@cargo build --release --locked
+	@cargo build --release --locked --workspace
 	@mkdir -p $@
 	@ln -sfn ../release/libgstlipsync.so $@/libgstlipsync.so
 	@ln -sfn ../onnxruntime/libonnxruntime.so $@/libonnxruntime.so.1
@@ -77,8 +77,8 @@ test: runtime fixtures ## pass all tests
 	@command -v cargo-nextest >/dev/null || { echo "==> installing cargo-nextest"; cargo install --locked cargo-nextest; }
 	@echo "==> running the tests"
 	@rm -rf target/test-cache target/tool-cache/lipsync/graphs
-	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked
-	@cargo test --locked --doc
+	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
+	@cargo test --locked --workspace --doc
 
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
@@ -91,11 +91,11 @@ faults: runtime fixtures ## lipsyncsrc through 200 random faults in an hour of m
 air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
 	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
 
-lint: packages ## formatting, clippy, the core without GStreamer, shell scripts
-	cargo fmt --check
+lint: packages ## formatting, clippy, the core on its own
+	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --no-default-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p lipsync-core --all-targets -- -D warnings
 
 $(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
 	@$(PIP_INSTALL) -r $<

@@ -12,15 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gstlipsync::audio::ToMono16k;
-use gstlipsync::avatar::Avatar;
-use gstlipsync::features;
-use gstlipsync::frames::FrameStore;
-use gstlipsync::generator::Generator;
-use gstlipsync::picture::{Canvas, Picture, PixelFormat, YuvCoding};
-use gstlipsync::precision::Precision;
-use gstlipsync::rate::FrameRate;
-use gstlipsync::runtime::Engine;
+use lipsync_core::audio::resample::ToMono16k;
+use lipsync_core::avatar::Avatar;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features;
+use lipsync_core::generator::Generator;
+use lipsync_core::inference::precision::Precision;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, Picture, PixelFormat, YuvCoding};
+use lipsync_core::rate::FrameRate;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -64,7 +64,7 @@ fn main() -> Result<(), Failure> {
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
     let hearing = network.hearing().chosen(avatar.context, &avatar.generator)?;
-    let mut track = features::open(&avatar, hearing, features::NO_LIMIT, &engine, None)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &engine, None)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {
         track.push(&mono);

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use common::avatar;
 use common::gst::{avatar as avatar_property, pipeline};
 use gst::prelude::*;
-use gstlipsync::picture::{Canvas, Picture, PixelFormat, YuvCoding};
-use gstlipsync::presenter::{Presenter, PresenterOptions};
-use gstlipsync::rate::FrameRate;
-use gstlipsync::runtime::Engine;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, Picture, PixelFormat, YuvCoding};
+use lipsync_core::rate::FrameRate;
+use lipsync_core::render::presenter::{Presenter, PresenterOptions};
 
 /// The system's allocator, counting.
 struct Counting;

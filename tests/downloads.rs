@@ -90,7 +90,7 @@ fn every_package_that_is_installed_is_known_by_its_files() {
         }
     }
     let more =
-        ["scripts/onnxruntime.lock", "training/anny.lock", "src/bin/lipsync-avatar/new/requirements.txt"];
+        ["scripts/onnxruntime.lock", "training/anny.lock", "crates/lipsync-cli/src/new/requirements.txt"];
     for lock in lists.map(|list| format!("{list}.lock")).into_iter().chain(more.map(str::to_owned)) {
         let locked = pinned(&root().join(&lock));
         let unknown: Vec<_> =

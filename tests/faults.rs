@@ -13,11 +13,11 @@ use common::harm::{Shortage, Victim, descriptors, memory_in_use, status, threads
 use common::stress::Random;
 use common::studio::{FRAME, SECOND, Studio};
 use gst::prelude::*;
-use gstlipsync::features::Context;
-use gstlipsync::frames::FrameStore;
-use gstlipsync::painter::{Painter, Wish};
-use gstlipsync::picture::{Canvas, PixelFormat, YuvCoding};
-use gstlipsync::runtime::Engine;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features::Context;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
+use lipsync_core::render::painter::{Painter, Wish};
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 const PROPERTIES: &str = "cache-size=0 n-threads=1 lookahead=92500000";
@@ -284,7 +284,7 @@ impl Air {
     /// Lets a worker of the network that plays panic: with a context as no listener makes one.
     fn panic_in_a_worker(&mut self) {
         let Some(plays) = self.plays else { return };
-        let Ok(avatar) = gstlipsync::avatar::Avatar::open(&self.good[plays].path()) else { return };
+        let Ok(avatar) = lipsync_core::avatar::Avatar::open(&self.good[plays].path()) else { return };
         let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1, None) else { return };
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.into(), canvas, painter.framing(), 0);

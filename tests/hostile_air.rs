@@ -10,11 +10,11 @@ use common::gst::{bytes, pipeline, play, sound};
 use common::harm::{FullDisk, Shortage, Victim};
 use common::studio::{FRAME, SECOND, Studio};
 use gst::prelude::*;
-use gstlipsync::features::Context;
-use gstlipsync::frames::FrameStore;
-use gstlipsync::painter::{Painter, Wish};
-use gstlipsync::picture::{Canvas, PixelFormat, YuvCoding};
-use gstlipsync::runtime::Engine;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features::Context;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
+use lipsync_core::render::painter::{Painter, Wish};
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 /// Frames are read anew each time they are shown, and one worker paints them.

@@ -6,8 +6,8 @@ use common::gst::avatar;
 use common::studio::{FRAME, SECOND, Studio};
 use common::{fixture, render_on};
 use gst::prelude::*;
-use gstlipsync::picture::{Canvas, Packed, PixelFormat};
-use gstlipsync::rate::FrameRate;
+use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
+use lipsync_core::rate::FrameRate;
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 

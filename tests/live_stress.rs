@@ -8,8 +8,8 @@ use std::time::Duration;
 use common::fixture;
 use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
 use gst::prelude::*;
-use gstlipsync::painter::Painter;
-use gstlipsync::runtime::Engine;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::render::painter::Painter;
 
 const MS: u64 = 1_000_000;
 

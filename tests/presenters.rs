@@ -5,10 +5,10 @@ mod common;
 use std::path::Path;
 
 use common::{compare, render};
-use gstlipsync::audio::ToMono16k;
-use gstlipsync::avatar::Avatar;
-use gstlipsync::image_file;
-use gstlipsync::rate::FrameRate;
+use lipsync_core::audio::resample::ToMono16k;
+use lipsync_core::avatar::Avatar;
+use lipsync_core::picture::image_file;
+use lipsync_core::rate::FrameRate;
 
 const PRESENTERS: [&str; 2] = ["iris", "theo"];
 

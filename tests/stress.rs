@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::fixture;
 use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
 use gst::prelude::*;
-use gstlipsync::painter::Painter;
-use gstlipsync::runtime::Engine;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::render::painter::Painter;
 
 /// Formats of sound, the rate and the bytes of a sample frame.
 const SOUNDS: [(&str, u32, usize); 5] = [

@@ -15,7 +15,8 @@ from material import CACHE, IRIS, iris_int8
 from whole_job import FULL_SIZE, SCRATCH, say
 
 def prepared(generator: Path) -> dict[str, Path]:
-    """Returns the graphs that the plugin keeps of a generator, see src/prepare.rs."""
+    """Returns the graphs that the plugin keeps of a generator, see
+    crates/lipsync-core/src/inference/prepare.rs."""
     place = hashlib.sha256(os.fsencode(generator.resolve())).hexdigest()[:16]
     files = sorted((CACHE / "lipsync/graphs").glob(f"{place}-*.onnx"), key=lambda path: path.stat().st_mtime)
     return {file.stem.rsplit("-", 1)[1]: file for file in files}

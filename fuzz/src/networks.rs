@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstlipsync::onnx::{Model, Ranges};
+use lipsync_core::onnx::{Model, Ranges};
 use prost::Message;
 
 use crate::proto::{

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use fuzz::networks::{encoder, generator, hubert, in_eight_bits};
-use gstlipsync::onnx::Model;
 use image::{DynamicImage, ImageFormat};
+use lipsync_core::onnx::Model;
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args_os().nth(1).expect("usage: seeds FOLDER"));

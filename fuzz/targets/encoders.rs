@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use fuzz::{avatar, fault, mutate, watchdog};
-use gstlipsync::avatar::Avatar;
-use gstlipsync::error::Result;
-use gstlipsync::features::{self, ContextKind, Hearing, HubertSpan};
-use gstlipsync::rate::FrameRate;
-use gstlipsync::runtime::Engine;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::error::Result;
+use lipsync_core::features::{self, ContextKind, Hearing, HubertSpan};
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::rate::FrameRate;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(avatar::write);
 static AVATAR: LazyLock<Avatar> = LazyLock::new(|| Avatar::open(&FOLDER).expect("the avatar is one"));
@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn hear(hearing: Hearing) -> Result<()> {
-    let mut track = features::open(&AVATAR, hearing, features::NO_LIMIT, &Engine::default(), None)?;
+    let mut track = AVATAR.open_features(hearing, features::NO_LIMIT, &Engine::default(), None)?;
     let interrupter = track.interrupter();
     let stop = || interrupter.iter().for_each(|interrupter| interrupter.interrupt());
     watchdog::guard(stop, || {

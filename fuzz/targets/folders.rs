@@ -3,9 +3,9 @@
 #![no_main]
 
 use fuzz::folder;
-use gstlipsync::avatar::{Avatar, Problems};
-use gstlipsync::survey::Survey;
 use libfuzzer_sys::fuzz_target;
+use lipsync_core::avatar::{Avatar, Problems};
+use lipsync_core::survey::Survey;
 
 fuzz_target!(|input: &[u8]| {
     let folder = folder::temporary();

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use fuzz::folder;
-use gstlipsync::avatar::Avatar;
-use gstlipsync::face::{Framing, Style, painted};
-use gstlipsync::frames::FrameStore;
-use gstlipsync::picture::{Canvas, Matrix, Packed, Picture, PixelFormat, Range, YuvCoding};
 use image::RgbImage;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::generator::face::{Framing, Style, painted};
+use lipsync_core::picture::formats::{Canvas, Matrix, Packed, Picture, PixelFormat, Range, YuvCoding};
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| folder::temporary().keep());
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use fuzz::{fault, folder, mutate, watchdog};
-use gstlipsync::avatar::FaceOptions;
-use gstlipsync::error::Result;
-use gstlipsync::generator::Generator;
-use gstlipsync::runtime::Engine;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use lipsync_core::error::Result;
+use lipsync_core::generator::Generator;
+use lipsync_core::generator::face::FaceOptions;
+use lipsync_core::inference::runtime::Engine;
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| folder::temporary().keep().join("generator.onnx"));
 

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use fuzz::{mutate, proto};
-use gstlipsync::onnx::{Kept, Model, Ranges};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use lipsync_core::onnx::{Kept, Model, Ranges};
 use prost::Message;
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

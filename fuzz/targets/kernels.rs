@@ -4,9 +4,9 @@
 #![no_main]
 
 use fuzz::{fault, mutate::Random};
-use gstlipsync::blocks::{Block, Grid, Layer, Narrow, Source, bare};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
+use lipsync_core::kernels::{Block, Grid, Layer, Narrow, Source, bare};
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     fault::tell();

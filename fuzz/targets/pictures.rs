@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use gstlipsync::image_file::{self, ImageInfo};
 use libfuzzer_sys::fuzz_target;
+use lipsync_core::picture::image_file::{self, ImageInfo};
 
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| fuzz::folder::temporary().keep().join("picture"));
 

@@ -5,13 +5,13 @@
 use std::sync::LazyLock;
 
 use fuzz::avatar;
-use gstlipsync::avatar::Avatar;
-use gstlipsync::features::{self, Hearing};
-use gstlipsync::listener::Listener;
-use gstlipsync::rate::{FrameRate, SECOND};
-use gstlipsync::runtime::Engine;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::features::{self, Hearing};
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::rate::{FrameRate, SECOND};
+use lipsync_core::render::listener::Listener;
 
 static AVATAR: LazyLock<Avatar> =
     LazyLock::new(|| Avatar::open(&avatar::write()).expect("the avatar is one"));
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
 fn hear(input: &mut Unstructured<'_>) -> Result<()> {
     let limit = if input.arbitrary()? { features::NO_LIMIT } else { input.int_in_range(0..=20_000)? };
     let engine = Engine::default();
-    let track = features::open(&AVATAR, Hearing::Window, limit, &engine, None).expect("it has no network");
+    let track = AVATAR.open_features(Hearing::Window, limit, &engine, None).expect("it has no network");
     let mut listener = Listener::new(track, FrameRate::NATIVE);
     let mut channels = 1;
     let mut finished = false;

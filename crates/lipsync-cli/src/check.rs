@@ -1,0 +1,180 @@
+//! `check`: what an avatar is, and everything that would keep it from playing.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use indicatif::ParallelProgressIterator;
+use lipsync_core::avatar::{Avatar, Layout};
+use lipsync_core::survey::{NetworkFile, Survey};
+use lipsync_core::text::plain;
+use rayon::prelude::*;
+
+use crate::cli::Check;
+use crate::sums::Sums;
+use crate::{interrupt, plugin, progress, sheet, trial, words};
+
+/// A survey with all frames looked at.
+pub struct Checked {
+    pub survey: Survey,
+    pub folder: PathBuf,
+    /// Every problem, each with its remedy.
+    pub problems: Vec<String>,
+    sums: Option<Sums>,
+}
+
+/// Checks, tells and draws.
+pub fn run(options: &Check) -> Result<ExitCode> {
+    if let Some(path) = &options.sheet {
+        sheet::check_name(path)?;
+    }
+    let beside = plugin::folder();
+    let folder = plugin::locate(&options.avatar, beside.as_deref())?;
+    let checked = Checked::new(&folder, beside.as_deref())?;
+    checked.tell();
+    if let Some(path) = &options.sheet {
+        match &checked.survey.avatar {
+            Some(avatar) if !avatar.frames.is_empty() => {
+                let framing = checked.survey.painting.map(|(_, framing)| framing);
+                sheet::draw(avatar, framing, path)?;
+                say!("sheet           {}", path.display());
+                if framing.is_none() {
+                    say!("                what is painted anew is drawn as networks of SyncTalk_2D have it");
+                }
+            }
+            _ => say!("sheet           none: there is no frame to draw"),
+        }
+    }
+    let problems = words::count(checked.problems.len(), "problem");
+    let verdict = match checked.problems.len() {
+        0 => format!("verdict: would play: lipsync avatar={}", plain(&options.avatar)),
+        _ if checked.is_untrained() => {
+            format!(
+                "verdict: would not play yet: its networks are to be trained, all else is there; {problems}"
+            )
+        }
+        _ => format!("verdict: would not play; {problems}"),
+    };
+    say!("{verdict}");
+    Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Checked {
+    /// Looks at everything in a folder.
+    pub fn new(folder: &Path, beside: Option<&Path>) -> Result<Self> {
+        let survey = trial::survey(folder, beside)?;
+        let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
+        let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
+        let of_frames: Vec<_> = (0..frames)
+            .into_par_iter()
+            .progress_with(progress::bar(frames, "frames"))
+            .flat_map_iter(|index| if interrupt::asked() { Vec::new() } else { survey.frame(index) })
+            .collect();
+        interrupt::check()?;
+        let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
+        problems.extend(of_frames.into_iter().chain(unplaced).map(|problem| problem.to_string()));
+        let sums = Sums::of(folder);
+        interrupt::check()?;
+        problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
+        Ok(Self { survey, folder: folder.into(), problems, sums })
+    }
+
+    /// Whether nothing is wrong but that there are no networks, as `new` leaves a data set.
+    fn is_untrained(&self) -> bool {
+        let Some(avatar) = &self.survey.avatar else { return false };
+        let networks = avatar.audio_encoder.iter().chain([&avatar.generator]);
+        let missing = networks.filter(|network| !network.exists()).count();
+        !avatar.frames.is_empty() && !avatar.generator.exists() && missing == self.problems.len()
+    }
+
+    /// Prints what the avatar is and what is wrong.
+    fn tell(&self) {
+        say!("{}", plain(self.folder.display()));
+        if let Some(avatar) = &self.survey.avatar {
+            self.tell_avatar(avatar);
+        }
+        tell_network("audio encoder", self.survey.audio_encoder.as_ref());
+        tell_network("generator", self.survey.generator.as_ref());
+        tell_network("in 8 bits", self.survey.int8.as_ref());
+        if let Some((hearing, framing)) = self.survey.painting {
+            say!("  hears         {hearing}");
+            say!(
+                "  paints        {0} x {0} pixels, {1} more on each side of the face",
+                framing.network,
+                framing.border
+            );
+        }
+        if let Some(sums) = &self.sums {
+            say!("sha256          {} of {} as in {}", sums.right, sums.told, crate::sums::FILE);
+        }
+        for (n, problem) in (1..).zip(&self.problems) {
+            say!("problem {n:<7} {problem}");
+        }
+    }
+
+    fn tell_avatar(&self, avatar: &Avatar) {
+        say!("title           {}", plain(&avatar.title));
+        say!("layout          {}", layout(avatar.layout));
+        say!("size            {}", words::bytes(words::size_of(&self.folder)));
+        say!("frames          {}", frames(avatar));
+        let inside = |frame: &lipsync_core::avatar::AvatarFrameFiles| frame.face.within(avatar.image.size);
+        let sides = || avatar.frames.iter().map(|frame| frame.face.width);
+        if let (Some(smallest), Some(largest)) = (sides().min(), sides().max()) {
+            say!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
+        }
+        let cut = avatar.frames.iter().filter(|frame| {
+            inside(frame).is_some_and(|inside| {
+                (i64::from(inside.width), i64::from(inside.height)) != (frame.face.width, frame.face.height)
+            })
+        });
+        match cut.count() {
+            0 => {}
+            n => {
+                say!("note            {n} face rectangles reach over the edge of the frame and are cut there")
+            }
+        }
+    }
+}
+
+fn extras(avatar: &Avatar) -> &'static str {
+    let views = avatar.frames.iter().any(|frame| frame.views.is_some());
+    let parsing = avatar.frames.iter().any(|frame| frame.parsing.is_some());
+    match (views, parsing) {
+        (false, false) => "",
+        (true, false) => ", with ready-made pictures",
+        (false, true) => ", with parsing masks",
+        (true, true) => ", with ready-made pictures and parsing masks",
+    }
+}
+
+/// Number, size and length of the frames.
+pub fn frames(avatar: &Avatar) -> String {
+    let (width, height) = avatar.image.size;
+    let alpha = if avatar.has_alpha() { ", with alpha" } else { "" };
+    format!("{} of {width} x {height}{alpha}, {} a second", avatar.frames.len(), avatar.rate.num())
+}
+
+/// A layout's name.
+pub fn layout(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Own => "our own",
+        Layout::SyncTalk2d => "SyncTalk_2D data set",
+        Layout::DigitalClone => "digital-clone package",
+    }
+}
+
+fn tell_network(what: &str, network: Option<&NetworkFile>) {
+    let Some(network) = network else { return };
+    let name = network.path.file_name().unwrap_or_default().to_string_lossy();
+    let weights: Vec<String> = network
+        .weights
+        .iter()
+        .map(|weights| format!("{} {}", words::number(weights.count), weights.kind))
+        .collect();
+    let ports = |ports: &[lipsync_core::onnx::Port]| {
+        ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+    };
+    let name = plain(name);
+    say!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
+    say!("                {} to {}", plain(ports(&network.inputs)), plain(ports(&network.outputs)));
+}

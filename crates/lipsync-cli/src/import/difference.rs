@@ -1,0 +1,90 @@
+//! What storing weights as float16 changes: both avatars paint the same faces to the same sound.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features::{self, Context as Heard};
+use lipsync_core::generator::{Face, Generator};
+use lipsync_core::inference::precision::Precision;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
+use lipsync_core::rate::FrameRate;
+
+/// Frames that are compared, and from which frame of the sound on.
+const FRAMES: usize = 4;
+const FIRST: u64 = 10;
+
+/// How two avatars differ in what they paint.
+pub struct Difference {
+    /// Largest and mean difference of a level of 255.
+    worst: u8,
+    mean: f64,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "what they paint differs by {} of 255 levels at most, {:.3} on average",
+            self.worst, self.mean
+        )
+    }
+}
+
+/// Paints some faces with both.
+pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Result<Difference> {
+    // Of the float networks themselves: an 8-bit one beside them would be chosen for both.
+    let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
+    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, beside);
+    let (mut first, mut second) = (open(original)?, open(copy)?);
+    let heard = |avatar: &Avatar, generator: &Generator| hear(avatar, generator, &engine, beside);
+    let contexts = heard(original, &first)?.into_iter().zip(heard(copy, &second)?);
+    let canvas = Canvas {
+        format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
+        background: None,
+    };
+    let store = FrameStore::new(Arc::new(original.clone()), canvas, first.framing(), 0);
+    let (mut worst, mut sum, mut count) = (0, 0u64, 0u64);
+    for (n, (one, other)) in contexts.enumerate() {
+        let frame = store.get(n * (original.frames.len() - 1) / FRAMES)?;
+        // A face each: what the one network has seen there is not for the other.
+        let [face, again] = [(); 2].map(|()| Face::new(frame.seen.views.clone()));
+        let one = first.paint([(&face, &one)].into_iter())?;
+        let other = second.paint([(&again, &other)].into_iter())?;
+        for (a, b) in one.iter().flat_map(|p| p.iter()).zip(other.iter().flat_map(|p| p.iter())) {
+            worst = worst.max(a.abs_diff(*b));
+            sum += u64::from(a.abs_diff(*b));
+            count += 1;
+        }
+    }
+    Ok(Difference { worst, mean: sum as f64 / count.max(1) as f64 })
+}
+
+/// What a generator hears in a made-up sound: noise that swells and fades like syllables.
+fn hear(
+    avatar: &Avatar,
+    generator: &Generator,
+    engine: &Engine,
+    beside: Option<&Path>,
+) -> Result<Vec<Heard>> {
+    let hearing = generator.hearing().chosen(avatar.context, &avatar.generator)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine, beside)?;
+    track.restart(FrameRate::NATIVE);
+    let mut state = 1u32;
+    let sound: Vec<f32> = (0..32_000)
+        .map(|n| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+            noise * 0.3 * (n as f32 * 0.002).sin().abs()
+        })
+        .collect();
+    track.push(&sound);
+    track.finish();
+    (0..FRAMES as u64)
+        .map(|n| track.context(FIRST + 3 * n)?.context("the sound ended before its frames"))
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! `import`: an avatar of any layout, brought into our own.
+
+mod difference;
+mod models;
+mod pictures;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use lipsync_core::avatar::{Avatar, names, user_place};
+use lipsync_core::survey::Survey;
+use lipsync_core::text::plain;
+
+use crate::check::Checked;
+use crate::cli::Import;
+use crate::partial::Partial;
+use crate::{interrupt, plugin, trial, words};
+
+/// Copies, checks, and gives the result its name.
+pub fn run(options: &Import) -> Result<ExitCode> {
+    let beside = plugin::folder();
+    let beside = beside.as_deref();
+    let folder = plugin::locate(&options.avatar, beside)?;
+    let avatar = sound(&folder, beside)?;
+    let place = options.into.clone().or_else(user_place);
+    let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
+    let partial = Partial::begin(&place, &options.name)?;
+    let target = partial.folder();
+
+    pictures::copy_frames(&avatar, &partial.subfolder(names::FRAMES)?, pictures::Encoding::of(options))?;
+    pictures::copy_beside(&avatar, &partial)?;
+    pictures::copy_background(&avatar, target)?;
+    let halved = models::copy(&avatar, target, options.fp16)?;
+    let title = options.title.as_deref().unwrap_or(&avatar.title);
+    let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());
+    avatar.write_own(target, title, &license)?;
+
+    let checked = Checked::new(target, beside)?;
+    if !checked.problems.is_empty() {
+        bail!("what was written would not play, and is removed: {}", checked.problems.join("; "));
+    }
+    let difference = match &checked.survey.avatar {
+        Some(copy) if options.fp16 => Some(difference::measure(&avatar, copy, beside)?),
+        _ => None,
+    };
+    interrupt::check()?;
+    let finished = partial.finish()?;
+
+    say!("{}", plain(finished.display()));
+    say!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
+    say!(
+        "  networks      {}",
+        words::change(&models::files(&avatar), &models::names().map(|name| finished.join(name)))
+    );
+    say!("  in all        {}", words::change(&[folder], std::slice::from_ref(&finished)));
+    if let Some(difference) = difference {
+        say!("  float16       {} weights; {difference}", words::number(halved.values));
+        if halved.too_large > 0 {
+            say!(
+                "                {} more are too large for it and stay float32",
+                words::number(halved.too_large)
+            );
+        }
+    }
+    say!("  checked: it would play");
+    match options.into {
+        None => say!("use it: lipsync avatar={}", plain(&options.name)),
+        Some(_) => say!("use it: lipsync avatar={}", plain(finished.display())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The avatar in a folder, if its folder and networks are as they should be; its frames are seen when they are copied.
+fn sound(folder: &Path, beside: Option<&Path>) -> Result<Avatar> {
+    let Survey { avatar, problems, .. } = trial::survey(folder, beside)?;
+    match (avatar, problems.all()) {
+        (Some(avatar), []) => Ok(avatar),
+        (_, [only]) => bail!("{only}"),
+        (_, several) => bail!(
+            "{}: has {} problems, the first of them: {}. See them all: lipsync-avatar check {0}",
+            folder.display(),
+            several.len(),
+            several.first().map(ToString::to_string).unwrap_or_default()
+        ),
+    }
+}
+
+fn frames_of(avatar: &Avatar) -> Vec<PathBuf> {
+    avatar.frames.iter().map(|frame| frame.picture.clone()).collect()
+}

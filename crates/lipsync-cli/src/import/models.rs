@@ -1,0 +1,60 @@
+//! The networks of an avatar, each as one file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use lipsync_core::avatar::{Avatar, names};
+use lipsync_core::file;
+use lipsync_core::inference::precision::{MADE_OF, int8_file, sum};
+use lipsync_core::limits::NETWORK_BYTES;
+use lipsync_core::onnx::{Halved, Model};
+
+use crate::interrupt;
+
+/// Copies both networks, with float16 weights if `halve`.
+pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Halved> {
+    let mut halved = Halved::default();
+    let encoder = avatar.audio_encoder.as_ref().map(|encoder| (encoder, names::AUDIO_ENCODER));
+    for (path, name) in encoder.into_iter().chain([(&avatar.generator, names::GENERATOR)]) {
+        interrupt::check()?;
+        let target = folder.join(name);
+        let mut model = Model::read(path)?;
+        if halve {
+            let more = model.halve_weights()?;
+            halved.values += more.values;
+            halved.too_large += more.too_large;
+        }
+        if halve || model.is_scattered() {
+            model.write(&target)?;
+        } else {
+            file::copy(path, &target, NETWORK_BYTES, "Copy the avatar's models again")?;
+        }
+    }
+    copy_int8(avatar, &folder.join(names::GENERATOR))?;
+    Ok(halved)
+}
+
+/// Copies the generator's 8-bit network, if it has one, as that of the copied generator.
+fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
+    let source = int8_file(&avatar.generator);
+    if !source.exists() {
+        return Ok(());
+    }
+    let mut model = Model::read(&source)?;
+    let bytes = file::read(generator, NETWORK_BYTES, "Copy the avatar's models again")?;
+    model.set_entry(MADE_OF, sum(&bytes));
+    model.write(&int8_file(generator))?;
+    Ok(())
+}
+
+/// The files of an avatar's networks.
+pub fn files(avatar: &Avatar) -> Vec<PathBuf> {
+    let int8 = Some(int8_file(&avatar.generator)).filter(|file| file.exists());
+    avatar.audio_encoder.iter().chain([&avatar.generator]).cloned().chain(int8).collect()
+}
+
+/// Their names in our own layout.
+pub fn names() -> [PathBuf; 3] {
+    let generator = PathBuf::from(names::GENERATOR);
+    [names::AUDIO_ENCODER.into(), int8_file(&generator), generator]
+}

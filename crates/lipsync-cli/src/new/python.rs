@@ -1,0 +1,144 @@
+//! The Python that finds landmarks: a virtual environment of our own, made on first use.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use lipsync_core::inference::prepare::cache_folder;
+
+use crate::{interrupt, words};
+
+/// What is installed, with the SHA-256 of every file that may be.
+const PACKAGES: &str = include_str!("requirements.txt");
+
+/// Changes where the packages do, so that an old environment is not taken for a new one.
+const FOLDER: &str = "landmarks-0.10.21-2";
+
+/// Bytes that are needed for it: what is downloaded, and what it is unpacked to.
+const ROOM: u64 = 1_000_000_000;
+
+/// Python without whatever lies in the current folder, or where the environment says: Python, and pip with it, would run it.
+pub const ISOLATED: &str = "-I";
+
+const NOT_THE_FILE: &str = "a package that was downloaded is not the file that this program knows (its SHA-256 differs), so \
+                            nothing of it was run. Try again through another network or mirror, or give an interpreter that has \
+                            MediaPipe 0.10.21 with --python";
+
+const REMEDY: &str =
+    "MediaPipe 0.10.21 exists for Python 3.9 to 3.12. Give an interpreter that has it with --python";
+
+/// The interpreter: the one given, else that of our environment.
+pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(python) = given {
+        return Ok(python.into());
+    }
+    let cache = cache_folder()
+        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+    let folder = cache.join(FOLDER);
+    let python = folder.join("bin/python");
+    // Written last, so that an interrupted installation is never used.
+    let ready = folder.join("ready");
+    let is_ready = || ready.exists() && python.exists();
+    if is_ready() {
+        return Ok(python);
+    }
+    check_room(&folder)?;
+    // Held to the end, so that two that are started together do not both install into it.
+    let _lock = lock(&cache)?;
+    if is_ready() {
+        return Ok(python);
+    }
+    complain!("==> installing MediaPipe into {} (once, about 320 MB)", folder.display());
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("{}: cannot be removed", folder.display()))?;
+    }
+    finish(Command::new("python3").args([ISOLATED, "-m", "venv"]).arg(&folder)).with_context(|| {
+        format!(
+            "{}: no virtual environment could be made. Install python3-venv, or use --python",
+            folder.display()
+        )
+    })?;
+    install(&python, &folder.join("requirements.txt"))?;
+    std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
+    Ok(python)
+}
+
+/// Installs the packages, each of which must be one of the known files. Mirrors and certificates are those that the user has
+/// set for pip.
+fn install(python: &Path, list: &Path) -> Result<()> {
+    std::fs::write(list, PACKAGES).with_context(|| format!("{}: cannot be written", list.display()))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    let only = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"];
+    let mut command = Command::new(python);
+    finish(command.arg(ISOLATED).args(pip).args(only).arg(list)).map_err(|error| {
+        let is_other = error.to_string().contains("DO NOT MATCH THE HASHES");
+        if is_other { anyhow::anyhow!(NOT_THE_FILE) } else { error.context(REMEDY) }
+    })
+}
+
+/// Waits for whoever else installs just now.
+fn lock(cache: &Path) -> Result<File> {
+    let path = cache.join(format!("{FOLDER}.lock"));
+    let made = std::fs::create_dir_all(cache).and_then(|()| File::create(&path));
+    let file = made.with_context(|| {
+        format!("{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled", path.display())
+    })?;
+    while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Where files cannot be locked at all, nobody is waited for.
+    Ok(file)
+}
+
+/// Fails where the disk is too full; where that cannot be found out, the installation tries.
+fn check_room(folder: &Path) -> Result<()> {
+    let place = folder.ancestors().find(|place| place.is_dir()).unwrap_or(folder);
+    let script = "import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)";
+    let output = Command::new("python3").args(["-I", "-c", script]).arg(place).output();
+    let free = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok());
+    match free {
+        Some(free) if free < ROOM => bail!(
+            "{}: {} are free, and MediaPipe needs {}. Make room, or set XDG_CACHE_HOME to a folder that has it",
+            place.display(),
+            words::bytes(free),
+            words::bytes(ROOM)
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a program to its end, or to Ctrl-C; the error holds what it said.
+fn finish(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // A file, which takes all that is written, whenever it is read.
+    let mut complaints = tempfile::tempfile().context("no temporary file. Make room, or set TMPDIR")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(complaints.try_clone()?)
+        .spawn()
+        .with_context(|| format!("{program} cannot be started"))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if !status.success() {
+                let mut said = Vec::new();
+                complaints.rewind()?;
+                complaints.read_to_end(&mut said)?;
+                bail!("{program} failed ({status}): {}", String::from_utf8_lossy(&said).trim());
+            }
+            return Ok(());
+        }
+        if interrupt::asked() {
+            // It may have ended by itself meanwhile.
+            let _ = child.kill();
+            child.wait()?;
+        }
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

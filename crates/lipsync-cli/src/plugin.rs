@@ -1,0 +1,43 @@
+//! The installed plugin: ONNX Runtime and avatars are looked for beside it, as the element does.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use lipsync_core::avatar::Avatar;
+
+/// The plugin's file.
+const FILE: &str = "libgstlipsync.so";
+
+/// The folder of the plugin `lipsync`: where GStreamer finds it, else where it was built or installed with this tool.
+pub fn folder() -> Option<PathBuf> {
+    of_gstreamer().or_else(of_this_tool)
+}
+
+/// The folder of an avatar: that folder, or that of the avatar of that name.
+pub fn locate(avatar: &str, beside: Option<&Path>) -> Result<PathBuf> {
+    const REMEDY: &str = "Give a folder, or one of the names that lipsync-avatar list shows";
+    match Avatar::locate(avatar, beside) {
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        _ if Path::new(avatar).is_file() => bail!(
+            "{avatar}: is a file, and avatars are folders. One is made of a video with lipsync-avatar new"
+        ),
+        Ok(_) => bail!("{avatar}: no such folder. {REMEDY}"),
+        Err(_) => bail!("{avatar}: no avatar of that name, and no folder. {REMEDY}"),
+    }
+}
+
+fn of_gstreamer() -> Option<PathBuf> {
+    gst::init().ok()?;
+    let plugin = gst::Registry::get().find_plugin("lipsync")?;
+    Some(plugin.filename()?.parent()?.to_path_buf())
+}
+
+/// `target/plugin`, or `lib/gstreamer-1.0` or `lib/MULTIARCH/gstreamer-1.0` of the prefix.
+fn of_this_tool() -> Option<PathBuf> {
+    let tool = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let prefix = tool.parent()?.parent()?;
+    let libraries = std::fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
+    let mut folders = vec![prefix.join("plugin"), prefix.join("lib/gstreamer-1.0")];
+    folders.extend(libraries.map(|library| library.path().join("gstreamer-1.0")));
+    folders.into_iter().find(|folder| folder.join(FILE).exists())
+}

@@ -1,0 +1,130 @@
+//! The one error type of the core. Every message names the file or value at fault and the remedy, and is one line: names
+//! of files and of what is in them may be a stranger's ([`crate::text`]).
+
+use std::path::{Path, PathBuf};
+
+use crate::text::plain;
+
+/// What can go wrong between a folder, some audio and a frame.
+#[derive(Debug, Clone, thiserror::Error, serde::Deserialize, serde::Serialize)]
+pub enum Error {
+    /// A file or folder is missing.
+    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
+    NotFound {
+        #[serde(with = "lossy")]
+        path: PathBuf,
+        problem: String,
+        remedy: String,
+    },
+    /// A file is there, but is not what it should be.
+    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
+    Invalid {
+        #[serde(with = "lossy")]
+        path: PathBuf,
+        problem: String,
+        remedy: String,
+    },
+    /// ONNX Runtime, or what it needs, cannot be used.
+    #[error("ONNX Runtime: {}. {}", plain(problem), plain(remedy))]
+    Runtime { problem: String, remedy: String },
+    /// A network failed while it ran.
+    #[error("{}: {}", plain(model.display()), plain(problem))]
+    Inference {
+        #[serde(with = "lossy")]
+        model: PathBuf,
+        problem: String,
+    },
+    /// The audio holds something that is not sound.
+    #[error("audio: {}. {}", plain(problem), plain(remedy))]
+    Audio { problem: String, remedy: String },
+    /// The work was called off by a flush or a stop; nobody needs to be told.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// An error for what is not there.
+    pub fn not_found(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::NotFound { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An error for what is there, but is not what it should be.
+    pub fn invalid(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Invalid { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An error of ONNX Runtime, or of the machine that it needs.
+    pub fn runtime(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Runtime { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// An error of the sound.
+    pub fn audio(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Audio { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// The file or folder at fault, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NotFound { path, .. }
+            | Self::Invalid { path, .. }
+            | Self::Inference { model: path, .. } => Some(path),
+            Self::Runtime { .. } | Self::Audio { .. } | Self::Interrupted => None,
+        }
+    }
+
+    /// Does what a file asks for. A panic is a mistake of ours, but is the file's doing: an error, not the end of the program.
+    pub(crate) fn guard<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        caught(work).unwrap_or_else(|panic| {
+            Err(Self::invalid(path, format!("is not understood: {panic}"), "Export the model to ONNX again"))
+        })
+    }
+
+    /// The error for a file that cannot be read: missing and unreadable are told apart.
+    pub fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            Self::not_found(path, "no such file", remedy)
+        } else {
+            Self::invalid(path, format!("cannot be read: {error}"), remedy)
+        }
+    }
+}
+
+/// The result of what may panic, or what the panic says.
+pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|panic| {
+        let text =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        format!("a panic, {}. This is a bug: please report it", text.unwrap_or("for no reason that it tells"))
+    })
+}
+
+/// Result of everything in the core.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Paths in messages between processes: what is no text in them is shown as such, as in messages to people.
+pub(crate) mod lossy {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&path.to_string_lossy())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        String::deserialize(from).map(PathBuf::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told() {
+        assert_eq!(caught(|| 1), Ok(1));
+        let problem = caught(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(problem, "a panic, index out of bounds. This is a bug: please report it");
+    }
+}

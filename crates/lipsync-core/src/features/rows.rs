@@ -1,0 +1,235 @@
+//! Contexts that are rows of an audio encoder.
+//!
+//! The encoder turns a *window* of 16 mel frames into a *row* of 512 values. The generator hears 16 rows around
+//! the frame's time, one every 40 ms, as [32, 16, 16].
+//!
+//! SyncTalk_2D numbers them so: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last 16; the
+//! row sequence is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i + 7` of it, and
+//! rows that do not exist are zeros. At other frame rates the same is evaluated at the frame's own time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::mel_track::{self, MelTrack, time_in_rows};
+use super::{Context, FeatureTrack, WINDOW};
+use crate::audio::mel::{BANDS, HOP};
+use crate::error::{Error, Result};
+use crate::inference::aside::Aside;
+use crate::inference::network::{Interrupter, Network};
+use crate::inference::runtime::Engine;
+use crate::picture::pool::Floats;
+use crate::rate::FrameRate;
+
+/// Values in a row.
+const ROW: usize = 512;
+/// Rows in a context.
+const ROWS: usize = 16;
+/// Values in a context: what the generator's audio input takes.
+pub const CONTEXT: usize = ROWS * ROW;
+
+/// Rows before the frame's own.
+const ROWS_BEFORE: i64 = 8;
+/// The first row is a repetition, so row `r` is window `r - 1`.
+const REPEATED_ROWS: i64 = 1;
+/// Samples at 16 kHz from row to row.
+const ROW_STEP: i64 = 16 * HOP as i64 / 5;
+
+/// How the 16 rows of a context are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContextKind {
+    /// The 16 rows around the frame: what SyncTalk_2D trains with.
+    #[default]
+    Window,
+    /// The frame's own row 16 times: how digital-clone was demonstrated.
+    Tile,
+}
+
+impl ContextKind {
+    /// The last row of a context, counted from the frame's own.
+    fn last_row(self) -> i64 {
+        match self {
+            Self::Window => ROWS as i64 - 1 - ROWS_BEFORE,
+            Self::Tile => 0,
+        }
+    }
+}
+
+/// Sound that the row `row` rows behind a frame's own hears from behind the frame's time, in samples at 16 kHz.
+fn lookahead(row: i64) -> u64 {
+    mel_track::LOOKAHEAD.saturating_add_signed((row - REPEATED_ROWS) * ROW_STEP)
+}
+
+/// The last row of a frame that is waited for; later ones are taken to be like it.
+///
+/// Two rows before the frame's own is the least that makes sense: 92.5 ms of lookahead.
+fn last_known_row(kind: ContextKind, limit: u64) -> i64 {
+    const EARLIEST: i64 = -2;
+    let rows = (limit as i64 - mel_track::LOOKAHEAD as i64).div_euclid(ROW_STEP) + REPEATED_ROWS;
+    rows.clamp(EARLIEST, kind.last_row())
+}
+
+/// A [`FeatureTrack`] with a mel encoder.
+pub struct RowTrack {
+    encoder: Aside,
+    kind: ContextKind,
+    /// The last row that is waited for, counted from the frame's own.
+    last_row: i64,
+    rate: FrameRate,
+    mel: MelTrack,
+    /// Encoded rows by the mel frame that their window starts at: neighbouring frames share most of them.
+    rows: BTreeMap<u64, Floats>,
+}
+
+impl RowTrack {
+    /// Opens the encoder and checks that it has the shape of the method.
+    pub fn open(
+        path: &Path,
+        kind: ContextKind,
+        limit: u64,
+        engine: &Engine,
+        beside: Option<&Path>,
+    ) -> Result<Self> {
+        let encoder = Network::open(path, engine, 1, beside)?;
+        let fits = encoder.inputs().len() == 1
+            && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
+            && encoder.output().is_some_and(|port| port.may_hold(&[ROW]));
+        if !fits {
+            return Err(Error::invalid(
+                path,
+                format!(
+                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW}]",
+                    encoder.shapes()
+                ),
+                "Give the mel encoder that the generator was trained with",
+            ));
+        }
+        Ok(Self {
+            encoder: Aside::new(encoder)?,
+            kind,
+            last_row: last_known_row(kind, limit),
+            rate: FrameRate::NATIVE,
+            mel: MelTrack::default(),
+            rows: BTreeMap::new(),
+        })
+    }
+
+    /// The mel frame at which the window of frame `n`'s row `offset` starts, or `None` if there is no such row.
+    fn row_start(&self, n: u64, offset: i64) -> Option<u64> {
+        let (time, den) = time_in_rows(n, self.rate);
+        let row = time + offset * den;
+        // The repeated first row hears later sound than its place says: where that is not waited for it is left out.
+        let repeated = row < REPEATED_ROWS * den;
+        let shortened = self.last_row < REPEATED_ROWS.min(self.kind.last_row());
+        if row < 0 || (repeated && shortened) {
+            return None;
+        }
+        let mut window = (row - REPEATED_ROWS * den).max(0);
+        if let Some(total) = self.mel.total() {
+            let windows = window_count(total) as i64;
+            if row > (windows + REPEATED_ROWS) * den {
+                return None;
+            }
+            window = window.min((windows - 1) * den);
+        }
+        Some(self.mel.window_start(window, den))
+    }
+}
+
+impl FeatureTrack for RowTrack {
+    fn push(&mut self, mono: &[f32]) {
+        self.mel.push(mono);
+    }
+
+    fn finish(&mut self) {
+        self.mel.finish();
+    }
+
+    fn context(&mut self, n: u64) -> Result<Option<Context>> {
+        let offsets = match self.kind {
+            ContextKind::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
+            ContextKind::Tile => 0..1,
+        };
+        let starts: Vec<Option<u64>> =
+            offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
+        if !starts.iter().flatten().all(|start| self.mel.has(start + WINDOW as u64)) {
+            return Ok(None);
+        }
+        // Every later frame starts its first row here or later. Where that one does not exist, as near the beginning, a later
+        // frame may start earlier: between two rows their places differ by less than a row, either way.
+        if let Some(oldest) = starts[0] {
+            self.mel.forget_before(oldest);
+            self.rows = self.rows.split_off(&oldest);
+        }
+
+        let mut context = Context::zeros(CONTEXT);
+        let repeat = ROWS / starts.len();
+        for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW * repeat)) {
+            // Rows that do not exist stay zero.
+            let Some(start) = *start else { continue };
+            let row = match self.rows.entry(start) {
+                std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
+                std::collections::btree_map::Entry::Vacant(slot) => {
+                    self.mel.write_window(start, WINDOW, self.encoder.network()?.item_mut(0, 0));
+                    slot.insert(encode(&mut self.encoder)?)
+                }
+            };
+            for copy in rows.chunks_exact_mut(ROW) {
+                copy.copy_from_slice(row);
+            }
+        }
+        Ok(Some(context))
+    }
+
+    fn lookahead(&self) -> u64 {
+        lookahead(self.last_row)
+    }
+
+    fn restart(&mut self, rate: FrameRate) {
+        self.rate = rate;
+        self.mel.reset();
+        self.rows.clear();
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        Some(self.encoder.interrupter())
+    }
+}
+
+/// Runs the encoder; of a fixed batch only the first item counts.
+fn encode(encoder: &mut Aside) -> Result<Floats> {
+    let rows = encoder.run()?;
+    let row = rows.get(..ROW).filter(|row| row.iter().all(|v| v.is_finite()));
+    if let Some(row) = row {
+        return Ok(row.into());
+    }
+    let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
+    Err(Error::Inference { model: encoder.path().into(), problem })
+}
+
+/// Windows in a sound of `mel_frames` (at least 16): the count of SyncTalk_2D's data set, with its rounding.
+fn window_count(mel_frames: u64) -> u64 {
+    ((mel_frames - WINDOW as u64) as f64 / 80.0 * 25.0) as u64 + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookahead_is_what_the_last_row_hears() {
+        let whole = |kind| lookahead(last_known_row(kind, u64::MAX >> 1));
+        // 452.5 ms: six windows of 40 ms on, 15 mel frames of 12.5 ms, half an FFT window.
+        assert_eq!(whole(ContextKind::Window), 7240);
+        assert_eq!(whole(ContextKind::Tile), 2760);
+    }
+
+    #[test]
+    fn lookahead_keeps_to_its_limit_in_whole_rows() {
+        let limited = |limit| lookahead(last_known_row(ContextKind::Window, limit));
+        assert_eq!(limited(7239), 7240 - 640);
+        assert_eq!(limited(3400), 3400);
+        assert_eq!(limited(1600), 1480);
+        assert_eq!(limited(0), 1480);
+    }
+}

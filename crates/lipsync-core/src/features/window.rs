@@ -1,0 +1,63 @@
+//! Contexts that are the frame's mel window itself, as networks of the Wav2Lip family hear it.
+//!
+//! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates it
+//! starts at the frame's own time.
+
+use super::mel_track::{self, MelTrack, time_in_rows};
+use super::{Context, FeatureTrack, WINDOW};
+use crate::audio::mel::{BANDS, HOP};
+use crate::error::Result;
+use crate::inference::network::Interrupter;
+use crate::rate::FrameRate;
+
+/// A [`FeatureTrack`] without an encoder.
+pub struct WindowTrack {
+    mel: MelTrack,
+    rate: FrameRate,
+    /// Mel frames of a window that are waited for; later ones are taken to be like the last of these.
+    known: usize,
+}
+
+impl WindowTrack {
+    /// A track whose frames wait for at most `limit` samples at 16 kHz from behind their own time.
+    pub fn new(limit: u64) -> Self {
+        let missing = mel_track::LOOKAHEAD.saturating_sub(limit).div_ceil(HOP as u64);
+        let known = (WINDOW as u64).saturating_sub(missing).max(1) as usize;
+        Self { mel: MelTrack::default(), rate: FrameRate::NATIVE, known }
+    }
+}
+
+impl FeatureTrack for WindowTrack {
+    fn push(&mut self, mono: &[f32]) {
+        self.mel.push(mono);
+    }
+
+    fn finish(&mut self) {
+        self.mel.finish();
+    }
+
+    fn context(&mut self, n: u64) -> Result<Option<Context>> {
+        let (rows, den) = time_in_rows(n, self.rate);
+        let start = self.mel.window_start(rows, den);
+        if !self.mel.has(start + self.known as u64) {
+            return Ok(None);
+        }
+        self.mel.forget_before(start);
+        let mut context = Context::zeros(BANDS * WINDOW);
+        self.mel.write_window(start, self.known, &mut context);
+        Ok(Some(context))
+    }
+
+    fn lookahead(&self) -> u64 {
+        mel_track::LOOKAHEAD - ((WINDOW - self.known) * HOP) as u64
+    }
+
+    fn restart(&mut self, rate: FrameRate) {
+        self.rate = rate;
+        self.mel.reset();
+    }
+
+    fn interrupter(&self) -> Option<Interrupter> {
+        None
+    }
+}

@@ -1,0 +1,494 @@
+//! ONNX Runtime: found, loaded and checked, once in a process, when the first network is opened.
+
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ort::environment::Environment;
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
+use ort::logging::LogLevel;
+use ort::session::builder::SessionBuilder;
+
+use crate::error::{Error, Result};
+use crate::inference::precision::Precision;
+use crate::installation;
+use crate::onnx::Model;
+
+/// The table of the providers beside the processor: variant, name in `execution-provider`, what it is. It is given to the
+/// macro `make`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! execution_providers {
+    ($make:ident) => {
+        $make! {
+            Cuda "cuda" "CUDA: NVIDIA GPUs, by CUDA and cuDNN";
+            TensorRt "tensorrt" "TensorRT: NVIDIA GPUs, compiled for the GPU at each start";
+            TensorRtRtx "tensorrt-rtx" "TensorRT for RTX: NVIDIA RTX GPUs, compiled for the GPU at each start";
+            MiGraphX "migraphx" "MIGraphX: AMD GPUs";
+            Rocm "rocm" "ROCm: AMD GPUs; in ONNX Runtime since 1.23 MIGraphX is in its place";
+            OpenVino "openvino" "OpenVINO: Intel processors, GPUs and NPUs, and other x86 processors";
+            DirectMl "directml" "DirectML: any GPU on Windows";
+            CoreMl "coreml" "CoreML: Apple's processors, GPUs and neural engine";
+            WebGpu "webgpu" "WebGPU: any GPU, by Vulkan, Metal or Direct3D 12";
+            Qnn "qnn" "QNN: Qualcomm's NPUs and GPUs";
+            Nnapi "nnapi" "NNAPI: Android's accelerators";
+            Xnnpack "xnnpack" "XNNPACK: the processor, by Google's kernels";
+        }
+    };
+}
+
+macro_rules! providers {
+    ($($provider:ident $name:literal $what:literal;)*) => {
+        /// Where the networks run.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub enum ExecutionProvider {
+            /// ONNX Runtime's own kernels on the processor.
+            #[default]
+            Cpu,
+            $(
+                #[doc = $what]
+                $provider,
+            )*
+        }
+
+        impl ExecutionProvider {
+            /// All of them.
+            pub const ALL: &[Self] = &[Self::Cpu, $(Self::$provider,)*];
+
+            /// Its name, as `execution-provider` takes it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    Self::Cpu => "cpu",
+                    $(Self::$provider => $name,)*
+                }
+            }
+        }
+    };
+}
+
+execution_providers!(providers);
+
+/// How a network is run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Engine {
+    /// Where it runs.
+    pub provider: ExecutionProvider,
+    /// Which device of that provider, empty for the provider's default:
+    ///
+    /// | provider | device |
+    /// |---|---|
+    /// | CUDA, both TensorRT, MIGraphX, ROCm, DirectML | number of the GPU, from 0 |
+    /// | OpenVINO | `CPU`, `GPU`, `GPU.0`, `NPU`, or a mix such as `HETERO:GPU,CPU` |
+    /// | CoreML | `ALL`, `CPUAndGPU`, `CPUAndNeuralEngine` or `CPUOnly` |
+    /// | QNN | path of the backend's library, such as `libQnnHtp.so` |
+    /// | the others | none: must be empty |
+    pub device: String,
+    /// In which numbers it computes. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI can be told
+    /// [`Precision::Half`]; 8 bits are a file of their own.
+    pub precision: Precision,
+}
+
+const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
+                      (any such `onnxruntime` wheel from PyPI holds one)";
+
+/// The oldest ONNX Runtime that is loaded. Older ones read files and addresses that a network names, or take the places of
+/// sparse weights unchecked. Our own check refuses such networks, too; but neither is to be the only one.
+const OLDEST: [u32; 3] = [1, 24, 4];
+
+/// The oldest with OpenVINO, which is published apart and has no newer release: it refuses files and addresses, and sparse
+/// weights are refused before it sees them ([`crate::onnx::Model::decode`]).
+const OLDEST_WITH_OPENVINO: [u32; 3] = [1, 24, 1];
+
+/// ONNX Runtime allows one environment in a process, ever, so it is kept until the process ends.
+static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
+
+/// The process's ONNX Runtime environment, loading the library at the first call.
+///
+/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `beside` (the plugin's; where the plugin is
+/// a link, also in that of the file itself), else what the system's loader finds. The first that exists is used or
+/// complained of, never passed over.
+///
+/// # Errors
+/// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
+pub fn environment(beside: Option<&Path>) -> Result<Environment> {
+    let mut environment = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(environment) = &*environment {
+        return Ok(environment.clone());
+    }
+    let libraries = match chosen_library(beside)? {
+        // It looks for its providers beside the path that it was loaded by: a link would lead it astray.
+        Some(library) if library.is_symlink() => vec![library.canonicalize().unwrap_or(library)],
+        Some(library) => vec![library],
+        // Bare names are looked up by the system's loader.
+        None => library_names().map(PathBuf::from).into(),
+    };
+    let mut failure = None;
+    let builder = libraries.iter().find_map(|library| {
+        let loaded = check_version(library).and_then(|()| ort::init_from(library).map_err(|e| e.to_string()));
+        loaded.inspect_err(|e| failure = failure.take().or(Some(e.clone()))).ok()
+    });
+    let loaded = builder
+        .ok_or_else(|| Error::runtime(failure.unwrap_or_default(), REMEDY))?
+        .with_name("lipsync")
+        .with_telemetry(false)
+        .build()
+        .map_err(|e| Error::runtime(e.to_string(), REMEDY))?;
+    Ok(environment.insert(loaded).clone())
+}
+
+/// Refuses a library that is too old, before it is the one of this process for good; what is none is left to be complained of.
+fn check_version(library: &Path) -> std::result::Result<(), String> {
+    // SAFETY: it is loaded anyhow, and what it runs then is its own.
+    let Ok(loaded) = (unsafe { libloading::Library::new(library) }) else { return Ok(()) };
+    // SAFETY: every ONNX Runtime has had this function, of this type.
+    let base =
+        unsafe { loaded.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
+    let Ok(base) = base else { return Ok(()) };
+    // SAFETY: it returns what is in the library, which is loaded until the end of this function; the text ends in zero.
+    let (base, text) = unsafe {
+        let Some(base) = base().as_ref() else { return Ok(()) };
+        (base, CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
+    };
+    let version = parse_version(&text);
+    if version >= OLDEST || (version >= OLDEST_WITH_OPENVINO && has_openvino(base)) {
+        return Ok(());
+    }
+    let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
+    let (oldest, library) = (words(OLDEST), library.display());
+    Err(format!(
+        "{library} is of version {text:?}, older than {oldest}, and not safe with avatars of strangers"
+    ))
+}
+
+/// The three numbers of a version; zeros for those that are not there.
+fn parse_version(text: &str) -> [u32; 3] {
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let mut parts = text.split('.').map(|part| digits(part).parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+/// Whether a library was built with OpenVINO.
+fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
+    let (mut names, mut count) = (std::ptr::null_mut(), 0);
+    // SAFETY: the functions are those of this version, which the library has, for it is newer; it says how many names it has
+    // written, and they are given back.
+    unsafe {
+        let Some(api) = (base.GetApi)(ort::sys::ORT_API_VERSION).as_ref() else { return false };
+        if !(api.GetAvailableProviders)(&mut names, &mut count).0.is_null() {
+            return false;
+        }
+        let all = (0..usize::try_from(count).unwrap_or(0)).map(|n| CStr::from_ptr(*names.add(n)));
+        let found = all.into_iter().any(|name| name == c"OpenVINOExecutionProvider");
+        let _ = (api.ReleaseAvailableProviders)(names, count);
+        found
+    }
+}
+
+/// The library that the user or whoever installed the plugin has chosen, if any.
+fn chosen_library(beside: Option<&Path>) -> Result<Option<PathBuf>> {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
+        // A relative path would be looked up beside the host program.
+        return std::path::absolute(&path)
+            .map(Some)
+            .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
+    }
+    let dirs = beside.map(installation::library_dirs).unwrap_or_default();
+    let mut files = dirs.iter().flat_map(|dir| library_names().map(|name| dir.join(name)));
+    Ok(files.find(|path| path.exists()))
+}
+
+/// Names of the library. The first, as distributions install it without development files, is also the one that
+/// GStreamer does not take for a plugin when it scans the folder.
+fn library_names() -> [String; 2] {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    [format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}.1"), format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")]
+}
+
+/// A provider with its options, and whether the loaded library has it.
+struct Offer {
+    dispatch: ExecutionProviderDispatch,
+    available: bool,
+}
+
+impl Offer {
+    fn of<P: ep::ExecutionProvider + Into<ExecutionProviderDispatch>>(provider: P) -> Self {
+        Self { dispatch: provider.into(), available: P::is_available().unwrap_or(false) }
+    }
+}
+
+impl Engine {
+    /// Whether networks run where all memory is, by ONNX Runtime itself: what passes between two of them costs nothing.
+    pub(crate) fn is_processor(&self) -> bool {
+        self.provider == ExecutionProvider::Cpu
+    }
+
+    /// Gives a session this provider, and tells it what that provider needs; the model at `path` is the one to be
+    /// opened, with `threads` threads.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] where the loaded library was built without the provider, the provider does not start, or the
+    /// device is none of its devices.
+    pub(crate) fn apply(
+        &self,
+        builder: SessionBuilder,
+        path: &Path,
+        threads: usize,
+    ) -> Result<(SessionBuilder, Placement)> {
+        let placement = Placement::default();
+        let Offer { dispatch, available } = self.offer(threads)?;
+        if self.provider == ExecutionProvider::Cpu {
+            return Ok((builder, placement));
+        }
+        if !available {
+            return Err(Error::runtime(
+                format!(
+                    "the loaded library has no {}, only execution-provider={}",
+                    dispatch.name(),
+                    available_names().join(", ")
+                ),
+                "Use one of these, or set ORT_DYLIB_PATH to a build of ONNX Runtime that has it",
+            ));
+        }
+        let batch = free_batch(path)?;
+        let builder = (|| {
+            // Without the error, a provider that fails to start would be replaced by the CPU in silence.
+            let mut builder = builder.with_execution_providers([dispatch.error_on_failure()])?;
+            // We run one item at a time. Compilers make faster code where they know that, and some take nothing else.
+            if let Some(name) = batch {
+                builder = builder.with_dimension_override(name, 1)?;
+            }
+            match self.provider {
+                // Its memory has no addresses to lay a pattern over.
+                ExecutionProvider::DirectMl => builder = builder.with_memory_pattern(false)?,
+                // OpenVINO would put what its NPU cannot compile on the processor in silence.
+                ExecutionProvider::OpenVino if self.device.contains("NPU") => {
+                    builder = builder.with_disable_cpu_fallback()?;
+                }
+                _ => {}
+            }
+            placement.watch(builder)
+        })()
+        .map_err(|e: ort::Error| {
+            Error::runtime(
+                format!("{self} does not start: {}", e.to_string().trim_end()),
+                "Install what the provider needs, choose another device, or use execution-provider=cpu",
+            )
+        })?;
+        Ok((builder, placement))
+    }
+
+    /// The error for a model that no session could be opened with.
+    pub(crate) fn cannot_load(&self, path: &Path, error: &ort::Error, remedy: &str) -> Error {
+        match self.provider {
+            ExecutionProvider::Cpu => Error::invalid(path, format!("cannot be loaded: {error}"), remedy),
+            _ => Error::invalid(
+                path,
+                format!("cannot be loaded by {self}: {error}"),
+                "Choose another device, or try execution-provider=cpu: if that fails too, the model is at fault",
+            ),
+        }
+    }
+
+    /// The provider in ONNX Runtime's terms.
+    fn offer(&self, threads: usize) -> Result<Offer> {
+        use ExecutionProvider as P;
+        let half = self.precision == Precision::Half;
+        let told = [P::TensorRt, P::MiGraphX, P::OpenVino, P::CoreMl, P::Qnn, P::Nnapi];
+        if half && !told.contains(&self.provider) {
+            return Err(Error::runtime(
+                format!("{self} computes in the network's own precision, not in precision=half"),
+                "Set precision=auto",
+            ));
+        }
+        Ok(match self.provider {
+            P::Cpu => Offer::of(self.without_device(ep::CPU::default())?),
+            P::Cuda => Offer::of(ep::CUDA::default().with_device_id(self.number()?.into())),
+            P::TensorRt => {
+                Offer::of(ep::TensorRT::default().with_device_id(self.number()?.into()).with_fp16(half))
+            }
+            P::TensorRtRtx => Offer::of(ep::NVRTX::default().with_device_id(self.number()?.into())),
+            P::MiGraphX => {
+                Offer::of(ep::MIGraphX::default().with_device_id(self.number()?.into()).with_fp16(half))
+            }
+            P::Rocm => Offer::of(ep::ROCm::default().with_device_id(self.number()?.into())),
+            P::DirectMl => Offer::of(ep::DirectML::default().with_device_id(self.number()?.into())),
+            P::OpenVino => Offer::of(self.named(self.openvino(threads), "device_type")),
+            // Its other format knows fewer operators, and would leave more of a network to the processor.
+            P::CoreMl => {
+                let provider = ep::CoreML::default().with_model_format(ep::coreml::ModelFormat::MLProgram);
+                Offer::of(self.named(provider.with_low_precision_accumulation_on_gpu(half), "MLComputeUnits"))
+            }
+            P::Qnn => Offer::of(self.named(ep::QNN::default().with_htp_fp16_precision(half), "backend_path")),
+            P::WebGpu => Offer::of(self.without_device(ep::WebGPU::default())?),
+            P::Nnapi => Offer::of(self.without_device(ep::NNAPI::default().with_fp16(half))?),
+            P::Xnnpack => {
+                let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+                Offer::of(self.without_device(ep::XNNPACK::default().with_intra_op_num_threads(threads))?)
+            }
+        })
+    }
+
+    fn openvino(&self, threads: usize) -> ep::OpenVINO {
+        // Each session has a worker of its own: more streams and threads would take the cores from the others.
+        let provider = ep::OpenVINO::default().with_num_threads(threads).with_num_streams(1);
+        if self.halves_on_cpu() {
+            // `precision` knows no bfloat16. A processor without it goes on in float32.
+            return provider
+                .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"bf16"}}"#);
+        }
+        // Its own default is float16 on GPUs and NPUs, whatever the network is of.
+        provider.with_precision(if self.precision == Precision::Half { "FP16" } else { "ACCURACY" })
+    }
+
+    /// Whether OpenVINO is to compute in half precision on the processor, its default device.
+    fn halves_on_cpu(&self) -> bool {
+        self.provider == ExecutionProvider::OpenVino
+            && self.precision == Precision::Half
+            && (self.device.is_empty() || self.device.starts_with("CPU"))
+    }
+
+    /// The device of a provider that counts them.
+    fn number(&self) -> Result<u16> {
+        if self.device.is_empty() {
+            return Ok(0);
+        }
+        self.device.parse().map_err(|_| {
+            Error::runtime(format!("{self} is not a GPU number"), "Set device to 0, 1, ... or leave it empty")
+        })
+    }
+
+    /// A provider that knows its devices by name, which it checks itself.
+    fn named<P: ArbitrarilyConfigurableExecutionProvider>(&self, provider: P, option: &str) -> P {
+        match self.device.as_str() {
+            "" => provider,
+            device => provider.with_arbitrary_config(option, device),
+        }
+    }
+
+    /// A provider that has but one device.
+    fn without_device<P>(&self, provider: P) -> Result<P> {
+        if self.device.is_empty() {
+            return Ok(provider);
+        }
+        Err(Error::runtime(format!("{self} is none: this provider has but one device"), "Leave device empty"))
+    }
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "execution-provider={}", self.provider.name())?;
+        if self.device.is_empty() { Ok(()) } else { write!(f, " device=\"{}\"", self.device) }
+    }
+}
+
+/// Names of the providers that the loaded library was built with.
+fn available_names() -> Vec<&'static str> {
+    let available = |&&provider: &&ExecutionProvider| {
+        let engine = Engine { provider, ..Engine::default() };
+        engine.offer(1).is_ok_and(|offer| offer.available)
+    };
+    ExecutionProvider::ALL.iter().filter(available).map(|provider| provider.name()).collect()
+}
+
+/// The name of the batch, where a model leaves its size free and means nothing else by that name.
+fn free_batch(path: &Path) -> Result<Option<String>> {
+    let inputs = Model::read(path)?.inputs();
+    let name = inputs.iter().find_map(|input| input.shape.first());
+    let free = |name: &&String| name.parse::<u64>().is_err();
+    let elsewhere =
+        |name: &&String| inputs.iter().any(|input| input.shape.iter().skip(1).any(|size| size == *name));
+    Ok(name.filter(free).filter(|name| !elsewhere(name)).cloned())
+}
+
+/// Whether a provider takes anything of a graph at all.
+///
+/// ONNX Runtime gives a provider the nodes that it wants, and the processor the rest. That is meant for a few of them:
+/// CUDA, for one, leaves sizes to the processor on purpose, so `session.disable_cpu_ep_fallback`, which allows none, is
+/// no answer. But where all are left over, the provider is there in name only. The only place where it
+/// tells that is its log; if the words change one day, nothing is refused.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Placement {
+    cpu_only: Arc<AtomicBool>,
+}
+
+impl Placement {
+    /// Has the log of the session read.
+    fn watch(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        let placement = self.clone();
+        let logger = move |_: LogLevel, _: &str, _: &str, _: &str, message: &str| placement.note(message);
+        Ok(builder.with_logger(Arc::new(logger))?.with_log_level(LogLevel::Verbose)?)
+    }
+
+    fn note(&self, message: &str) {
+        if message.contains("All nodes placed on [CPUExecutionProvider]") {
+            self.cpu_only.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Refuses a session that is open, but does without its provider.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the model.
+    pub(crate) fn check(&self, path: &Path, engine: &Engine) -> Result<()> {
+        if !self.cpu_only.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            path,
+            format!("{engine} can run no part of it, and all would be left to the processor"),
+            "Check device, or use execution-provider=cpu",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(provider: ExecutionProvider, device: &str) -> Engine {
+        Engine { provider, device: device.into(), ..Engine::default() }
+    }
+
+    #[test]
+    fn names_are_those_of_the_property() {
+        for provider in ExecutionProvider::ALL {
+            let name = provider.name();
+            assert_eq!(
+                ExecutionProvider::ALL.iter().filter(|other| other.name() == name).count(),
+                1,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("1.24.4"), OLDEST);
+        assert!(parse_version("1.24.10") > OLDEST && parse_version("1.32.0") > OLDEST);
+        for old in ["1.24.3", "1.9.9", "1.24", "", "x", "0.99.99", "1.23.2-dev"] {
+            assert!(parse_version(old) < OLDEST, "{old}");
+        }
+    }
+
+    #[test]
+    fn placement_is_read_from_the_log() {
+        let check = |lines: &[&str]| {
+            let placement = Placement::default();
+            lines.iter().for_each(|line| placement.note(line));
+            placement.check(Path::new("generator.onnx"), &engine(ExecutionProvider::Xnnpack, ""))
+        };
+        assert!(check(&[" All nodes placed on [XnnpackExecutionProvider]. Number of nodes: 1"]).is_ok());
+        let partly = [
+            "Node placements",
+            " Node(s) placed on [CPUExecutionProvider]. Number of nodes: 3",
+            " Node(s) placed on [XnnpackExecutionProvider]. Number of nodes: 9",
+        ];
+        assert!(check(&partly).is_ok());
+        let error =
+            check(&["Node placements", " All nodes placed on [CPUExecutionProvider]. Number of nodes: 12"]);
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("generator.onnx") && message.contains("xnnpack"), "{message}");
+    }
+}

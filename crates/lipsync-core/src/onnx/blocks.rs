@@ -1,0 +1,431 @@
+//! Inverted residual blocks of 8 bits, found in a graph and taken out of it ([`crate::kernels`]).
+//!
+//! Networks of 8 bits are written with a `QuantizeLinear` and a `DequantizeLinear` at every value that is rounded. A
+//! block is the longest chain of these patterns that fits:
+//!
+//! ```text
+//! [Resize] [Concat]  Conv 1x1 - Relu  Conv 3x3 by channel - Relu  Conv 1x1  [Add what went in]
+//! ```
+//!
+//! The last convolution may be left in real numbers, by `lipsync-avatar quantize`. A convolution 1x1 to a few channels that
+//! follows a block is taken, too. What does not fit stays, for ONNX Runtime: values in other types, wide values that others use, too, channels that are
+//! no multiples of 16.
+
+use std::collections::{HashMap, HashSet};
+
+use super::keep::order;
+use super::proto::{self, Attribute, Graph, Node, OperatorSetId, Tensor};
+use super::{Model, floats, values};
+use crate::kernels::{
+    Block, DOMAIN, Grid, LAST, Layer, NUMBER, Narrow, PLANES, Planes, RealLayer, Source, Taken, operator_name,
+};
+
+/// Channels that go in and come out are multiples of it.
+const CHANNELS: usize = 16;
+
+/// A block and where it is in the graph: names of values of bytes.
+struct Found {
+    block: Block,
+    sources: Vec<String>,
+    output: String,
+}
+
+/// Planes and where they are in the graph.
+struct FoundPlanes {
+    planes: Planes,
+    source: String,
+    output: String,
+}
+
+/// A convolution from bytes to bytes.
+struct Conv<'a> {
+    layer: Layer,
+    input: &'a str,
+    input_grid: Grid,
+    output: &'a str,
+    kernel: usize,
+    /// As many groups as channels.
+    by_channel: bool,
+    stride: usize,
+}
+
+/// What may be a block's last layer.
+struct Last<'a> {
+    layer: Narrow,
+    input_grid: Grid,
+    output: &'a str,
+}
+
+impl Model {
+    /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
+    pub fn take_blocks(&mut self) -> Option<Taken> {
+        let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs())?;
+        let finder = Finder::new(graph);
+        let blocks = finder.blocks();
+        if blocks.is_empty() {
+            return None;
+        }
+        let planes = finder.planes(&blocks);
+        let place = |output: &String| finder.makers.get(output.as_str()).copied();
+        let nodes = (blocks.iter().enumerate())
+            .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let last = (planes.iter().enumerate())
+            .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let mut instead: HashMap<usize, Vec<Node>> = nodes.chain(last).collect();
+        let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
+        graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
+        drop_unused_nodes(graph);
+        graph.drop_unused_weights();
+        let domain = OperatorSetId { domain: Some(DOMAIN.into()), version: Some(1) };
+        self.proto.opset_import.push(domain);
+        Some(Taken {
+            blocks: blocks.into_iter().map(|found| found.block).collect(),
+            planes: planes.into_iter().map(|found| found.planes).collect(),
+        })
+    }
+}
+
+impl Conv<'_> {
+    /// Whether it makes every pixel of that pixel alone.
+    fn is_mix(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && !self.by_channel
+    }
+}
+
+impl Found {
+    /// The node that computes the block, between the orders of the axes that ONNX and that blocks have. Where one block
+    /// follows another, the runtime takes out both changes of order.
+    fn nodes(&self, number: usize) -> Vec<Node> {
+        let last = |value: &String| format!("{value}.block{number}");
+        let mut nodes: Vec<Node> =
+            self.sources.iter().map(|source| order(&[0, 2, 3, 1], source, &last(source))).collect();
+        nodes.push(Node {
+            input: self.sources.iter().map(last).collect(),
+            output: vec![last(&self.output)],
+            name: Some(format!("block {number}")),
+            op_type: operator_name(self.sources.len(), self.block.is_real()).map(str::to_owned),
+            domain: Some(DOMAIN.into()),
+            attribute: vec![Attribute::int(NUMBER, number as i64)],
+            ..Node::default()
+        });
+        nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
+        nodes
+    }
+}
+
+impl FoundPlanes {
+    fn nodes(&self, number: usize) -> Vec<Node> {
+        let last = format!("{}.planes{number}", self.source);
+        let planes = Node {
+            input: vec![last.clone()],
+            output: vec![self.output.clone()],
+            name: Some(format!("planes {number}")),
+            op_type: Some(PLANES.into()),
+            domain: Some(DOMAIN.into()),
+            attribute: vec![Attribute::int(NUMBER, number as i64)],
+            ..Node::default()
+        };
+        vec![order(&[0, 2, 3, 1], &self.source, &last), planes]
+    }
+}
+
+/// A graph with its connections.
+struct Finder<'a> {
+    graph: &'a Graph,
+    weights: HashMap<&'a str, &'a Tensor>,
+    makers: HashMap<&'a str, usize>,
+    users: HashMap<&'a str, Vec<usize>>,
+    outputs: HashSet<&'a str>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let nodes = graph.node.iter().enumerate();
+        Self {
+            graph,
+            weights: graph.weights(),
+            makers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
+            users: graph.users(),
+            outputs: graph.output.iter().map(proto::ValueInfo::name).collect(),
+        }
+    }
+
+    fn blocks(&self) -> Vec<Found> {
+        self.graph.node.iter().filter_map(|node| self.block(node)).collect()
+    }
+
+    fn weight(&self, name: &str) -> Option<&'a Tensor> {
+        self.weights.get(name).copied()
+    }
+
+    /// Layers to few channels that follow blocks.
+    fn planes(&self, blocks: &[Found]) -> Vec<FoundPlanes> {
+        let channels: HashMap<&str, usize> =
+            blocks.iter().map(|found| (found.output.as_str(), found.block.outputs())).collect();
+        let found = |node| {
+            let conv = self.conv(node).filter(Conv::is_mix)?;
+            let follows = channels.get(conv.input) == Some(&conv.layer.inputs());
+            let fits = follows && conv.layer.channels() <= LAST;
+            let (source, output) = (conv.input.into(), conv.output.into());
+            let planes = Planes { input: conv.input_grid, layer: conv.layer };
+            fits.then_some(FoundPlanes { planes, source, output })
+        };
+        self.graph.node.iter().filter_map(found).collect()
+    }
+
+    /// The block that begins with this node.
+    fn block(&self, first: &'a Node) -> Option<Found> {
+        let widen = self.conv(first)?;
+        let filter = self.conv(self.only_reader(widen.output)?)?;
+        let narrow = self.narrow(self.only_reader(filter.output)?)?;
+        let wide = widen.layer.channels();
+        let fits = widen.is_mix()
+            && (filter.kernel == 3 && filter.by_channel && filter.layer.channels() == wide)
+            && (filter.input_grid == widen.layer.output && narrow.input_grid == filter.layer.output)
+            && narrow.layer.inputs() == wide;
+        if !fits {
+            return None;
+        }
+        let Last { layer: narrow, mut output, .. } = narrow;
+        let mut residual = None;
+        // Fewer channels would be added to each of more.
+        let is_even = filter.stride == 1 && widen.layer.inputs() == narrow.channels();
+        if let (true, Narrow::Bytes(layer)) = (is_even, &narrow)
+            && let Some((sum, grid)) = self.sum((output, layer.output), (widen.input, widen.input_grid))
+        {
+            (output, residual) = (sum, Some(grid));
+        }
+        let mut sources = vec![(widen.input, Source { grid: widen.input_grid, doubled: false })];
+        if residual.is_none() {
+            sources = self.sources(widen.input).unwrap_or(sources);
+        }
+        let block = Block {
+            sources: sources.iter().map(|(_, source)| *source).collect(),
+            input: widen.input_grid,
+            widen: widen.layer,
+            filter: filter.layer,
+            stride: filter.stride,
+            narrow,
+            residual,
+        };
+        let sources = sources.into_iter().map(|(name, _)| name.into()).collect();
+        Some(Found { block, sources, output: output.into() })
+    }
+
+    /// A layer that may be a block's last.
+    fn narrow(&self, node: &'a Node) -> Option<Last<'a>> {
+        let last = match self.conv(node) {
+            Some(conv) if !conv.is_mix() => return None,
+            Some(Conv { layer, input_grid, output, .. }) => {
+                Last { layer: Narrow::Bytes(layer), input_grid, output }
+            }
+            None => {
+                let (_, input_grid) = self.read(node.input.first()?)?;
+                let layer = Narrow::Real(self.real_mix(node)?);
+                Last { layer, input_grid, output: node.output.first()? }
+            }
+        };
+        (last.layer.channels() % CHANNELS == 0).then_some(last)
+    }
+
+    /// A 1 x 1 convolution by real weights, whatever follows it.
+    fn real_mix(&self, node: &'a Node) -> Option<RealLayer> {
+        let weight = |place: usize| node.input.get(place).and_then(|name| self.weight(name));
+        let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
+        let tensor = weight(1).filter(|_| is_mix)?;
+        let &[channels, inputs, 1, 1] = &tensor.dims[..] else { return None };
+        let (channels, inputs) = (usize::try_from(channels).ok()?, usize::try_from(inputs).ok()?);
+        let count = product(&[channels, inputs]).filter(|count| *count > 0)?;
+        let weights = floats(tensor).filter(|weights| weights.len() == count)?;
+        let bias = match node.input.get(2) {
+            Some(_) => floats(weight(2)?).filter(|bias| bias.len() == channels)?,
+            None => vec![0.0; channels],
+        };
+        Some(RealLayer { weights, bias })
+    }
+
+    fn maker(&self, value: &str) -> Option<&'a Node> {
+        self.makers.get(value).map(|n| &self.graph.node[*n])
+    }
+
+    fn only_user(&self, value: &str) -> Option<&'a Node> {
+        match self.users.get(value)?[..] {
+            [user] if !self.outputs.contains(value) => Some(&self.graph.node[user]),
+            _ => None,
+        }
+    }
+
+    /// The one node that reads those bytes as real numbers.
+    fn only_reader(&self, bytes: &str) -> Option<&'a Node> {
+        let reading = self.only_user(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
+        self.only_user(reading.output.first()?)
+    }
+
+    /// The bytes that a real value is read from.
+    fn read(&self, value: &str) -> Option<(&'a str, Grid)> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        Some((node.input.first()?.as_str(), self.grid(node)?))
+    }
+
+    /// The bytes that a real value is rounded to, if that is all that is done with it.
+    fn rounded(&self, value: &str) -> Option<(&'a str, Grid)> {
+        let node = self.only_user(value).filter(|node| node.op_type() == "QuantizeLinear")?;
+        Some((node.output.first()?.as_str(), self.grid(node)?))
+    }
+
+    /// The real value that bytes are rounded from.
+    fn rounded_from(&self, bytes: &str) -> Option<&'a Node> {
+        let node = self.maker(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
+        self.maker(node.input.first()?)
+    }
+
+    /// The grid of a node that rounds to bytes, or reads them.
+    fn grid(&self, node: &Node) -> Option<Grid> {
+        let [_, scale, zero] = &node.input[..] else { return None };
+        let (scale, zero) = (self.weight(scale)?, self.weight(zero)?);
+        let (&[scale], true) = (&floats(scale)?[..], zero.data_type() == proto::UINT8) else { return None };
+        let &[zero] = &bytes(zero)[..] else { return None };
+        Some(Grid { scale, zero })
+    }
+
+    /// A convolution, with a ReLU behind it or not.
+    fn conv(&self, node: &'a Node) -> Option<Conv<'a>> {
+        if node.op_type() != "Conv" {
+            return None;
+        }
+        let (input, input_grid) = self.read(node.input.first()?)?;
+        let (weights, dims, scales) = self.weights(node.input.get(1)?)?;
+        let exact = node.output.first()?;
+        let (output, output_grid) = match self.only_user(exact)? {
+            // What is rounded to a grid whose least value is zero is no less than zero.
+            relu if relu.op_type() == "Relu" => {
+                self.rounded(relu.output.first()?).filter(|(_, grid)| grid.zero == 0)?
+            }
+            _ => self.rounded(exact)?,
+        };
+        let &[channels, inputs, height, width] = dims else { return None };
+        let size = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
+        let (channels, inputs) = (size(channels)?, size(inputs)?);
+        let kernel = size(height).filter(|_| height == width)?;
+        let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(bias) => self.bias(bias)?,
+            None => vec![0; channels],
+        };
+        let (stride, group) = geometry(node, kernel)?;
+        let by_channel = group == channels && inputs == 1 && group > 1;
+        let fits = (by_channel || group == 1)
+            && bias.len() == channels
+            && (scales.len() == 1 || scales.len() == channels)
+            && Some(weights.len()) == product(&[channels, inputs, kernel, kernel]);
+        if !fits {
+            return None;
+        }
+        let scale = |channel: usize| if scales.len() == 1 { scales[0] } else { scales[channel] };
+        let steps = |channel| input_grid.scale * scale(channel) / output_grid.scale;
+        let steps = (0..channels).map(steps).collect();
+        let layer = Layer { weights, bias, steps, output: output_grid };
+        Some(Conv { layer, input, input_grid, output, kernel, by_channel, stride })
+    }
+
+    /// Signed bytes that are weights, their shape, and the scales of their channels.
+    fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let tensor = self.weight(node.input.first()?).filter(|tensor| tensor.data_type() == proto::INT8)?;
+        let scales = floats(self.weight(node.input.get(1)?)?)?;
+        let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
+        let is_centred = match node.input.get(2) {
+            Some(zeros) => bytes(self.weight(zeros)?).iter().all(|zero| *zero == 0),
+            None => true,
+        };
+        let weights = || bytes(tensor).into_iter().map(u8::cast_signed).collect();
+        (is_first && is_centred).then(|| (weights(), &tensor.dims[..], scales))
+    }
+
+    /// A bias in steps of its layer's sums.
+    fn bias(&self, value: &str) -> Option<Vec<i32>> {
+        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let tensor = self.weight(node.input.first()?)?;
+        (tensor.data_type() == proto::INT32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
+    }
+
+    /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
+    fn sum(&self, ours: (&str, Grid), theirs: (&str, Grid)) -> Option<(&'a str, Grid)> {
+        let node = self.only_reader(ours.0).filter(|node| node.op_type() == "Add")?;
+        let [a, b] = &node.input[..] else { return None };
+        let added = (self.read(a)?, self.read(b)?);
+        let fits = added == (ours, theirs) || added == (theirs, ours);
+        if fits { self.rounded(node.output.first()?) } else { None }
+    }
+
+    /// What is joined and doubled to make those bytes, if that is all that they are used for.
+    fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, Source)>> {
+        self.only_reader(bytes)?;
+        let node = self.rounded_from(bytes)?;
+        if let Some(doubled) = self.doubled(node) {
+            return Some(vec![doubled]);
+        }
+        let is_join = node.op_type() == "Concat" && node.argument("axis").is_some_and(|axis| axis.i() == 1);
+        if !is_join || operator_name(node.input.len(), false).is_none() {
+            return None;
+        }
+        let source = |value: &String| {
+            let (part, grid) = self.read(value)?;
+            let maker = self.only_reader(part).and_then(|_| self.rounded_from(part));
+            let doubled = maker.and_then(|maker| self.doubled(maker));
+            Some(doubled.unwrap_or((part, Source { grid, doubled: false })))
+        };
+        node.input.iter().map(source).collect()
+    }
+
+    /// The bytes that a node doubles in size.
+    fn doubled(&self, node: &'a Node) -> Option<(&'a str, Source)> {
+        let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
+        let scales = floats(self.weight(node.input.get(2)?)?)?;
+        let fits = node.op_type() == "Resize"
+            && scales == [1.0, 1.0, 2.0, 2.0]
+            && text("mode").as_deref() == Some(b"linear")
+            && text("coordinate_transformation_mode").as_deref() == Some(b"align_corners");
+        let (bytes, grid) = self.read(node.input.first()?).filter(|_| fits)?;
+        Some((bytes, Source { grid, doubled: true }))
+    }
+}
+
+/// The product of sizes, where there is one.
+fn product(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
+}
+
+/// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
+fn geometry(node: &Node, kernel: usize) -> Option<(usize, usize)> {
+    let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
+    let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
+    let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
+    let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
+        && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
+    let stride = ints("strides")
+        .and_then(|strides| strides.first())
+        .map_or(Some(1), |stride| usize::try_from(*stride).ok())?;
+    let group = usize::try_from(node.argument("group").map_or(1, Attribute::i)).ok()?;
+    let is_even = ints("strides").is_none_or(|strides| same(strides, stride));
+    (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
+}
+
+/// The bytes of a tensor, with or without a sign.
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
+    values(tensor, &list, u8::from_le_bytes)
+}
+
+/// Takes out nodes whose outputs nothing needs.
+fn drop_unused_nodes(graph: &mut Graph) {
+    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let mut nodes: Vec<Node> = Vec::new();
+    for node in std::mem::take(&mut graph.node).into_iter().rev() {
+        if node.output.iter().any(|output| needed.contains(output)) {
+            needed.extend(node.input.iter().cloned());
+            nodes.push(node);
+        }
+    }
+    nodes.reverse();
+    graph.node = nodes;
+}

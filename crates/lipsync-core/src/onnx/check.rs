@@ -1,0 +1,358 @@
+//! What a network of a stranger must be like before ONNX Runtime, or anything of ours, computes with it.
+//!
+//! ONNX Runtime checks much itself, but not all, and versions differ: layers with no groups have ended the process, weights
+//! have reached for files elsewhere and for addresses. What no network of the method needs is refused.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{self, Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
+use super::{elements, integers};
+use crate::kernels::DOMAIN;
+use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
+
+/// Families of operators that networks may use.
+const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+
+/// Operators that hold code or name files.
+const REFUSED: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
+
+/// Convolutions, and which of their inputs the weights are.
+const CONVOLUTIONS: [(&str, usize); 6] = [
+    ("Conv", 1),
+    ("FusedConv", 1),
+    ("NhwcFusedConv", 1),
+    ("ConvInteger", 1),
+    ("ConvTranspose", 1),
+    ("QLinearConv", 3),
+];
+
+/// Arguments that something is divided by.
+const DIVISORS: [&str; 8] =
+    ["group", "groups", "num_groups", "offset_group", "blocksize", "num_heads", "hidden_size", "num_outputs"];
+
+/// Arguments that are sizes of a layer along its axes, and the least that they may be.
+const SIZES: [(&str, i64); 6] = [
+    ("kernel_shape", 1),
+    ("strides", 1),
+    ("dilations", 1),
+    ("output_padding", 0),
+    ("output_shape", 0),
+    ("pads", -LAYER_SIZE),
+];
+
+/// How problems of a node begin.
+const NODE: &str = "has the node";
+
+/// What is wrong.
+type Checked = Result<(), String>;
+
+/// Checks all that a file says; weights in other files have been taken in.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(model: &proto::Model) -> Checked {
+    if let Some(function) = model.functions.first() {
+        let name = function.name.as_deref().unwrap_or_default();
+        return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
+    }
+    if model.opset_import.iter().any(|set| set.domain() == DOMAIN) {
+        return Err(format!("uses operators of the domain {DOMAIN:?}, which are not for files"));
+    }
+    let Some(graph) = &model.graph else { return Err("has no graph".into()) };
+    check_ports(graph)?;
+    Checker::default().graph(graph, None, 0)
+}
+
+/// Checks what goes in and comes out: buffers are made of it.
+fn check_ports(graph: &Graph) -> Checked {
+    let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
+    let inputs = || graph.input.iter().filter(|input| !weights.contains(input.name()));
+    for (ports, count) in [("inputs", inputs().count()), ("outputs", graph.output.len())] {
+        if count > PORTS {
+            return Err(format!("has {count} {ports}, more than {PORTS}"));
+        }
+    }
+    for port in inputs() {
+        if let Some(batch) = batch(port).filter(|batch| *batch > BATCH) {
+            return Err(format!("takes {batch} items at a time as {:?}, more than {BATCH}", port.name()));
+        }
+    }
+    let mut all = 0u64;
+    for port in inputs().chain(&graph.output) {
+        let values = values_of(port).filter(|values| *values <= VALUES);
+        all += values.ok_or_else(|| {
+            format!("has {:?}, whose sizes are not above 0, or of more than {VALUES} values", port.name())
+        })?;
+    }
+    if all > VALUES { Err(format!("has inputs and outputs of more than {VALUES} values")) } else { Ok(()) }
+}
+
+/// The sizes of an input or output, where it is a tensor.
+fn sizes(port: &ValueInfo) -> &[Dimension] {
+    match port.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
+        Some(Kind::Tensor(tensor)) => tensor.shape.as_ref().map_or(&[], |shape| &shape.dim),
+        _ => &[],
+    }
+}
+
+/// The first size of several, where it is fixed. That of a sound is its length.
+fn batch(port: &ValueInfo) -> Option<i64> {
+    match sizes(port) {
+        [Dimension { value: Some(Size::Value(batch)), .. }, _, _, ..] => Some(*batch),
+        _ => None,
+    }
+}
+
+/// Values in an input or output, free sizes taken to be 1; `None` for sizes that cannot be.
+fn values_of(port: &ValueInfo) -> Option<u64> {
+    let size = |dimension: &Dimension| match &dimension.value {
+        Some(Size::Value(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
+        _ => Some(1),
+    };
+    sizes(port).iter().map(size).try_fold(1u64, |values, size| values.checked_mul(size?))
+}
+
+/// What is known of a value when the file is read.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    dims: &'a [i64],
+    /// The weight that it is; `None` for one that is computed of it.
+    tensor: Option<&'a Tensor>,
+}
+
+/// The values that are known in a graph, and in those around it.
+struct Scope<'a> {
+    known: HashMap<&'a str, Known<'a>>,
+    outer: Option<&'a Scope<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    fn get(&self, name: &str) -> Option<Known<'a>> {
+        let mut scope = Some(self);
+        std::iter::from_fn(|| {
+            let here = scope?;
+            scope = here.outer;
+            Some(here)
+        })
+        .find_map(|scope| scope.known.get(name).copied())
+    }
+
+    /// An input of a node.
+    fn input(&self, node: &Node, place: usize) -> Option<Known<'a>> {
+        self.get(node.input.get(place)?)
+    }
+
+    /// Notes what is known of a node's output, where that is of the shape of a weight.
+    fn note(&mut self, node: &'a Node) {
+        let Some(output) = node.output.first() else { return };
+        let known = match node.op_type() {
+            "Constant" => node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).map(known),
+            "Identity" => self.input(node, 0),
+            "Cast" | "DequantizeLinear" | "QuantizeLinear" => {
+                self.input(node, 0).map(|known| Known { tensor: None, ..known })
+            }
+            _ => None,
+        };
+        self.known.extend(known.map(|known| (output.as_str(), known)));
+    }
+}
+
+fn known(tensor: &Tensor) -> Known<'_> {
+    Known { dims: &tensor.dims, tensor: Some(tensor) }
+}
+
+/// Goes through all graphs and counts.
+#[derive(Default)]
+struct Checker {
+    nodes: usize,
+    weights: usize,
+}
+
+impl Checker {
+    fn graph(&mut self, graph: &Graph, outer: Option<&Scope<'_>>, depth: usize) -> Checked {
+        if depth > GRAPH_DEPTH {
+            return Err(format!("has more than {GRAPH_DEPTH} graphs within each other"));
+        }
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = sparse.values.as_ref().map(Tensor::name).unwrap_or_default();
+            return Err(sparse_problem(name));
+        }
+        self.nodes += graph.node.len();
+        if self.nodes > NODES {
+            return Err(format!("has more than {NODES} nodes"));
+        }
+        for tensor in &graph.initializer {
+            self.tensor(tensor)?;
+        }
+        let weights = graph.initializer.iter().map(|tensor| (tensor.name(), known(tensor)));
+        let mut scope = Scope { known: weights.collect(), outer };
+        for node in &graph.node {
+            // The innermost of several is told.
+            self.node(node, &scope, depth).map_err(|problem| match problem.starts_with(NODE) {
+                true => problem,
+                false => {
+                    format!("{NODE} {:?} ({}) that {problem}", node.name(), node.op_type().escape_debug())
+                }
+            })?;
+            scope.note(node);
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node, scope: &Scope<'_>, depth: usize) -> Checked {
+        let domain = node.domain();
+        if !DOMAINS.contains(&domain) {
+            return Err(format!("is of the domain {domain:?}, not of {}", DOMAINS[1..].join(", ")));
+        }
+        if REFUSED.contains(&node.op_type()) {
+            return Err("runs code, or reads files, that are not in the network".into());
+        }
+        for attribute in &node.attribute {
+            self.attribute(attribute, scope, depth)?;
+        }
+        check_sizes(node)?;
+        check_convolution(node, scope)?;
+        check_growth(node, scope)
+    }
+
+    fn attribute(&mut self, attribute: &Attribute, scope: &Scope<'_>, depth: usize) -> Checked {
+        if attribute.ref_attr_name.is_some() {
+            return Err(format!("takes {:?} from a function that there is not", attribute.name()));
+        }
+        if attribute.sparse_tensor.is_some() || !attribute.sparse_tensors.is_empty() {
+            return Err(sparse_problem(attribute.name()));
+        }
+        for tensor in attribute.t.iter().chain(&attribute.tensors) {
+            self.tensor(tensor)?;
+        }
+        for graph in attribute.g.iter().chain(&attribute.graphs) {
+            self.graph(graph, Some(scope), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, tensor: &Tensor) -> Checked {
+        self.weights += 1;
+        if self.weights > WEIGHTS {
+            return Err(format!("has more than {WEIGHTS} weights"));
+        }
+        check_tensor(tensor).map_err(|problem| format!("has the weight {:?} that {problem}", tensor.name()))
+    }
+}
+
+fn sparse_problem(name: &str) -> String {
+    format!("has a sparse weight, {name:?}, and no network of the method has such")
+}
+
+/// Checks that a weight has as many bytes as its shape and type say.
+fn check_tensor(tensor: &Tensor) -> Checked {
+    if tensor.data_location() == proto::EXTERNAL {
+        return Err("lies in a file that was not read".into());
+    }
+    if tensor.segment.is_some() {
+        return Err("is only a segment of one".into());
+    }
+    if tensor.dims.len() > RANK {
+        return Err(format!("has {} sizes, more than {RANK}", tensor.dims.len()));
+    }
+    let count = elements(tensor).and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or_else(|| format!("has the sizes {:?}, which cannot be", tensor.dims))?;
+    let (have, want) = match &tensor.raw_data {
+        Some(bytes) => (bytes.len(), raw_size(tensor.data_type(), count)),
+        None => listed(tensor, count),
+    };
+    match want {
+        None => Err(format!("is of type {}, which is unknown or too large", tensor.data_type())),
+        Some(want) if want != have => {
+            let unit = if tensor.raw_data.is_some() { "bytes" } else { "numbers" };
+            Err(format!("has {have} {unit}, not the {want} of {:?}", tensor.dims))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Bytes of so many values of a type, as they are; `None` for a type that is not written so.
+fn raw_size(data_type: i32, count: usize) -> Option<usize> {
+    let bits = match data_type {
+        25 | 26 => 2,
+        21..=23 => 4,
+        2 | 3 | 9 | 17..=20 | 24 => 8,
+        4 | 5 | 10 | 16 => 16,
+        1 | 6 | 12 => 32,
+        7 | 11 | 13 | 14 => 64,
+        15 => 128,
+        _ => return None,
+    };
+    Some(count.checked_mul(bits)?.div_ceil(8))
+}
+
+/// How many numbers a tensor lists, and how many it must; the same as above.
+fn listed(tensor: &Tensor, count: usize) -> (usize, Option<usize>) {
+    let whole = tensor.int32_data.len();
+    match tensor.data_type() {
+        1 => (tensor.float_data.len(), Some(count)),
+        14 => (tensor.float_data.len(), count.checked_mul(2)),
+        7 => (tensor.int64_data.len(), Some(count)),
+        8 => (tensor.string_data.len(), Some(count)),
+        11 => (tensor.double_data.len(), Some(count)),
+        15 => (tensor.double_data.len(), count.checked_mul(2)),
+        12 | 13 => (tensor.uint64_data.len(), Some(count)),
+        21..=23 => (whole, Some(count.div_ceil(2))),
+        25 | 26 => (whole, Some(count.div_ceil(4))),
+        2..=6 | 9 | 10 | 16..=20 | 24 => (whole, Some(count)),
+        _ => (0, None),
+    }
+}
+
+/// Checks arguments that are sizes, or that sizes are divided by.
+fn check_sizes(node: &Node) -> Checked {
+    for attribute in &node.attribute {
+        let name = attribute.name();
+        if DIVISORS.contains(&name) && attribute.i() < 1 {
+            return Err(format!("has {name} = {}, not 1 or more", attribute.i()));
+        }
+        let Some((_, least)) = SIZES.iter().find(|(other, _)| *other == name) else { continue };
+        // Only paddings by themselves may cut.
+        let least = if name == "pads" && node.op_type() != "Pad" { 0 } else { *least };
+        if attribute.ints.iter().any(|size| !(least..=LAYER_SIZE).contains(size)) {
+            return Err(format!("has {name} = {:?}, not all in {least} to {LAYER_SIZE}", attribute.ints));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the weights of a convolution, as far as they are known.
+fn check_convolution(node: &Node, scope: &Scope<'_>) -> Checked {
+    let Some((_, place)) = CONVOLUTIONS.iter().find(|(name, _)| *name == node.op_type()) else {
+        return Ok(());
+    };
+    let Some(Known { dims, .. }) = scope.input(node, *place) else { return Ok(()) };
+    if dims.len() < 3 || dims.contains(&0) {
+        return Err(format!("has weights of the sizes {dims:?}"));
+    }
+    let group = node.argument("group").map_or(1, Attribute::i);
+    // Both kinds of convolutions have there what the groups divide.
+    if dims[0] % group != 0 {
+        return Err(format!("divides {} channels into {group} groups", dims[0]));
+    }
+    Ok(())
+}
+
+/// Checks nodes that make much of little, as far as it is known how much.
+fn check_growth(node: &Node, scope: &Scope<'_>) -> Checked {
+    let sizes = match node.op_type() {
+        "ConstantOfShape" => scope.input(node, 0),
+        "Expand" | "Tile" => scope.input(node, 1),
+        "Resize" => scope.input(node, 3),
+        _ => None,
+    };
+    let sizes = sizes.and_then(|known| integers(known.tensor?));
+    // Random numbers are made of a shape among the arguments.
+    let sizes = sizes.or_else(|| node.argument("shape").map(|shape| shape.ints.clone()));
+    let Some(sizes) = sizes else { return Ok(()) };
+    let values = sizes.iter().try_fold(1u64, |values, size| values.checked_mul(size.unsigned_abs()));
+    match values {
+        Some(..=VALUES) => Ok(()),
+        _ => Err(format!("makes {sizes:?}, more than {VALUES} values")),
+    }
+}

@@ -1,0 +1,199 @@
+//! The memory that a file will take, counted before it is read.
+//!
+//! A node that says nothing is two bytes in a file and hundreds in memory, so the size of a file bounds nothing. Its fields
+//! are counted along the messages that the format knows; what it does not know is skipped, as by the reader.
+
+use crate::limits::NETWORK_MEMORY;
+
+/// What a field holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    SparseTensor,
+    ValueInfo,
+    Type,
+    /// The type of a tensor.
+    TensorType,
+    Shape,
+    /// A type that is made of others.
+    WrappedType,
+    Function,
+    Training,
+    NodeDevices,
+    Sharding,
+    ShardedDim,
+    IntList,
+    /// A message that may hold many values, but no messages that do.
+    Flat,
+    /// Whole numbers side by side.
+    Numbers,
+    /// Text, bytes, or a message of a few of these.
+    Leaf,
+}
+
+/// Levels of messages: some for every graph within a graph.
+const DEPTH: usize = 48;
+
+/// Refuses a file that would take far more memory than it has bytes.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(bytes: &[u8]) -> Result<(), String> {
+    Budget(NETWORK_MEMORY).message(bytes, Kind::Model, DEPTH)
+}
+
+/// Bytes of memory that are left.
+struct Budget(usize);
+
+impl Budget {
+    fn message(&mut self, mut bytes: &[u8], kind: Kind, depth: usize) -> Result<(), String> {
+        if depth == 0 {
+            return Err("has messages too deep within each other".into());
+        }
+        while !bytes.is_empty() {
+            let tag = varint(&mut bytes).ok_or("ends within a field")?;
+            let field = field(&mut bytes, tag & 7).ok_or("ends within a field")?;
+            let child = if field.is_some() { child(kind, tag >> 3) } else { Kind::Leaf };
+            self.spend(child.size())?;
+            match (field, child) {
+                (None, _) | (_, Kind::Leaf) => {}
+                // The last byte of a number is known by its highest bit.
+                (Some(field), Kind::Numbers) => {
+                    let numbers = field.iter().filter(|byte| **byte < 0x80).count();
+                    self.spend(numbers.saturating_mul(size_of::<i64>()))?;
+                }
+                (Some(field), child) => self.message(field, child, depth - 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        let problem = || format!("would take more than {NETWORK_MEMORY} bytes of memory beside its weights");
+        self.0 = self.0.checked_sub(bytes).ok_or_else(problem)?;
+        Ok(())
+    }
+}
+
+/// Takes a field's value: `Some(None)` where it is a single number.
+fn field<'a>(bytes: &mut &'a [u8], wire_type: u64) -> Option<Option<&'a [u8]>> {
+    match wire_type {
+        0 => varint(bytes).map(|_| None),
+        1 => bytes.split_off(..8).map(|_| None),
+        2 => {
+            let length = usize::try_from(varint(bytes)?).ok()?;
+            bytes.split_off(..length).map(Some)
+        }
+        5 => bytes.split_off(..4).map(|_| None),
+        // Groups are of a time before ONNX.
+        _ => None,
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+impl Kind {
+    /// About what an entry takes in memory, without what is counted in it.
+    fn size(self) -> usize {
+        match self {
+            Self::Attribute | Self::SparseTensor => 1024,
+            Self::Graph | Self::Tensor | Self::Function | Self::Training => 512,
+            Self::Leaf | Self::Numbers | Self::Flat => 64,
+            _ => 256,
+        }
+    }
+}
+
+/// What field number `field` of a message holds, as [`super::proto`] has it.
+fn child(kind: Kind, field: u64) -> Kind {
+    match (kind, field) {
+        (Kind::Model, 7) | (Kind::Attribute, 6 | 11) | (Kind::Training, 1 | 2) => Kind::Graph,
+        (Kind::Model, 20) => Kind::Training,
+        (Kind::Model, 25) => Kind::Function,
+        (Kind::Graph, 1) | (Kind::Function, 7) => Kind::Node,
+        (Kind::Node, 5) | (Kind::Function, 11) => Kind::Attribute,
+        (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::SparseTensor, 1 | 2) => Kind::Tensor,
+        (Kind::Graph, 15) | (Kind::Attribute, 22 | 23) => Kind::SparseTensor,
+        (Kind::Graph, 11..=13) | (Kind::Function, 12) => Kind::ValueInfo,
+        (Kind::ValueInfo, 2) | (Kind::Attribute, 14 | 15) | (Kind::WrappedType, 1 | 2) => Kind::Type,
+        (Kind::Type, 1 | 8) => Kind::TensorType,
+        (Kind::Type, 4 | 5 | 9) => Kind::WrappedType,
+        (Kind::TensorType, 2) => Kind::Shape,
+        (Kind::Node, 10) => Kind::NodeDevices,
+        (Kind::NodeDevices, 2) => Kind::Sharding,
+        (Kind::Sharding, 3) => Kind::IntList,
+        (Kind::Sharding, 4) => Kind::ShardedDim,
+        (Kind::Model, 26) | (Kind::Graph, 14) | (Kind::ShardedDim, 2) => Kind::Flat,
+        // Numbers may lie side by side wherever there may be several.
+        (Kind::Tensor, 1 | 5 | 7 | 11)
+        | (Kind::Attribute, 8)
+        | (Kind::SparseTensor, 3)
+        | (Kind::Sharding | Kind::IntList, 2) => Kind::Numbers,
+        _ => Kind::Leaf,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that holds bytes.
+    fn wrapped(number: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut field = Vec::new();
+        prost::encoding::encode_varint(number << 3 | 2, &mut field);
+        prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+        field.extend_from_slice(bytes);
+        field
+    }
+
+    #[test]
+    fn networks_take_about_what_they_say() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for file in ["models/iris/generator.onnx", "models/iris/audio_encoder.onnx"] {
+            let bytes = std::fs::read(root.join(file)).unwrap();
+            let mut budget = Budget(NETWORK_MEMORY);
+            budget.message(&bytes, Kind::Model, DEPTH).unwrap();
+            let spent = NETWORK_MEMORY - budget.0;
+            assert!((10_000..NETWORK_MEMORY / 100).contains(&spent), "{file}: {spent}");
+        }
+    }
+
+    #[test]
+    fn small_files_of_many_entries_are_refused() {
+        let spend = |bytes: &[u8]| Budget(1 << 20).message(bytes, Kind::Model, DEPTH);
+        let nodes = wrapped(7, &wrapped(1, &[]).repeat(1 << 13));
+        assert!(spend(&nodes).unwrap_err().contains("would take more than"));
+        let attributes = wrapped(7, &wrapped(1, &wrapped(5, &[]).repeat(1 << 11)));
+        assert!(spend(&attributes).is_err());
+        let numbers = wrapped(7, &wrapped(5, &wrapped(7, &vec![0; 1 << 18])));
+        assert!(spend(&numbers).is_err());
+        // The same bytes as they are weigh nothing.
+        let raw = wrapped(7, &wrapped(5, &wrapped(9, &vec![0; 1 << 18])));
+        assert_eq!(spend(&raw), Ok(()));
+    }
+
+    #[test]
+    fn what_ends_early_or_goes_deep_is_refused() {
+        let whole = wrapped(7, &wrapped(1, &wrapped(4, b"Conv")));
+        assert_eq!(check(&whole), Ok(()));
+        for end in 1..whole.len() {
+            assert!(check(&whole[..end]).is_err(), "{end}");
+        }
+        let deep = (0..60).fold(Vec::new(), |graph, _| wrapped(1, &wrapped(5, &wrapped(6, &graph))));
+        assert!(check(&wrapped(7, &deep)).unwrap_err().contains("too deep"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Pictures: their files, formats and sizes, and the memory that they are kept in.
+
+pub mod formats;
+pub mod geometry;
+pub mod image_file;
+pub mod pool;
+pub mod resize;

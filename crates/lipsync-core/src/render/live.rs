@@ -1,0 +1,231 @@
+//! A presenter on air: through time frame by frame, speaking while there is sound and at rest while there is none.
+
+use std::collections::VecDeque;
+
+use crate::error::Result;
+use crate::features::Context;
+use crate::rate::{FrameRate, SECOND, mul_div};
+use crate::render::listener::Listener;
+
+/// How long before a frame its sound may still move the mouth, in nanoseconds: more than any network's context.
+const MEMORY: u64 = 500_000_000;
+/// Pauses up to this length, in nanoseconds, are part of what is being said.
+const PAUSE: u64 = 400_000_000;
+/// A listener begins at a multiple of so many frames: at the usual frame rates, where a mel frame begins, so that its
+/// frames hear the same as those of one that has listened from the start.
+const GRID: u64 = 15;
+/// Blocks in a second by which loudness is measured.
+const BLOCKS: u64 = 100;
+
+/// The beginning or the end of something said, at a time in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    Starts(u64),
+    Ends(u64),
+}
+
+/// A piece of the sound, gapless behind the one before.
+pub struct Sound<'a> {
+    /// Time of the first sample, in nanoseconds.
+    pub start: u64,
+    /// Interleaved samples.
+    pub samples: &'a [f32],
+}
+
+/// Follows the sound and tells for each frame whether, and what, it is to speak.
+///
+/// Whether somebody speaks is decided by the sound alone: silence that is sent counts as much as none sent. All times
+/// are those of the video, in nanoseconds: frame `n` is shown at `n / rate` seconds, with the sound of that time.
+pub struct Live {
+    listener: Listener,
+    sample_rate: u32,
+    weights: Vec<f32>,
+    /// Mean square from which sound counts as said.
+    gate: f32,
+    /// The frame that is the listener's first; `None` while it is not listening.
+    origin: Option<u64>,
+    /// The sound of the last [`MEMORY`], for a listener that begins.
+    recent: VecDeque<(u64, Box<[f32]>)>,
+    heard_until: u64,
+    last_loud: Option<u64>,
+    /// What is said, from when until when, as far as it is not yet over.
+    said: VecDeque<(u64, u64)>,
+    speaking: bool,
+}
+
+impl Live {
+    /// A presenter with this listener, for video of `rate`. Sound of that level in dB of full scale, or more, is speech.
+    ///
+    /// # Errors
+    /// As [`Listener::set_rate`].
+    pub fn new(mut listener: Listener, rate: FrameRate, level: f64) -> Result<Self> {
+        listener.set_rate(rate)?;
+        Ok(Self {
+            listener,
+            sample_rate: 0,
+            weights: Vec::new(),
+            gate: 10f64.powf(level / 10.0) as f32,
+            origin: None,
+            recent: VecDeque::new(),
+            heard_until: 0,
+            last_loud: None,
+            said: VecDeque::new(),
+            speaking: false,
+        })
+    }
+
+    /// Goes on with another listener, which hears the last of the sound as well.
+    ///
+    /// # Errors
+    /// As [`Listener::set_rate`].
+    pub fn replace(&mut self, mut listener: Listener) -> Result<()> {
+        listener.set_rate(self.rate())?;
+        if self.sample_rate > 0 {
+            listener.set_input(self.sample_rate, self.weights.clone())?;
+        }
+        self.listener = listener;
+        self.origin = None;
+        Ok(())
+    }
+
+    /// Changes the frame rate of the video.
+    ///
+    /// # Errors
+    /// As [`Listener::set_rate`].
+    pub fn set_rate(&mut self, rate: FrameRate) -> Result<()> {
+        self.origin = None;
+        self.listener.set_rate(rate)
+    }
+
+    /// How much sound behind its own time a frame needs, in nanoseconds.
+    pub fn lookahead(&self, sample_rate: u32) -> u64 {
+        self.listener.lookahead(sample_rate)
+    }
+
+    /// The frame rate of the video.
+    pub fn rate(&self) -> FrameRate {
+        self.listener.rate()
+    }
+
+    /// Sets the format of the sound to come; mono is the sum of the channels by their weights.
+    ///
+    /// # Errors
+    /// As [`Listener::set_input`].
+    pub fn set_input(&mut self, sample_rate: u32, weights: Vec<f32>) -> Result<()> {
+        self.listener.set_input(sample_rate, weights.clone())?;
+        self.recent.clear();
+        (self.sample_rate, self.weights) = (sample_rate, weights);
+        Ok(())
+    }
+
+    /// Hears a piece of sound, up to what frame `n` needs, and tells what frame `n` is to speak; `None` is nothing.
+    ///
+    /// # Errors
+    /// As [`Listener::push`] and [`Listener::next_context`]. With the next frame it begins to listen anew.
+    pub fn step(&mut self, n: u64, sound: Sound<'_>) -> Result<Option<Context>> {
+        self.note_loudness(&sound);
+        let heard = self.hear(n, &sound);
+        if heard.is_err() {
+            self.origin = None;
+        }
+        self.remember(&sound);
+        heard
+    }
+
+    /// What frame `n` is to speak.
+    fn hear(&mut self, n: u64, sound: &Sound<'_>) -> Result<Option<Context>> {
+        let time = self.rate().time_of(n);
+        if self.last_loud.is_none_or(|last| last + MEMORY < time) {
+            self.origin = None;
+            return Ok(None);
+        }
+        match self.origin {
+            Some(_) => self.listener.push(sound.samples)?,
+            None => self.begin(n, sound)?,
+        }
+        Ok(self.listener.next_context()?.map(|(_, context)| context))
+    }
+
+    /// Begins to listen, so that frame `n` is the next: first to silence, then to what was heard lately.
+    fn begin(&mut self, n: u64, sound: &Sound<'_>) -> Result<()> {
+        let rate = self.rate();
+        let before = rate.frames_covering(MEMORY + SECOND / BLOCKS);
+        let origin = n.saturating_sub(before) / GRID * GRID;
+        self.listener.reset()?;
+        let start = self.recent.front().map_or(sound.start, |(start, _)| *start);
+        let mut skip = rate.time_of(origin).saturating_sub(start);
+        self.listener.push_silence(start.saturating_sub(rate.time_of(origin)))?;
+        for samples in self.recent.iter().map(|(_, samples)| &**samples).chain([sound.samples]) {
+            let frames = (samples.len() / self.channels()) as u64;
+            let skipped = mul_div(skip, self.sample_rate.into(), SECOND).min(frames);
+            skip -= mul_div(skipped, SECOND, self.sample_rate.max(1).into()).min(skip);
+            self.listener.push(&samples[skipped as usize * self.channels()..])?;
+        }
+        self.listener.skip_to(n - origin);
+        self.origin = Some(origin);
+        Ok(())
+    }
+
+    fn remember(&mut self, sound: &Sound<'_>) {
+        self.heard_until = sound.start + self.length(sound.samples.len());
+        self.recent.push_back((sound.start, sound.samples.into()));
+        while self.recent.get(1).is_some_and(|(next, _)| *next + MEMORY < self.heard_until) {
+            self.recent.pop_front();
+        }
+    }
+
+    fn channels(&self) -> usize {
+        self.weights.len().max(1)
+    }
+
+    fn length(&self, samples: usize) -> u64 {
+        mul_div((samples / self.channels()) as u64, SECOND, self.sample_rate.max(1).into())
+    }
+
+    fn note_loudness(&mut self, sound: &Sound<'_>) {
+        let block = (u64::from(self.sample_rate) / BLOCKS).max(1) as usize * self.channels();
+        for (i, samples) in sound.samples.chunks(block).enumerate() {
+            let square = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
+            if square < self.gate {
+                continue;
+            }
+            let start = sound.start + self.length(i * block);
+            let end = start + self.length(samples.len());
+            self.last_loud = Some(end);
+            match self.said.back_mut() {
+                Some((_, last)) if start <= *last + PAUSE => *last = end,
+                _ => self.said.push_back((start, end)),
+            }
+        }
+    }
+
+    /// What begins or ends with frame `n`, the latest one told.
+    pub fn news(&mut self, n: u64) -> Vec<Speech> {
+        let until = self.rate().time_of(n + 1);
+        let mut news = Vec::new();
+        while let Some((start, end)) = self.said.front().copied() {
+            if !self.speaking && start < until {
+                self.speaking = true;
+                news.push(Speech::Starts(start));
+            }
+            // It may go on after a pause that has not been heard to its end.
+            let over = self.said.len() > 1 || self.heard_until >= end + PAUSE;
+            if !(self.speaking && end < until && over) {
+                break;
+            }
+            self.speaking = false;
+            news.push(Speech::Ends(end));
+            self.said.pop_front();
+        }
+        news
+    }
+
+    /// Forgets all sound, in the midst of a word: the next frame is at rest.
+    pub fn interrupt(&mut self) {
+        self.origin = None;
+        self.recent.clear();
+        self.last_loud = None;
+        self.said.clear();
+        self.speaking = false;
+    }
+}

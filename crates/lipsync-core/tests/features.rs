@@ -1,0 +1,38 @@
+//! Contexts of a stream.
+
+mod common;
+
+use common::avatar;
+use lipsync_core::features::{self, ContextKind, Hearing};
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::rate::FrameRate;
+
+/// Between 40 ms and the video's frames lie rows that exist for one frame and not for the next.
+#[test]
+fn a_short_lookahead_goes_with_any_frame_rate() {
+    let avatar = avatar("own");
+    for kind in [ContextKind::Window, ContextKind::Tile] {
+        for limit in [1480, 2120, 3400, features::NO_LIMIT] {
+            let mut track =
+                avatar.open_features(Hearing::Rows(kind), limit, &Engine::default(), None).unwrap();
+            for (num, den) in [(25, 1), (30, 1), (30_000, 1001), (24, 1), (10, 1), (50, 1), (1, 1), (240, 1)]
+            {
+                let rate = FrameRate::new(num, den).unwrap();
+                track.restart(rate);
+                let mut told = 0;
+                for _ in 0..100 {
+                    track.push(&[0.1; 320]);
+                    while track.context(told).unwrap().is_some() {
+                        told += 1;
+                    }
+                }
+                track.finish();
+                let all = rate.frames_covering(2_000_000_000);
+                while told < all && track.context(told).unwrap().is_some() {
+                    told += 1;
+                }
+                assert_eq!(told, all, "{kind:?} {limit} {num}/{den}");
+            }
+        }
+    }
+}

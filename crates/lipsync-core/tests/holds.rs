@@ -1,0 +1,123 @@
+//! Frames that repeat a mouth: that of the frame before them, however many workers paint at the same time.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{BGR, copy_folder, fixture};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features::Context;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::{Canvas, PictureMut};
+use lipsync_core::render::painter::{Painted, Painter, Ticket, Wish};
+
+/// An avatar whose frames take long to paint.
+struct Slow {
+    _folder: tempfile::TempDir,
+    painter: Painter,
+    frames: Arc<FrameStore>,
+}
+
+impl Slow {
+    fn new(workers: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(&fixture("avatars/own"), folder.path());
+        std::fs::copy(fixture("models/slow_generator.onnx"), folder.path().join("generator.onnx")).unwrap();
+        let avatar = Avatar::open(folder.path()).unwrap();
+        let mut painter = Painter::open(&avatar, &Engine::default(), workers, None).unwrap();
+        painter.set_silence(Context::zeros(painter.hearing().values()));
+        let canvas = Canvas { format: BGR, background: None };
+        let frames = FrameStore::new(Arc::new(avatar), canvas, painter.framing(), 64 << 20);
+        Self { _folder: folder, painter, frames: Arc::new(frames) }
+    }
+
+    /// Always the same frame, so that pictures of the same mouth are the same.
+    fn ask(&self, wish: Wish) -> Ticket {
+        self.painter.submit(&self.frames, 0, wish)
+    }
+
+    fn speak(&self, seed: usize) -> Wish {
+        let mut context = Context::zeros(self.painter.hearing().values());
+        for (n, value) in context.iter_mut().enumerate() {
+            *value = ((n * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
+        }
+        Wish::Speak(context)
+    }
+
+    fn draw(&self, painted: &Painted) -> Vec<u8> {
+        let (width, height) = self.frames.avatar().image.size;
+        let stride = width as usize * 3;
+        let mut picture = vec![0; stride * height as usize];
+        let planes = vec![(picture.as_mut_slice(), stride)];
+        painted.draw(&mut PictureMut { format: BGR, width, height, planes });
+        picture
+    }
+
+    fn picture(&self, ticket: Ticket) -> Vec<u8> {
+        self.draw(&ticket.wait().unwrap())
+    }
+}
+
+#[test]
+fn a_held_mouth_is_that_of_the_frame_before() {
+    for workers in [1, 2, 4] {
+        let slow = Slow::new(workers);
+        let wishes = (0..5).flat_map(|seed| [slow.speak(seed), Wish::Hold, Wish::Hold]);
+        let tickets: Vec<Ticket> = wishes.map(|wish| slow.ask(wish)).collect();
+        let pictures: Vec<Vec<u8>> = tickets.into_iter().map(|ticket| slow.picture(ticket)).collect();
+        for (n, group) in pictures.chunks(3).enumerate() {
+            assert!(group[1] == group[0] && group[2] == group[0], "{workers} workers, mouth {n}");
+            assert!(n == 0 || pictures[3 * n] != pictures[3 * n - 1], "mouth {n} is a new one");
+        }
+    }
+}
+
+#[test]
+fn what_is_called_off_leaves_it_to_the_one_before() {
+    for workers in [1, 3] {
+        let slow = Slow::new(workers);
+        // Nothing before it: the frame as it is.
+        let bare = slow.ask(Wish::Hold);
+        let first = slow.ask(slow.speak(1));
+        // Enough to keep all workers busy, so that what follows is called off before its turn.
+        let busy: Vec<Ticket> = (0..workers).map(|_| slow.ask(slow.speak(1))).collect();
+        let lost: Vec<Ticket> = (5..9).map(|seed| slow.ask(slow.speak(seed))).collect();
+        let held = slow.ask(Wish::Hold);
+        let closing = slow.ask(Wish::Close);
+        drop(lost);
+        let [bare, first, held] = [bare, first, held].map(|ticket| slow.picture(ticket));
+        assert!(held == first && bare != first, "{workers} workers");
+        assert!(slow.picture(closing) != first);
+        drop(busy);
+    }
+}
+
+#[test]
+fn what_takes_the_place_of_another_repeats_what_that_would_have_repeated() {
+    let slow = Slow::new(2);
+    let first = slow.ask(slow.speak(1));
+    let second = slow.ask(slow.speak(2));
+    let third = slow.ask(Wish::Hold);
+    // As when somebody interrupts while these wait to go out.
+    let instead = slow.painter.resubmit(&second, &slow.frames, 0, Wish::Hold);
+    let rest = slow.painter.resubmit(&third, &slow.frames, 0, Wish::Rest);
+    let after = slow.ask(Wish::Hold);
+    let [first, second, third, instead, rest, after] =
+        [first, second, third, instead, rest, after].map(|ticket| slow.picture(ticket));
+    assert!(instead == first && third == second && after == rest);
+    assert!(first != second && rest != first);
+}
+
+#[test]
+fn an_interruption_leaves_nobody_waiting() {
+    let slow = Slow::new(2);
+    for _ in 0..5 {
+        let tickets: Vec<Ticket> =
+            (0..4).flat_map(|seed| [slow.speak(seed), Wish::Hold]).map(|wish| slow.ask(wish)).collect();
+        slow.painter.interrupt();
+        assert!(tickets.into_iter().all(|ticket| ticket.wait().is_err()));
+        let held = slow.ask(Wish::Hold);
+        assert!(held.wait().is_ok());
+    }
+}

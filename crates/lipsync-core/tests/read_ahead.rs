@@ -1,0 +1,49 @@
+//! Frames that will be shown soon are decoded, and seen by the network, by workers that have nothing to paint, within the
+//! memory budget.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{BGR, avatar};
+use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::features::Context;
+use lipsync_core::inference::runtime::Engine;
+use lipsync_core::picture::formats::Canvas;
+use lipsync_core::render::painter::{Painter, Wish};
+
+/// Bytes of a decoded frame of the test avatar: no more than this.
+const FRAME: usize = 5 << 20;
+
+fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
+    let canvas = Canvas { format: BGR, background: None };
+    Arc::new(FrameStore::new(Arc::new(avatar("own")), canvas, painter.framing(), budget))
+}
+
+fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
+    let silence = Context::zeros(painter.hearing().values());
+    painter.submit(frames, step, Wish::Speak(silence)).wait().unwrap();
+}
+
+#[test]
+fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let frames = store(&painter, 20 * FRAME);
+    paint(&painter, &frames, 0);
+    assert_eq!(frames.missing_after(0, false), [1, 2, 3, 4, 5, 4, 3, 2]);
+    paint(&painter, &frames, 1);
+    // Nobody asks for another frame; a hang here is a failure.
+    while !frames.missing_after(1, true).is_empty() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn nothing_is_decoded_ahead_that_would_push_out_what_is_in_use() {
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let frames = store(&painter, 0);
+    for step in 0..4 {
+        paint(&painter, &frames, step);
+        assert!(frames.missing_after(step, true).is_empty());
+    }
+}

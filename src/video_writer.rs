@@ -1,0 +1,93 @@
+//! Painted frames into downstream's buffers.
+
+use std::sync::Mutex;
+
+use gst::prelude::*;
+use gst_video::VideoInfo;
+use lipsync_core::render::painter::Painted;
+
+use super::messages::Stop;
+use super::{CAT, lock, video_output};
+
+/// The format of the video and the pool of its buffers. Used by the source pad's streaming thread; others may only make
+/// it flush.
+#[derive(Default)]
+pub struct VideoWriter(Mutex<Option<(VideoInfo, gst::BufferPool)>>);
+
+impl VideoWriter {
+    /// Sends the caps downstream and gets buffers for them. True where the format is another than before.
+    ///
+    /// # Errors
+    /// Where downstream takes neither, or the pad is flushing.
+    pub fn set_format(&self, pad: &gst::Pad, info: VideoInfo) -> Result<bool, gst::FlowError> {
+        let caps = info.to_caps().map_err(|_| gst::FlowError::NotNegotiated)?;
+        gst::debug!(CAT, obj = pad, "video is {caps}");
+        // A pad that is flushing does not even keep them; what else may be wrong, the first buffer tells.
+        if !pad.push_event(gst::event::Caps::new(&caps)) && pad.pad_flags().contains(gst::PadFlags::FLUSHING)
+        {
+            return Err(gst::FlowError::Flushing);
+        }
+        let pool = video_output::buffer_pool(pad, &info).map_err(|error| {
+            gst::error!(CAT, obj = pad, "no buffer pool: {error}");
+            gst::FlowError::NotNegotiated
+        })?;
+        let changed = lock(&self.0).as_ref().is_none_or(|(before, _)| *before != info);
+        self.replace(Some((info, pool)));
+        Ok(changed)
+    }
+
+    /// A buffer with a frame drawn into it.
+    pub fn draw(&self, painted: &Painted) -> Result<gst::Buffer, Stop> {
+        let (info, pool) = lock(&self.0).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let mut buffer = pool.acquire_buffer(None)?;
+        video_output::with_picture(buffer.make_mut(), &info, |picture| painted.draw(picture)).map_err(
+            |error| {
+                Stop::message(gst::error_msg!(
+                    gst::ResourceError::Write,
+                    ("buffer cannot be written: {error}")
+                ))
+            },
+        )?;
+        Ok(buffer)
+    }
+
+    /// Wakes whoever waits for a buffer, and lets nobody wait until it is called with `false`.
+    pub fn set_flushing(&self, flushing: bool) {
+        if let Some((_, pool)) = lock(&self.0).clone() {
+            pool.set_flushing(flushing);
+        }
+    }
+
+    /// Gives the buffers back.
+    pub fn stop(&self) {
+        self.replace(None);
+    }
+
+    fn replace(&self, new: Option<(VideoInfo, gst::BufferPool)>) {
+        let kept = new.as_ref().map(|(_, pool)| pool.clone());
+        let old = std::mem::replace(&mut *lock(&self.0), new);
+        // Downstream may offer the same pool again.
+        if let Some((_, old)) = old.filter(|(_, old)| kept.as_ref() != Some(old)) {
+            let _ = old.set_active(false);
+        }
+    }
+}
+
+/// Says when a frame is shown and which one it is. The last picture, shown once more, gets new ones.
+pub fn stamp(
+    buffer: &mut gst::Buffer,
+    pts: gst::ClockTime,
+    duration: gst::ClockTime,
+    number: u64,
+    discont: bool,
+) {
+    let buffer = buffer.make_mut();
+    buffer.set_pts(pts);
+    buffer.set_duration(duration);
+    buffer.set_offset(number);
+    buffer.set_offset_end(number + 1);
+    buffer.unset_flags(gst::BufferFlags::DISCONT);
+    if discont {
+        buffer.set_flags(gst::BufferFlags::DISCONT);
+    }
+}
