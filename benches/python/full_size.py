@@ -17,7 +17,10 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "python"))
 
-import reference
+import avatar_folders
+import compositing
+import features
+import inference
 from fixtures import avatars
 from synctalk_networks import HALF_WIDTHS, WIDTHS, Builder, audio_encoder, generator
 
@@ -31,15 +34,15 @@ SYNTHETIC_FRAMES = 25
 # --- avatar folder ----------------------------------------------------------------------------------------------------
 
 
-def take_frames(folder: Path, source: Path) -> list[reference.Rect]:
+def take_frames(folder: Path, source: Path) -> list[avatar_folders.Rect]:
     """Copies the frames of another avatar into the folder and returns their crops."""
-    avatar = reference.load_avatar(source)
+    avatar = avatar_folders.load_avatar(source)
     for i, frame in enumerate(avatar.frames):
         shutil.copyfile(frame, folder / f"{i}{frame.suffix}")
     return avatar.rects
 
 
-def draw_frames(folder: Path) -> list[reference.Rect]:
+def draw_frames(folder: Path) -> list[avatar_folders.Rect]:
     """Draws 1280 x 720 frames whose crop is exactly the network's."""
     rects = []
     for i in range(SYNTHETIC_FRAMES):
@@ -87,21 +90,21 @@ def median_seconds(work, runs: int) -> float:
 
 def measure(out: Path, threads: int) -> None:
     """Runs both networks on the avatar's first frame and prints how long they take."""
-    avatar = reference.load_avatar(out)
-    encoder = reference.AudioEncoder(avatar.audio_encoder, threads)
-    draw = reference.Generator(avatar.generator, threads)
+    avatar = avatar_folders.load_avatar(out)
+    encoder = inference.AudioEncoder(avatar.audio_encoder, threads)
+    draw = inference.Generator(avatar.generator, threads)
     speech = np.random.default_rng(14).standard_normal(16_000).astype(np.float32) * 0.1
     sequence = encoder.sequence(speech)
-    frame = reference.read_picture(avatar.frames[0])
-    face = reference.face_crop(frame, avatar.rects[0], draw.size, reference.STYLES["synctalk"].border)
-    picture = reference.network_input(face, reference.hide_mouth(face))
-    context = reference.window_context(sequence, 12)
+    frame = compositing.read_picture(avatar.frames[0])
+    face = compositing.face_crop(frame, avatar.rects[0], draw.size, compositing.STYLES["synctalk"].border)
+    picture = compositing.network_input(face, compositing.hide_mouth(face))
+    context = features.window_context(sequence, 12)
     output = draw.draw(picture, context)
 
     low, middle, high = np.percentile(output, [2, 50, 98])
     print(f"embeddings: {np.mean(sequence > 0):.0%} above zero, mean {sequence.mean():.2f}")
     print(f"output: 2 % below {low:.2f}, median {middle:.2f}, 2 % above {high:.2f}")
-    windows = reference.mel_windows(reference.mel_spectrogram(speech))[:1]
+    windows = features.mel_windows(features.mel_spectrogram(speech))[:1]
     print(f"audio encoder: {1e3 * median_seconds(lambda: encoder.run(mel=windows), 50):.2f} ms per window")
     print(f"generator: {1e3 * median_seconds(lambda: draw.draw(picture, context), 15):.1f} ms per frame")
 

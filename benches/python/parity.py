@@ -30,6 +30,13 @@ import onnx
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/python"))
 
+import librosa
+import soundfile
+import soxr
+
+import avatar_folders
+import compositing
+import features
 import reference
 import synctalk_networks
 from fixtures import avatars, models
@@ -114,11 +121,11 @@ def write_avatars(folder: Path) -> None:
 
 def write_sound(path: Path, rate: int | None) -> None:
     """Writes the sample's first ten seconds, at 16 kHz so that no resampler has a say, or at its own rate."""
-    samples, found = reference.soundfile.read(SAMPLE, dtype="float32")
+    samples, found = soundfile.read(SAMPLE, dtype="float32")
     if rate:
-        samples = reference.soxr.resample(samples, found, rate)
+        samples = soxr.resample(samples, found, rate)
     rate = rate or found
-    samples = samples[: FRAMES * rate // reference.FPS]
+    samples = samples[: FRAMES * rate // avatar_folders.FPS]
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, rate, 0, "NONE", ""))
         file.writeframes(np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2").tobytes())
@@ -130,7 +137,7 @@ def write_sound(path: Path, rate: int | None) -> None:
 def run_plugin(case: "Case", frames: int, form: str, sound: Path) -> np.ndarray:
     """Returns the plugin's frames as a mapped file, one row each."""
     out = SCRATCH / f"plugin.{form}"
-    caps = f"video/x-raw,format={form},framerate={reference.FPS}/1"
+    caps = f"video/x-raw,format={form},framerate={avatar_folders.FPS}/1"
     if form == "I420":
         caps += ",colorimetry=bt709"
     line = ["gst-launch-1.0", "-q", "filesrc", f"location={sound}", "!", "wavparse", "!"]
@@ -164,8 +171,8 @@ def i420_planes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def run_reference(case: "Case", sound: Path) -> Iterator[np.ndarray]:
     """Yields frames. Where the avatar's last frame has been shown, it goes backward, as the plugin does."""
-    avatar = replace(reference.load_avatar(case.avatar), context=case.context, paste=case.paste, ping_pong=True)
-    audio, _ = reference.read_sound(sound)
+    avatar = replace(avatar_folders.load_avatar(case.avatar), context=case.context, paste=case.paste, ping_pong=True)
+    audio, _ = features.read_sound(sound)
     return reference.render(avatar, audio, FRAMES)
 
 
@@ -183,8 +190,8 @@ def with_ipp(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 def mel_in_single_precision(audio: np.ndarray) -> np.ndarray:
     """Returns T x 80 mel levels, summed in the 32 bits that librosa takes for sound of 32 bits."""
     emphasised = np.append(audio[:1], audio[1:] - np.float32(0.97) * audio[:-1])
-    magnitude = np.abs(reference.librosa.stft(emphasised, n_fft=800, hop_length=200, win_length=800))
-    filters = reference.librosa.filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)
+    magnitude = np.abs(librosa.stft(emphasised, n_fft=800, hop_length=200, win_length=800))
+    filters = librosa.filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)
     level = 20 * np.log10(np.maximum(1e-5, filters @ magnitude)) - 20
     return np.clip(8 * (level + 100) / 100 - 4, -4, 4).T.astype(np.float32)
 
@@ -199,7 +206,7 @@ def with_mel_in_single_precision(frames: Iterator[np.ndarray]) -> Iterator[np.nd
     yield from frames
 
 
-def paste_by_pillow(frame: np.ndarray, rect: reference.Rect, face: np.ndarray, border: int, interpolation: int) -> None:
+def paste_by_pillow(frame: np.ndarray, rect: avatar_folders.Rect, face: np.ndarray, border: int, interpolation: int) -> None:
     """Stretches the face over the rectangle with Pillow's bicubic kernel."""
     x, y, width, height = rect
     frame[y : y + height, x : x + width] = np.asarray(Image.fromarray(face).resize((width, height), Image.BICUBIC))
@@ -244,7 +251,7 @@ class Difference:
         return self.within(1) >= LEAST_WITHIN_1 and self.mean < most_mean and self.worst <= MOST_WORST
 
 
-def mouth(rect: reference.Rect) -> tuple[slice, slice]:
+def mouth(rect: avatar_folders.Rect) -> tuple[slice, slice]:
     """Returns where the mouth is: the lower half of the face rectangle, half as wide."""
     x, y, width, height = rect
     return slice(y + height // 2, y + height), slice(x + width // 4, x + width - width // 4)
@@ -256,7 +263,7 @@ class Comparison:
     def __init__(self, case: "Case", name: str, most_mean: float | None):
         """Without a largest mean nothing is asserted."""
         self.name, self.most_mean = name, most_mean
-        self.avatar = reference.load_avatar(case.avatar)
+        self.avatar = avatar_folders.load_avatar(case.avatar)
         self.frames = 0
         self.whole, self.mouth = Difference(), Difference()
 
@@ -371,7 +378,7 @@ def explain(frames: int, sound: Path) -> list[Comparison]:
         ways = with_ipp(run_reference(synctalk, sound)), run_reference(synctalk, sound)
         results.append(compare_references(synctalk, frames, "OpenCV with Intel's primitives, and without", *ways))
     if Image:
-        reference.PASTES["pillow"] = paste_by_pillow
+        compositing.PASTES["pillow"] = paste_by_pillow
         ways = run_reference(replace(clone, paste="pillow"), sound), run_reference(clone, sound)
         results.append(compare_references(clone, frames, "digital-clone's Pillow paste, and OpenCV's", *ways))
     else:
@@ -453,7 +460,7 @@ def main() -> int:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     write_avatars(SCRATCH / "avatars")
     sound, own_rate = SCRATCH / "sound_16k.wav", SCRATCH / "sound_24k.wav"
-    write_sound(sound, reference.SAMPLE_RATE)
+    write_sound(sound, features.SAMPLE_RATE)
     write_sound(own_rate, None)
 
     bounded, others, public = [], [], []

@@ -25,7 +25,9 @@ import cv2
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/python"))
 
-import reference
+import avatar_folders
+import compositing
+import features
 
 REFERENCE = ROOT / "tests/python/reference.py"
 PLUGIN = ROOT / "target/plugin"
@@ -128,7 +130,7 @@ def lipsync(sound: Path, avatar: Path, *rest: list[str]) -> Command:
 
 def check_same_pictures(ours: Path, theirs: Path, folder: Path, frames: int) -> dict[str, float]:
     """Fails unless both videos have the same frames; returns the largest mean differences in levels."""
-    avatar = reference.load_avatar(folder)
+    avatar = avatar_folders.load_avatar(folder)
     videos = [cv2.VideoCapture(str(path)) for path in (ours, theirs)]
     counts, worst, worst_mouth = [0, 0], 0.0, 0.0
     while True:
@@ -194,7 +196,7 @@ def measure_encoding(sound: Path, avatar: Path) -> dict[str, float]:
     with tempfile.NamedTemporaryFile(dir=SCRATCH, suffix=".yuv") as raw:
         first_frames = ["identity", f"eos-after={RAW_FRAMES + 1}"]
         measure(lipsync(sound, avatar, first_frames, ["filesink", f"location={raw.name}"]))
-        height, width, _ = reference.read_picture(reference.load_avatar(avatar).frames[0]).shape
+        height, width, _ = compositing.read_picture(avatar_folders.load_avatar(avatar).frames[0]).shape
         frames = Path(raw.name).stat().st_size / (width * height * 3 / 2)
         caps = ["rawvideoparse", "format=i420", f"width={width}", f"height={height}", "framerate=25/1"]
         run = measure(launch(["filesrc", f"location={raw.name}"], caps, X264, ["fakesink"]))
@@ -328,7 +330,7 @@ def main() -> int:
 
     prepare()
     sound = cut_sound(options.sound, options.seconds) if options.seconds else options.sound.resolve()
-    _, frames = reference.read_sound(sound)
+    _, frames = features.read_sound(sound)
     load, commit = os.getloadavg(), checkout()
     say(f"load of the machine before: {load[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     results = {}

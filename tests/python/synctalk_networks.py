@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-import reference
+import compositing
 from fixtures import avatars
 from onnx_graph import FLOAT, Graph
 
@@ -196,7 +196,7 @@ def generator(
 def last_layer_output(model: onnx.ModelProto, size: int) -> np.ndarray:
     """Runs a model on a drawn face and on features like the audio encoder's."""
     face = avatars.draw_frame(0, size, size)
-    picture = reference.network_input(face, reference.hide_mouth(face))[np.newaxis]
+    picture = compositing.network_input(face, compositing.hide_mouth(face))[np.newaxis]
     audio = np.maximum(0, 2 * np.random.default_rng(12).standard_normal((1, 32, 16, 16))).astype(np.float32)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"input": picture, "audio": audio})[0][0]
