@@ -24,15 +24,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cv2
+import librosa
 import numpy as np
 import onnx
+import soundfile
+import soxr
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/python"))
-
-import librosa
-import soundfile
-import soxr
 
 import avatar_folders
 import compositing
@@ -206,7 +205,9 @@ def with_mel_in_single_precision(frames: Iterator[np.ndarray]) -> Iterator[np.nd
     yield from frames
 
 
-def paste_by_pillow(frame: np.ndarray, rect: avatar_folders.Rect, face: np.ndarray, border: int, interpolation: int) -> None:
+def paste_by_pillow(
+    frame: np.ndarray, rect: avatar_folders.Rect, face: np.ndarray, border: int, interpolation: int
+) -> None:
     """Stretches the face over the rectangle with Pillow's bicubic kernel."""
     x, y, width, height = rect
     frame[y : y + height, x : x + width] = np.asarray(Image.fromarray(face).resize((width, height), Image.BICUBIC))
