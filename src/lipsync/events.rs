@@ -1,23 +1,22 @@
 //! Events of both pads.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use gst::EventView;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use lipsync_core::error::Error;
 
-use super::imp::Lipsync;
-use super::output::Item;
+use super::item::Item;
+use super::state::Lipsync;
 use super::stream::Stream;
 use crate::messages::error_message;
-use crate::{CAT, audio_input, lock};
+use crate::{CAT, audio_input};
 
 impl Lipsync {
     /// Forgets what is under way, but for events that hold until there is another of their kind.
     fn flush(&self, stop: gst::Event) -> Result<(), Error> {
-        let held = lock(&self.stream).as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
+        let held = self.stream().as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
         let queued = self.queue.take().into_iter().filter_map(Item::into_event);
         let lost: Vec<gst::Event> = queued.chain(held.into_iter().map(|(_, event)| event)).collect();
         // Only now the pad takes events again.
@@ -39,10 +38,10 @@ impl Lipsync {
     /// then is nobody's any more. (A new segment is none: it does not undo the end that downstream has been sent.)
     fn begin_anew(&self) -> Result<(), Error> {
         let Some(items) = self.queue.reopen_after_end() else { return Ok(()) };
-        let held = lock(&self.stream).as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
+        let held = self.stream().as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
         let events = items.into_iter().filter_map(Item::into_event);
         self.keep_sticky(events.chain(held.into_iter().map(|(_, event)| event)));
-        self.flow_told.store(false, Ordering::SeqCst);
+        self.state().flow_told = false;
         let _ = self.start_task();
         // It may have been deactivated meanwhile, which stops the task that there was then.
         if !self.srcpad.is_active() {
@@ -51,7 +50,7 @@ impl Lipsync {
         Ok(())
     }
 
-    pub(super) fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
+    pub fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, imp = self, "event {event:?}");
         let done = |done: bool| if done { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
         match event.view() {
@@ -69,7 +68,7 @@ impl Lipsync {
                 done(self.start_task().is_ok())
             }
             EventView::StreamStart(start) => {
-                self.ended.store(false, Ordering::SeqCst);
+                self.state().has_ended = false;
                 if let Err(error) = self.begin_anew() {
                     self.post_error_message(error_message(&error));
                     return Err(gst::FlowError::Error);
@@ -87,7 +86,7 @@ impl Lipsync {
                 self.pass(stream, event)
             }),
             EventView::Eos(_) => {
-                self.ended.store(true, Ordering::SeqCst);
+                self.state().has_ended = true;
                 match self.with_stream(|stream| self.hear_end(stream, event)) {
                     // The end has been told already, perhaps with what was wrong.
                     Err(gst::FlowError::Eos) => Ok(gst::FlowSuccess::Ok),
@@ -106,12 +105,12 @@ impl Lipsync {
         }
     }
 
-    pub(super) fn src_event(&self, event: gst::Event) -> bool {
+    pub fn src_event(&self, event: gst::Event) -> bool {
         match event.view() {
             EventView::Qos(qos) => {
                 let (_, _, jitter, timestamp) = qos.get();
                 let jitter = gst::ClockTime::from_nseconds(jitter.max(0) as u64);
-                *lock(&self.earliest) = timestamp.map(|timestamp| timestamp.saturating_add(jitter));
+                self.state().earliest = timestamp.map(|timestamp| timestamp.saturating_add(jitter));
                 true
             }
             EventView::Seek(seek) => {

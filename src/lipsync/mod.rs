@@ -1,9 +1,44 @@
 //! The element `lipsync`: raw audio in, video of the speaking avatar out.
+//!
+//! * sink: raw audio of any format
+//! * src: raw video of the avatar speaking it
+//!
+//! ```bash
+//! gst-launch-1.0 playbin uri=file:///home/me/speech.mp3 flags=0x0b vis-plugin=lipsync
+//! ```
+//!
+//! # Threads
+//!
+//! 1. Upstream's thread runs the sink pad ([`events`], [`input`]): it hears the sound and asks the painter for frames.
+//!    The audio encoder runs beside it ([`lipsync_core::inference::aside`]), so that it can leave at any time.
+//! 2. The painter's workers paint them, several at a time.
+//! 3. The source pad's task ([`output`]) takes frames and events from the queue in order, waits for the
+//!    painter where it must, draws into downstream's buffers and pushes.
+//!
+//! The queue is bounded, so a slow sink slows the source down. What the networks need is loaded from NULL to READY, by a
+//! thread of its own ([`crate::loading`]); where that takes long, upstream's thread waits for it.
+//!
+//! What they have in common, and the locks, are in [`state`].
+//!
+//! # Files
+//!
+//! Each uses only those before it:
+//!
+//! 1. `settings`, `item`, `stream`: data without locks
+//! 2. `state`: what the threads have in common, and its locks
+//! 3. `avatar`, `output`, `input`, `events`, `queries`: what each of them does
+//! 4. `pads`, `imp`: the pads and the class
 
+mod avatar;
 mod events;
 mod imp;
+mod input;
+mod item;
 mod output;
+mod pads;
 mod queries;
+mod settings;
+mod state;
 mod stream;
 
 use gst::glib;
@@ -11,7 +46,7 @@ use gst::prelude::*;
 
 glib::wrapper! {
     /// The element `lipsync`.
-    pub struct Lipsync(ObjectSubclass<imp::Lipsync>) @extends gst::Element, gst::Object;
+    pub struct Lipsync(ObjectSubclass<state::Lipsync>) @extends gst::Element, gst::Object;
 }
 
 /// Makes the element known under its name.

@@ -1,63 +1,75 @@
 //! The source pad's streaming thread: takes items from the queue, in order, and sends them downstream.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
-use lipsync_core::render::painter::Ticket;
 
-use super::imp::Lipsync;
-use crate::messages::{Failure, Stop};
-use crate::queue::Item as QueueItem;
+use super::item::{Frame, Item};
+use super::state::Lipsync;
+use crate::CAT;
+use crate::messages::Stop;
 use crate::video_writer::stamp;
-use crate::{CAT, lock};
 
 /// A pipeline that gets no sound of a file for that long has stalled.
 const STALL: Duration = Duration::from_secs(5);
 
-/// What goes from the sink's thread to the source's.
-pub enum Item {
-    /// An event for downstream.
-    Event(gst::Event),
-    /// From here on frames have this format.
-    Format(VideoInfo),
-    /// A frame of video.
-    Frame(Frame),
-    /// The sound cannot be followed any further: tell the application and end the stream.
-    Failure(Failure),
-}
-
-impl Item {
-    /// The event, if it is one.
-    pub fn into_event(self) -> Option<gst::Event> {
-        match self {
-            Self::Event(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl QueueItem for Item {
-    fn is_frame(&self) -> bool {
-        matches!(self, Self::Frame(_))
-    }
-}
-
-/// A frame of video that is being painted.
-pub struct Frame {
-    pub pts: gst::ClockTime,
-    pub duration: gst::ClockTime,
-    /// Number since the last discontinuity; 0 is marked as one.
-    pub number: u64,
-    /// `None`: it would be late, so the last picture is shown once more.
-    pub ticket: Option<Ticket>,
-}
-
 impl Lipsync {
+    /// Wakes whoever waits or runs a network, and lets nobody wait again.
+    pub fn interrupt(&self) {
+        self.queue.stop(gst::FlowError::Flushing);
+        if let Some(loaded) = self.loaded() {
+            loaded.painter.interrupt();
+            if let Some(encoder) = loaded.encoder {
+                encoder.interrupt();
+            }
+        }
+        self.writer.set_flushing(true);
+    }
+
+    /// Lets work begin again after [`Self::interrupt`].
+    pub fn resume(&self) {
+        self.writer.set_flushing(false);
+        if let Some(encoder) = self.loaded().and_then(|loaded| loaded.encoder) {
+            encoder.rearm();
+        }
+        {
+            let mut state = self.state();
+            state.has_ended = false;
+            state.flow_told = false;
+            state.earliest = None;
+            state.sent_until = None;
+        }
+        self.queue.open();
+    }
+
+    /// Starts the source pad's task.
+    pub fn start_task(&self) -> Result<(), gst::LoggableError> {
+        let element = self.obj().downgrade();
+        self.srcpad
+            .start_task(move || {
+                if let Some(element) = element.upgrade() {
+                    // A panic becomes an element error; the queue is closed so that upstream sees it.
+                    let this = element.imp();
+                    let sent = this.catch_panic(
+                        || false,
+                        |this| {
+                            this.send_next();
+                            true
+                        },
+                    );
+                    if !sent {
+                        this.state().flow_told = true;
+                        this.stop_sending(gst::FlowError::Error);
+                    }
+                }
+            })
+            .map_err(|_| gst::loggable_error!(CAT, "the source pad's task cannot be started"))
+    }
+
     /// One turn of the source pad's task.
-    pub fn send_next(&self) {
+    fn send_next(&self) {
         let item = match self.queue.pop(STALL) {
             Ok(Some(item)) => item,
             Ok(None) => return self.note_stall(),
@@ -80,7 +92,7 @@ impl Lipsync {
                 }
                 self.stop_sending(flow);
                 // Upstream gets the flow with its next buffer; after its last one nobody else would tell.
-                if self.input_ended() {
+                if self.state().has_ended {
                     self.tell_refusal(flow);
                 }
             }
@@ -94,7 +106,7 @@ impl Lipsync {
     }
 
     /// Lets nothing through any more. The task is paused first: whoever opens the queue again starts it behind that.
-    pub fn stop_sending(&self, flow: gst::FlowError) {
+    fn stop_sending(&self, flow: gst::FlowError) {
         let _ = self.srcpad.pause_task();
         self.queue.stop(flow);
     }
@@ -102,7 +114,7 @@ impl Lipsync {
     /// Tells the application, once, that downstream refused the video, where upstream has not been told so, and ends it.
     pub fn tell_refusal(&self, flow: gst::FlowError) {
         let fatal = !matches!(flow, gst::FlowError::Flushing | gst::FlowError::Eos);
-        if fatal && !self.flow_told.swap(true, Ordering::SeqCst) {
+        if fatal && !std::mem::replace(&mut self.state().flow_told, true) {
             gst::element_imp_error!(self, gst::StreamError::Failed, ("downstream refused the video: {flow}"));
             self.send_end();
         }
@@ -117,7 +129,7 @@ impl Lipsync {
 
     /// Warns, once, where the pipeline stands still because the sound stays away: the other way of a tee is full.
     fn note_stall(&self) {
-        if !self.is_starving() || self.stall_told.swap(true, Ordering::Relaxed) {
+        if !self.is_starving() || std::mem::replace(&mut self.state().stall_told, true) {
             return;
         }
         gst::element_imp_warning!(
@@ -125,6 +137,27 @@ impl Lipsync {
             gst::StreamError::Failed,
             ("the pipeline stands still: no more sound comes in, and downstream waits for more video. If the sound also goes another way, behind a tee, the queue of that way is full: give it max-size-time=0 max-size-bytes=0 max-size-buffers=0, because a frame waits for sound that comes after it, and encoders of video look further ahead than the queue holds")
         );
+    }
+
+    /// Whether the sound should come, but does not. Not so while the application lets the pipeline pause, and not where
+    /// sound comes as it is made or sent, by a clock or without a known end.
+    fn is_starving(&self) -> bool {
+        let runs = match self.obj().current_state() {
+            gst::State::Playing => true,
+            gst::State::Paused => !self.state().has_played,
+            _ => false,
+        };
+        let mut latency = gst::query::Latency::new();
+        let live = self.sinkpad.peer_query(&mut latency) && latency.result().0;
+        let has_end = self.sinkpad.peer_query_duration::<gst::ClockTime>().is_some();
+        runs && !live && has_end && self.sinkpad.has_current_caps() && !self.state().has_ended
+    }
+
+    /// The address of the file that the sound comes from, if upstream knows one.
+    fn source(&self) -> Option<String> {
+        let mut query = gst::query::Uri::new();
+        let answered = self.sinkpad.peer_query(&mut query);
+        query.uri().filter(|_| answered).map(Into::into)
     }
 
     fn send(&self, item: Item) -> Result<(), Stop> {
@@ -147,9 +180,15 @@ impl Lipsync {
 
     fn send_format(&self, info: VideoInfo) -> Result<(), Stop> {
         if self.writer.set_format(&self.srcpad, info)? {
-            *lock(&self.last) = None;
+            self.forget_picture();
         }
         Ok(())
+    }
+
+    /// Forgets the last picture.
+    pub fn forget_picture(&self) {
+        let last = self.state().last.take();
+        drop(last);
     }
 
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
@@ -157,21 +196,26 @@ impl Lipsync {
             Some(ticket) => {
                 let painted = ticket.wait()?;
                 let buffer = self.writer.draw(&painted)?;
-                lock(&self.stats).painted(painted.inference);
+                self.state().stats.painted(painted.inference);
                 buffer
             }
             None => {
-                let Some(last) = lock(&self.last).clone() else {
-                    lock(&self.stats).skipped();
+                let mut state = self.state();
+                let Some(last) = state.last.clone() else {
+                    state.stats.skipped();
                     return Ok(());
                 };
-                lock(&self.stats).repeated();
+                state.stats.repeated();
                 last
             }
         };
         stamp(&mut buffer, frame.pts, frame.duration, frame.number, frame.number == 0);
-        *lock(&self.last) = Some(buffer.clone());
-        *lock(&self.sent_until) = Some(frame.pts + frame.duration);
+        let before = {
+            let mut state = self.state();
+            state.sent_until = Some(frame.pts + frame.duration);
+            state.last.replace(buffer.clone())
+        };
+        drop(before);
         self.srcpad.push(buffer)?;
         Ok(())
     }

@@ -5,11 +5,11 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
-use super::imp::Lipsync;
-use crate::{CAT, audio_input, lock, video_output};
+use super::state::Lipsync;
+use crate::{CAT, audio_input, video_output};
 
 impl Lipsync {
-    pub(super) fn sink_query(&self, query: &mut gst::QueryRef) -> bool {
+    pub fn sink_query(&self, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             // Answered when all frames are out, so that it goes from this thread without overtaking them.
             QueryViewMut::Drain(_) => {
@@ -26,7 +26,7 @@ impl Lipsync {
         }
     }
 
-    pub(super) fn src_query(&self, query: &mut gst::QueryRef) -> bool {
+    pub fn src_query(&self, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             QueryViewMut::Latency(latency) => {
                 let mut upstream = gst::query::Latency::new();
@@ -76,7 +76,7 @@ impl Lipsync {
 
     /// How far the video is that went out, in stream time.
     fn position(&self) -> Option<gst::ClockTime> {
-        let end = *lock(&self.sent_until);
+        let end = self.state().sent_until;
         let segment = self.srcpad.sticky_event::<gst::event::Segment>(0)?;
         segment.segment().downcast_ref::<gst::ClockTime>()?.to_stream_time(end?)
     }

@@ -1,24 +1,66 @@
 //! The element `lipsyncsrc`: a presenter that never stops; sound may come in, in any pace.
+//!
+//! * src: raw video of the avatar, one frame after the other, for ever
+//! * sink (on request): raw audio of any format, in any pace, to be spoken
+//! * audio (on request): what is spoken, as it came in; silence otherwise
+//!
+//! ```bash
+//! gst-launch-1.0 lipsyncsrc ! videoconvert ! autovideosink
+//! ```
+//!
+//! # Threads
+//!
+//! 1. Upstream's thread ([`input`]) puts sound into the backlog, and waits there while it is full.
+//! 2. The scheduler ([`scheduler`]) takes up each frame at its moment on the pipeline's clock: it takes the sound
+//!    from the backlog, hears it ([`lipsync_core::render::live`]), asks the painter for the picture, and fills the queues of both source pads.
+//! 3. The painter's workers paint, several at a time.
+//! 4. The task of each source pad ([`pad_tasks`]) sends what is in its queue when its time has come. A pad whose
+//!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
+//! 5. A thread of its own loads an avatar ([`crate::loading`]), also one that is set while the element plays.
+//! 6. The audio encoder runs beside the scheduler ([`lipsync_core::inference::aside`]), so that a stop need not wait for it.
+//!
+//! What they have in common, and the order of the locks, is in [`state`]; how they are woken to stop is in [`lifecycle`].
+//!
+//! # Files
+//!
+//! Each uses only those before it:
+//!
+//! 1. `cause`, `overload`, `settings`, `sound`, `backlog`, `output_queue`, `frame`, `ready`, `render_state`: data without locks
+//! 2. `state`: what the threads have in common, and its locks
+//! 3. `clock`, `reports`, `queues`, `formats`, `avatars`: what several threads do with it
+//! 4. `scheduler`, `input`, `pad_tasks`, `queries`: what each of them does
+//! 5. `pads`, `lifecycle`: how they begin and end
+//! 6. `imp`: the class
 
 mod avatars;
 mod backlog;
 mod cause;
-mod conductor;
+mod clock;
+mod formats;
+mod frame;
 mod imp;
-mod outlet;
+mod input;
+mod lifecycle;
+mod output_queue;
 mod overload;
-mod pacer;
+mod pad_tasks;
 mod pads;
 mod queries;
-mod senders;
+mod queues;
+mod ready;
+mod render_state;
+mod reports;
+mod scheduler;
 mod settings;
+mod sound;
+mod state;
 
 use gst::glib;
 use gst::prelude::*;
 
 glib::wrapper! {
     /// The element `lipsyncsrc`.
-    pub struct LipsyncSrc(ObjectSubclass<imp::LipsyncSrc>) @extends gst::Element, gst::Object;
+    pub struct LipsyncSrc(ObjectSubclass<state::LipsyncSrc>) @extends gst::Element, gst::Object;
 }
 
 /// Makes the element known under its name.

@@ -1,78 +1,198 @@
-//! Pads that come and go, in any state.
+//! The pads: how they are made, and those that come and go, in any state.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::conductor::SoundItem;
-use super::imp::{Input, LipsyncSrc};
-use super::pacer::Waiter;
-use super::senders::SoundState;
-use crate::{CAT, lock};
+use super::frame::SoundItem;
+use super::state::{Input, LipsyncSrc, SoundTask};
+use crate::CAT;
 
 impl LipsyncSrc {
-    /// Adds the pad of a template, if it is not there.
-    pub(super) fn add_requested(&self, template: &gst::PadTemplate) -> Option<gst::Pad> {
-        let (place, pad) = match template.name_template() {
-            "sink" => (&self.sinkpad, self.new_sink_pad(template)),
-            _ => (&self.audiopad, Self::source_pad(template, Self::send_sound)),
-        };
-        {
-            let mut place = lock(place);
-            if place.is_some() {
-                gst::warning!(CAT, imp = self, "there is but one pad {}", template.name_template());
-                return None;
+    /// The pad of the video.
+    pub fn new_video_pad(template: &gst::PadTemplate) -> gst::Pad {
+        Self::new_source_pad(template, |this, _| this.send_video())
+    }
+
+    /// A source pad that sends by a task of its own.
+    fn new_source_pad(template: &gst::PadTemplate, send: fn(&Self, &gst::Pad)) -> gst::Pad {
+        gst::Pad::builder_from_template(template)
+            .activatemode_function(move |pad, parent, mode, active| {
+                if parent.is_none() {
+                    return Ok(());
+                }
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::loggable_error!(CAT, "panic while a source pad was activated")),
+                    |this| this.activate(pad, mode, active, send),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_query(pad, query))
+            })
+            .build()
+    }
+
+    fn new_sink_pad(template: &gst::PadTemplate) -> gst::Pad {
+        gst::Pad::builder_from_template(template)
+            .activatemode_function(|_, parent, _, active| {
+                // Where it is not active nothing comes in; whoever waits already is sent away.
+                if let Some(element) = parent.and_then(|parent| parent.downcast_ref::<super::LipsyncSrc>()) {
+                    element.imp().change(|state| state.flushing.sink = !active);
+                }
+                Ok(())
+            })
+            .chain_function(|pad, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.take_in(pad, buffer),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))
+            })
+            .build()
+    }
+
+    fn activate(
+        &self,
+        pad: &gst::Pad,
+        mode: gst::PadMode,
+        active: bool,
+        send: fn(&Self, &gst::Pad),
+    ) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "only push mode is possible"));
+        }
+        if active {
+            self.start_sending(pad, send)
+                .map_err(|_| gst::loggable_error!(CAT, "the task of {} cannot be started", pad.name()))
+        } else {
+            pad.stop_task()
+                .map_err(|_| gst::loggable_error!(CAT, "the task of {} cannot be stopped", pad.name()))
+        }
+    }
+
+    /// Starts a source pad's task; a panic in it becomes an element error.
+    fn start_sending(&self, pad: &gst::Pad, send: fn(&Self, &gst::Pad)) -> Result<(), glib::BoolError> {
+        let element = self.obj().downgrade();
+        let pad_weak = pad.downgrade();
+        pad.start_task(move || {
+            let (Some(element), Some(pad)) = (element.upgrade(), pad_weak.upgrade()) else { return };
+            let sent = element.imp().catch_panic(
+                || false,
+                |this| {
+                    send(this, &pad);
+                    true
+                },
+            );
+            if !sent {
+                let _ = pad.pause_task();
             }
-            *place = Some(pad.clone());
+        })
+    }
+
+    /// Adds the pad of a template, if it is not there.
+    pub fn add_requested(&self, template: &gst::PadTemplate) -> Option<gst::Pad> {
+        let is_sink = template.direction() == gst::PadDirection::Sink;
+        let pad = if is_sink {
+            Self::new_sink_pad(template)
+        } else {
+            Self::new_source_pad(template, Self::send_sound)
+        };
+        let taken = {
+            let mut state = self.state();
+            let place = if is_sink { &mut state.requested.sink } else { &mut state.requested.audio };
+            let taken = place.is_some();
+            if !taken {
+                *place = Some(pad.clone());
+            }
+            taken
+        };
+        if taken {
+            gst::warning!(CAT, imp = self, "there is but one pad {}", template.name_template());
+            return None;
         }
-        if pad.direction() == gst::PadDirection::Src {
-            pad.set_offset(self.live_settings().audio_offset);
+        if !is_sink {
+            let offset = self.settings().live.audio_offset;
+            pad.set_offset(offset);
         }
-        let running = self.is_running();
-        if running {
+        let is_running = !self.is_stopped();
+        if is_running {
             let _ = pad.set_active(true);
         }
         if self.obj().add_pad(&pad).is_err() {
-            *lock(place) = None;
+            self.forget_requested(is_sink);
             return None;
         }
+        if !is_running {
+            return Some(pad);
+        }
         // Its activation came before it had a parent that could do something about it.
-        if running && pad.direction() == gst::PadDirection::Src {
-            self.sound.open();
-            if self.ended.load(Ordering::SeqCst) {
-                self.sound.push(SoundItem::End, usize::MAX);
-            }
+        if is_sink {
+            self.change(|state| state.flushing.sink = false);
+        } else {
+            self.open_sound();
             self.start_sending(&pad, Self::send_sound).ok()?;
-        } else if running {
-            self.backlog.set_flushing(false);
         }
         Some(pad)
     }
 
+    fn forget_requested(&self, is_sink: bool) {
+        let pad = {
+            let requested = &mut self.state().requested;
+            if is_sink { requested.sink.take() } else { requested.audio.take() }
+        };
+        drop(pad);
+    }
+
+    /// Lets sound be queued for its pad, which is new.
+    fn open_sound(&self) {
+        let old = self.change(|state| {
+            let old = std::mem::take(&mut state.sound_queue);
+            state.flushing.sound = false;
+            if state.has_ended && !state.is_stopped {
+                // Nothing is dropped for an end.
+                let _ = state.sound_queue.push(SoundItem::End, usize::MAX);
+            }
+            old
+        });
+        drop(old);
+    }
+
     /// Removes a requested pad, whatever its thread is doing. Only then another may be requested in its place.
-    pub(super) fn remove_requested(&self, pad: &gst::Pad) {
-        if pad.direction() == gst::PadDirection::Sink {
+    pub fn remove_requested(&self, pad: &gst::Pad) {
+        let is_sink = pad.direction() == gst::PadDirection::Sink;
+        if is_sink {
             // What has come in is spoken.
             let _ = pad.set_active(false);
             let _ = self.obj().remove_pad(pad);
-            *lock(&self.input) = Input::default();
-            *lock(&self.sinkpad) = None;
-            return;
+            self.state().input = Input::default();
+        } else {
+            self.stop_sound();
+            let flushed = self.free_from_downstream(pad);
+            let _ = pad.set_active(false);
+            if let Some(peer) = flushed {
+                peer.send_event(gst::event::FlushStop::new(false));
+            }
+            let _ = self.obj().remove_pad(pad);
+            let old = {
+                let mut state = self.state();
+                state.sound_task = SoundTask::default();
+                std::mem::take(&mut state.sound_queue)
+            };
+            drop(old);
         }
-        self.sound.close();
-        self.pacer.send_away(Waiter::Sound);
-        let flushed = self.free_from_downstream(pad);
-        let _ = pad.set_active(false);
-        if let Some(peer) = flushed {
-            peer.send_event(gst::event::FlushStop::new(false));
-        }
-        let _ = self.obj().remove_pad(pad);
-        self.sound.clear();
-        *lock(&self.sound_state) = SoundState::default();
-        *lock(&self.audiopad) = None;
-        self.pacer.welcome(Waiter::Sound);
+        self.forget_requested(is_sink);
     }
 
     /// Sees to it that the pad's thread comes back from downstream, which may hold it for ever (a sink in PAUSED does): where it
@@ -82,7 +202,7 @@ impl LipsyncSrc {
         const PIECES: usize = 100;
         for _ in 0..PIECES {
             // A probe that blocks lets go of it when the pad is deactivated.
-            if !self.sending_sound.load(Ordering::SeqCst) || pad.is_blocking() {
+            if !self.state().is_sending_sound || pad.is_blocking() {
                 return None;
             }
             std::thread::sleep(PIECE);

@@ -5,9 +5,9 @@
 use gst::subclass::prelude::*;
 use lipsync_core::rate::{FrameRate, SECOND, mul_div};
 
-use super::conductor::MOST_WAITING;
-use super::imp::LipsyncSrc;
-use crate::{CAT, lock, video_output};
+use super::queues::MOST_WAITING;
+use super::state::LipsyncSrc;
+use crate::{CAT, video_output};
 
 /// Units per second of the format DEFAULT of a pad: frames, or samples.
 type Rate = FrameRate;
@@ -39,7 +39,7 @@ fn convert(
 
 impl LipsyncSrc {
     /// What is done with an event from downstream.
-    pub(super) fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+    pub fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         use gst::EventView;
         match event.view() {
             // What is played, and when, is not up to downstream; and none of it is upstream's concern.
@@ -56,7 +56,7 @@ impl LipsyncSrc {
     }
 
     /// Answers a query from downstream.
-    pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+    pub fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             gst::QueryViewMut::Latency(answer) => {
                 let latency = self.latency();
@@ -100,7 +100,7 @@ impl LipsyncSrc {
             }
             gst::QueryViewMut::Caps(answer) if *pad == self.srcpad => {
                 let image = {
-                    let avatars = lock(&self.avatars);
+                    let avatars = &self.state().avatars;
                     let ready = avatars.ready.as_ref().map(|ready| &ready.loaded);
                     avatars.playing.as_ref().or(ready).map(|loaded| loaded.avatar.image)
                 };
@@ -118,19 +118,19 @@ impl LipsyncSrc {
     /// Where the last frame that went out begins, or where the last sound ends.
     fn place(&self, pad: &gst::Pad) -> Place {
         if *pad == self.srcpad {
-            let (time, units) = lock(&self.video_state).place;
+            let (time, units) = self.state().video_task.place;
             return Place { time, units };
         }
-        let time = lock(&self.sound_state).end.unwrap_or(0);
+        let time = self.state().sound_task.end.unwrap_or(0);
         let units = self.unit_rate(pad).map_or(0, |rate| mul_div(time, rate.num().into(), SECOND));
         Place { time, units }
     }
 
     fn unit_rate(&self, pad: &gst::Pad) -> Option<Rate> {
         if *pad == self.srcpad {
-            return self.frame_rate();
+            return self.state().timing.map(|timing| timing.rate);
         }
-        let info = lock(&self.sound_state).info.clone()?;
+        let info = self.state().sound_task.info.clone()?;
         FrameRate::new(info.rate(), 1)
     }
 }

@@ -1,11 +1,32 @@
-//! The properties that only `lipsyncsrc` has.
+//! The properties: those that `lipsyncsrc` shares with `lipsync`, and its own.
 
 use gst::glib;
 use gst::prelude::*;
 
-use crate::settings::get;
+use crate::settings::{self as common, get};
 
 /// The values of the properties that can be set.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Those that `lipsync` has as well.
+    pub common: common::Settings,
+    /// Those that only `lipsyncsrc` has.
+    pub live: LiveSettings,
+}
+
+impl Settings {
+    /// Sets a property, if it can be set; GObject has checked its type.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        self.common.set(name, value) || self.live.set(name, value)
+    }
+
+    /// The value of a property, if it can be set.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        self.common.get(name).or_else(|| self.live.get(name))
+    }
+}
+
+/// The values of the properties that only `lipsyncsrc` has.
 #[derive(Debug, Clone)]
 pub struct LiveSettings {
     pub max_backlog: gst::ClockTime,
@@ -30,7 +51,7 @@ impl Default for LiveSettings {
     }
 }
 
-/// The properties as `gst-inspect-1.0` shows them.
+/// Those that only `lipsyncsrc` has, as `gst-inspect-1.0` shows them.
 pub fn properties() -> Vec<glib::ParamSpec> {
     let default = LiveSettings::default();
     vec![
@@ -88,7 +109,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
 
 impl LiveSettings {
     /// Sets a property, if it is one of these; GObject has checked its type.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+    fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
             "max-backlog" => self.max_backlog = gst::ClockTime::from_nseconds(get(value)),
             "inference-interval" => self.inference_interval = get(value),
@@ -101,7 +122,7 @@ impl LiveSettings {
     }
 
     /// The value of a property, if it is one of these.
-    pub fn get(&self, name: &str) -> Option<glib::Value> {
+    fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "max-backlog" => self.max_backlog.nseconds().to_value(),
             "inference-interval" => self.inference_interval.to_value(),

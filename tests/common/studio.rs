@@ -85,7 +85,7 @@ impl Studio {
             messages: Vec::new(),
         };
         studio.pipeline.set_state(gst::State::Playing).unwrap();
-        // Else the time might have gone by before the conductor has looked at it.
+        // Else the time might have gone by before the scheduler has looked at it.
         studio.clock.wait_for_next_pending_id();
         studio
     }

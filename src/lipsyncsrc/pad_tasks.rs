@@ -1,6 +1,5 @@
-//! The threads of the source pads: each sends what is in its outlet, at its time, whatever the other does.
+//! The tasks of the source pads: each sends what is queued for its pad, at its time, whatever the other does.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gst::glib;
@@ -11,41 +10,16 @@ use lipsync_core::rate::SECOND;
 use lipsync_core::render::live::Speech;
 use lipsync_core::render::painter::Painted;
 
-use super::backlog::Chunk;
-use super::cause::{Situation, cause_of};
-use super::conductor::{Frame, SoundItem, VideoItem};
-use super::imp::LipsyncSrc;
-use super::pacer::Waiter;
-use crate::messages::{Late, Stop};
+use super::frame::{Frame, SoundItem, VideoItem};
+use super::sound::Chunk;
+use super::state::{LipsyncSrc, Waiter};
+use crate::CAT;
+use crate::messages::Stop;
 use crate::video_writer::stamp;
-use crate::{CAT, lock};
 
 /// How long the first picture of a new format is waited for, in nanoseconds. Until then the last one would have to do, which may be of
 /// another avatar.
 const FIRST_PICTURE: u64 = SECOND;
-
-/// What only the video's thread uses.
-#[derive(Default)]
-pub struct VideoState {
-    begun: bool,
-    /// The format that goes out.
-    format: Option<gst_video::VideoInfo>,
-    /// The last picture, and its format.
-    last: Option<(gst_video::VideoInfo, gst::Buffer)>,
-    /// A frame has been left out since then.
-    lost: bool,
-    /// Time and number of the last frame that went out.
-    pub place: (u64, u64),
-}
-
-/// What only the sound's thread uses.
-#[derive(Default)]
-pub struct SoundState {
-    begun: bool,
-    pub info: Option<gst_audio::AudioInfo>,
-    /// Where the sound that went out ends.
-    pub end: Option<u64>,
-}
 
 impl LipsyncSrc {
     /// One turn of the video pad's task.
@@ -91,30 +65,27 @@ impl LipsyncSrc {
     /// who waits to send more, waits in vain.
     fn end_of_pad(&self, pad: &gst::Pad) {
         if *pad == self.srcpad {
-            let (time, _) = lock(&self.video_state).place;
-            self.tell(&[Speech::Ends(time)]);
-            self.video.close();
+            let (time, _) = self.state().video_task.place;
+            self.post_speech_messages(&[Speech::Ends(time)]);
+            self.change(|state| state.flushing.video = true);
             self.end();
         } else {
-            self.sound.close();
+            self.change(|state| state.flushing.sound = true);
         }
         pad.push_event(gst::event::Eos::new());
     }
 
     fn next_video(&self) -> Result<(), Stop> {
         self.begin_video();
-        let pts = self.video.peek(|item| match item {
-            VideoItem::Frame(frame) => Some(frame.pts),
-            _ => None,
-        });
-        if let Some(pts) = pts.ok_or(gst::FlowError::Flushing)? {
+        if let Some(pts) = self.wait_for_video()? {
             self.wait_to_send(Waiter::Video, pts, 0)?;
         }
-        let sent = match self.video.pop() {
+        let item = self.state().video_queue.pop();
+        let sent = match item {
             Some(VideoItem::Format(info)) => self.send_format(info),
             Some(VideoItem::Frame(frame)) => self.send_frame(frame),
             Some(VideoItem::End(time)) => {
-                self.tell(&[Speech::Ends(time)]);
+                self.post_speech_messages(&[Speech::Ends(time)]);
                 Err(gst::FlowError::Eos.into())
             }
             None => Ok(()),
@@ -123,8 +94,9 @@ impl LipsyncSrc {
             // Downstream wants another format by now; what is still under way in the old one it does not take.
             Err(Stop::Flow(gst::FlowError::NotNegotiated)) if self.is_renegotiating() => {
                 gst::debug!(CAT, imp = self, "downstream has changed its mind: a frame is left out");
-                lock(&self.stats).skipped();
-                lock(&self.video_state).lost = true;
+                let mut state = self.state();
+                state.stats.skipped();
+                state.video_task.lost = true;
                 Ok(())
             }
             sent => sent,
@@ -132,28 +104,33 @@ impl LipsyncSrc {
     }
 
     fn send_format(&self, info: gst_video::VideoInfo) -> Result<(), Stop> {
-        lock(&self.video_state).format = Some(info.clone());
+        self.state().video_task.format = Some(info.clone());
         self.writer.set_format(&self.srcpad, info)?;
         self.send_segment(&self.srcpad);
         Ok(())
     }
 
-    /// Whether another format is on its way, or will be. Asked in the order in which the conductor passes it on.
+    /// Whether another format is on its way, or will be. Asked in the order in which the scheduler passes it on.
     fn is_renegotiating(&self) -> bool {
-        self.srcpad.needs_reconfigure()
-            || self.negotiating.load(Ordering::SeqCst)
-            || self.video.change(|items| items.iter().any(|item| matches!(item, VideoItem::Format(_))))
+        if self.srcpad.needs_reconfigure() {
+            return true;
+        }
+        let state = self.state();
+        state.is_negotiating
+            || state.video_queue.items().iter().any(|item| matches!(item, VideoItem::Format(_)))
     }
 
     fn begin_video(&self) {
-        if !std::mem::replace(&mut lock(&self.video_state).begun, true) {
+        let begun = std::mem::replace(&mut self.state().video_task.begun, true);
+        if !begun {
             self.send_stream_start(&self.srcpad, "video");
         }
     }
 
     fn send_stream_start(&self, pad: &gst::Pad, name: &str) {
         let id = pad.create_stream_id(&*self.obj(), Some(name));
-        let event = gst::event::StreamStart::builder(&id).group_id(self.group_id()).build();
+        let group = *self.state().group.get_or_insert_with(gst::GroupId::next);
+        let event = gst::event::StreamStart::builder(&id).group_id(group).build();
         pad.push_event(event);
     }
 
@@ -162,10 +139,10 @@ impl LipsyncSrc {
     }
 
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
-        self.tell(&frame.news);
+        self.post_speech_messages(&frame.speech_events);
         let (format, last) = {
-            let state = lock(&self.video_state);
-            (state.format.clone().ok_or(gst::FlowError::NotNegotiated)?, state.last.clone())
+            let task = &self.state().video_task;
+            (task.format.clone().ok_or(gst::FlowError::NotNegotiated)?, task.last.clone())
         };
         let patience = match &last {
             Some((before, _)) if *before == format => Some(frame.duration / 2),
@@ -189,7 +166,7 @@ impl LipsyncSrc {
             }
             (Err(error), None) => return Err(error.into()),
         };
-        let lost = std::mem::take(&mut lock(&self.video_state).lost);
+        let lost = std::mem::take(&mut self.state().video_task.lost);
         stamp(
             &mut buffer,
             gst::ClockTime::from_nseconds(frame.pts),
@@ -197,11 +174,12 @@ impl LipsyncSrc {
             frame.number,
             frame.discont || lost,
         );
-        {
-            let mut state = lock(&self.video_state);
-            state.last = Some((format, buffer.clone()));
-            state.place = (frame.pts, frame.number);
-        }
+        let old = {
+            let task = &mut self.state().video_task;
+            task.place = (frame.pts, frame.number);
+            task.last.replace((format, buffer.clone()))
+        };
+        drop(old);
         self.srcpad.push(buffer)?;
         Ok(())
     }
@@ -221,12 +199,14 @@ impl LipsyncSrc {
                 return Ok(Err(Error::Inference { model: model(), problem }));
             }
         };
+        let least = self.least_interval();
+        let mut state = self.state();
         if painted.inference.is_some()
             && let Some(asked_at) = frame.asked_at
         {
-            lock(&self.overload).in_time(asked_at, self.least_interval());
+            state.overload.in_time(asked_at, least);
         }
-        lock(&self.stats).painted(painted.inference);
+        state.stats.painted(painted.inference);
         Ok(Ok(buffer))
     }
 
@@ -241,113 +221,53 @@ impl LipsyncSrc {
         let latest = patience.map(|patience| frame.pts + self.latency().nseconds() + patience);
         loop {
             let painted = frame.ticket.wait_for(PIECE);
-            if self.pacer.is_stopped() {
+            if self.is_stopped() {
                 return Err(gst::FlowError::Flushing.into());
             }
             if painted.is_some() {
                 return Ok(painted);
             }
-            if latest.is_some_and(|latest| self.pacer.now().is_some_and(|now| now.nseconds() >= latest)) {
+            if latest.is_some_and(|latest| self.now().is_some_and(|now| now.nseconds() >= latest)) {
                 return Ok(None);
             }
         }
     }
 
-    /// Takes note that the last picture goes out once more because this one cannot be painted.
-    fn note_failed(&self, frame: &Frame, error: &Error) {
-        lock(&self.stats).repeated();
-        gst::debug!(CAT, imp = self, "frame {} cannot be painted: {error}", frame.number);
-        if lock(&self.told).is_due(cause_of(error), frame.pts) {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Failed,
-                (
-                    "frame {} cannot be painted, and the last picture is shown once more: {error}",
-                    frame.number
-                )
-            );
-        }
-    }
-
-    /// Takes note that the last picture goes out once more because the next one is not ready.
-    fn note_late(&self, frame: &Frame) {
-        let (painted, repeated) = {
-            let mut stats = lock(&self.stats);
-            stats.repeated();
-            stats.processed_and_dropped()
-        };
-        let time = gst::ClockTime::from_nseconds(frame.pts);
-        Late {
-            running_time: time,
-            stream_time: Some(time),
-            pts: time,
-            duration: gst::ClockTime::from_nseconds(frame.duration),
-            jitter: frame.duration as i64,
-            processed: painted,
-            dropped: repeated,
-        }
-        .post(&*self.obj());
-        let pace = frame.painter.pace();
-        let duration = Duration::from_nanos(frame.duration);
-        let least = self.least_interval();
-        let interval = {
-            let mut overload = lock(&self.overload);
-            if let Some(asked_at) = frame.asked_at {
-                overload.late(frame.pts, asked_at, least, pace.load(duration));
-            }
-            overload.interval(least)
-        };
-        if lock(&self.alarm).late(frame.pts) {
-            let declared = self.settings().processing_latency.into();
-            let situation = Situation { pace, frame: duration, declared, least, interval };
-            gst::element_imp_warning!(self, gst::ResourceError::Busy, ("{}", situation.sentence()));
-        }
-    }
-
-    /// Tells the application what begins or ends with the frame that goes out now.
-    fn tell(&self, news: &[Speech]) {
-        for speech in news {
-            let (name, time, speaking) = match *speech {
-                Speech::Starts(time) => ("lipsync-speech-start", time, true),
-                Speech::Ends(time) => ("lipsync-speech-end", time, false),
-            };
-            // An interruption ends what may not have begun.
-            if self.set_speaking(speaking) == speaking {
-                continue;
-            }
-            let structure = gst::Structure::builder(name)
-                .field("running-time", gst::ClockTime::from_nseconds(time))
-                .build();
-            let element = self.obj();
-            let _ = element.post_message(gst::message::Element::builder(structure).src(&*element).build());
-            element.notify("speaking");
-        }
-    }
-
     fn next_sound(&self, pad: &gst::Pad) -> Result<(), Stop> {
-        if !std::mem::replace(&mut lock(&self.sound_state).begun, true) {
+        let begun = std::mem::replace(&mut self.state().sound_task.begun, true);
+        if !begun {
             self.in_downstream(|| self.send_stream_start(pad, "audio"));
         }
-        let start = self.sound.peek(|item| match item {
-            SoundItem::Chunk(chunk) => Some(chunk.start),
-            SoundItem::End => None,
-        });
-        if let Some(start) = start.ok_or(gst::FlowError::Flushing)? {
+        if let Some(start) = self.wait_for_sound()? {
             self.wait_to_send(Waiter::Sound, start, self.sound_earlier())?;
         }
-        self.in_downstream(|| match self.sound.pop() {
-            Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
-            Some(SoundItem::End) => Err(gst::FlowError::Eos.into()),
-            None => Ok(()),
+        self.in_downstream(|| {
+            let item = self.state().sound_queue.pop();
+            match item {
+                Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
+                Some(SoundItem::End) => Err(gst::FlowError::Eos.into()),
+                None => Ok(()),
+            }
         })
     }
 
     /// Sends what may be held up by whoever is behind the pad of the sound.
     fn in_downstream<T>(&self, send: impl FnOnce() -> T) -> T {
-        self.sending_sound.store(true, Ordering::SeqCst);
+        self.state().is_sending_sound = true;
         let sent = send();
-        self.sending_sound.store(false, Ordering::SeqCst);
+        self.state().is_sending_sound = false;
         sent
+    }
+
+    /// By how much the sound goes out earlier than its own time says, in nanoseconds.
+    fn sound_earlier(&self) -> u64 {
+        self.settings().live.audio_offset.min(0).unsigned_abs()
+    }
+
+    /// Waits until it is time to send what is of that time; `earlier` by so many nanoseconds.
+    fn wait_to_send(&self, waiter: Waiter, time: u64, earlier: u64) -> Result<(), gst::FlowError> {
+        let moment = gst::ClockTime::from_nseconds(time) + self.latency();
+        self.wait_until(waiter, moment.saturating_sub(gst::ClockTime::from_nseconds(earlier)))
     }
 
     fn send_chunk(&self, pad: &gst::Pad, mut chunk: Chunk) -> Result<(), Stop> {
@@ -358,11 +278,11 @@ impl LipsyncSrc {
             return Ok(());
         }
         let (same, follows) = {
-            let mut state = lock(&self.sound_state);
-            let same = state.info.as_ref() == Some(&*chunk.info);
-            let follows = state.end == Some(chunk.start);
-            state.info = Some((*chunk.info).clone());
-            state.end = Some(end);
+            let task = &mut self.state().sound_task;
+            let same = task.info.as_ref() == Some(&*chunk.info);
+            let follows = task.end == Some(chunk.start);
+            task.info = Some((*chunk.info).clone());
+            task.end = Some(end);
             (same, follows)
         };
         if !same {
@@ -388,25 +308,6 @@ impl LipsyncSrc {
             ))),
             sent => Ok(sent.map(drop)?),
         }
-    }
-
-    /// Starts a source pad's task; a panic in it becomes an element error.
-    pub fn start_sending(&self, pad: &gst::Pad, send: fn(&Self, &gst::Pad)) -> Result<(), glib::BoolError> {
-        let element = self.obj().downgrade();
-        let pad_weak = pad.downgrade();
-        pad.start_task(move || {
-            let (Some(element), Some(pad)) = (element.upgrade(), pad_weak.upgrade()) else { return };
-            let sent = element.imp().catch_panic(
-                || false,
-                |imp| {
-                    send(imp, &pad);
-                    true
-                },
-            );
-            if !sent {
-                let _ = pad.pause_task();
-            }
-        })
     }
 }
 

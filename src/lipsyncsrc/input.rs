@@ -1,0 +1,159 @@
+//! The sink pad: the sound that comes in, and what upstream says and asks.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_audio::AudioInfo;
+use lipsync_core::limits::GAP_SECONDS;
+use lipsync_core::rate::{SECOND, mul_div};
+
+use super::backlog::Sound;
+use super::state::{Input, LipsyncSrc};
+use crate::CAT;
+use crate::audio_input::{self, AudioInput};
+
+/// Sound from a live source that waits longer than this, in nanoseconds, is made good in its pauses.
+const LIVE_BACKLOG: u64 = 200_000_000;
+
+impl LipsyncSrc {
+    /// Puts a buffer into the backlog, its channels interleaved.
+    pub fn take_in(&self, pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Input { arriving, info, segment, live, is_refused } = self.state().input.clone();
+        if is_refused {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let fail = |message| {
+            self.post_error_message(message);
+            gst::FlowError::Error
+        };
+        let (arriving, info) = arriving.zip(info).ok_or_else(audio_input::no_caps).map_err(fail)?;
+        let buffer = audio_input::interleave(buffer, &arriving).map_err(fail)?;
+        let buffer = match &segment {
+            Some(segment) => {
+                gst_audio::audio_buffer_clip(buffer, segment.upcast_ref(), info.rate(), info.bpf())
+            }
+            None => Some(buffer),
+        };
+        let Some(buffer) = buffer.filter(|buffer| buffer.size() >= info.bpf() as usize) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let data = buffer.into_mapped_buffer_readable().map_err(|_| {
+            gst::element_imp_error!(self, gst::ResourceError::Read, ("audio buffer cannot be read"));
+            gst::FlowError::Error
+        })?;
+        // A live source with a faster clock than ours would pile up sound for ever.
+        if live && self.is_piling_up() && self.is_silent(&info, &data) {
+            gst::log!(CAT, obj = pad, "left out {} bytes of silence", data.size());
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        self.add_sound(&info, Sound::Samples(data))?;
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// Whether more sound of a live source waits than is to.
+    fn is_piling_up(&self) -> bool {
+        self.state().backlog.length() > LIVE_BACKLOG
+    }
+
+    fn is_silent(&self, info: &AudioInfo, data: &[u8]) -> bool {
+        let gate = 10f64.powf(self.state().started.silence_level / 20.0) as f32;
+        AudioInput::new(info.clone()).read(data).iter().all(|sample| sample.abs() < gate)
+    }
+
+    pub fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        use gst::EventView;
+        gst::log!(CAT, obj = pad, "event {event:?}");
+        match event.view() {
+            EventView::FlushStart(_) => {
+                self.change(|state| state.flushing.sink = true);
+                self.interrupt_speech();
+            }
+            EventView::FlushStop(_) => self.change(|state| state.flushing.sink = false),
+            EventView::Caps(caps) => match audio_input::format(caps.caps()) {
+                Ok(info) => {
+                    let live = upstream_is_live(pad);
+                    let input = &mut self.state().input;
+                    input.is_refused = false;
+                    input.info = Some(Arc::new(audio_input::interleaved(&info)));
+                    input.arriving = Some(info);
+                    input.live = live;
+                }
+                // The presenter goes on without it. Were it turned away, upstream would end the show with an error.
+                Err(error) => {
+                    {
+                        let input = &mut self.state().input;
+                        input.is_refused = true;
+                        (input.arriving, input.info) = (None, None);
+                    }
+                    gst::element_imp_warning!(
+                        self,
+                        gst::StreamError::Format,
+                        ("this sound is not spoken: {error}")
+                    );
+                }
+            },
+            EventView::Segment(segment) => {
+                self.state().input.segment = segment.segment().downcast_ref().cloned();
+            }
+            EventView::Gap(gap) => {
+                // What is longer than any show keeps what is behind it from ever being heard.
+                let duration = gap.get().1.filter(|duration| duration.seconds() < GAP_SECONDS);
+                return duration.is_none_or(|duration| self.take_in_gap(duration).is_ok());
+            }
+            // The presenter goes on; what was sent is spoken to its end.
+            _ => {}
+        }
+        true
+    }
+
+    /// Puts a gap of the sound into the backlog: silence.
+    fn take_in_gap(&self, duration: gst::ClockTime) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Input { info, live, .. } = self.state().input.clone();
+        let Some(info) = info else { return Ok(gst::FlowSuccess::Ok) };
+        let frames = mul_div(duration.nseconds(), info.rate().into(), SECOND) as usize;
+        // As in [`Self::take_in`].
+        if frames == 0 || (live && self.is_piling_up()) {
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        self.add_sound(&info, Sound::Silence(frames))?;
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    pub fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(caps) => {
+                let ours = audio_input::caps();
+                let audio = self.state().requested.audio.clone();
+                let possible = match audio.filter(|audio| audio.is_linked()) {
+                    // It goes out as it comes in.
+                    Some(audio) => audio_input::of_both_layouts(
+                        audio.peer_query_caps(Some(&audio_input::interleaved_caps())),
+                    ),
+                    None => ours,
+                };
+                let filter = caps.filter_owned();
+                let result = match filter {
+                    Some(filter) => filter.intersect_with_mode(&possible, gst::CapsIntersectMode::First),
+                    None => possible,
+                };
+                caps.set_result(&result);
+                true
+            }
+            gst::QueryViewMut::AcceptCaps(accept) if audio_input::is_to_be_told(accept.caps()) => {
+                accept.set_result(true);
+                true
+            }
+            // Nothing that upstream sends passes through.
+            gst::QueryViewMut::Allocation(_) => false,
+            gst::QueryViewMut::Drain(_) => true,
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+}
+
+/// Whether sound comes in as it is made, by a clock.
+fn upstream_is_live(pad: &gst::Pad) -> bool {
+    let mut query = gst::query::Latency::new();
+    pad.peer_query(&mut query) && query.result().0
+}

@@ -1,0 +1,138 @@
+//! What the application is told: by messages on the bus, and by properties that change.
+
+use std::time::Duration;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use lipsync_core::error::Error;
+use lipsync_core::render::live::Speech;
+
+use super::cause::{Situation, cause_of};
+use super::frame::Frame;
+use super::render_state::Timing;
+use super::state::LipsyncSrc;
+use crate::CAT;
+use crate::messages::{Late, post_latency};
+
+impl LipsyncSrc {
+    /// Tells of the backlog, if it has changed.
+    pub fn note_backlog(&self) {
+        let changed = {
+            let mut state = self.state();
+            let length = state.backlog.length();
+            std::mem::replace(&mut state.told_backlog, length) != length
+        };
+        if changed {
+            self.obj().notify("backlog");
+        }
+    }
+
+    /// Takes note of what the latency depends on and tells the pipeline if it has changed.
+    pub fn note_timing(&self, timing: Timing) {
+        let before = self.latency();
+        self.state().timing = Some(timing);
+        if self.latency() != before {
+            post_latency(&*self.obj());
+        }
+    }
+
+    /// Tells what begins or ends with the frame that goes out now.
+    pub fn post_speech_messages(&self, events: &[Speech]) {
+        for event in events {
+            let (name, time, speaks) = match *event {
+                Speech::Starts(time) => ("lipsync-speech-start", time, true),
+                Speech::Ends(time) => ("lipsync-speech-end", time, false),
+            };
+            let spoke = std::mem::replace(&mut self.state().is_speaking, speaks);
+            // An interruption ends what may not have begun.
+            if spoke == speaks {
+                continue;
+            }
+            let structure = gst::Structure::builder(name)
+                .field("running-time", gst::ClockTime::from_nseconds(time))
+                .build();
+            let element = self.obj();
+            let _ = element.post_message(gst::message::Element::builder(structure).src(&*element).build());
+            element.notify("speaking");
+        }
+    }
+
+    /// Warns of a sample that is no number.
+    pub fn warn_of_sample(&self, sample: f32) {
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Decode,
+            ("the sound has samples that are no finite numbers ({sample}): they are taken for silence. Repair the source, or convert it to an integer format first")
+        );
+    }
+
+    /// Takes note that the frame of that time is at rest, though somebody speaks.
+    pub fn note_unheard(&self, time: u64, error: &Error) {
+        gst::debug!(CAT, imp = self, "the sound is not heard: {error}");
+        if self.state().told.is_due(cause_of(error), time) {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("the sound cannot be heard, and the mouth is at rest meanwhile: {error}")
+            );
+        }
+    }
+
+    /// Takes note that the last picture goes out once more because this one cannot be painted.
+    pub fn note_failed(&self, frame: &Frame, error: &Error) {
+        gst::debug!(CAT, imp = self, "frame {} cannot be painted: {error}", frame.number);
+        let is_due = {
+            let mut state = self.state();
+            state.stats.repeated();
+            state.told.is_due(cause_of(error), frame.pts)
+        };
+        if is_due {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                (
+                    "frame {} cannot be painted, and the last picture is shown once more: {error}",
+                    frame.number
+                )
+            );
+        }
+    }
+
+    /// Takes note that the last picture goes out once more because the next one is not ready.
+    pub fn note_late(&self, frame: &Frame) {
+        let (painted, repeated) = {
+            let mut state = self.state();
+            state.stats.repeated();
+            state.stats.processed_and_dropped()
+        };
+        let time = gst::ClockTime::from_nseconds(frame.pts);
+        Late {
+            running_time: time,
+            stream_time: Some(time),
+            pts: time,
+            duration: gst::ClockTime::from_nseconds(frame.duration),
+            jitter: frame.duration as i64,
+            processed: painted,
+            dropped: repeated,
+        }
+        .post(&*self.obj());
+        let pace = frame.painter.pace();
+        let duration = Duration::from_nanos(frame.duration);
+        let load = pace.load(duration);
+        let (declared, least) = {
+            let settings = self.settings();
+            (settings.common.processing_latency.into(), settings.live.inference_interval)
+        };
+        let (interval, is_due) = {
+            let mut state = self.state();
+            if let Some(asked_at) = frame.asked_at {
+                state.overload.late(frame.pts, asked_at, least, load);
+            }
+            (state.overload.interval(least), state.alarm.late(frame.pts))
+        };
+        if is_due {
+            let situation = Situation { pace, frame: duration, declared, least, interval };
+            gst::element_imp_warning!(self, gst::ResourceError::Busy, ("{}", situation.sentence()));
+        }
+    }
+}

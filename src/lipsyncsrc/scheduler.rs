@@ -1,0 +1,262 @@
+//! The scheduler's thread: at each frame's moment it hears what is to be spoken, asks for the picture, and queues picture
+//! and sound for the tasks of the source pads.
+//!
+//! Frame `n` is shown at `t = n / rate` of running time and needs the sound up to `t + lookahead`. Sound may come a frame
+//! late, so frame `n` is scheduled at `t + lookahead + 1 frame`; it goes out when it had the processing latency
+//! to be painted. Between these two moments it waits in the queue, where an interruption can still change it.
+
+use std::time::Duration;
+
+use gst::subclass::prelude::*;
+use lipsync_core::error::{Error, caught};
+use lipsync_core::features::Context;
+use lipsync_core::render::live::{Sound, Speech};
+use lipsync_core::render::painter::Wish;
+
+use super::backlog::Piece;
+use super::frame::{Frame, SoundItem, VideoItem};
+use super::queues::MOST_WAITING;
+use super::render_state::{RenderState, Timing};
+use super::sound::Position;
+use super::state::{LipsyncSrc, Waiter};
+use crate::CAT;
+use crate::messages::{Stop, post_latency};
+
+/// When the scheduler is so late, time is given up instead of being made good. What it makes good waits for a moment.
+const LOST: u64 = MOST_WAITING;
+
+/// What is wrong with a frame that goes out all the same.
+#[derive(Default)]
+struct Wrong {
+    /// The first sample that is no number.
+    sample: Option<f32>,
+    /// Why it is at rest, though somebody speaks.
+    unheard: Option<(u64, Error)>,
+}
+
+impl LipsyncSrc {
+    /// The life of the scheduler's thread.
+    pub fn schedule(&self) {
+        let is_end = loop {
+            let ready = self.wait_for_render_state();
+            match ready.and_then(|there| if there { self.schedule_next() } else { Ok(false) }) {
+                Ok(true) => {}
+                Ok(false) => break true,
+                Err(Stop::Flow(flow)) => {
+                    gst::debug!(CAT, imp = self, "the scheduler stops: {flow}");
+                    break false;
+                }
+                // A stop interrupts the networks, which is no failure.
+                Err(Stop::Failure(_)) if self.is_stopped() => break false,
+                Err(Stop::Failure(failure)) => {
+                    self.post_error_message(failure.into_message(None));
+                    break true;
+                }
+            }
+        };
+        if is_end {
+            self.end();
+            let render = self.render_state();
+            let time = render.as_ref().map_or(0, |render| render.live.rate().time_of(render.next));
+            drop(render);
+            self.queue_end(time);
+        }
+    }
+
+    /// Waits for an avatar that takes long to load; false at the end of the stream.
+    fn wait_for_render_state(&self) -> Result<bool, Stop> {
+        if self.render_state().is_some() {
+            return Ok(true);
+        }
+        let ready = self.wait_for_avatar()?;
+        if self.is_stopped() {
+            return Err(gst::FlowError::Flushing.into());
+        }
+        let Some(ready) = ready else { return Ok(false) };
+        let before = self.latency();
+        self.start_with(ready)?;
+        if self.latency() != before {
+            post_latency(&*self.obj());
+        }
+        self.load_pending();
+        Ok(true)
+    }
+
+    /// Waits for the next frame's moment and schedules it; false at the end of the stream.
+    fn schedule_next(&self) -> Result<bool, Stop> {
+        let now = self.wait_for_play(Waiter::Scheduler)?.nseconds();
+        self.adopt_next_avatar()?;
+        self.negotiate()?;
+        let (time, timing) = {
+            let mut render = self.render_state();
+            let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
+            let timing = render.timing();
+            self.catch_up(render, timing, now);
+            (timing.rate.time_of(render.next), timing)
+        };
+        self.note_timing(timing);
+        let moment = gst::ClockTime::from_nseconds(time + timing.until_scheduled());
+        self.wait_until(Waiter::Scheduler, moment)?;
+        if self.has_ended() {
+            return Ok(false);
+        }
+        // Dropped where no lock is held.
+        let mut spent = Vec::new();
+        let Wrong { sample, unheard } = {
+            let mut render = self.render_state();
+            let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
+            self.schedule_frame(render, timing, &mut spent)?
+        };
+        drop(spent);
+        if let Some(sample) = sample {
+            self.warn_of_sample(sample);
+        }
+        if let Some((time, error)) = unheard {
+            self.note_unheard(time, &error);
+        }
+        self.note_backlog();
+        Ok(true)
+    }
+
+    /// Goes to the present, where the element comes late to a pipeline that plays or the machine has stood still. Else
+    /// the first frame is number 0, also where the start has taken a while: what is within the latency is not late.
+    fn catch_up(&self, render: &mut RenderState, timing: Timing, now: u64) {
+        let time = timing.rate.time_of(render.next);
+        let begun = render.scheduled > 0;
+        let due = if begun { timing.until_scheduled() + LOST } else { self.latency().nseconds() };
+        if now <= time + due {
+            return;
+        }
+        let lost = timing.rate.frames_covering(now - time);
+        if begun {
+            gst::warning!(CAT, imp = self, "{lost} frames late: they are left out");
+            (0..lost).for_each(|_| self.state().stats.skipped());
+        }
+        render.next += lost;
+        render.discont = true;
+        render.live.interrupt();
+        render.speech_events.push(Speech::Ends(time));
+        render.position = Position::new(render.position.info.clone(), timing.rate.time_of(render.next));
+    }
+
+    /// Hears the sound up to what frame `n` needs; a panic is an error, behind which it begins to listen anew.
+    fn hear(render: &mut RenderState, n: u64, sound: Sound<'_>) -> Result<Option<Context>, Error> {
+        caught(|| render.live.step(n, sound)).unwrap_or_else(|panic| {
+            render.live.interrupt();
+            render.speech_events.push(Speech::Ends(render.live.rate().time_of(n)));
+            let avatar = &render.loaded.avatar;
+            let model = avatar.audio_encoder.clone().unwrap_or_else(|| avatar.generator.clone());
+            Err(Error::Inference { model, problem: format!("the sound is not heard: {panic}") })
+        })
+    }
+
+    /// Hears what frame `next` needs, and asks for its picture. Returns what is wrong with it. What is used up of the backlog
+    /// goes into `spent`.
+    fn schedule_frame(
+        &self,
+        render: &mut RenderState,
+        timing: Timing,
+        spent: &mut Vec<Piece>,
+    ) -> Result<Wrong, Stop> {
+        let Some(frames) = render.frames.clone() else { return Err(gst::FlowError::NotNegotiated.into()) };
+        let n = render.next;
+        let (pts, end) = (timing.rate.time_of(n), timing.rate.time_of(n + 1));
+        if render.scheduled == 0
+            && let Some(info) = self.input_format()
+        {
+            // So early the sound that comes in may still say of what format the silence before it is to be.
+            render.position.info = info;
+        }
+        let chunk = self.take_sound(&mut render.position, pts + timing.lookahead, spent);
+        if chunk.info.as_ref() != render.input.info() {
+            gst::debug!(CAT, imp = self, "sound is {:?}", chunk.info);
+            render.set_input(chunk.info.clone())?;
+        }
+        let mut samples = render.input.read(&chunk.bytes).to_vec();
+        let broken = samples.iter().copied().find(|sample| !sample.is_finite());
+        let broken = broken.filter(|_| !std::mem::replace(&mut render.warned, true));
+        samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
+        let mut unheard = None;
+        let heard = Self::hear(render, n, Sound { start: chunk.start, samples: &samples });
+        let context = heard.unwrap_or_else(|error| {
+            unheard = Some((pts, error));
+            None
+        });
+        if self.is_stopped() {
+            // Which interrupts the encoder.
+            return Err(gst::FlowError::Flushing.into());
+        }
+        if !chunk.bytes.is_empty() {
+            self.queue_sound(chunk, timing.rate);
+        }
+        let mut speech_events = std::mem::take(&mut render.speech_events);
+        speech_events.extend(render.live.news(n));
+        let painter = render.loaded.painter.clone();
+        let step = timing.rate.convert_index(render.shown, render.loaded.avatar.rate);
+        let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
+        let due = render.held.is_none_or(|held| held + 1 >= interval);
+        let (wish, asked_at, held) = match context {
+            Some(context) if due => (Wish::Speak(context), Some(interval), Some(0)),
+            Some(_) => (Wish::Hold, None, render.held.map(|held| held + 1)),
+            // Once painted, or not at all.
+            None => (Wish::Rest, None, None),
+        };
+        render.held = held;
+        let ticket = painter.submit(&frames, step, wish);
+        let frame = Frame {
+            pts,
+            duration: end - pts,
+            number: n,
+            discont: std::mem::replace(&mut render.discont, false),
+            ticket,
+            asked_at,
+            step,
+            frames,
+            painter,
+            speech_events,
+        };
+        render.next += 1;
+        render.shown += 1;
+        render.scheduled += 1;
+        self.queue_frame(render, frame, timing.rate);
+        Ok(Wrong { sample: broken, unheard })
+    }
+
+    /// Drops everything queued and in flight: the mouth closes, the sound falls silent.
+    pub fn interrupt_speech(&self) {
+        self.clear_backlog();
+        {
+            let mut render = self.render_state();
+            let Some(render) = render.as_mut() else { return };
+            self.silence_queues(render);
+        }
+        self.note_backlog();
+    }
+
+    fn silence_queues(&self, render: &mut RenderState) {
+        render.live.interrupt();
+        render.held = None;
+        let mut called_off = Vec::new();
+        let mut state = self.state();
+        let chunks = state.sound_queue.items_mut().iter_mut().filter_map(SoundItem::chunk_mut);
+        for (i, chunk) in chunks.enumerate() {
+            if i == 0 { chunk.fade_out() } else { chunk.silence() }
+        }
+        let mut first = true;
+        for frame in state.video_queue.items_mut().iter_mut().filter_map(VideoItem::frame_mut) {
+            let wish = if first { Wish::Close } else { Wish::Rest };
+            let ticket = frame.painter.resubmit(&frame.ticket, &frame.frames, frame.step, wish);
+            called_off.push(std::mem::replace(&mut frame.ticket, ticket));
+            frame.asked_at = None;
+            frame.speech_events.clear();
+            if std::mem::replace(&mut first, false) {
+                frame.speech_events.push(Speech::Ends(frame.pts));
+            }
+        }
+        drop(state);
+        drop(called_off);
+        if first {
+            render.speech_events = vec![Speech::Ends(render.live.rate().time_of(render.next))];
+        }
+    }
+}
