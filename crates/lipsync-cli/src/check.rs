@@ -1,4 +1,4 @@
-//! `check`: what an avatar is, and everything that would keep it from playing.
+//! `check`: describes an avatar and lists everything that would keep it from playing.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::checksums::Checksums;
 use crate::cli::Check;
 use crate::{format, interrupt, plugin, progress, sheet, trial};
 
-/// A survey with all frames looked at.
+/// A survey in which all frames have been checked.
 pub struct Checked {
     pub survey: Survey,
     pub folder: PathBuf,
@@ -23,7 +23,7 @@ pub struct Checked {
     sums: Option<Checksums>,
 }
 
-/// Checks, tells and draws.
+/// Checks the avatar, prints the report, and draws the sheet.
 pub fn run(options: &Check) -> Result<ExitCode> {
     if let Some(path) = &options.sheet {
         sheet::check_name(path)?;
@@ -62,7 +62,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
 }
 
 impl Checked {
-    /// Looks at everything in a folder.
+    /// Checks everything in a folder.
     pub fn new(folder: &Path, library_dir: Option<&Path>) -> Result<Self> {
         let survey = trial::survey(folder, library_dir)?;
         let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
@@ -81,7 +81,7 @@ impl Checked {
         Ok(Self { survey, folder: folder.into(), problems, sums })
     }
 
-    /// Whether nothing is wrong but that there are no networks, as `new` leaves a data set.
+    /// Whether only the networks are missing, as in a data set that `new` has made.
     fn is_untrained(&self) -> bool {
         let Some(avatar) = &self.survey.avatar else { return false };
         let networks = avatar.audio_encoder.iter().chain([&avatar.generator]);
@@ -89,7 +89,7 @@ impl Checked {
         !avatar.frames.is_empty() && !avatar.generator.exists() && missing == self.problems.len()
     }
 
-    /// Prints what the avatar is and what is wrong.
+    /// Prints the description and the problems.
     fn print(&self) {
         print_line!("{}", plain(self.folder.display()));
         if let Some(avatar) = &self.survey.avatar {
