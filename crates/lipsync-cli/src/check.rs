@@ -39,9 +39,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
                 sheet::draw(avatar, framing, path)?;
                 print_line!("sheet           {}", path.display());
                 if framing.is_none() {
-                    print_line!(
-                        "                what is painted anew is drawn as networks of SyncTalk_2D have it"
-                    );
+                    print_line!("                the red rectangle is that of networks of SyncTalk_2D");
                 }
             }
             _ => print_line!("sheet           none: there is no frame to draw"),
@@ -99,9 +97,9 @@ impl Checked {
         print_network("generator", self.survey.generator.as_ref());
         print_network("in 8 bits", self.survey.int8.as_ref());
         if let Some((context_kind, framing)) = self.survey.generator_info {
-            print_line!("  hears         {context_kind}");
+            print_line!("  audio input   {context_kind}");
             print_line!(
-                "  paints        {0} x {0} pixels, {1} more on each side of the face",
+                "  picture       {0} x {0} pixels, and a border of {1}",
                 framing.network,
                 framing.border
             );

@@ -61,7 +61,8 @@ impl Checksums {
         let mut listed = Vec::new();
         entries(&value, &mut listed);
         if listed.len() > SUMS {
-            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), listed.len());
+            let problem =
+                format!("{}: lists {} checksums, more than {SUMS}", plain(path.display()), listed.len());
             return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
         let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
@@ -105,7 +106,7 @@ impl Package<'_> {
         };
         let is_right = sum.eq_ignore_ascii_case(expected);
         let problem = format!(
-            "{}: its sha256 is {sum}, and {FILE} says {}. {REMEDY}: this is not the file that was packed",
+            "{}: its SHA-256 is {sum}, not {} as in {FILE}. {REMEDY}: this is not the file that was packed",
             plain(path.display()),
             short(expected, 100),
         );

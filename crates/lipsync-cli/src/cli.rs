@@ -23,7 +23,7 @@ A face of your own, from a video to a pipeline:
   lipsync-avatar new me.mp4 me         frames, sound and landmarks: the data set ./me
   (train with SyncTalk_2D, export both networks to me/models: `new` says how)
   lipsync-avatar check me --sheet me.png
-  lipsync-avatar quantize me           in half the time: an 8-bit network beside the other
+  lipsync-avatar quantize me           an 8-bit network beside the original, twice as fast
   lipsync-avatar import me me
   gst-launch-1.0 filesrc location=speech.wav ! wavparse ! lipsync avatar=me ! autovideosink
 

@@ -13,7 +13,7 @@ pub fn listen() -> Result<()> {
             std::process::exit(130);
         }
     })
-    .context("Ctrl-C cannot be heard")
+    .context("the handler for Ctrl-C cannot be installed")
 }
 
 /// Whether the work is to stop.

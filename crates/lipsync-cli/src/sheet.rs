@@ -132,7 +132,7 @@ fn draw_frame(
 /// Draws the network's input for a frame below it.
 fn draw_views(sheet: &mut RgbImage, store: &FrameStore, index: usize, at: Rect) {
     let Ok(decoded) = store.get(index) else {
-        draw_text(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
+        draw_text(sheet, "the network's input cannot be made", at.x + 4, at.y + at.height + 4);
         return;
     };
     let (framing, views) = (store.framing(), &decoded.seen.views);

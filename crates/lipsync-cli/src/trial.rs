@@ -113,7 +113,7 @@ fn try_out(
     // ONNX Runtime's own log repeats what is in its errors.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Process(command.spawn().context("no process can be started to try out networks")?);
-    let events = process.0.stdout.take().map(read_events).context("nothing is told by the process")?;
+    let events = process.0.stdout.take().map(read_events).context("the process has no output")?;
     let mut stage =
         Stage { path: folder.into(), limit: Duration::from_secs(TRIAL_LOAD), since: Instant::now() };
     loop {
@@ -133,7 +133,7 @@ fn try_out(
                 interrupt::check()?;
                 if !problems.names(&stage.path) {
                     report(
-                        stage.problem(format!("ends the program that runs it ({})", describe_exit(status))),
+                        stage.problem(format!("ends the process that runs it ({})", describe_exit(status))),
                     );
                 }
                 return Ok(());
@@ -188,12 +188,12 @@ fn read_events(from: ChildStdout) -> Receiver<TrialEvent> {
 fn describe_exit(status: ExitStatus) -> String {
     let name = match status.signal() {
         None => return status.to_string(),
-        Some(libc::SIGILL) => "an instruction that there is not",
-        Some(libc::SIGABRT) => "it aborts, or has no memory left",
-        Some(libc::SIGBUS | libc::SIGSEGV) => "it reads or writes where nothing is",
-        Some(libc::SIGFPE) => "it divides by zero",
-        Some(libc::SIGKILL) => "it is killed, as where it takes all memory",
-        Some(_) => "it is ended",
+        Some(libc::SIGILL) => "illegal instruction",
+        Some(libc::SIGABRT) => "aborted, or out of memory",
+        Some(libc::SIGBUS | libc::SIGSEGV) => "invalid memory access",
+        Some(libc::SIGFPE) => "arithmetic error",
+        Some(libc::SIGKILL) => "killed, for example for taking all memory",
+        Some(_) => "terminated",
     };
     format!("signal {}: {name}", status.signal().unwrap_or_default())
 }

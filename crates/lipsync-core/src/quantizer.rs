@@ -58,7 +58,7 @@ impl Quantizer {
         let model = prepare::simplified(path, library_dir)?;
         let layers = model.layers();
         if layers.is_empty() {
-            return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
+            return Err(Error::invalid(path, "has no convolution that can be quantized", "Use it as it is"));
         }
         let library_dir = library_dir.map(Into::into);
         Ok(Self { path: path.into(), library_dir, options, model, layers, ranges: Ranges::new(), original })

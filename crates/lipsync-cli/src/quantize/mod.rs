@@ -90,13 +90,13 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
         float_layers
     );
     print_line!(
-        "  mouths        {:.1} dB from those of float32, the worst {:.1} dB, on {} frames it was not calibrated on",
+        "  mouths        PSNR {:.1} dB against float32, the worst {:.1} dB, on {} frames not used for calibration",
         mouth_psnr.overall,
         mouth_psnr.worst,
         evaluation_samples.len()
     );
     print_line!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
-    print_line!("lipsync plays it from now on (precision=fp32 does not). To be rid of it, delete the file");
+    print_line!("lipsync uses it from now on, except with precision=fp32. To undo this, delete the file");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -182,7 +182,7 @@ impl Evaluation<'_> {
             return Ok((model, mouth_psnr, 0));
         }
         print_line!(
-            "looking for those to blame: with all layers in 8 bits, mouths come to {:.1} dB, less than {psnr}",
+            "measuring the sensitivity of each layer: with all of them in 8 bits, the PSNR is {:.1} dB, less than {psnr}",
             mouth_psnr.overall
         );
         let layers = self.rank_by_sensitivity(layers)?;
@@ -194,7 +194,7 @@ impl Evaluation<'_> {
         while best.is_none() {
             let count = (failing_count + step).min(layers.len());
             if count == layers.len() {
-                bail!("not even one layer can compute in 8 bits and stay within {psnr} dB. Lower --psnr");
+                bail!("not even one layer can be quantized without falling below {psnr} dB. Lower --psnr");
             }
             let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
             if mouth_psnr.overall >= psnr {

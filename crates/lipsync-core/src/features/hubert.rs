@@ -170,7 +170,7 @@ impl HubertTrack {
         let output = self.encoder.run()?;
         if output.len() != expected * ROW_VALUES || output.iter().any(|v| !v.is_finite()) {
             let problem = format!(
-                "made {} values of {} samples, not {expected} rows of {ROW_VALUES} numbers",
+                "returned {} values for {} samples, not {expected} rows of {ROW_VALUES} finite values",
                 output.len(),
                 end - begin
             );

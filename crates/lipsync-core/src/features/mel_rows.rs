@@ -99,7 +99,7 @@ impl MelRowTrack {
             return Err(Error::invalid(
                 path,
                 format!(
-                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW_VALUES}]",
+                    "is no audio encoder for mel windows: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW_VALUES}]",
                     encoder.shapes()
                 ),
                 "Give the mel encoder that the generator was trained with",
@@ -205,7 +205,8 @@ fn encode(encoder: &mut EncoderThread) -> Result<Floats> {
     if let Some(row) = row {
         return Ok(row.into());
     }
-    let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
+    let problem =
+        format!("returned a row of {} values that contains NaN or infinity, or is too short", rows.len());
     Err(Error::Inference { model: encoder.path().into(), problem })
 }
 

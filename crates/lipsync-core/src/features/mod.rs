@@ -71,7 +71,7 @@ impl AudioContextKind {
             (kind, RowSelection::Window) => Ok(kind),
             (kind, RowSelection::Tile) => Err(Error::invalid(
                 model,
-                format!("hears {kind}, for which there is no context \"tile\""),
+                format!("takes {kind}, for which there is no context \"tile\""),
                 "Set context to auto or window",
             )),
         }
@@ -92,9 +92,9 @@ impl std::fmt::Display for AudioContextKind {
         f.write_str(match self {
             Self::MelRows(RowSelection::Window) => "rows of a mel encoder, 16 around the frame",
             Self::MelRows(RowSelection::Tile) => "the frame's own row of a mel encoder, 16 times",
-            Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT, of 16 frames",
-            Self::Hubert(HubertSpan::Eight) => "rows of HuBERT, of 8 frames",
-            Self::MelWindow => "the mel window itself",
+            Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT for 16 frames",
+            Self::Hubert(HubertSpan::Eight) => "rows of HuBERT for 8 frames",
+            Self::MelWindow => "a window of the mel spectrogram",
         })
     }
 }
@@ -136,7 +136,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
     track.push(&vec![0.0; seconds * SAMPLE_RATE as usize + track.lookahead() as usize]);
     let context = track.context(BEFORE);
     track.restart(FrameRate::NATIVE);
-    context?.ok_or_else(|| unreachable!("all that the frame hears is there"))
+    context?.ok_or_else(|| unreachable!("the frame has all of its lookahead"))
 }
 
 /// Opens the track for a generator with contexts of `kind`; `encoder` is the file of the audio encoder,
@@ -159,7 +159,7 @@ pub fn open(
         encoder.ok_or_else(|| {
             Error::not_found(
                 folder,
-                format!("names no audio encoder, and its generator hears {kind}"),
+                format!("names no audio encoder, and its generator takes {kind}"),
                 "Add models.audio_encoder to avatar.toml",
             )
         })

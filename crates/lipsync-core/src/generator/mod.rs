@@ -251,7 +251,7 @@ impl Generator {
         let pictures: Option<Vec<Pooled>> = pictures.collect();
         pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
             model: network.path().into(),
-            problem: "painted values that are not numbers. Export the network again, in float32".into(),
+            problem: "painted values that are not numbers (NaN). Export the network again, in float32".into(),
         })
     }
 }
@@ -286,7 +286,7 @@ impl Roles {
             Error::invalid(
                 path,
                 format!(
-                    "is no generator of the method: it maps {shapes} to {output}, not a face [N, 6, S, S] and a sound \
+                    "is no generator of a known kind: it maps {shapes} to {output}, not a face [N, 6, S, S] and an audio context \
                      ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] or [N, 16, 32, 32] of HuBERT, or \
                      [N, 1, 80, 16] of mel) to [N, 3, S, S]",
                 ),

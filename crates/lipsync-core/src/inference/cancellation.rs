@@ -162,7 +162,7 @@ pub fn run<T: Send + 'static>(
         if let Some(error) = canceller.poll() {
             canceller.cancel();
             if receive.recv_timeout(GRACE_PERIOD).is_err() {
-                warn(&format!("what is loaded cannot be interrupted, and is left to itself: {error}"));
+                warn(&format!("loading cannot be interrupted, and is abandoned: {error}"));
             }
             return Err(error);
         }
@@ -182,7 +182,7 @@ pub(crate) fn join_or_detach(threads: impl IntoIterator<Item = JoinHandle<()>>, 
     threads.retain(|thread| !thread.is_finished());
     if !threads.is_empty() {
         let network = network.display();
-        warn(&format!("{network}: a run cannot be interrupted: it is left to itself until it ends"));
+        warn(&format!("{network}: a run cannot be interrupted, and is abandoned until it ends"));
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
             let waits = scope.spawn(|| run(&canceller, work));
             begins.recv().unwrap();
             canceller.cancel();
-            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was left to itself");
+            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was abandoned");
         });
         drop(end);
     }

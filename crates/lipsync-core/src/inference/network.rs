@@ -393,7 +393,8 @@ pub(crate) fn load(
     // The `ort` crate panics where ONNX Runtime infers a negative dimension, as after a kernel larger than
     // its input.
     let session = caught(|| builder.commit_from_memory(bytes));
-    let session = session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a size below zero")));
+    let session =
+        session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a negative dimension")));
     drop(stage);
     cancellation::check()?;
     let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;

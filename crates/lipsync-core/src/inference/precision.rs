@@ -62,7 +62,7 @@ impl Precision {
         }
         let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
         if Model::read(&file)?.entry(SOURCE_SHA256) != Some(&sha256_hex(&bytes)) {
-            let problem = format!("was not made of {}, as it is now", generator.display());
+            let problem = format!("was not made from {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));
         }
         Ok(file)

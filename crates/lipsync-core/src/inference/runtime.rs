@@ -161,9 +161,7 @@ fn check_version(library: &Path) -> std::result::Result<(), String> {
     }
     let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
     let (oldest, library) = (words(MIN_VERSION), library.display());
-    Err(format!(
-        "{library} is of version {text:?}, older than {oldest}, and not safe with avatars of strangers"
-    ))
+    Err(format!("{library} is of version {text:?}, older than {oldest}, and not safe with untrusted avatars"))
 }
 
 /// The three numbers of a version; 0 for those that are missing.
@@ -382,7 +380,10 @@ impl Engine {
         if self.device.is_empty() {
             return Ok(provider);
         }
-        Err(Error::runtime(format!("{self} is none: this provider has but one device"), "Leave device empty"))
+        Err(Error::runtime(
+            format!("{self} does not exist: this provider has only one device"),
+            "Leave device empty",
+        ))
     }
 }
 
@@ -447,7 +448,7 @@ impl Placement {
         }
         Err(Error::invalid(
             path,
-            format!("{engine} can run no part of it, and all would be left to the processor"),
+            format!("{engine} can run no part of it, and all of it would run on the CPU"),
             "Check device, or use execution-provider=cpu",
         ))
     }

@@ -255,7 +255,7 @@ impl FusedKernels {
 
 impl std::fmt::Debug for FusedKernels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Blocks")
+        f.write_str("FusedKernels")
     }
 }
 

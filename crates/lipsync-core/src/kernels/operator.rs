@@ -79,7 +79,7 @@ impl<'a> ImageTensor<'a> {
     /// Checks that all dimensions are positive and that the tensor has as many bytes as they say.
     fn of(value: &'a DynValueRef<'_>) -> ort::Result<Self> {
         let (dimensions, bytes) = value.try_extract_tensor::<u8>()?;
-        let refused = || ort::Error::new(format!("a kernel takes no picture of the shape {dimensions:?}"));
+        let refused = || ort::Error::new(format!("the input shape {dimensions:?} is not supported"));
         let &[1, height, width, channels] = &dimensions[..] else { return Err(refused()) };
         let size = |size| usize::try_from(size).ok().filter(|size| *size > 0).ok_or_else(refused);
         let picture = Self { height: size(height)?, width: size(width)?, channels: size(channels)?, bytes };
@@ -129,7 +129,7 @@ impl Operator for InvertedResidualOp {
             let index = index(context.get(INDEX_ATTRIBUTE), self.packed.blocks.len())?;
             let block = &self.packed.blocks[index];
             if block.is_float() != self.is_float || block.input_count() != self.input_count {
-                return Err(ort::Error::new("the block is of another kind"));
+                return Err(ort::Error::new("the block is of another type"));
             }
             Ok(InvertedResidualKernel { input_count: self.input_count, index, packed: self.packed.clone() })
         })
@@ -166,7 +166,7 @@ impl InvertedResidualKernel {
         let block = &self.packed.blocks[self.index];
         let mut values = Vec::with_capacity(self.input_count);
         for source in 0..self.input_count {
-            values.push(context.input(source)?.ok_or_else(|| ort::Error::new("a source is missing"))?);
+            values.push(context.input(source)?.ok_or_else(|| ort::Error::new("an input is missing"))?);
         }
         let mut inputs = [InputTensor { bytes: &[], channels: 0 }; MAX_INPUTS];
         let mut sizes = [None; MAX_INPUTS];
@@ -181,7 +181,9 @@ impl InvertedResidualKernel {
         let Some(size) = sizes[0].filter(|size| fits && block.supports_size(*size)) else {
             let shapes: Vec<_> = values.iter().filter_map(|value| value.dtype().tensor_shape()).collect();
             let channels = block.input_channels();
-            return Err(ort::Error::new(format!("a kernel for {channels} channels takes no {shapes:?}")));
+            return Err(ort::Error::new(format!(
+                "a block with {channels} input channels does not support the shapes {shapes:?}"
+            )));
         };
         let [height, width] = size.map(|side| block.output_size(side) as i64);
         let shape = [1, height, width, block.output_channels() as i64];
@@ -251,7 +253,7 @@ impl Kernel for PlanarConvKernel {
             let ImageTensor { height, width, channels, bytes } = ImageTensor::of(&input)?;
             if channels != planes.input_channels() {
                 return Err(ort::Error::new(format!(
-                    "planes are made of {} channels, not {channels}",
+                    "the input must have {} channels, not {channels}",
                     planes.input_channels()
                 )));
             }
