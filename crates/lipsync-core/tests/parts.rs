@@ -89,7 +89,7 @@ fn both_parts_paint_what_the_whole_paints() {
 }
 
 #[test]
-fn what_does_not_hear_is_computed_once() {
+fn the_image_branch_runs_once_for_a_face() {
     let mut generator = open(&prepared(&model("generator_half")));
     let mut face = face_of(&generator, 1);
     let [first, second] = [1, 2].map(|seed| context(&generator, seed));
@@ -148,7 +148,7 @@ fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
 }
 
 #[test]
-fn blocks_of_our_own_paint_what_the_runtime_paints() {
+fn fused_kernels_paint_what_the_runtime_paints() {
     let plain = prepared(&model("generator_half_int8"));
     let counts = check_blocks(&plain, FUSED_OPS);
     // Image branch: one block, and two on each of four levels down. Audio branch: five, four where both meet,
@@ -158,7 +158,7 @@ fn blocks_of_our_own_paint_what_the_runtime_paints() {
 }
 
 #[test]
-fn a_block_before_layers_in_real_numbers_ends_in_these() {
+fn a_block_before_float_layers_has_a_float_projection() {
     let path = model("generator_half");
     let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
     let generator = open(&prepared(&path));

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lookahead_is_what_the_last_row_hears() {
+    fn lookahead_is_that_of_the_last_row() {
         let whole = |kind| lookahead(last_known_row(kind, u64::MAX >> 1));
         // 452.5 ms: six windows of 40 ms, 15 mel frames of 12.5 ms, and half an FFT window.
         assert_eq!(whole(RowSelection::Window), 7240);

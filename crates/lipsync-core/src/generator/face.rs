@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_of_any_side_see_a_face() {
+    fn any_network_size_gets_an_image_input() {
         for style in [Style::SyncTalk, Style::Wav2Lip] {
             for side in 1..20 {
                 let framing = Framing::new(side, style, FaceOptions::default());

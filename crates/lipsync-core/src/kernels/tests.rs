@@ -82,7 +82,7 @@ fn computed(block: &InvertedResidual, inputs: &[InputTensor<'_>], size: [usize; 
     let to = compute(Isa::Vnni);
     match Isa::detect() {
         Isa::Vnni => eprintln!("this processor has no AMX: tiles are not tested"),
-        Isa::Amx => assert_eq!(compute(Isa::Amx), to, "tiles are not as vectors"),
+        Isa::Amx => assert_eq!(compute(Isa::Amx), to, "AMX and VNNI differ"),
     }
     Some(to)
 }
@@ -93,7 +93,7 @@ fn worst(a: &[u8], b: &[u8]) -> u8 {
 }
 
 #[test]
-fn blocks_are_computed_to_the_last_bit() {
+fn blocks_are_bit_exact() {
     let mut numbers = Numbers(1);
     for (channels, size, stride) in SHAPES {
         let block = block(&mut numbers, channels, stride);
@@ -108,7 +108,7 @@ fn blocks_are_computed_to_the_last_bit() {
 }
 
 #[test]
-fn the_input_is_added() {
+fn the_residual_is_added() {
     let mut numbers = Numbers(2);
     for (channels, size) in [([16, 32, 16], [9, 13]), ([32, 64, 32], [20, 20]), ([128, 256, 128], [10, 10])] {
         let mut block = block(&mut numbers, channels, 1);
@@ -123,7 +123,7 @@ fn the_input_is_added() {
 }
 
 #[test]
-fn sources_are_joined_doubled_and_brought_to_one_grid() {
+fn inputs_are_concatenated_upsampled_and_requantized() {
     let mut numbers = Numbers(3);
     let size = [12, 20];
     for channels in [[32, 32], [16, 4], [20, 12]] {
@@ -177,7 +177,7 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
 }
 
 #[test]
-fn blocks_may_end_in_real_numbers() {
+fn projections_may_be_float() {
     let mut numbers = Numbers(4);
     for (channels, size, stride) in [([64, 128, 16], [9, 31], 1), ([32, 40, 48], [7, 5], 2)] {
         let [inputs, wide, outputs] = channels;
