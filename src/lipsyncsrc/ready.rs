@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::Error;
-use lipsync_core::inference::bounded::Canceller;
+use lipsync_core::inference::cancellation::Canceller;
 use lipsync_core::render::listener::Listener;
 
 use crate::loaded::Loaded;

@@ -1,16 +1,17 @@
-//! `lipsync-avatar`: checks, imports, lists, makes and quickens avatars for the element `lipsync`.
+//! `lipsync-avatar`: checks, imports, lists, makes and quantizes avatars for the element `lipsync`.
 
-/// Prints a line, or some. What is in it of a stranger's cannot reach the terminal as anything but letters; where it might
-/// feign a line of its own, it goes through [`lipsync_core::text::plain`]. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
-macro_rules! say {
+/// Prints lines to stdout, with control characters escaped, so that text from an untrusted avatar cannot
+/// control the terminal. Text that might fake a line of its own goes through [`lipsync_core::text::plain`] as
+/// well. Ignores EPIPE (`lipsync-avatar list | head`), where `println!` would panic.
+macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), "{}", lipsync_core::text::lines(format_args!($($text)*)));
     }};
 }
 
-/// The same for complaints and notes, which do not belong to what was asked for.
-macro_rules! complain {
+/// The same to stderr, for errors and notes that are not part of the output.
+macro_rules! print_error {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), "{}", lipsync_core::text::lines(format_args!($($text)*)));
@@ -18,7 +19,9 @@ macro_rules! complain {
 }
 
 mod check;
+mod checksums;
 mod cli;
+mod format;
 mod import;
 mod interrupt;
 mod list;
@@ -29,9 +32,7 @@ mod plugin;
 mod progress;
 mod quantize;
 mod sheet;
-mod sums;
 mod trial;
-mod words;
 
 use std::process::ExitCode;
 
@@ -55,8 +56,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            complain!("lipsync-avatar: {error:#}");
-            if interrupt::asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
+            print_error!("lipsync-avatar: {error:#}");
+            if interrupt::requested() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Networks are tried out in a process of their own: one that crashes, or never ends, is a sentence.
+//! Tries out networks in a child process, so that one that crashes or never ends is reported as a problem.
 //!
-//! The process is this program once more, with less memory to take. It tells its steps as lines of JSON.
+//! The child is this program itself with tighter resource limits. It writes its events to stdout as lines of
+//! JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -16,61 +17,61 @@ use lipsync_core::inference::precision::Precision;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::limits::{TRIAL_LOAD, TRIAL_MEMORY, TRIAL_RUN};
 use lipsync_core::survey::Survey;
-use lipsync_core::survey::trial::{self, Step};
+use lipsync_core::survey::trial::{self, TrialEvent};
 
 use crate::cli::TryNetworks;
 use crate::interrupt;
 
-/// Most that is read of what the process tells: it may have lost its mind.
-const MOST_TOLD: u64 = 1 << 20;
+/// Bytes to read from the child at most: it may be out of control.
+const MAX_OUTPUT: u64 = 1 << 20;
 
-/// How often is looked whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often to check for an interrupt and the time limit.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const REMEDY: &str = "Do not play it: export the network again, or get it from somebody whom you trust";
 
-/// Surveys an avatar, its networks in a process of their own.
-pub fn survey(folder: &Path, beside: Option<&Path>) -> Result<Survey> {
-    let mut tried = Ok(());
-    let survey = Survey::open_with(folder, |_, problems, tell| {
-        tried = try_out(folder, beside, Precision::Auto, problems, tell);
+/// Surveys an avatar, with its networks in a child process.
+pub fn survey(folder: &Path, library_dir: Option<&Path>) -> Result<Survey> {
+    let mut result = Ok(());
+    let survey = Survey::open_with(folder, |_, problems, report| {
+        result = try_out(folder, library_dir, Precision::Auto, problems, report);
     });
-    tried.map(|()| survey)
+    result.map(|()| survey)
 }
 
-/// Fails where the networks of an avatar, of which no 8-bit one is looked at, cannot be played.
-pub fn check_networks(avatar: &Avatar, beside: Option<&Path>) -> Result<()> {
+/// Fails where an avatar's networks cannot be run; the 8-bit network is not tried.
+pub fn check_networks(avatar: &Avatar, library_dir: Option<&Path>) -> Result<()> {
     let mut problem = None;
-    let mut tell = |step| match step {
-        Step::Wrong(wrong) if problem.is_none() => problem = Some(wrong),
+    let mut report = |step| match step {
+        TrialEvent::Problem(wrong) if problem.is_none() => problem = Some(wrong),
         _ => {}
     };
-    try_out(&avatar.folder, beside, Precision::Fp32, &Problems::default(), &mut tell)?;
+    try_out(&avatar.folder, library_dir, Precision::Fp32, &Problems::default(), &mut report)?;
     problem.map_or(Ok(()), |problem| Err(problem.into()))
 }
 
-/// The process itself: what is done there.
+/// The main function of the child.
 pub fn run(options: &TryNetworks) -> ExitCode {
-    limit();
+    limit_resources();
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
     let engine = Engine { precision, ..Engine::default() };
-    let mut tell = |step| {
+    let mut report = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
-        // Where nobody reads any more, nobody needs to know.
+        // The parent may be gone.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     match avatar {
-        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut tell),
-        // That is told by whoever asks.
-        Err(_) => tell(Step::Done),
+        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut report),
+        // The parent reports that the avatar cannot be read.
+        Err(_) => report(TrialEvent::Finished),
     }
     ExitCode::SUCCESS
 }
 
-/// Lowers a limit; resources are of another type on every system.
-macro_rules! lower {
+/// Lowers a limit. A macro, because the type of the resource differs between systems.
+macro_rules! lower_limit {
     ($resource:expr, $most:expr) => {{
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         if libc::getrlimit($resource, &mut limit) == 0 {
@@ -81,48 +82,49 @@ macro_rules! lower {
     }};
 }
 
-/// Takes from this process what a network must not have: memory without end, and room for a core dump.
-fn limit() {
-    // SAFETY: these calls take numbers and change nothing but this process's own limits.
+/// Limits memory, and disables core dumps.
+fn limit_resources() {
+    // SAFETY: these calls take integers and pointers to locals, and change only this process's limits.
     unsafe {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
         let memory = pages.saturating_mul(libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64);
-        // Addresses are more than memory.
-        lower!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
-        lower!(libc::RLIMIT_CORE, 0);
+        // The address space is larger than the memory in use.
+        lower_limit!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
+        lower_limit!(libc::RLIMIT_CORE, 0);
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }
 }
 
-/// Has the networks tried out, and tells what came of it.
+/// Runs the child and reports its events.
 fn try_out(
     folder: &Path,
-    beside: Option<&Path>,
+    library_dir: Option<&Path>,
     precision: Precision,
     problems: &Problems,
-    tell: &mut dyn FnMut(Step),
+    report: &mut dyn FnMut(TrialEvent),
 ) -> Result<()> {
     let program = std::env::current_exe().context("this program is not found, to try out networks")?;
     let mut command = Command::new(program);
     command.arg("try-networks");
-    command.args(beside.into_iter().flat_map(|beside| ["--beside".as_ref(), beside.as_os_str()]));
+    command
+        .args(library_dir.into_iter().flat_map(|library_dir| ["--beside".as_ref(), library_dir.as_os_str()]));
     command.args((precision == Precision::Fp32).then_some("--fp32"));
-    // What ONNX Runtime says by itself is in its errors, too.
+    // ONNX Runtime's own log repeats what is in its errors.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Process(command.spawn().context("no process can be started to try out networks")?);
-    let told = process.0.stdout.take().map(listen).context("nothing is told by the process")?;
+    let events = process.0.stdout.take().map(read_events).context("the process has no output")?;
     let mut stage =
         Stage { path: folder.into(), limit: Duration::from_secs(TRIAL_LOAD), since: Instant::now() };
     loop {
-        match told.recv_timeout(LOOK) {
-            Ok(Step::Loads(path)) => stage = Stage::new(path, TRIAL_LOAD),
-            Ok(Step::Runs(path)) => stage = Stage::new(path, TRIAL_RUN),
-            Ok(Step::Done) => return Ok(()),
-            Ok(step) => tell(step),
-            Err(RecvTimeoutError::Timeout) if interrupt::asked() => bail!("interrupted"),
+        match events.recv_timeout(POLL_INTERVAL) {
+            Ok(TrialEvent::Loading(path)) => stage = Stage::new(path, TRIAL_LOAD),
+            Ok(TrialEvent::Running(path)) => stage = Stage::new(path, TRIAL_RUN),
+            Ok(TrialEvent::Finished) => return Ok(()),
+            Ok(step) => report(step),
+            Err(RecvTimeoutError::Timeout) if interrupt::requested() => bail!("interrupted"),
             Err(RecvTimeoutError::Timeout) if stage.since.elapsed() > stage.limit => {
-                tell(stage.problem(format!("has not ended after {} seconds", stage.limit.as_secs())));
+                report(stage.problem(format!("has not ended after {} seconds", stage.limit.as_secs())));
                 return Ok(());
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -130,7 +132,9 @@ fn try_out(
                 let status = process.0.wait().context("the process is lost")?;
                 interrupt::check()?;
                 if !problems.names(&stage.path) {
-                    tell(stage.problem(format!("ends the program that runs it ({})", words(status))));
+                    report(
+                        stage.problem(format!("ends the process that runs it ({})", describe_exit(status))),
+                    );
                 }
                 return Ok(());
             }
@@ -138,7 +142,7 @@ fn try_out(
     }
 }
 
-/// What the process is at, and for how long.
+/// The current step and its time limit.
 struct Stage {
     path: PathBuf,
     limit: Duration,
@@ -150,12 +154,12 @@ impl Stage {
         Self { path, limit: Duration::from_secs(seconds), since: Instant::now() }
     }
 
-    fn problem(&self, problem: String) -> Step {
-        Step::Wrong(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
+    fn problem(&self, problem: String) -> TrialEvent {
+        TrialEvent::Problem(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
     }
 }
 
-/// A process that does not outlive its use.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -166,11 +170,11 @@ impl Drop for Process {
     }
 }
 
-/// Reads what is told, until there is no more.
-fn listen(from: ChildStdout) -> Receiver<Step> {
+/// Reads events until the end of the output.
+fn read_events(from: ChildStdout) -> Receiver<TrialEvent> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let lines = BufReader::new(from.take(MOST_TOLD)).lines().map_while(|line| line.ok());
+        let lines = BufReader::new(from.take(MAX_OUTPUT)).lines().map_while(|line| line.ok());
         for step in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             if sender.send(step).is_err() {
                 return;
@@ -180,16 +184,16 @@ fn listen(from: ChildStdout) -> Receiver<Step> {
     receiver
 }
 
-/// How a process has ended.
-fn words(status: ExitStatus) -> String {
+/// Describes the exit status of a process.
+fn describe_exit(status: ExitStatus) -> String {
     let name = match status.signal() {
         None => return status.to_string(),
-        Some(libc::SIGILL) => "an instruction that there is not",
-        Some(libc::SIGABRT) => "it aborts, or has no memory left",
-        Some(libc::SIGBUS | libc::SIGSEGV) => "it reads or writes where nothing is",
-        Some(libc::SIGFPE) => "it divides by zero",
-        Some(libc::SIGKILL) => "it is killed, as where it takes all memory",
-        Some(_) => "it is ended",
+        Some(libc::SIGILL) => "illegal instruction",
+        Some(libc::SIGABRT) => "aborted, or out of memory",
+        Some(libc::SIGBUS | libc::SIGSEGV) => "invalid memory access",
+        Some(libc::SIGFPE) => "arithmetic error",
+        Some(libc::SIGKILL) => "killed, for example for taking all memory",
+        Some(_) => "terminated",
     };
     format!("signal {}: {name}", status.signal().unwrap_or_default())
 }

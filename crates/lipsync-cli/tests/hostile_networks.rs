@@ -14,7 +14,7 @@ use lipsync_core::error::Error;
 use lipsync_core::generator::Generator;
 use lipsync_core::generator::face::FaceOptions;
 use lipsync_core::inference::network::Network;
-use lipsync_core::inference::prepare::{Parts, Prepared, take_blocks};
+use lipsync_core::inference::prepare::{GraphParts, PreparedGraph, fuse_blocks};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::Model;
 use tempfile::TempDir;
@@ -91,7 +91,7 @@ fn both_networks_of_an_avatar_are_checked() {
 #[test]
 fn a_kernel_larger_than_what_it_is_given_is_told() {
     let said = check(&avatar("outgrown", "generator.onnx"));
-    said.fails(&["generator.onnx: cannot be loaded", "a size below zero", "would not play; 1 problem"]);
+    said.fails(&["generator.onnx: cannot be loaded", "a negative dimension", "would not play; 1 problem"]);
 }
 
 #[cfg(unix)]
@@ -135,8 +135,8 @@ fn a_network_that_never_ends_is_told_of() {
 /// What comes of a model of 8 bits that is opened with our own kernels and run.
 fn try_blocks(name: &str) -> Result<(), Error> {
     let file = hostile(name);
-    let graph = take_blocks(Model::read(&file)?).expect("there are blocks");
-    let prepared = Prepared::of(&file, Parts::Whole(graph));
+    let graph = fuse_blocks(Model::read(&file)?).expect("there are blocks");
+    let prepared = PreparedGraph::of(&file, GraphParts::Whole(graph));
     let mut generator =
         Generator::open_prepared(&prepared, FaceOptions::default(), &Engine::default(), 1, None)?;
     generator.try_out()
@@ -193,14 +193,14 @@ fn a_crash_of_onnx_runtime_is_a_sentence() {
     for (does, words) in crashes {
         for command in ["check", "import"] {
             let said = with(command, does).fails(&[
-                "generator.onnx: ends the program that runs it",
+                "generator.onnx: ends the process that runs it",
                 words,
                 "whom you trust",
             ]);
-            assert_eq!(said.matches("ends the program").count(), 1, "{said}");
+            assert_eq!(said.matches("ends the process").count(), 1, "{said}");
         }
     }
-    with("check", "_exit(3)").fails(&["ends the program that runs it (exit status: 3)"]);
+    with("check", "_exit(3)").fails(&["ends the process that runs it (exit status: 3)"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! An 8-bit network of a generator: made by what its values range over, and compared with what it is made of.
+//! Post-training quantization of a generator to 8 bits: calibrated on samples, and compared with the
+//! original.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +8,22 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use crate::error::{Error, Result};
-use crate::features::{Context, Hearing};
+use crate::features::{AudioContextKind, Context};
 use crate::file;
 use crate::generator::face::{FaceOptions, Framing, INPUT_CHANNELS};
-use crate::generator::{Face, Generator};
-use crate::inference::network::{self, Graph, Optimisation};
-use crate::inference::precision::{MADE_OF, Precision, sum};
-use crate::inference::prepare::{self, Parts, Prepared};
+use crate::generator::{FaceInput, Generator};
+use crate::inference::network::{self, Graph, Optimization};
+use crate::inference::precision::{Precision, SOURCE_SHA256, sha256_hex};
+use crate::inference::prepare::{self, GraphParts, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::limits::NETWORK_BYTES;
 use crate::onnx::{Layer, Model, Ranges};
 use crate::picture::pool::Pooled;
 
-/// Makes 8-bit networks of one generator.
+/// Quantizes one generator.
 pub struct Quantizer {
     path: PathBuf,
-    beside: Option<PathBuf>,
+    library_dir: Option<PathBuf>,
     options: FaceOptions,
     model: Model,
     layers: Vec<Layer>,
@@ -30,15 +31,15 @@ pub struct Quantizer {
     original: Generator,
 }
 
-/// A face and what it is to say.
-pub type Sample = (Face, Context);
+/// A face and the audio context to paint it for.
+pub type Sample = (FaceInput, Context);
 
-/// How far the mouths of two networks are apart.
+/// How close the mouths of two networks are.
 #[derive(Debug, Clone, Copy)]
-pub struct Closeness {
-    /// Peak signal-to-noise ratio of all mouths together, in dB.
-    pub psnr: f64,
-    /// That of the worst.
+pub struct MouthPsnr {
+    /// Peak signal-to-noise ratio over all samples, in dB.
+    pub overall: f64,
+    /// That of the worst sample.
     pub worst: f64,
 }
 
@@ -46,54 +47,54 @@ impl Quantizer {
     /// Opens a generator in float32.
     ///
     /// # Errors
-    /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can compute in 8 bits.
-    pub fn open(path: &Path, options: FaceOptions, beside: Option<&Path>) -> Result<Self> {
+    /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can be quantized.
+    pub fn open(path: &Path, options: FaceOptions, library_dir: Option<&Path>) -> Result<Self> {
         let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-        let original = Generator::open(path, options, &engine, 1, beside)?;
+        let original = Generator::open(path, options, &engine, 1, library_dir)?;
         if original.batch() != 1 {
             let problem = format!("paints {} faces at a time", original.batch());
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
-        let model = prepare::simplified(path, beside)?;
+        let model = prepare::simplified(path, library_dir)?;
         let layers = model.layers();
         if layers.is_empty() {
-            return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
+            return Err(Error::invalid(path, "has no convolution that can be quantized", "Use it as it is"));
         }
-        let beside = beside.map(Into::into);
-        Ok(Self { path: path.into(), beside, options, model, layers, ranges: Ranges::new(), original })
+        let library_dir = library_dir.map(Into::into);
+        Ok(Self { path: path.into(), library_dir, options, model, layers, ranges: Ranges::new(), original })
     }
 
-    /// The generator itself.
+    /// The original generator.
     pub fn original(&mut self) -> &mut Generator {
         &mut self.original
     }
 
-    /// What it hears.
-    pub fn hearing(&self) -> Hearing {
-        self.original.hearing()
+    /// The kind of audio context that it takes.
+    pub fn context_kind(&self) -> AudioContextKind {
+        self.original.context_kind()
     }
 
-    /// How it sees faces.
+    /// How faces are cut out for it.
     pub fn framing(&self) -> Framing {
         self.original.framing()
     }
 
-    /// The layers that can compute in 8 bits.
+    /// The layers that can be quantized.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// Sees what the values range over when these samples are painted; `go_on` is asked after each.
+    /// Records the range of every value while these samples are painted; `go_on` is asked after each.
     ///
     /// # Errors
-    /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` says no.
+    /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` returns false.
     pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
         let values = Model::values(&self.layers);
         let mut model = self.model.clone();
         model.add_outputs(&values);
         let mut session = self.load(&model)?;
         for sample in samples {
-            self.watch(&mut session, sample, &values)?;
+            self.record_ranges(&mut session, sample, &values)?;
             if !go_on() {
                 return Err(Error::Interrupted);
             }
@@ -101,7 +102,12 @@ impl Quantizer {
         Ok(())
     }
 
-    fn watch(&mut self, session: &mut Session, (face, context): &Sample, values: &[String]) -> Result<()> {
+    fn record_ranges(
+        &mut self,
+        session: &mut Session,
+        (face, context): &Sample,
+        values: &[String],
+    ) -> Result<()> {
         let framing = self.original.framing();
         let side = framing.network as usize;
         let mut picture = vec![0.0; INPUT_CHANNELS * side * side];
@@ -122,19 +128,19 @@ impl Quantizer {
         let feeds = feeds.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
         let outputs = session.run(feeds).map_err(failed)?;
         for name in values {
-            // Inputs of the network are values, too.
-            let seen: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
+            // The network's inputs are quantized as well.
+            let observed: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
                 (Some(value), _) => value.try_extract_tensor::<f32>().map_err(failed)?.1,
                 (None, Some(port)) if is_picture(&port) => &picture,
                 _ => context,
             };
             let range = self.ranges.entry(name.clone()).or_insert((0.0, 0.0));
-            *range = seen.iter().fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
+            *range = observed.iter().fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
         }
         Ok(())
     }
 
-    /// The network in which these layers compute in 8 bits; the other weights are stored as float16.
+    /// The network with these layers quantized; the other weights are stored as float16.
     ///
     /// # Errors
     /// As [`Model::halve_weights`].
@@ -145,51 +151,51 @@ impl Quantizer {
         Ok(model)
     }
 
-    /// Writes the file of the 8-bit network, with the notes by which it is known.
+    /// Writes the 8-bit network with the metadata that [`Precision`] checks.
     ///
     /// # Errors
     /// [`Error::Invalid`] where it cannot be written.
     pub fn write(&self, mut model: Model, file: &Path) -> Result<()> {
         let bytes = file::read(&self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
-        model.set_entry(MADE_OF, sum(&bytes));
+        model.set_entry(SOURCE_SHA256, sha256_hex(&bytes));
         model.write(file)
     }
 
-    /// A generator that paints with such a network.
+    /// A generator that runs such a network.
     ///
     /// # Errors
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
-        let graph = prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
-        let prepared = Prepared::of(&self.path, Parts::Whole(graph));
-        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
+        let graph = prepare::fuse_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
+        let prepared = PreparedGraph::of(&self.path, GraphParts::Whole(graph));
+        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.library_dir.as_deref())
     }
 
-    /// Compares what a network paints with the pictures that the original has painted of the same samples.
+    /// Compares a generator's output with that of the original for the same samples.
     ///
     /// # Errors
     /// As [`Generator::paint`].
-    pub fn compare(generator: &mut Generator, samples: &[Sample], wanted: &[Pooled]) -> Result<Closeness> {
+    pub fn compare(generator: &mut Generator, samples: &[Sample], expected: &[Pooled]) -> Result<MouthPsnr> {
         let (mut sum, mut worst) = (0.0, 0f64);
-        for ((face, context), wanted) in samples.iter().zip(wanted) {
+        for ((face, context), expected) in samples.iter().zip(expected) {
             let painted = generator.paint([(face, context)].into_iter())?;
-            let error = mouth_error(&painted[0], wanted);
+            let error = mouth_mse(&painted[0], expected);
             sum += error;
             worst = worst.max(error);
         }
         let decibels = |error: f64| 10.0 * (255.0 * 255.0 / error.max(1e-9)).log10();
-        Ok(Closeness { psnr: decibels(sum / samples.len().max(1) as f64), worst: decibels(worst) })
+        Ok(MouthPsnr { overall: decibels(sum / samples.len().max(1) as f64), worst: decibels(worst) })
     }
 
     fn load(&self, model: &Model) -> Result<Session> {
         let graph = Graph::of(model);
         let engine = Engine::default();
-        network::load(&self.path, &graph, &engine, 1, self.beside.as_deref(), Optimisation::Full)
+        network::load(&self.path, &graph, &engine, 1, self.library_dir.as_deref(), Optimization::All)
     }
 }
 
-/// Mean square difference in the middle half of the face, where the mouth is, in levels.
-fn mouth_error(a: &RgbImage, b: &RgbImage) -> f64 {
+/// Mean squared error in the middle half of the face, where the mouth is, in squared levels.
+fn mouth_mse(a: &RgbImage, b: &RgbImage) -> f64 {
     let side = a.width();
     let middle = side / 4..side - side / 4;
     let mut sum = 0.0;

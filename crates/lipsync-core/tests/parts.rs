@@ -1,4 +1,5 @@
-//! Generators in two parts: what they paint is what the whole paints, and what does not hear is computed once.
+//! Generators that are split into image branch and audio branch: the output is the same, and the image branch
+//! runs once for a face.
 
 mod common;
 
@@ -8,9 +9,9 @@ use common::fixture;
 use image::{Rgb, RgbImage};
 use lipsync_core::features::Context;
 use lipsync_core::generator::face::{FaceOptions, FaceViews};
-use lipsync_core::generator::{Face, Generator};
+use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::network::Graph;
-use lipsync_core::inference::prepare::{Parts, Prepared};
+use lipsync_core::inference::prepare::{GraphParts, PreparedGraph};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::Model;
 use lipsync_core::quantizer::Quantizer;
@@ -32,33 +33,33 @@ fn model(name: &str) -> std::path::PathBuf {
     fixture(&format!("models/{name}.onnx"))
 }
 
-fn prepared(path: &Path) -> Prepared {
+fn prepared(path: &Path) -> PreparedGraph {
     Generator::prepare(path, &Engine::default(), None).unwrap()
 }
 
-fn open(prepared: &Prepared) -> Generator {
+fn open(prepared: &PreparedGraph) -> Generator {
     Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1, None).unwrap()
 }
 
 /// A picture of slopes and edges, another for each `seed`.
-fn face_of(generator: &Generator, seed: u32) -> Face {
+fn face_of(generator: &Generator, seed: u32) -> FaceInput {
     let side = generator.framing().crop();
     let crop = RgbImage::from_fn(side, side, |x, y| {
         let level = |a: u32, b: u32| ((x * a + y * b + seed * 40) % 256) as u8;
         Rgb([level(1, 2), level(3, 1), if (x / 9 + y / 7) % 2 == 0 { 200 } else { 30 }])
     });
-    Face::new(FaceViews::of(crop))
+    FaceInput::new(FaceViews::of(crop))
 }
 
 fn context(generator: &Generator, seed: u32) -> Context {
-    let mut context = Context::zeros(generator.hearing().values());
+    let mut context = Context::zeros(generator.context_kind().values());
     for (n, value) in context.iter_mut().enumerate() {
         *value = ((n as u32 * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
     }
     context
 }
 
-fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage {
+fn paint(generator: &mut Generator, face: &FaceInput, context: &Context) -> RgbImage {
     generator.paint([(face, context)].into_iter()).unwrap().pop().unwrap().clone()
 }
 
@@ -66,9 +67,9 @@ fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage 
 fn both_parts_paint_what_the_whole_paints() {
     for name in GENERATORS {
         let path = model(name);
-        let whole = Prepared::of(&path, Parts::Whole(Graph::read(&path).unwrap()));
+        let whole = PreparedGraph::of(&path, GraphParts::Whole(Graph::read(&path).unwrap()));
         let apart = prepared(&path);
-        assert!(matches!(apart.graph, Parts::Apart { .. }), "{name} is not cut in two");
+        assert!(matches!(apart.graph, GraphParts::Split { .. }), "{name} is not cut in two");
         let (mut whole, mut apart) = (open(&whole), open(&apart));
         for seed in 0..2 {
             let (seen, fresh) = (face_of(&apart, seed), face_of(&whole, seed));
@@ -77,7 +78,8 @@ fn both_parts_paint_what_the_whole_paints() {
                 let pictures = [paint(&mut whole, &fresh, &context), paint(&mut apart, &seen, &context)];
                 let [a, b] = pictures.each_ref().map(|picture| picture.iter());
                 let worst = a.zip(b).map(|(a, b)| a.abs_diff(*b)).max();
-                // Cut off to whole levels, a value beside one may fall to either side of it.
+                // Output is truncated to whole levels, so a value close to a level may fall to either side of
+                // it.
                 assert!(worst <= Some(1), "{name} differs by {worst:?}");
                 let same = pictures[0].iter().zip(pictures[1].iter()).filter(|(a, b)| a == b).count();
                 assert!(same as f64 > 0.999 * pictures[0].len() as f64, "{name}: only {same} are the same");
@@ -87,31 +89,38 @@ fn both_parts_paint_what_the_whole_paints() {
 }
 
 #[test]
-fn what_does_not_hear_is_computed_once() {
+fn the_image_branch_runs_once_for_a_face() {
     let mut generator = open(&prepared(&model("generator_half")));
     let mut face = face_of(&generator, 1);
     let [first, second] = [1, 2].map(|seed| context(&generator, seed));
     let size = face.size();
     let painted = paint(&mut generator, &face, &first);
     let grown = face.size();
-    // The skips of all five levels, of real numbers: 16 to 256 channels from 160 x 160 to 10 x 10.
+    // The skip connections of all five levels in float32: 16 to 256 channels, from 160 x 160 to 10 x 10.
     assert!(grown > size + 4 * 16 * 160 * 160, "{size} to {grown}");
     assert_ne!(paint(&mut generator, &face, &second), painted, "it does not hear");
-    // What the picture shows is no longer looked at.
+    // The features are cached, so the picture is not read again.
     face.views.crop.fill(0);
     assert_eq!(paint(&mut generator, &face, &first), painted);
     assert_eq!(face.size(), grown);
 }
 
-/// Checks that a network in 8 bits paints as well with blocks of our own as without, beside `generator_half` in real
-/// numbers; returns the operators of our own and the convolutions that are left, counted.
-fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
+/// The fused operators that are counted, and the convolutions that are left.
+const FUSED_OPS: [&str; 5] =
+    ["InvertedResidual", "ConcatInvertedResidual", "ConcatInvertedResidualFloat", "PlanarConv", "Conv"];
+
+/// Checks that an 8-bit network is as close to `generator_half` in float32 with fused kernels as without;
+/// returns how often each of `names` occurs in the graph.
+fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
     if !lipsync_core::kernels::are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return None;
     }
-    let ours = plain.with_blocks().unwrap();
-    let Parts::Apart { face: Graph::WithBlocks(face, _), mouth: Graph::WithBlocks(mouth, _) } = &ours.graph
+    let ours = plain.with_fused_kernels().unwrap();
+    let GraphParts::Split {
+        image_branch: Graph::WithFusedKernels(face, _),
+        audio_branch: Graph::WithFusedKernels(mouth, _),
+    } = &ours.graph
     else {
         panic!("no blocks are found in {:?}", ours.graph);
     };
@@ -132,45 +141,49 @@ fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
         }
     }
     let [theirs, ours, between] = errors;
-    // Both are as far from it. Errors of their own would add up between the two; but most are the same.
+    // Both have the same error. If the kernels had errors of their own, they would add up between the two;
+    // but most values are equal.
     assert!(ours < 1.1 * theirs && between < 0.7 * theirs, "{errors:?}");
     Some(names.map(count))
 }
 
 #[test]
-fn blocks_of_our_own_paint_what_the_runtime_paints() {
+fn fused_kernels_paint_what_the_runtime_paints() {
     let plain = prepared(&model("generator_half_int8"));
-    let counts = check_blocks(&plain, ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
-    // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
-    // levels up. Meeting and going up begin with what has been seen. The last layer paints planes. Convolutions of other
-    // kinds: two that hear.
+    let counts = check_blocks(&plain, FUSED_OPS);
+    // Image branch: one block, and two on each of four levels down. Audio branch: five, four where both meet,
+    // and two on each of four levels up. The first block after a concatenation or upsampling takes the cached
+    // face features. The output layer is planar. Left: two convolutions of other kinds in the audio branch.
     assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5, 5, 0, 1, 2]), "{counts:?}");
 }
 
 #[test]
-fn a_block_before_layers_in_real_numbers_ends_in_these() {
+fn a_block_before_float_layers_has_a_float_projection() {
     let path = model("generator_half");
     let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
     let generator = open(&prepared(&path));
     let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
     quantizer.calibrate(&samples, || true).unwrap();
-    // As in a trained network: the last block, what leads to it, and its sum are left out, the last layer is not.
+    // As in a trained network: the last block, the layers before it and its residual sum stay in float32, the
+    // output layer does not.
     let mut layers = quantizer.layers().to_vec();
     layers.drain(layers.len() - 6..layers.len() - 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("generator.int8.onnx");
     quantizer.quantized(&layers).unwrap().write(&file).unwrap();
-    let counts =
-        check_blocks(&prepared(&file), ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
+    let counts = check_blocks(&prepared(&file), FUSED_OPS);
     assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5 - 1, 4, 1, 0, 2 + 3 + 1]), "{counts:?}");
 }
 
 #[test]
 fn graphs_are_free_of_sizes_and_paddings() {
     let operators = |name: &str| -> Vec<String> {
-        let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
+        let GraphParts::Split { image_branch: face, audio_branch: mouth } = prepared(&model(name)).graph
+        else {
+            panic!("{name} is whole")
+        };
         let read = |graph: &Graph| match graph {
-            Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => {
+            Graph::Memory(bytes) | Graph::WithFusedKernels(bytes, _) => {
                 Model::decode_unchecked(Path::new("memory"), bytes).unwrap()
             }
         };
@@ -184,5 +197,5 @@ fn graphs_are_free_of_sizes_and_paddings() {
 
 #[test]
 fn generators_of_fixed_batches_stay_whole() {
-    assert!(matches!(prepared(&model("generator_320_batch4")).graph, Parts::Whole(_)));
+    assert!(matches!(prepared(&model("generator_320_batch4")).graph, GraphParts::Whole(_)));
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use lipsync_core::avatar::{Avatar, names};
 use lipsync_core::file;
-use lipsync_core::inference::precision::{MADE_OF, int8_file, sum};
+use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file, sha256_hex};
 use lipsync_core::limits::NETWORK_BYTES;
 use lipsync_core::onnx::{Halved, Model};
 
@@ -34,7 +34,7 @@ pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Halved> {
     Ok(halved)
 }
 
-/// Copies the generator's 8-bit network, if it has one, as that of the copied generator.
+/// Copies the 8-bit network, if there is one, with the checksum of the copied generator.
 fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
     let source = int8_file(&avatar.generator);
     if !source.exists() {
@@ -42,7 +42,7 @@ fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
     }
     let mut model = Model::read(&source)?;
     let bytes = file::read(generator, NETWORK_BYTES, "Copy the avatar's models again")?;
-    model.set_entry(MADE_OF, sum(&bytes));
+    model.set_entry(SOURCE_SHA256, sha256_hex(&bytes));
     model.write(&int8_file(generator))?;
     Ok(())
 }

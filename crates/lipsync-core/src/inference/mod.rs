@@ -1,7 +1,8 @@
-//! Networks that run: ONNX Runtime, the graphs that are prepared for it, and what goes in and comes out.
+//! Inference with ONNX Runtime: loading it, preparing and caching graphs, running networks, and cancelling
+//! all of that.
 
-pub mod aside;
-pub mod bounded;
+pub mod cancellation;
+pub mod encoder_thread;
 pub mod network;
 pub mod precision;
 pub mod prepare;

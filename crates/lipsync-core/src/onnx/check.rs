@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::proto::{self, Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
 use super::{elements, integers};
-use crate::kernels::DOMAIN;
+use crate::kernels::OP_DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
 
 /// Families of operators that networks may use.
@@ -55,8 +55,8 @@ pub fn check(model: &proto::Model) -> Checked {
         let name = function.name.as_deref().unwrap_or_default();
         return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
     }
-    if model.opset_import.iter().any(|set| set.domain() == DOMAIN) {
-        return Err(format!("uses operators of the domain {DOMAIN:?}, which are not for files"));
+    if model.opset_import.iter().any(|set| set.domain() == OP_DOMAIN) {
+        return Err(format!("uses operators of the domain {OP_DOMAIN:?}, which are not for files"));
     }
     let Some(graph) = &model.graph else { return Err("has no graph".into()) };
     check_ports(graph)?;

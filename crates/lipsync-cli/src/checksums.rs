@@ -1,4 +1,4 @@
-//! The sums of the networks in a package's `onnx_dist_config.json`.
+//! Checks the networks of a package against the checksums in its `onnx_dist_config.json`.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,20 +13,20 @@ use sha2::{Digest, Sha256};
 
 use crate::interrupt;
 
-/// The file that tells them.
+/// The file that lists the checksums.
 pub const FILE: &str = "onnx_dist_config.json";
 
 const REMEDY: &str = "Copy the package again";
 
-/// What came of comparing.
+/// The result of the check.
 #[derive(Default)]
-pub struct Sums {
-    pub told: usize,
-    pub right: usize,
+pub struct Checksums {
+    pub listed: usize,
+    pub matching: usize,
     pub problems: Vec<String>,
 }
 
-/// The files of a package, each read once.
+/// The files of a package, each of which is read once.
 struct Package<'a> {
     list: &'a Path,
     inside: Inside,
@@ -35,8 +35,8 @@ struct Package<'a> {
     left: u64,
 }
 
-impl Sums {
-    /// Compares all files of which the folder tells a sum; `None` where it tells of none.
+impl Checksums {
+    /// Checks all files that the folder lists a checksum for; `None` where there is no list.
     pub fn of(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
         path.symlink_metadata().ok()?;
@@ -58,17 +58,18 @@ impl Sums {
                 )));
             }
         };
-        let mut told = Vec::new();
-        entries(&value, &mut told);
-        if told.len() > SUMS {
-            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), told.len());
+        let mut listed = Vec::new();
+        entries(&value, &mut listed);
+        if listed.len() > SUMS {
+            let problem =
+                format!("{}: lists {} checksums, more than {SUMS}", plain(path.display()), listed.len());
             return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
         let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
-        let mut sums = Self { told: told.len(), ..Self::default() };
-        for (file, sum) in told {
+        let mut sums = Self { listed: listed.len(), ..Self::default() };
+        for (file, sum) in listed {
             match package.compare(file, sum) {
-                Ok(()) => sums.right += 1,
+                Ok(()) => sums.matching += 1,
                 Err(problem) => sums.problems.push(problem),
             }
         }
@@ -80,18 +81,18 @@ impl Sums {
     }
 }
 
-/// Files and their sums; entries with both may lie at any depth.
-fn entries<'a>(value: &'a Value, told: &mut Vec<(&'a str, &'a str)>) {
+/// Files and their checksums; entries with both may lie at any depth.
+fn entries<'a>(value: &'a Value, listed: &mut Vec<(&'a str, &'a str)>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     if let (Some(file), Some(sum)) = (text("file"), text("sha256")) {
         if value.get("included") != Some(&Value::Bool(false)) {
-            told.push((file, sum));
+            listed.push((file, sum));
         }
         return;
     }
     match value {
-        Value::Object(object) => object.values().for_each(|child| entries(child, told)),
-        Value::Array(array) => array.iter().for_each(|child| entries(child, told)),
+        Value::Object(object) => object.values().for_each(|child| entries(child, listed)),
+        Value::Array(array) => array.iter().for_each(|child| entries(child, listed)),
         _ => {}
     }
 }
@@ -105,7 +106,7 @@ impl Package<'_> {
         };
         let is_right = sum.eq_ignore_ascii_case(expected);
         let problem = format!(
-            "{}: its sha256 is {sum}, and {FILE} says {}. {REMEDY}: this is not the file that was packed",
+            "{}: its SHA-256 is {sum}, not {} as in {FILE}. {REMEDY}: this is not the file that was packed",
             plain(path.display()),
             short(expected, 100),
         );
@@ -120,7 +121,7 @@ impl Package<'_> {
         let mut block = vec![0; 1 << 20];
         loop {
             let read = file.read(&mut block).map_err(|e| Error::io(path, &e, REMEDY))?;
-            if read == 0 || interrupt::asked() {
+            if read == 0 || interrupt::requested() {
                 break;
             }
             self.left = self.left.saturating_sub(read as u64);

@@ -1,9 +1,9 @@
-//! Work that may never end: it is done on a thread of its own, is called off from outside, and is left to itself where
-//! even that does not end it.
+//! Cancellation and time limits: work that may never end runs on a thread of its own, can be cancelled from
+//! any thread, and is abandoned where even that does not end it.
 //!
-//! A network may loop for ever, or compute for hours in a single operator, which ONNX Runtime does not interrupt. Threads
-//! cannot be killed, so nobody may wait for one without end: who stops gives it `GRACE`. What is left holds
-//! nothing that anybody else waits for, and ends with its operator.
+//! A network may loop for ever, or spend hours in a single operator, which ONNX Runtime does not interrupt.
+//! Threads cannot be killed, so nothing may join one without a limit: after cancellation it gets
+//! `GRACE_PERIOD`. An abandoned thread holds no lock that others wait for, and ends with its operator.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,31 +15,31 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How often those who wait look whether it is in vain.
-pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// How often waiting threads check for cancellation and limits.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long what has been interrupted may take to end before it is left to itself.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long interrupted work may take to end before it is abandoned.
+const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// As much as the main thread of a program has: graphs are gone through by recursion.
-const STACK: usize = 8 << 20;
+/// As large as a main thread's stack: graphs are traversed recursively.
+const STACK_SIZE: usize = 8 << 20;
 
-/// Calls off work that is done by [`run`], from any thread.
+/// Cancels work that is done by [`run`], from any thread.
 #[derive(Clone, Default)]
 pub struct Canceller(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     cancelled: bool,
-    stage: Option<Stage>,
+    load_stage: Option<LoadStage>,
 }
 
-/// What the work is at, where that has a limit.
-struct Stage {
+/// The load in progress, which has a time limit.
+struct LoadStage {
     path: PathBuf,
     limit: Duration,
-    /// As counted by those who look: time in which the whole process stood still is none.
-    spent: Duration,
+    /// Counted in polls, so that time in which the whole process was suspended does not count.
+    elapsed: Duration,
     stop: Box<dyn Fn() + Send>,
 }
 
@@ -48,48 +48,49 @@ impl Canceller {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Calls the work off: it ends as soon as it can.
+    /// Cancels the work: it ends as soon as it can.
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        state.stage.iter().for_each(|stage| (stage.stop)());
+        state.load_stage.iter().for_each(|load_stage| (load_stage.stop)());
     }
 
-    /// Whether the work has been called off.
+    /// Whether the work has been cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
 
-    /// Why the work is not to be waited for any longer, if so.
-    fn look(&self) -> Option<Error> {
+    /// Counts a poll; the error where the work is cancelled or over its limit.
+    fn poll(&self) -> Option<Error> {
         let mut state = self.lock();
         if state.cancelled {
             return Some(Error::Interrupted);
         }
-        let stage = state.stage.as_mut()?;
-        stage.spent += LOOK;
-        (stage.spent >= stage.limit).then(|| {
-            let problem = format!("has not been loaded after {} seconds", stage.limit.as_secs());
+        let load_stage = state.load_stage.as_mut()?;
+        load_stage.elapsed += POLL_INTERVAL;
+        (load_stage.elapsed >= load_stage.limit).then(|| {
+            let problem = format!("has not been loaded after {} seconds", load_stage.limit.as_secs());
             Error::invalid(
-                &stage.path,
+                &load_stage.path,
                 problem,
                 "Take a smaller network, or get it from somebody whom you trust",
             )
         })
     }
 
-    /// That of the work that this thread does, if it does such.
+    /// The canceller of the work on this thread, if there is one.
     pub(crate) fn current() -> Option<Self> {
         CURRENT.with_borrow(Clone::clone)
     }
 }
 
 thread_local! {
-    // Each function on the way from an element to a network would have to hand it on otherwise.
+    // A thread local, because every function from an element down to a network would have to pass it on
+    // otherwise.
     static CURRENT: RefCell<Option<Canceller>> = const { RefCell::new(None) };
 }
 
-/// Fails where the work of this thread has been called off.
+/// Fails where the work on this thread has been cancelled.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -100,76 +101,78 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-/// Ends a stage when it is dropped.
-pub(crate) struct InStage(Option<Canceller>);
+/// Ends the load when it is dropped.
+pub(crate) struct LoadGuard(Option<Canceller>);
 
-impl Drop for InStage {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         if let Some(canceller) = &self.0 {
-            canceller.lock().stage = None;
+            canceller.lock().load_stage = None;
         }
     }
 }
 
-/// Takes note that the work of this thread, if there is one that can be called off, loads the file at `path` now, which may
-/// take that many seconds; `stop` makes an end of it.
+/// Notes for the canceller of this thread, if there is one, that the file at `path` is being loaded and may
+/// take so many seconds; `stop` interrupts it.
 ///
 /// # Errors
-/// [`Error::Interrupted`] where it has been called off already.
-pub(crate) fn stage(path: &Path, seconds: u64, stop: impl Fn() + Send + 'static) -> Result<InStage> {
+/// [`Error::Interrupted`] where the work has been cancelled already.
+pub(crate) fn begin_load(path: &Path, seconds: u64, stop: impl Fn() + Send + 'static) -> Result<LoadGuard> {
     let canceller = Canceller::current();
     if let Some(canceller) = &canceller {
         let mut state = canceller.lock();
         if state.cancelled {
             return Err(Error::Interrupted);
         }
-        state.stage = Some(Stage {
+        state.load_stage = Some(LoadStage {
             path: path.into(),
             limit: Duration::from_secs(seconds),
-            spent: Duration::ZERO,
+            elapsed: Duration::ZERO,
             stop: Box::new(stop),
         });
     }
-    Ok(InStage(canceller))
+    Ok(LoadGuard(canceller))
 }
 
-/// Does work on a thread of its own, and waits until it has ended, is called off, or has taken longer than a stage of it
-/// may. A panic in it is one here.
+/// Runs work on a thread of its own, and waits until it has ended, is cancelled, or a load in it exceeds its
+/// limit. A panic in the work is propagated.
 ///
 /// # Errors
-/// Those of the work; [`Error::Interrupted`], and [`Error::Invalid`] with the file that is not loaded in time.
+/// Those of the work; [`Error::Interrupted`], and [`Error::Invalid`] with the file that was not loaded in
+/// time.
 pub fn run<T: Send + 'static>(
     canceller: &Canceller,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (send, receive) = sync_channel(1);
-    let theirs = canceller.clone();
+    let worker_canceller = canceller.clone();
     let work = move || {
-        CURRENT.set(Some(theirs));
-        // Where nobody waits any more it is dropped here.
+        CURRENT.set(Some(worker_canceller));
+        // Where nothing receives it any more, it is dropped here.
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     };
-    let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK).spawn(work);
+    let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK_SIZE).spawn(work);
     thread.map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
     loop {
-        match receive.recv_timeout(LOOK) {
+        match receive.recv_timeout(POLL_INTERVAL) {
             Ok(done) => return done.unwrap_or_else(|panic| resume_unwind(panic)),
             Err(RecvTimeoutError::Disconnected) => unreachable!("what it sends is what ends it"),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some(error) = canceller.look() {
+        if let Some(error) = canceller.poll() {
             canceller.cancel();
-            if receive.recv_timeout(GRACE).is_err() {
-                warn(&format!("what is loaded cannot be interrupted, and is left to itself: {error}"));
+            if receive.recv_timeout(GRACE_PERIOD).is_err() {
+                warn(&format!("loading cannot be interrupted, and is abandoned: {error}"));
             }
             return Err(error);
         }
     }
 }
 
-/// Waits for threads that run a network and have been interrupted. Those that do not end soon are left to themselves.
-pub(crate) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &Path) {
-    let until = Instant::now() + GRACE;
+/// Joins threads that run a network and have been interrupted. Those that do not end within the grace period
+/// are detached.
+pub(crate) fn join_or_detach(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &Path) {
+    let until = Instant::now() + GRACE_PERIOD;
     let mut pause = Duration::from_micros(50);
     let mut threads: Vec<_> = threads.into_iter().collect();
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
@@ -179,13 +182,13 @@ pub(crate) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &
     threads.retain(|thread| !thread.is_finished());
     if !threads.is_empty() {
         let network = network.display();
-        warn(&format!("{network}: a run cannot be interrupted: it is left to itself until it ends"));
+        warn(&format!("{network}: a run cannot be interrupted, and is abandoned until it ends"));
     }
 }
 
 static LOG: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Has warnings of what is left to itself written to a log; the first one counts.
+/// Sets the function that logs warnings about abandoned threads; only the first call counts.
 pub fn set_log(log: fn(&str)) {
     LOG.get_or_init(|| log);
 }
@@ -217,7 +220,7 @@ mod tests {
             let waits = scope.spawn(|| run(&canceller, work));
             begins.recv().unwrap();
             canceller.cancel();
-            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was left to itself");
+            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was abandoned");
         });
         drop(end);
     }
@@ -226,7 +229,7 @@ mod tests {
     fn what_is_not_loaded_in_time_is_stopped_and_named() {
         let (stopped, stop) = channel();
         let work = move || {
-            let _stage = stage(Path::new("generator.onnx"), 0, move || stopped.send(()).unwrap())?;
+            let _stage = begin_load(Path::new("generator.onnx"), 0, move || stopped.send(()).unwrap())?;
             stop.recv().unwrap();
             check()
         };

@@ -1,0 +1,68 @@
+//! The network's output layer: a 1 x 1 convolution from NHWC to planes (NCHW).
+
+use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise};
+use super::{MAX_PLANES, PlanarConv};
+
+/// The layer with weights packed for the kernel.
+pub struct PackedPlanarConv {
+    layer: Pointwise,
+    zero_point: u8,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// Pixels for each pass.
+const PIXELS: usize = 1024;
+
+impl PackedPlanarConv {
+    /// Packs a layer whose input channels are a multiple of four and which has at most [`MAX_PLANES`] output
+    /// channels.
+    pub fn new(planes: &PlanarConv, isa: Isa) -> Self {
+        let PlanarConv { input, layer } = planes;
+        Self {
+            layer: Pointwise::new(layer, input.zero_point, [layer.input_channels(), MAX_PLANES], isa),
+            zero_point: layer.output.zero_point,
+            inputs: layer.input_channels(),
+            outputs: layer.output_channels(),
+        }
+    }
+
+    /// Input channels.
+    pub fn input_channels(&self) -> usize {
+        self.inputs
+    }
+
+    /// Output planes.
+    pub fn output_channels(&self) -> usize {
+        self.outputs
+    }
+
+    /// Computes all pixels of `from`.
+    ///
+    /// # Panics
+    /// Where `to` does not hold as many pixels.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    pub fn run(&self, from: &[u8], to: &mut [u8]) {
+        let count = from.len() / self.inputs;
+        assert!(count > 0 && from.len() == count * self.inputs && to.len() == count * self.outputs);
+        // The packed weights expect pixels without padding.
+        assert!(self.layer.pixel_bytes() == self.inputs && self.outputs <= MAX_PLANES);
+        let mut interleaved = [0; PIXELS * MAX_PLANES];
+        for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {
+            let here = from.len() / self.inputs;
+            let mut rows = OutputRows {
+                bytes: &mut interleaved,
+                width: here,
+                pixel_stride: MAX_PLANES,
+                row_stride: here * MAX_PLANES,
+            };
+            self.layer.run(Pixels(from), &mut rows, Epilogue::Requantize { zero_point: self.zero_point });
+            for (channel, plane) in to.chunks_exact_mut(count).enumerate() {
+                let plane = &mut plane[n * PIXELS..][..here];
+                for (level, pixel) in plane.iter_mut().zip(interleaved.as_chunks::<MAX_PLANES>().0) {
+                    *level = pixel[channel];
+                }
+            }
+        }
+    }
+}
