@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use fuzz::{mutate, proto};
+use fuzz::mutate;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use lipsync_core::onnx::{Kept, Model, Ranges};
+use lipsync_core::onnx::proto::ModelProto;
+use lipsync_core::onnx::{DataType, Kept, Model, Ranges};
 use prost::Message;
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
         let kept: Vec<Kept> = kept
             .map(|(n, (name, shape))| Kept {
                 name: name.clone(),
-                data_type: 1 + n as i32 % 3,
+                data_type: [DataType::Float, DataType::Uint8, DataType::Int8][n % 3],
                 shape: shape.clone(),
             })
             .collect();
@@ -78,7 +79,7 @@ fn again(model: &Model) {
 /// Whether two values have one name, which ONNX Runtime refuses, but for weights that are inputs, too: these count as inputs when
 /// nothing uses the weights any more. What passes make of such graphs may not be allowed.
 fn is_ambiguous(input: &[u8]) -> bool {
-    let graph = proto::Model::decode(input).ok().and_then(|model| model.graph).unwrap_or_default();
+    let graph = ModelProto::decode(input).ok().and_then(|model| model.graph).unwrap_or_default();
     let ports = graph.input.iter().map(|port| port.name());
     let weights = graph.initializer.iter().map(|tensor| tensor.name());
     let made = graph.node.iter().flat_map(|node| node.output.iter().map(String::as_str));

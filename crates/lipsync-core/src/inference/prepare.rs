@@ -19,7 +19,7 @@ use crate::inference::precision::{self, Precision};
 use crate::inference::runtime::Engine;
 use crate::kernels::{self, Blocks};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
-use crate::onnx::{Kept, Model};
+use crate::onnx::{DataType, Kept, Model};
 
 /// A generator's graph, ready to be opened by every worker.
 #[derive(Debug, Clone)]
@@ -213,9 +213,9 @@ impl Workshop<'_> {
         let outputs = session.outputs().iter().map(|outlet| {
             let shape = outlet.dtype().tensor_shape()?.to_vec();
             let data_type = match outlet.dtype().tensor_type()? {
-                TensorElementType::Float32 => crate::onnx::FLOAT32,
-                TensorElementType::Uint8 => crate::onnx::UINT8,
-                TensorElementType::Int8 => crate::onnx::INT8,
+                TensorElementType::Float32 => DataType::Float,
+                TensorElementType::Uint8 => DataType::Uint8,
+                TensorElementType::Int8 => DataType::Int8,
                 _ => return None,
             };
             let is_known = shape.iter().all(|size| *size > 0);

@@ -3,7 +3,8 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use super::proto::{self, Graph, Tensor};
+use super::proto::tensor_proto::DataLocation;
+use super::proto::{GraphProto, TensorProto};
 use crate::error::{Error, Result};
 use crate::file::{self, Inside};
 use crate::limits::NETWORK_BYTES;
@@ -12,7 +13,7 @@ use crate::limits::NETWORK_BYTES;
 ///
 /// # Errors
 /// [`Error::Invalid`] where one is not in a file beside the model; [`Error::NotFound`] where there is no such file.
-pub fn take_in(model: &Path, graph: &mut Graph) -> Result<bool> {
+pub fn take_in(model: &Path, graph: &mut GraphProto) -> Result<bool> {
     let mut outside = Outside::new(model);
     outside.take_in(graph)?;
     Ok(outside.found)
@@ -39,7 +40,7 @@ impl<'a> Outside<'a> {
         Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES, found: false }
     }
 
-    fn take_in(&mut self, graph: &mut Graph) -> Result<()> {
+    fn take_in(&mut self, graph: &mut GraphProto) -> Result<()> {
         graph.initializer.iter_mut().try_for_each(|tensor| self.take_in_tensor(tensor))?;
         for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
             let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
@@ -51,8 +52,8 @@ impl<'a> Outside<'a> {
         Ok(())
     }
 
-    fn take_in_tensor(&mut self, tensor: &mut Tensor) -> Result<()> {
-        if tensor.data_location() == proto::EXTERNAL {
+    fn take_in_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
+        if tensor.data_location() == DataLocation::External {
             tensor.raw_data = Some(self.values(tensor)?);
             tensor.external_data.clear();
             tensor.data_location = None;
@@ -62,7 +63,7 @@ impl<'a> Outside<'a> {
     }
 
     /// The bytes of a weight.
-    fn values(&mut self, tensor: &Tensor) -> Result<Vec<u8>> {
+    fn values(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
         let entry = |key: &str| {
             tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
         };
@@ -112,22 +113,23 @@ impl<'a> Outside<'a> {
 mod tests {
     use super::*;
     use crate::onnx::Model;
+    use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 
     /// A model of one weight in another file.
     fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
         let entry =
-            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
+            |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
         let location = entry("location", location.into());
         let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
-        let weight = Tensor {
+        let weight = TensorProto {
             name: Some("w\u{1b}[2J".into()),
-            data_location: Some(proto::EXTERNAL),
+            data_location: Some(DataLocation::External.into()),
             external_data: std::iter::once(location).chain(numbers).collect(),
             ..Default::default()
         };
-        let graph = Graph { initializer: vec![weight], ..Default::default() };
-        proto::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
+        let graph = GraphProto { initializer: vec![weight], ..Default::default() };
+        ModelProto { graph: Some(graph), ..Default::default() }.encode_to_vec()
     }
 
     #[cfg(unix)]
@@ -175,7 +177,7 @@ mod tests {
         std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
         let mut outside = Outside::new(&path);
         outside.left = 150;
-        let model = proto::Model::decode(&model("weights", &[])[..]).unwrap();
+        let model = ModelProto::decode(&model("weights", &[])[..]).unwrap();
         let weight = &model.graph.unwrap().initializer[0];
         assert_eq!(outside.values(weight).unwrap().len(), 100);
         let error = outside.values(weight).unwrap_err().to_string();

@@ -14,7 +14,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::keep::order;
-use super::proto::{self, Attribute, Graph, Node, OperatorSetId, Tensor};
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use super::{Model, floats, values};
 use crate::kernels::{
     Block, DOMAIN, Grid, LAST, Layer, NUMBER, Narrow, PLANES, Planes, RealLayer, Source, Taken, operator_name,
@@ -71,12 +72,12 @@ impl Model {
             .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
         let last = (planes.iter().enumerate())
             .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
-        let mut instead: HashMap<usize, Vec<Node>> = nodes.chain(last).collect();
+        let mut instead: HashMap<usize, Vec<NodeProto>> = nodes.chain(last).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
         drop_unused_nodes(graph);
         graph.drop_unused_weights();
-        let domain = OperatorSetId { domain: Some(DOMAIN.into()), version: Some(1) };
+        let domain = OperatorSetIdProto { domain: Some(DOMAIN.into()), version: Some(1) };
         self.proto.opset_import.push(domain);
         Some(Taken {
             blocks: blocks.into_iter().map(|found| found.block).collect(),
@@ -95,18 +96,18 @@ impl Conv<'_> {
 impl Found {
     /// The node that computes the block, between the orders of the axes that ONNX and that blocks have. Where one block
     /// follows another, the runtime takes out both changes of order.
-    fn nodes(&self, number: usize) -> Vec<Node> {
+    fn nodes(&self, number: usize) -> Vec<NodeProto> {
         let last = |value: &String| format!("{value}.block{number}");
-        let mut nodes: Vec<Node> =
+        let mut nodes: Vec<NodeProto> =
             self.sources.iter().map(|source| order(&[0, 2, 3, 1], source, &last(source))).collect();
-        nodes.push(Node {
+        nodes.push(NodeProto {
             input: self.sources.iter().map(last).collect(),
             output: vec![last(&self.output)],
             name: Some(format!("block {number}")),
             op_type: operator_name(self.sources.len(), self.block.is_real()).map(str::to_owned),
             domain: Some(DOMAIN.into()),
-            attribute: vec![Attribute::int(NUMBER, number as i64)],
-            ..Node::default()
+            attribute: vec![AttributeProto::int(NUMBER, number as i64)],
+            ..NodeProto::default()
         });
         nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
         nodes
@@ -114,16 +115,16 @@ impl Found {
 }
 
 impl FoundPlanes {
-    fn nodes(&self, number: usize) -> Vec<Node> {
+    fn nodes(&self, number: usize) -> Vec<NodeProto> {
         let last = format!("{}.planes{number}", self.source);
-        let planes = Node {
+        let planes = NodeProto {
             input: vec![last.clone()],
             output: vec![self.output.clone()],
             name: Some(format!("planes {number}")),
             op_type: Some(PLANES.into()),
             domain: Some(DOMAIN.into()),
-            attribute: vec![Attribute::int(NUMBER, number as i64)],
-            ..Node::default()
+            attribute: vec![AttributeProto::int(NUMBER, number as i64)],
+            ..NodeProto::default()
         };
         vec![order(&[0, 2, 3, 1], &self.source, &last), planes]
     }
@@ -131,22 +132,22 @@ impl FoundPlanes {
 
 /// A graph with its connections.
 struct Finder<'a> {
-    graph: &'a Graph,
-    weights: HashMap<&'a str, &'a Tensor>,
+    graph: &'a GraphProto,
+    weights: HashMap<&'a str, &'a TensorProto>,
     makers: HashMap<&'a str, usize>,
     users: HashMap<&'a str, Vec<usize>>,
     outputs: HashSet<&'a str>,
 }
 
 impl<'a> Finder<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    fn new(graph: &'a GraphProto) -> Self {
         let nodes = graph.node.iter().enumerate();
         Self {
             graph,
             weights: graph.weights(),
             makers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
             users: graph.users(),
-            outputs: graph.output.iter().map(proto::ValueInfo::name).collect(),
+            outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
         }
     }
 
@@ -154,7 +155,7 @@ impl<'a> Finder<'a> {
         self.graph.node.iter().filter_map(|node| self.block(node)).collect()
     }
 
-    fn weight(&self, name: &str) -> Option<&'a Tensor> {
+    fn weight(&self, name: &str) -> Option<&'a TensorProto> {
         self.weights.get(name).copied()
     }
 
@@ -174,7 +175,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The block that begins with this node.
-    fn block(&self, first: &'a Node) -> Option<Found> {
+    fn block(&self, first: &'a NodeProto) -> Option<Found> {
         let widen = self.conv(first)?;
         let filter = self.conv(self.only_reader(widen.output)?)?;
         let narrow = self.narrow(self.only_reader(filter.output)?)?;
@@ -213,7 +214,7 @@ impl<'a> Finder<'a> {
     }
 
     /// A layer that may be a block's last.
-    fn narrow(&self, node: &'a Node) -> Option<Last<'a>> {
+    fn narrow(&self, node: &'a NodeProto) -> Option<Last<'a>> {
         let last = match self.conv(node) {
             Some(conv) if !conv.is_mix() => return None,
             Some(Conv { layer, input_grid, output, .. }) => {
@@ -229,7 +230,7 @@ impl<'a> Finder<'a> {
     }
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
-    fn real_mix(&self, node: &'a Node) -> Option<RealLayer> {
+    fn real_mix(&self, node: &'a NodeProto) -> Option<RealLayer> {
         let weight = |place: usize| node.input.get(place).and_then(|name| self.weight(name));
         let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
         let tensor = weight(1).filter(|_| is_mix)?;
@@ -244,11 +245,11 @@ impl<'a> Finder<'a> {
         Some(RealLayer { weights, bias })
     }
 
-    fn maker(&self, value: &str) -> Option<&'a Node> {
+    fn maker(&self, value: &str) -> Option<&'a NodeProto> {
         self.makers.get(value).map(|n| &self.graph.node[*n])
     }
 
-    fn only_user(&self, value: &str) -> Option<&'a Node> {
+    fn only_user(&self, value: &str) -> Option<&'a NodeProto> {
         match self.users.get(value)?[..] {
             [user] if !self.outputs.contains(value) => Some(&self.graph.node[user]),
             _ => None,
@@ -256,7 +257,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The one node that reads those bytes as real numbers.
-    fn only_reader(&self, bytes: &str) -> Option<&'a Node> {
+    fn only_reader(&self, bytes: &str) -> Option<&'a NodeProto> {
         let reading = self.only_user(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
         self.only_user(reading.output.first()?)
     }
@@ -274,22 +275,22 @@ impl<'a> Finder<'a> {
     }
 
     /// The real value that bytes are rounded from.
-    fn rounded_from(&self, bytes: &str) -> Option<&'a Node> {
+    fn rounded_from(&self, bytes: &str) -> Option<&'a NodeProto> {
         let node = self.maker(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
         self.maker(node.input.first()?)
     }
 
     /// The grid of a node that rounds to bytes, or reads them.
-    fn grid(&self, node: &Node) -> Option<Grid> {
+    fn grid(&self, node: &NodeProto) -> Option<Grid> {
         let [_, scale, zero] = &node.input[..] else { return None };
         let (scale, zero) = (self.weight(scale)?, self.weight(zero)?);
-        let (&[scale], true) = (&floats(scale)?[..], zero.data_type() == proto::UINT8) else { return None };
+        let (&[scale], true) = (&floats(scale)?[..], zero.has_type(DataType::Uint8)) else { return None };
         let &[zero] = &bytes(zero)[..] else { return None };
         Some(Grid { scale, zero })
     }
 
     /// A convolution, with a ReLU behind it or not.
-    fn conv(&self, node: &'a Node) -> Option<Conv<'a>> {
+    fn conv(&self, node: &'a NodeProto) -> Option<Conv<'a>> {
         if node.op_type() != "Conv" {
             return None;
         }
@@ -330,7 +331,7 @@ impl<'a> Finder<'a> {
     /// Signed bytes that are weights, their shape, and the scales of their channels.
     fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let tensor = self.weight(node.input.first()?).filter(|tensor| tensor.data_type() == proto::INT8)?;
+        let tensor = self.weight(node.input.first()?).filter(|tensor| tensor.has_type(DataType::Int8))?;
         let scales = floats(self.weight(node.input.get(1)?)?)?;
         let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
         let is_centred = match node.input.get(2) {
@@ -345,7 +346,7 @@ impl<'a> Finder<'a> {
     fn bias(&self, value: &str) -> Option<Vec<i32>> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         let tensor = self.weight(node.input.first()?)?;
-        (tensor.data_type() == proto::INT32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
+        tensor.has_type(DataType::Int32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
     }
 
     /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
@@ -378,7 +379,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The bytes that a node doubles in size.
-    fn doubled(&self, node: &'a Node) -> Option<(&'a str, Source)> {
+    fn doubled(&self, node: &'a NodeProto) -> Option<(&'a str, Source)> {
         let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
         let scales = floats(self.weight(node.input.get(2)?)?)?;
         let fits = node.op_type() == "Resize"
@@ -396,7 +397,7 @@ fn product(sizes: &[usize]) -> Option<usize> {
 }
 
 /// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
-fn geometry(node: &Node, kernel: usize) -> Option<(usize, usize)> {
+fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
     let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
     let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
     let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
@@ -405,21 +406,21 @@ fn geometry(node: &Node, kernel: usize) -> Option<(usize, usize)> {
     let stride = ints("strides")
         .and_then(|strides| strides.first())
         .map_or(Some(1), |stride| usize::try_from(*stride).ok())?;
-    let group = usize::try_from(node.argument("group").map_or(1, Attribute::i)).ok()?;
+    let group = usize::try_from(node.argument("group").map_or(1, AttributeProto::i)).ok()?;
     let is_even = ints("strides").is_none_or(|strides| same(strides, stride));
     (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
 }
 
 /// The bytes of a tensor, with or without a sign.
-fn bytes(tensor: &Tensor) -> Vec<u8> {
+fn bytes(tensor: &TensorProto) -> Vec<u8> {
     let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
     values(tensor, &list, u8::from_le_bytes)
 }
 
 /// Takes out nodes whose outputs nothing needs.
-fn drop_unused_nodes(graph: &mut Graph) {
+fn drop_unused_nodes(graph: &mut GraphProto) {
     let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
-    let mut nodes: Vec<Node> = Vec::new();
+    let mut nodes: Vec<NodeProto> = Vec::new();
     for node in std::mem::take(&mut graph.node).into_iter().rev() {
         if node.output.iter().any(|output| needed.contains(output)) {
             needed.extend(node.input.iter().cloned());

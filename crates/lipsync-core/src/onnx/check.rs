@@ -5,7 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
+use super::proto::tensor_proto::{DataLocation, DataType};
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{elements, integers};
 use crate::kernels::DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
@@ -50,7 +52,7 @@ type Checked = Result<(), String>;
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(model: &proto::Model) -> Checked {
+pub fn check(model: &ModelProto) -> Checked {
     if let Some(function) = model.functions.first() {
         let name = function.name.as_deref().unwrap_or_default();
         return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
@@ -64,8 +66,8 @@ pub fn check(model: &proto::Model) -> Checked {
 }
 
 /// Checks what goes in and comes out: buffers are made of it.
-fn check_ports(graph: &Graph) -> Checked {
-    let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
+fn check_ports(graph: &GraphProto) -> Checked {
+    let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     let inputs = || graph.input.iter().filter(|input| !weights.contains(input.name()));
     for (ports, count) in [("inputs", inputs().count()), ("outputs", graph.output.len())] {
         if count > PORTS {
@@ -88,25 +90,22 @@ fn check_ports(graph: &Graph) -> Checked {
 }
 
 /// The sizes of an input or output, where it is a tensor.
-fn sizes(port: &ValueInfo) -> &[Dimension] {
-    match port.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
-        Some(Kind::Tensor(tensor)) => tensor.shape.as_ref().map_or(&[], |shape| &shape.dim),
-        _ => &[],
-    }
+fn sizes(port: &ValueInfoProto) -> &[Dimension] {
+    port.tensor_type().and_then(|tensor| tensor.shape.as_ref()).map_or(&[], |shape| &shape.dim)
 }
 
 /// The first size of several, where it is fixed. That of a sound is its length.
-fn batch(port: &ValueInfo) -> Option<i64> {
+fn batch(port: &ValueInfoProto) -> Option<i64> {
     match sizes(port) {
-        [Dimension { value: Some(Size::Value(batch)), .. }, _, _, ..] => Some(*batch),
+        [Dimension { value: Some(dimension::Value::DimValue(batch)), .. }, _, _, ..] => Some(*batch),
         _ => None,
     }
 }
 
 /// Values in an input or output, free sizes taken to be 1; `None` for sizes that cannot be.
-fn values_of(port: &ValueInfo) -> Option<u64> {
+fn values_of(port: &ValueInfoProto) -> Option<u64> {
     let size = |dimension: &Dimension| match &dimension.value {
-        Some(Size::Value(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
+        Some(dimension::Value::DimValue(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
         _ => Some(1),
     };
     sizes(port).iter().map(size).try_fold(1u64, |values, size| values.checked_mul(size?))
@@ -117,7 +116,7 @@ fn values_of(port: &ValueInfo) -> Option<u64> {
 struct Known<'a> {
     dims: &'a [i64],
     /// The weight that it is; `None` for one that is computed of it.
-    tensor: Option<&'a Tensor>,
+    tensor: Option<&'a TensorProto>,
 }
 
 /// The values that are known in a graph, and in those around it.
@@ -138,12 +137,12 @@ impl<'a> Scope<'a> {
     }
 
     /// An input of a node.
-    fn input(&self, node: &Node, place: usize) -> Option<Known<'a>> {
+    fn input(&self, node: &NodeProto, place: usize) -> Option<Known<'a>> {
         self.get(node.input.get(place)?)
     }
 
     /// Notes what is known of a node's output, where that is of the shape of a weight.
-    fn note(&mut self, node: &'a Node) {
+    fn note(&mut self, node: &'a NodeProto) {
         let Some(output) = node.output.first() else { return };
         let known = match node.op_type() {
             "Constant" => node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).map(known),
@@ -157,7 +156,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn known(tensor: &Tensor) -> Known<'_> {
+fn known(tensor: &TensorProto) -> Known<'_> {
     Known { dims: &tensor.dims, tensor: Some(tensor) }
 }
 
@@ -169,12 +168,12 @@ struct Checker {
 }
 
 impl Checker {
-    fn graph(&mut self, graph: &Graph, outer: Option<&Scope<'_>>, depth: usize) -> Checked {
+    fn graph(&mut self, graph: &GraphProto, outer: Option<&Scope<'_>>, depth: usize) -> Checked {
         if depth > GRAPH_DEPTH {
             return Err(format!("has more than {GRAPH_DEPTH} graphs within each other"));
         }
         if let Some(sparse) = graph.sparse_initializer.first() {
-            let name = sparse.values.as_ref().map(Tensor::name).unwrap_or_default();
+            let name = sparse.values.as_ref().map(TensorProto::name).unwrap_or_default();
             return Err(sparse_problem(name));
         }
         self.nodes += graph.node.len();
@@ -199,7 +198,7 @@ impl Checker {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn node(&mut self, node: &NodeProto, scope: &Scope<'_>, depth: usize) -> Checked {
         let domain = node.domain();
         if !DOMAINS.contains(&domain) {
             return Err(format!("is of the domain {domain:?}, not of {}", DOMAINS[1..].join(", ")));
@@ -215,7 +214,7 @@ impl Checker {
         check_growth(node, scope)
     }
 
-    fn attribute(&mut self, attribute: &Attribute, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn attribute(&mut self, attribute: &AttributeProto, scope: &Scope<'_>, depth: usize) -> Checked {
         if attribute.ref_attr_name.is_some() {
             return Err(format!("takes {:?} from a function that there is not", attribute.name()));
         }
@@ -231,7 +230,7 @@ impl Checker {
         Ok(())
     }
 
-    fn tensor(&mut self, tensor: &Tensor) -> Checked {
+    fn tensor(&mut self, tensor: &TensorProto) -> Checked {
         self.weights += 1;
         if self.weights > WEIGHTS {
             return Err(format!("has more than {WEIGHTS} weights"));
@@ -245,8 +244,8 @@ fn sparse_problem(name: &str) -> String {
 }
 
 /// Checks that a weight has as many bytes as its shape and type say.
-fn check_tensor(tensor: &Tensor) -> Checked {
-    if tensor.data_location() == proto::EXTERNAL {
+fn check_tensor(tensor: &TensorProto) -> Checked {
+    if tensor.data_location() == DataLocation::External {
         return Err("lies in a file that was not read".into());
     }
     if tensor.segment.is_some() {
@@ -273,39 +272,46 @@ fn check_tensor(tensor: &Tensor) -> Checked {
 
 /// Bytes of so many values of a type, as they are; `None` for a type that is not written so.
 fn raw_size(data_type: i32, count: usize) -> Option<usize> {
-    let bits = match data_type {
-        25 | 26 => 2,
-        21..=23 => 4,
-        2 | 3 | 9 | 17..=20 | 24 => 8,
-        4 | 5 | 10 | 16 => 16,
-        1 | 6 | 12 => 32,
-        7 | 11 | 13 | 14 => 64,
-        15 => 128,
-        _ => return None,
+    use DataType as T;
+    let bits = match T::try_from(data_type).ok()? {
+        T::Uint2 | T::Int2 => 2,
+        T::Uint4 | T::Int4 | T::Float4e2m1 => 4,
+        T::Uint8 | T::Int8 | T::Bool => 8,
+        T::Float8e4m3fn | T::Float8e4m3fnuz | T::Float8e5m2 | T::Float8e5m2fnuz | T::Float8e8m0 => 8,
+        T::Uint16 | T::Int16 | T::Float16 | T::Bfloat16 => 16,
+        T::Float | T::Int32 | T::Uint32 => 32,
+        T::Int64 | T::Double | T::Uint64 | T::Complex64 => 64,
+        T::Complex128 => 128,
+        T::Undefined | T::String | T::Float6e2m3 | T::Float6e3m2 => return None,
     };
     Some(count.checked_mul(bits)?.div_ceil(8))
 }
 
 /// How many numbers a tensor lists, and how many it must; the same as above.
-fn listed(tensor: &Tensor, count: usize) -> (usize, Option<usize>) {
-    let whole = tensor.int32_data.len();
-    match tensor.data_type() {
-        1 => (tensor.float_data.len(), Some(count)),
-        14 => (tensor.float_data.len(), count.checked_mul(2)),
-        7 => (tensor.int64_data.len(), Some(count)),
-        8 => (tensor.string_data.len(), Some(count)),
-        11 => (tensor.double_data.len(), Some(count)),
-        15 => (tensor.double_data.len(), count.checked_mul(2)),
-        12 | 13 => (tensor.uint64_data.len(), Some(count)),
-        21..=23 => (whole, Some(count.div_ceil(2))),
-        25 | 26 => (whole, Some(count.div_ceil(4))),
-        2..=6 | 9 | 10 | 16..=20 | 24 => (whole, Some(count)),
-        _ => (0, None),
+fn listed(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
+    use DataType as T;
+    let in_int32 = tensor.int32_data.len();
+    match T::try_from(tensor.data_type()).unwrap_or_default() {
+        T::Float => (tensor.float_data.len(), Some(count)),
+        T::Complex64 => (tensor.float_data.len(), count.checked_mul(2)),
+        T::Int64 => (tensor.int64_data.len(), Some(count)),
+        T::String => (tensor.string_data.len(), Some(count)),
+        T::Double => (tensor.double_data.len(), Some(count)),
+        T::Complex128 => (tensor.double_data.len(), count.checked_mul(2)),
+        T::Uint32 | T::Uint64 => (tensor.uint64_data.len(), Some(count)),
+        T::Uint4 | T::Int4 | T::Float4e2m1 => (in_int32, Some(count.div_ceil(2))),
+        T::Uint2 | T::Int2 => (in_int32, Some(count.div_ceil(4))),
+        T::Uint8 | T::Int8 | T::Uint16 | T::Int16 | T::Int32 | T::Bool => (in_int32, Some(count)),
+        T::Float16 | T::Bfloat16 => (in_int32, Some(count)),
+        T::Float8e4m3fn | T::Float8e4m3fnuz | T::Float8e5m2 | T::Float8e5m2fnuz | T::Float8e8m0 => {
+            (in_int32, Some(count))
+        }
+        T::Undefined | T::Float6e2m3 | T::Float6e3m2 => (0, None),
     }
 }
 
 /// Checks arguments that are sizes, or that sizes are divided by.
-fn check_sizes(node: &Node) -> Checked {
+fn check_sizes(node: &NodeProto) -> Checked {
     for attribute in &node.attribute {
         let name = attribute.name();
         if DIVISORS.contains(&name) && attribute.i() < 1 {
@@ -322,7 +328,7 @@ fn check_sizes(node: &Node) -> Checked {
 }
 
 /// Checks the weights of a convolution, as far as they are known.
-fn check_convolution(node: &Node, scope: &Scope<'_>) -> Checked {
+fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Checked {
     let Some((_, place)) = CONVOLUTIONS.iter().find(|(name, _)| *name == node.op_type()) else {
         return Ok(());
     };
@@ -330,7 +336,7 @@ fn check_convolution(node: &Node, scope: &Scope<'_>) -> Checked {
     if dims.len() < 3 || dims.contains(&0) {
         return Err(format!("has weights of the sizes {dims:?}"));
     }
-    let group = node.argument("group").map_or(1, Attribute::i);
+    let group = node.argument("group").map_or(1, AttributeProto::i);
     // Both kinds of convolutions have there what the groups divide.
     if dims[0] % group != 0 {
         return Err(format!("divides {} channels into {group} groups", dims[0]));
@@ -339,7 +345,7 @@ fn check_convolution(node: &Node, scope: &Scope<'_>) -> Checked {
 }
 
 /// Checks nodes that make much of little, as far as it is known how much.
-fn check_growth(node: &Node, scope: &Scope<'_>) -> Checked {
+fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Checked {
     let sizes = match node.op_type() {
         "ConstantOfShape" => scope.input(node, 0),
         "Expand" | "Tile" => scope.input(node, 1),

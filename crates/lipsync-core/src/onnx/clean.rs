@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{Dimension, Kind, Node, Size, ValueInfo};
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{NodeProto, ValueInfoProto};
 use super::{Model, integers};
 
 impl Model {
@@ -12,14 +13,14 @@ impl Model {
         let Some(graph) = &mut self.proto.graph else { return };
         for input in &mut graph.input {
             if let Some(batch) = dimensions(input).and_then(|dimensions| dimensions.first_mut())
-                && !matches!(batch.value, Some(Size::Value(_)))
+                && !matches!(batch.value, Some(dimension::Value::DimValue(_)))
             {
-                batch.value = Some(Size::Value(1));
+                batch.value = Some(dimension::Value::DimValue(1));
             }
         }
         graph.value_info.clear();
         for output in &mut graph.output {
-            if let Some(Kind::Tensor(tensor)) = output.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+            if let Some(tensor) = output.tensor_type_mut() {
                 tensor.shape = None;
             }
         }
@@ -31,14 +32,14 @@ impl Model {
     pub fn drop_idle_pads(&mut self) {
         let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs()) else { return };
         let weights = graph.weights();
-        let amounts = |node: &Node| -> Option<Vec<i64>> {
+        let amounts = |node: &NodeProto| -> Option<Vec<i64>> {
             match (node.argument("pads"), node.input.get(1)) {
                 (Some(pads), _) => Some(pads.ints.clone()),
                 (None, Some(name)) => weights.get(name.as_str()).and_then(|tensor| integers(tensor)),
                 (None, None) => None,
             }
         };
-        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         let mut renamed: HashMap<String, String> = HashMap::new();
         let mut nodes = Vec::with_capacity(graph.node.len());
         for node in &graph.node {
@@ -61,9 +62,6 @@ impl Model {
     }
 }
 
-fn dimensions(value: &mut ValueInfo) -> Option<&mut Vec<Dimension>> {
-    match value.r#type.as_mut()?.value.as_mut()? {
-        Kind::Tensor(tensor) => Some(&mut tensor.shape.as_mut()?.dim),
-        _ => None,
-    }
+fn dimensions(value: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
+    Some(&mut value.tensor_type_mut()?.shape.as_mut()?.dim)
 }

@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Graph, Node, Tensor, ValueInfo};
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{Model, floats};
 
 /// Channels of 32 bits in a register of 512, which the runtime's kernels work on at once.
@@ -34,7 +35,7 @@ impl Model {
             weights.widen(&mut graph.node[channels], channels, &[(1, 0), (2, 0)]);
             weights.widen(&mut graph.node[after], after, &[(1, 1)]);
             let group = graph.node[channels].attribute.iter_mut().find(|a| a.name() == "group");
-            if let Some(Attribute { i: Some(group), .. }) = group {
+            if let Some(AttributeProto { i: Some(group), .. }) = group {
                 *group = (*group as usize).next_multiple_of(FULL) as i64;
             }
         }
@@ -43,9 +44,9 @@ impl Model {
 }
 
 /// The chains in which it pays.
-fn chains(graph: &Graph) -> Vec<Chain> {
+fn chains(graph: &GraphProto) -> Vec<Chain> {
     let (users, weights) = (graph.users(), graph.weights());
-    let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
+    let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
     let only_user = |n: usize| {
         let output = graph.node[n].output.first()?.as_str();
         match users.get(output)?[..] {
@@ -60,7 +61,7 @@ fn chains(graph: &Graph) -> Vec<Chain> {
     };
     let tensor = |n: usize, place: usize| {
         let name = graph.node[n].input.get(place)?.as_str();
-        weights.get(name).copied().filter(|tensor| tensor.data_type() == proto::FLOAT32)
+        weights.get(name).copied().filter(|tensor| tensor.has_type(DataType::Float))
     };
     let shape = |n: usize| Some(&tensor(n, 1)?.dims[..]);
     // A convolution may do without a bias, but if there is one, it must be known, too.
@@ -84,19 +85,19 @@ fn chains(graph: &Graph) -> Vec<Chain> {
     (0..graph.node.len()).filter_map(chain).collect()
 }
 
-fn group(node: &Node) -> i64 {
-    node.argument("group").map_or(1, Attribute::i)
+fn group(node: &NodeProto) -> i64 {
+    node.argument("group").map_or(1, AttributeProto::i)
 }
 
 /// The weights of a graph, and where each is.
 struct Weights<'a> {
-    tensors: &'a mut Vec<Tensor>,
+    tensors: &'a mut Vec<TensorProto>,
     places: HashMap<String, usize>,
 }
 
 impl Weights<'_> {
     /// Gives a node wider weights: for each, which input and along which axis.
-    fn widen(&mut self, node: &mut Node, number: usize, weights: &[(usize, usize)]) {
+    fn widen(&mut self, node: &mut NodeProto, number: usize, weights: &[(usize, usize)]) {
         for &(input, axis) in weights {
             let Some(name) = node.input.get_mut(input) else { continue };
             let tensor = self.places.get(name).map(|place| &self.tensors[*place]);
@@ -109,7 +110,7 @@ impl Weights<'_> {
 }
 
 /// A copy of a tensor with zeros behind its values along an axis.
-fn widened(tensor: &Tensor, axis: usize, node: usize) -> Option<Tensor> {
+fn widened(tensor: &TensorProto, axis: usize, node: usize) -> Option<TensorProto> {
     let values = floats(tensor)?;
     let size = |size: &i64| usize::try_from(*size).ok();
     let inner: usize = tensor.dims.get(axis + 1..)?.iter().map(size).product::<Option<usize>>()?;
@@ -120,11 +121,11 @@ fn widened(tensor: &Tensor, axis: usize, node: usize) -> Option<Tensor> {
     let values = values.chunks_exact(row).flat_map(|part| part.iter().chain(&zeros));
     let mut dims = tensor.dims.clone();
     dims[axis] = wide as i64;
-    Some(Tensor {
+    Some(TensorProto {
         name: Some(format!("{}.filled.{node}", tensor.name())),
         dims,
-        data_type: Some(proto::FLOAT32),
+        data_type: Some(DataType::Float.into()),
         raw_data: Some(values.flat_map(|value| value.to_le_bytes()).collect()),
-        ..Tensor::default()
+        ..TensorProto::default()
     })
 }

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use half::f16;
 
-use super::proto::{Attribute, FLOAT16, FLOAT32, Node, Tensor};
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, NodeProto, TensorProto};
 use super::{Model, elements, floats};
 use crate::error::{Error, Result};
 
@@ -40,7 +41,7 @@ impl Model {
         // Weights that are inputs, too, have a declared type that callers rely on.
         let inputs = graph.input.iter().map(|input| input.name().to_owned());
         // Scales and zeros of what is rounded to whole numbers are used as they are.
-        let is_rounding = |node: &&Node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
+        let is_rounding = |node: &&NodeProto| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
         let scales = graph.node.iter().filter(is_rounding);
         let fixed: HashSet<String> =
             inputs.chain(scales.flat_map(|node| node.input.iter().skip(1).cloned())).collect();
@@ -67,7 +68,10 @@ impl Model {
 }
 
 /// The same for a constant among the nodes; returns the cast that must follow it.
-fn halve_constant(node: &mut Node, halved: &mut Halved) -> std::result::Result<Option<Node>, String> {
+fn halve_constant(
+    node: &mut NodeProto,
+    halved: &mut Halved,
+) -> std::result::Result<Option<NodeProto>, String> {
     let (true, [output]) = (node.op_type() == "Constant", &mut node.output[..]) else { return Ok(None) };
     let Some(tensor) = node.attribute.iter_mut().find_map(|attribute| attribute.t.as_mut()) else {
         return Ok(None);
@@ -80,7 +84,7 @@ fn halve_constant(node: &mut Node, halved: &mut Halved) -> std::result::Result<O
 }
 
 /// Turns a tensor of many float32 values into float16; tells whether it did.
-fn halve(tensor: &mut Tensor, halved: &mut Halved) -> std::result::Result<bool, String> {
+fn halve(tensor: &mut TensorProto, halved: &mut Halved) -> std::result::Result<bool, String> {
     let count = elements(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
     if count < SMALLEST {
         return Ok(false);
@@ -95,7 +99,7 @@ fn halve(tensor: &mut Tensor, halved: &mut Halved) -> std::result::Result<bool, 
     }
     tensor.raw_data = Some(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect());
     tensor.float_data.clear();
-    tensor.data_type = Some(FLOAT16);
+    tensor.data_type = Some(DataType::Float16.into());
     halved.values += count;
     Ok(true)
 }
@@ -105,13 +109,13 @@ fn stored_name(name: &str) -> String {
 }
 
 /// The node that makes the weight of that name again.
-fn cast(name: &str) -> Node {
-    Node {
+fn cast(name: &str) -> NodeProto {
+    NodeProto {
         input: vec![stored_name(name)],
         output: vec![name.into()],
         name: Some(format!("{name}.to_float32")),
         op_type: Some("Cast".into()),
-        attribute: vec![Attribute::int("to", FLOAT32.into())],
-        ..Node::default()
+        attribute: vec![AttributeProto::int("to", DataType::Float as i64)],
+        ..NodeProto::default()
     }
 }

@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 
+use super::proto::tensor_proto::DataType;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{
-    self, Attribute, Dimension, Graph, Kind, Node, Size, TensorShape, TensorType, Type, ValueInfo,
+    AttributeProto, GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use super::split::Split;
 
 /// Ending of the names of values as they are stored.
 pub const KEPT: &str = ".kept";
 
-/// A value that passes from the first part to the second: its type by ONNX's number, and its shape.
+/// A value that passes from the first part to the second: its type and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     pub name: String,
-    pub data_type: i32,
+    pub data_type: DataType,
     pub shape: Vec<i64>,
 }
 
@@ -33,7 +35,7 @@ impl Split {
         let mut first = Vec::new();
         for value in values {
             let stored = format!("{}{KEPT}", value.name);
-            let is_whole = matches!(value.data_type, proto::UINT8 | proto::INT8);
+            let is_whole = matches!(value.data_type, DataType::Uint8 | DataType::Int8);
             let declaration = match &value.shape[..] {
                 [n, c, h, w] if is_whole => {
                     face.node.push(order(&[0, 2, 3, 1], &value.name, &stored));
@@ -54,7 +56,7 @@ impl Split {
     }
 }
 
-fn rename(graph: &mut Graph, names: &HashMap<&str, String>) {
+fn rename(graph: &mut GraphProto, names: &HashMap<&str, String>) {
     for name in graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
         if let Some(to) = names.get(name.as_str()) {
             name.clone_from(to);
@@ -63,23 +65,24 @@ fn rename(graph: &mut Graph, names: &HashMap<&str, String>) {
 }
 
 /// A node that puts the axes in another order.
-pub(super) fn order(axes: &[i64], from: &str, to: &str) -> Node {
-    Node {
+pub(super) fn order(axes: &[i64], from: &str, to: &str) -> NodeProto {
+    NodeProto {
         input: vec![from.into()],
         output: vec![to.into()],
         name: Some(format!("to {to}")),
         op_type: Some("Transpose".into()),
-        attribute: vec![Attribute::ints("perm", axes)],
-        ..Node::default()
+        attribute: vec![AttributeProto::ints("perm", axes)],
+        ..NodeProto::default()
     }
 }
 
-fn declared(name: &str, data_type: i32, shape: &[i64]) -> ValueInfo {
+fn declared(name: &str, data_type: DataType, shape: &[i64]) -> ValueInfoProto {
     let dim = shape
         .iter()
-        .map(|&size| Dimension { value: Some(Size::Value(size)), ..Dimension::default() })
+        .map(|&size| Dimension { value: Some(dimension::Value::DimValue(size)), ..Dimension::default() })
         .collect();
-    let tensor = TensorType { elem_type: Some(data_type), shape: Some(TensorShape { dim }) };
-    let kind = Type { value: Some(Kind::Tensor(tensor)), ..Type::default() };
-    ValueInfo { name: Some(name.into()), r#type: Some(kind), ..ValueInfo::default() }
+    let tensor =
+        type_proto::Tensor { elem_type: Some(data_type.into()), shape: Some(TensorShapeProto { dim }) };
+    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(kind), ..ValueInfoProto::default() }
 }

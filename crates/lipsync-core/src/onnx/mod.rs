@@ -10,7 +10,10 @@ mod clean;
 mod fill;
 mod half;
 mod keep;
+#[cfg(not(fuzzing))]
 mod proto;
+#[cfg(fuzzing)]
+pub mod proto;
 mod quantize;
 mod split;
 mod wire;
@@ -19,7 +22,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use proto::{Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
+use proto::attribute_proto::AttributeType;
+use proto::tensor_shape_proto::{Dimension, dimension};
+use proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    type_proto,
+};
 
 use crate::error::{Error, Result};
 use crate::file;
@@ -27,7 +35,7 @@ use crate::limits::NETWORK_BYTES;
 use crate::text::short;
 pub use half::Halved;
 pub use keep::{KEPT, Kept};
-pub use proto::{FLOAT32, INT8, UINT8};
+pub use proto::tensor_proto::DataType;
 pub use quantize::{Layer, Ranges};
 pub use split::Split;
 
@@ -35,7 +43,7 @@ pub use split::Split;
 #[derive(Clone)]
 pub struct Model {
     path: PathBuf,
-    proto: proto::Model,
+    proto: ModelProto,
     /// Whether weights were read from other files.
     scattered: bool,
 }
@@ -46,18 +54,26 @@ pub struct Port {
     pub name: String,
     /// Numbers, or the name of a free size.
     pub shape: Vec<String>,
-    pub kind: &'static str,
+    /// The type of its elements, such as `float32`; `no tensor` for what is none.
+    pub kind: String,
 }
 
 /// Weights of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weights {
-    pub kind: &'static str,
+    pub kind: String,
     pub count: u64,
 }
 
 /// Types of weights that are learnt; others are shapes and indices.
-const LEARNT: [&str; 6] = ["float16", "bfloat16", "float32", "float64", "int8", "uint8"];
+const LEARNT: [DataType; 6] = [
+    DataType::Float16,
+    DataType::Bfloat16,
+    DataType::Float,
+    DataType::Double,
+    DataType::Int8,
+    DataType::Uint8,
+];
 
 /// Characters of a port's name, and of its sizes, that are shown.
 const SHOWN: usize = 100;
@@ -100,7 +116,7 @@ impl Model {
     pub fn decode_unchecked(path: &Path, bytes: &[u8]) -> Result<Self> {
         let no_file = |problem: String| Error::invalid(path, format!("is no ONNX file: {problem}"), REMEDY);
         wire::check(bytes).map_err(no_file)?;
-        let proto = proto::Model::decode(bytes).map_err(|e| no_file(e.to_string()))?;
+        let proto = ModelProto::decode(bytes).map_err(|e| no_file(e.to_string()))?;
         let mut model = Self { path: path.into(), proto, scattered: false };
         let Some(graph) = &mut model.proto.graph else {
             return Err(no_file("it has no graph".into()));
@@ -141,17 +157,17 @@ impl Model {
 
     /// The operators of its nodes, in their order.
     pub fn operators(&self) -> Vec<&str> {
-        self.graph().node.iter().map(proto::Node::op_type).collect()
+        self.graph().node.iter().map(NodeProto::op_type).collect()
     }
 
     /// Its weights by type, the most frequent type first.
     pub fn weights(&self) -> Vec<Weights> {
         let mut weights: Vec<Weights> = Vec::new();
         for tensor in self.tensors() {
-            let kind = kind_name(tensor.data_type());
-            if !LEARNT.contains(&kind) {
+            if !LEARNT.iter().any(|learnt| tensor.has_type(*learnt)) {
                 continue;
             }
+            let kind = type_name(tensor.data_type());
             let count = elements(tensor).unwrap_or(0);
             match weights.iter_mut().find(|weights| weights.kind == kind) {
                 Some(weights) => weights.count = weights.count.saturating_add(count),
@@ -177,15 +193,15 @@ impl Model {
     /// The value of an entry among the notes about the model.
     pub fn entry(&self, key: &str) -> Option<&str> {
         let entry = self.proto.metadata_props.iter().find(|entry| entry.key() == key);
-        entry.map(proto::StringStringEntry::value)
+        entry.map(StringStringEntryProto::value)
     }
 
-    fn graph(&self) -> &Graph {
+    fn graph(&self) -> &GraphProto {
         self.proto.graph.as_ref().unwrap_or_else(|| unreachable!("files without a graph are not read"))
     }
 
     /// The weights of the main graph: initialisers, and constants among the nodes.
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+    fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
         let graph = self.graph();
         let constants = graph.node.iter().filter(|node| node.op_type() == "Constant");
         let constants =
@@ -194,9 +210,9 @@ impl Model {
     }
 }
 
-impl Graph {
+impl GraphProto {
     /// The weights by name.
-    fn weights(&self) -> HashMap<&str, &Tensor> {
+    fn weights(&self) -> HashMap<&str, &TensorProto> {
         self.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect()
     }
 
@@ -221,19 +237,42 @@ impl Graph {
     }
 }
 
-impl Node {
+impl ValueInfoProto {
+    /// The declared type, where that is a dense tensor.
+    fn tensor_type(&self) -> Option<&type_proto::Tensor> {
+        match self.r#type.as_ref()?.value.as_ref()? {
+            type_proto::Value::TensorType(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    fn tensor_type_mut(&mut self) -> Option<&mut type_proto::Tensor> {
+        match self.r#type.as_mut()?.value.as_mut()? {
+            type_proto::Value::TensorType(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+impl TensorProto {
+    fn has_type(&self, data_type: DataType) -> bool {
+        self.data_type() == i32::from(data_type)
+    }
+}
+
+impl NodeProto {
     /// The constant argument of that name.
-    fn argument(&self, name: &str) -> Option<&Attribute> {
+    fn argument(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|attribute| attribute.name() == name)
     }
 }
 
-impl Attribute {
+impl AttributeProto {
     /// A whole number.
     fn int(name: &str, value: i64) -> Self {
         Self {
             name: Some(name.into()),
-            r#type: Some(proto::INT_ATTRIBUTE),
+            r#type: Some(AttributeType::Int.into()),
             i: Some(value),
             ..Self::default()
         }
@@ -243,7 +282,7 @@ impl Attribute {
     fn ints(name: &str, values: &[i64]) -> Self {
         Self {
             name: Some(name.into()),
-            r#type: Some(proto::INTS_ATTRIBUTE),
+            r#type: Some(AttributeType::Ints.into()),
             ints: values.to_vec(),
             ..Self::default()
         }
@@ -251,55 +290,57 @@ impl Attribute {
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
-fn elements(tensor: &Tensor) -> Option<u64> {
+fn elements(tensor: &TensorProto) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
 }
 
 /// The values of a tensor of float32; `None` for one of another type.
-fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
-    if tensor.data_type() != proto::FLOAT32 {
+fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+    if !tensor.has_type(DataType::Float) {
         return None;
     }
     Some(values(tensor, &tensor.float_data, f32::from_le_bytes))
 }
 
 /// The values of a tensor of 64 bit integers; `None` for one of another type.
-fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    if tensor.data_type() != proto::INT64 {
+fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+    if !tensor.has_type(DataType::Int64) {
         return None;
     }
     Some(values(tensor, &tensor.int64_data, i64::from_le_bytes))
 }
 
 /// The values of a tensor: raw, or in the list of its type.
-fn values<T: Clone, const N: usize>(tensor: &Tensor, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
+fn values<T: Clone, const N: usize>(tensor: &TensorProto, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
     match &tensor.raw_data {
         Some(bytes) => bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect(),
         None => list.to_vec(),
     }
 }
 
-fn kind_name(data_type: i32) -> &'static str {
-    let name = usize::try_from(data_type).ok().and_then(|number| proto::DATA_TYPES.get(number));
-    name.copied().unwrap_or("unknown")
+/// The name of an element type, by its number in the file, as NumPy has it: `float32`, not ONNX's `FLOAT`.
+fn type_name(data_type: i32) -> String {
+    match DataType::try_from(data_type) {
+        Ok(DataType::Float) => "float32".into(),
+        Ok(DataType::Double) => "float64".into(),
+        Ok(data_type) => data_type.as_str_name().to_lowercase(),
+        Err(_) => "unknown".into(),
+    }
 }
 
 impl Port {
-    fn of(info: &ValueInfo) -> Self {
-        let tensor = match info.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
-            Some(Kind::Tensor(tensor)) => Some(tensor),
-            _ => None,
-        };
+    fn of(info: &ValueInfoProto) -> Self {
+        let tensor = info.tensor_type();
         let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
         let size = |dimension: &Dimension| match &dimension.value {
-            Some(Size::Value(size)) => size.to_string(),
-            Some(Size::Param(name)) if !name.is_empty() => name.clone(),
+            Some(dimension::Value::DimValue(size)) => size.to_string(),
+            Some(dimension::Value::DimParam(name)) if !name.is_empty() => name.clone(),
             _ => "?".into(),
         };
         Self {
             name: info.name().into(),
             shape: shape.map(|shape| shape.dim.iter().map(size).collect()).unwrap_or_default(),
-            kind: tensor.map_or("no tensor", |tensor| kind_name(tensor.elem_type())),
+            kind: tensor.map_or_else(|| "no tensor".into(), |tensor| type_name(tensor.elem_type())),
         }
     }
 }
@@ -317,11 +358,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn models_are_written_as_they_were_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for file in ["models/iris/generator.onnx", "models/iris/audio_encoder.onnx"] {
+            let path = root.join(file);
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(Model::decode_unchecked(&path, &bytes).unwrap().encode() == bytes, "{file}");
+        }
+    }
+
+    #[test]
     fn ports_are_shown_in_short() {
         let port = Port {
             name: format!("a\u{1b}{}", "b".repeat(1000)),
             shape: vec!["1".into(); 1000],
-            kind: "float32",
+            kind: "float32".into(),
         };
         let shown = port.to_string();
         assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");

@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Node, StringStringEntry, Tensor, ValueInfo};
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 use super::{Model, floats};
 
 /// The least and the largest value that was seen of each value, by name.
@@ -37,10 +38,10 @@ impl Model {
         if graph.has_graphs() {
             return Vec::new();
         }
-        let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
-        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         let users = graph.users();
-        let layer = |(n, node): (usize, &Node)| {
+        let layer = |(n, node): (usize, &NodeProto)| {
             let [output] = &node.output[..] else { return None };
             let values = || node.input.iter().filter(|input| !input.is_empty());
             let is_computed = |input: &&String| !weights.contains(input.as_str());
@@ -76,7 +77,7 @@ impl Model {
         let Some(graph) = &mut self.proto.graph else { return };
         let there: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
         let missing = names.iter().filter(|name| !there.contains(*name));
-        let output = |name: &String| ValueInfo { name: Some(name.clone()), ..ValueInfo::default() };
+        let output = |name: &String| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() };
         graph.output.extend(missing.map(output));
     }
 
@@ -137,7 +138,7 @@ impl Model {
     /// Writes an entry among the notes about the model.
     pub fn set_entry(&mut self, key: &str, value: String) {
         self.proto.metadata_props.retain(|entry| entry.key() != key);
-        self.proto.metadata_props.push(StringStringEntry { key: Some(key.into()), value: Some(value) });
+        self.proto.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value) });
     }
 
     /// Convolutions, and of the others those between such.
@@ -181,8 +182,8 @@ fn read_name(value: &str) -> String {
 
 /// The new graph as it grows.
 struct Writer<'a> {
-    nodes: Vec<Node>,
-    tensors: Vec<Tensor>,
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
     ranges: &'a Ranges,
 }
 
@@ -192,7 +193,7 @@ impl Writer<'_> {
         let (scale, zero) = self.grid(name);
         let (scale_name, zero_name) = (format!("{name}.scale"), format!("{name}.zero"));
         self.tensors.push(float_tensor(&scale_name, &[], &[scale]));
-        self.tensors.push(byte_tensor(&zero_name, &[], proto::UINT8, vec![zero]));
+        self.tensors.push(byte_tensor(&zero_name, &[], DataType::Uint8, vec![zero]));
         let bytes = format!("{name}.bytes");
         let parameters = [scale_name, zero_name];
         self.nodes.push(linear("QuantizeLinear", from, &parameters, &bytes, None));
@@ -209,7 +210,7 @@ impl Writer<'_> {
     }
 
     /// Rounds weights and bias of a convolution that reads the value `input`.
-    fn round_weights(&mut self, node: &mut Node, all: &HashMap<&str, &Tensor>, input: &str) {
+    fn round_weights(&mut self, node: &mut NodeProto, all: &HashMap<&str, &TensorProto>, input: &str) {
         let weight = |place: usize| node.input.get(place).and_then(|name| all.get(name.as_str()));
         let Some((tensor, weights)) = weight(1).and_then(|tensor| Some((tensor, floats(tensor)?))) else {
             return;
@@ -232,9 +233,9 @@ impl Writer<'_> {
         }
         let axis = Some(0);
         let parameters = [name("weight.scale"), name("weight.zero")];
-        self.tensors.push(byte_tensor(&name("weight.bytes"), &tensor.dims, proto::INT8, bytes));
+        self.tensors.push(byte_tensor(&name("weight.bytes"), &tensor.dims, DataType::Int8, bytes));
         self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
-        self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT8, vec![0; channels]));
+        self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], DataType::Int8, vec![0; channels]));
         let read = name("weight.read");
         self.nodes.push(linear("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
         node.input[1] = read;
@@ -246,9 +247,14 @@ impl Writer<'_> {
             let bytes = integers.flat_map(i32::to_le_bytes).collect();
             let parameters = [name("bias.scale"), name("bias.zero")];
             let zeros = vec![0; 4 * channels];
-            self.tensors.push(byte_tensor(&name("bias.integers"), &[channels as i64], proto::INT32, bytes));
+            self.tensors.push(byte_tensor(
+                &name("bias.integers"),
+                &[channels as i64],
+                DataType::Int32,
+                bytes,
+            ));
             self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
-            self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT32, zeros));
+            self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], DataType::Int32, zeros));
             let read = name("bias.read");
             self.nodes.push(linear("DequantizeLinear", &name("bias.integers"), &parameters, &read, axis));
             node.input[2] = read;
@@ -257,54 +263,54 @@ impl Writer<'_> {
 }
 
 /// A node that rounds, or makes real numbers of rounded ones again.
-fn linear(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> Node {
-    Node {
+fn linear(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> NodeProto {
+    NodeProto {
         input: std::iter::once(from.into()).chain(parameters.iter().cloned()).collect(),
         output: vec![to.into()],
         name: Some(format!("{operator} {to}")),
         op_type: Some(operator.into()),
-        attribute: axis.map(|axis| Attribute::int("axis", axis)).into_iter().collect(),
-        ..Node::default()
+        attribute: axis.map(|axis| AttributeProto::int("axis", axis)).into_iter().collect(),
+        ..NodeProto::default()
     }
 }
 
-fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> Tensor {
-    byte_tensor(name, dims, proto::FLOAT32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    byte_tensor(name, dims, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn byte_tensor(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> Tensor {
-    Tensor {
+fn byte_tensor(name: &str, dims: &[i64], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
         name: Some(name.into()),
         dims: dims.to_vec(),
-        data_type: Some(data_type),
+        data_type: Some(data_type.into()),
         raw_data: Some(raw_data),
-        ..Tensor::default()
+        ..TensorProto::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{self, Graph};
+    use super::super::proto::{GraphProto, ModelProto};
     use super::*;
 
     #[test]
     fn a_bias_of_another_length_is_no_weight_of_whole_numbers() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let conv = Node {
+        let conv = NodeProto {
             input: names(&["picture", "weight", "bias"]),
             output: names(&["out"]),
             op_type: Some("Conv".into()),
-            ..Node::default()
+            ..NodeProto::default()
         };
-        let graph = Graph {
+        let graph = GraphProto {
             node: vec![conv],
             initializer: vec![
                 float_tensor("weight", &[2, 1, 1, 1], &[1.0, 2.0]),
                 float_tensor("bias", &[1], &[3.0]),
             ],
-            ..Graph::default()
+            ..GraphProto::default()
         };
-        let proto = proto::Model { graph: Some(graph), ..proto::Model::default() };
+        let proto = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let path = std::path::Path::new("generator.onnx");
         let mut model = Model::decode(path, &prost::Message::encode_to_vec(&proto)).unwrap();
         let layers = model.layers();

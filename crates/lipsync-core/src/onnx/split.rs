@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Model;
-use super::proto::{Graph, Node, ValueInfo};
+use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 /// What a value is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +63,7 @@ impl Model {
         let mut mouth = HashSet::new();
         let mut kept: Vec<String> = Vec::new();
         let mut is_kept = HashSet::new();
-        let mut wanted: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
+        let mut wanted: Vec<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         if wanted.iter().any(|name| source(name) != Source::Heard) {
             return None;
         }
@@ -91,7 +91,8 @@ impl Model {
                 wanted.extend(graph.node[maker].input.iter().map(String::as_str));
             }
         }
-        let outputs = kept.iter().map(|name| ValueInfo { name: Some(name.clone()), ..ValueInfo::default() });
+        let outputs =
+            kept.iter().map(|name| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() });
         Some(Split {
             face: self.part(&face, outputs.collect()),
             mouth: self.part(&mouth, graph.output.clone()),
@@ -100,29 +101,29 @@ impl Model {
     }
 
     /// Some of the nodes, with the weights and inputs that they use.
-    fn part(&self, nodes: &HashSet<usize>, output: Vec<ValueInfo>) -> Self {
+    fn part(&self, nodes: &HashSet<usize>, output: Vec<ValueInfoProto>) -> Self {
         let graph = self.graph();
-        let node: Vec<Node> = (graph.node.iter().enumerate())
+        let node: Vec<NodeProto> = (graph.node.iter().enumerate())
             .filter(|(n, _)| nodes.contains(n))
             .map(|(_, node)| node.clone())
             .collect();
         let used: HashSet<&str> = node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
-        let part = Graph {
+        let part = GraphProto {
             initializer: graph.initializer.iter().filter(|t| used.contains(t.name())).cloned().collect(),
             input: graph.input.iter().filter(|input| used.contains(input.name())).cloned().collect(),
             name: graph.name.clone(),
             output,
             node,
-            ..Graph::default()
+            ..GraphProto::default()
         };
-        let mut proto = super::proto::Model { graph: None, ..self.proto.clone() };
+        let mut proto = ModelProto { graph: None, ..self.proto.clone() };
         proto.graph = Some(part);
         Self { path: self.path.clone(), proto, scattered: false }
     }
 }
 
 /// What every value is computed from. Nodes are in the order of computation, as the format demands.
-fn sources<'a>(graph: &'a Graph, picture: &'a str, sound: &'a str) -> HashMap<&'a str, Source> {
+fn sources<'a>(graph: &'a GraphProto, picture: &'a str, sound: &'a str) -> HashMap<&'a str, Source> {
     let mut sources = HashMap::from([(picture, Source::Picture), (sound, Source::Heard)]);
     for node in &graph.node {
         let of = |name: &String| sources.get(name.as_str()).copied();
