@@ -6,7 +6,7 @@
 use fuzz::{fault, mutate::Random};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
-use lipsync_core::kernels::{Block, Grid, Layer, Narrow, Source, bare};
+use lipsync_core::kernels::{BlockInput, InvertedResidual, Projection, QuantConv, QuantParams, bare};
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     fault::tell();
@@ -24,14 +24,14 @@ fn compare(input: &mut Unstructured<'_>) -> Result<()> {
     let stride = input.int_in_range(1..=2)?;
     // Values are made of a seed: they would take more bytes than inputs have.
     let mut random = Random::new(input.arbitrary()?);
-    let grid = grid(input)?;
-    let block = Block {
-        sources: vec![Source { grid, doubled: false }],
-        input: grid,
-        widen: layer(input, &mut random, wide, inputs)?,
-        filter: layer(input, &mut random, wide, 9)?,
+    let params = params(input)?;
+    let block = InvertedResidual {
+        inputs: vec![BlockInput { params, upsample_2x: false }],
+        expand_input: params,
+        expand: layer(input, &mut random, wide, inputs)?,
+        depthwise: layer(input, &mut random, wide, 9)?,
         stride,
-        narrow: Narrow::Bytes(layer(input, &mut random, outputs, wide)?),
+        project: Projection::Quantized(layer(input, &mut random, outputs, wide)?),
         residual: None,
     };
     let is_dull: bool = input.arbitrary()?;
@@ -39,7 +39,7 @@ fn compare(input: &mut Unstructured<'_>) -> Result<()> {
     let from: Vec<u8> =
         (0..inputs * height * width).map(|_| if is_dull { level } else { random.number() as u8 }).collect();
     if let Some(to) = bare::run(&block, &[(&from, inputs)], [height, width]) {
-        let expected = bare::expected(&block, &from, [height, width]);
+        let expected = bare::inverted_residual(&block, &from, [height, width]);
         assert!(
             to == expected,
             "the kernel differs for {inputs}-{wide}-{outputs} at {height} x {width} by {stride}"
@@ -48,19 +48,27 @@ fn compare(input: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-fn grid(input: &mut Unstructured<'_>) -> Result<Grid> {
-    Ok(Grid { scale: 0.03, zero: input.arbitrary()? })
+fn params(input: &mut Unstructured<'_>) -> Result<QuantParams> {
+    Ok(QuantParams { scale: 0.03, zero_point: input.arbitrary()? })
 }
 
 /// A layer whose sums fit 32 bits, and their steps 24.
-fn layer(input: &mut Unstructured<'_>, random: &mut Random, outputs: usize, weights: usize) -> Result<Layer> {
+fn layer(
+    input: &mut Unstructured<'_>,
+    random: &mut Random,
+    outputs: usize,
+    weights: usize,
+) -> Result<QuantConv> {
     let largest = input.int_in_range(0..=255u64)?;
     let bias = i64::from(input.int_in_range(1..=1i32 << 20)?);
-    let steps = f32::from(input.int_in_range(0..=1000u16)?) / 20_000.0;
-    Ok(Layer {
+    let requant_scales = f32::from(input.int_in_range(0..=1000u16)?) / 20_000.0;
+    Ok(QuantConv {
         weights: (0..outputs * weights).map(|_| (random.number() % (largest + 1)) as u8 as i8).collect(),
         bias: (0..outputs).map(|_| ((random.number() as i64) % bias) as i32).collect(),
-        steps: (0..outputs).map(|_| steps * (1 + random.number() % 4) as f32).collect(),
-        output: Grid { scale: 0.05, zero: if input.arbitrary()? { 0 } else { input.arbitrary()? } },
+        requant_scales: (0..outputs).map(|_| requant_scales * (1 + random.number() % 4) as f32).collect(),
+        output: QuantParams {
+            scale: 0.05,
+            zero_point: if input.arbitrary()? { 0 } else { input.arbitrary()? },
+        },
     })
 }

@@ -14,7 +14,7 @@ use lipsync_core::error::Error;
 use lipsync_core::generator::Generator;
 use lipsync_core::generator::face::FaceOptions;
 use lipsync_core::inference::network::Network;
-use lipsync_core::inference::prepare::{Parts, Prepared, take_blocks};
+use lipsync_core::inference::prepare::{Parts, Prepared, fuse_blocks};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::Model;
 use tempfile::TempDir;
@@ -135,7 +135,7 @@ fn a_network_that_never_ends_is_told_of() {
 /// What comes of a model of 8 bits that is opened with our own kernels and run.
 fn try_blocks(name: &str) -> Result<(), Error> {
     let file = hostile(name);
-    let graph = take_blocks(Model::read(&file)?).expect("there are blocks");
+    let graph = fuse_blocks(Model::read(&file)?).expect("there are blocks");
     let prepared = Prepared::of(&file, Parts::Whole(graph));
     let mut generator =
         Generator::open_prepared(&prepared, FaceOptions::default(), &Engine::default(), 1, None)?;

@@ -160,7 +160,7 @@ impl Quantizer {
     /// # Errors
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
-        let graph = prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
+        let graph = prepare::fuse_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
         let prepared = Prepared::of(&self.path, Parts::Whole(graph));
         Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
     }

@@ -103,6 +103,10 @@ fn what_does_not_hear_is_computed_once() {
     assert_eq!(face.size(), grown);
 }
 
+/// The fused operators that are counted, and the convolutions that are left.
+const FUSED_OPS: [&str; 5] =
+    ["InvertedResidual", "ConcatInvertedResidual", "ConcatInvertedResidualFloat", "PlanarConv", "Conv"];
+
 /// Checks that a network in 8 bits paints as well with blocks of our own as without, beside `generator_half` in real
 /// numbers; returns the operators of our own and the convolutions that are left, counted.
 fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
@@ -110,8 +114,9 @@ fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return None;
     }
-    let ours = plain.with_blocks().unwrap();
-    let Parts::Apart { face: Graph::WithBlocks(face, _), mouth: Graph::WithBlocks(mouth, _) } = &ours.graph
+    let ours = plain.with_fused_kernels().unwrap();
+    let Parts::Apart { face: Graph::WithFusedKernels(face, _), mouth: Graph::WithFusedKernels(mouth, _) } =
+        &ours.graph
     else {
         panic!("no blocks are found in {:?}", ours.graph);
     };
@@ -140,7 +145,7 @@ fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
 #[test]
 fn blocks_of_our_own_paint_what_the_runtime_paints() {
     let plain = prepared(&model("generator_half_int8"));
-    let counts = check_blocks(&plain, ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
+    let counts = check_blocks(&plain, FUSED_OPS);
     // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
     // levels up. Meeting and going up begin with what has been seen. The last layer paints planes. Convolutions of other
     // kinds: two that hear.
@@ -160,8 +165,7 @@ fn a_block_before_layers_in_real_numbers_ends_in_these() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("generator.int8.onnx");
     quantizer.quantized(&layers).unwrap().write(&file).unwrap();
-    let counts =
-        check_blocks(&prepared(&file), ["Block", "JoiningBlock", "JoiningRealBlock", "Planes", "Conv"]);
+    let counts = check_blocks(&prepared(&file), FUSED_OPS);
     assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5 - 1, 4, 1, 0, 2 + 3 + 1]), "{counts:?}");
 }
 
@@ -170,7 +174,7 @@ fn graphs_are_free_of_sizes_and_paddings() {
     let operators = |name: &str| -> Vec<String> {
         let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
         let read = |graph: &Graph| match graph {
-            Graph::Memory(bytes) | Graph::WithBlocks(bytes, _) => {
+            Graph::Memory(bytes) | Graph::WithFusedKernels(bytes, _) => {
                 Model::decode_unchecked(Path::new("memory"), bytes).unwrap()
             }
         };

@@ -87,7 +87,7 @@ impl Generator {
         let open = |prepared: &Prepared| {
             // Other networks have no blocks to look for.
             let is_int8 = engine.is_processor() && prepared.path != path;
-            let blocks = || Error::guard(&prepared.path, || prepared.with_blocks());
+            let blocks = || Error::guard(&prepared.path, || prepared.with_fused_kernels());
             let prepared = if is_int8 { &blocks()? } else { prepared };
             (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
         };

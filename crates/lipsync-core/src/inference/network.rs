@@ -15,7 +15,7 @@ use crate::error::{Error, Result, caught};
 use crate::inference::bounded;
 use crate::inference::runtime::{Engine, environment};
 use crate::inference::tensors::Tensors;
-use crate::kernels::Blocks;
+use crate::kernels::FusedKernels;
 use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALUES};
 use crate::onnx::{KEPT, Model};
 use crate::text::short;
@@ -44,7 +44,7 @@ pub struct Network {
 pub enum Graph {
     Memory(Arc<[u8]>),
     /// With nodes for blocks that are not in it.
-    WithBlocks(Arc<[u8]>, Blocks),
+    WithFusedKernels(Arc<[u8]>, FusedKernels),
 }
 
 impl Graph {
@@ -369,7 +369,7 @@ pub(crate) fn load(
         if products_of_bytes_overflow() {
             builder = builder.with_precise_qmm()?;
         }
-        if let Graph::WithBlocks(_, blocks) = graph {
+        if let Graph::WithFusedKernels(_, blocks) = graph {
             builder = builder.with_operators(blocks.operators()?)?;
         }
         if let Some(path) = saved {
@@ -379,7 +379,7 @@ pub(crate) fn load(
     };
     let (mut builder, placement) =
         engine.apply(builder().map_err(|e: ort::Error| unexpected(&e))?, path, threads)?;
-    let (Graph::Memory(bytes) | Graph::WithBlocks(bytes, _)) = graph;
+    let (Graph::Memory(bytes) | Graph::WithFusedKernels(bytes, _)) = graph;
     let canceler = builder.canceler();
     let seconds = if engine.is_processor() { LOAD } else { LOAD_COMPILED };
     // It cannot fail on options that exist.

@@ -17,7 +17,7 @@ use crate::file;
 use crate::inference::network::{self, Graph, Optimisation, Port};
 use crate::inference::precision::{self, Precision};
 use crate::inference::runtime::Engine;
-use crate::kernels::{self, Blocks};
+use crate::kernels::{self, FusedKernels};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
 use crate::onnx::{DataType, Kept, Model};
 
@@ -95,14 +95,14 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a graph that cannot be read.
-    pub fn with_blocks(&self) -> Result<Self> {
+    pub fn with_fused_kernels(&self) -> Result<Self> {
         if !kernels::are_supported() {
             return Ok(self.clone());
         }
         let take = |graph: &Graph| {
             let Graph::Memory(bytes) = graph else { return Ok(graph.clone()) };
             let model = Model::decode(&self.path, bytes)?;
-            Ok(take_blocks(model).unwrap_or_else(|| graph.clone()))
+            Ok(fuse_blocks(model).unwrap_or_else(|| graph.clone()))
         };
         let graph = match &self.graph {
             Parts::Whole(graph) => Parts::Whole(take(graph)?),
@@ -118,14 +118,14 @@ impl Prepared {
 }
 
 /// The graph of a model without its blocks, and these; `None` where the processor cannot compute them, or there are none.
-pub fn take_blocks(mut model: Model) -> Option<Graph> {
+pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
     // Blocks are of one picture.
     let is_one = |port: &crate::onnx::Port| port.shape.first().is_some_and(|batch| batch == "1");
     if !kernels::are_supported() || !model.inputs().iter().all(is_one) {
         return None;
     }
-    let blocks = Blocks::new(&model.take_blocks()?)?;
-    Some(Graph::WithBlocks(model.encode().into(), blocks))
+    let blocks = FusedKernels::new(&model.fuse_blocks()?)?;
+    Some(Graph::WithFusedKernels(model.encode().into(), blocks))
 }
 
 /// A model fixed to one item at a time and simplified, in one piece.

@@ -11,70 +11,70 @@ use ort::operator::{
 };
 use ort::value::{DynValueRef, Shape, SymbolicDimensions, TensorElementType, ValueType};
 
-use super::gather::Input;
-use super::planes::PackedPlanes;
-use super::pointwise::Unit;
-use super::rows::{Output, PackedBlock};
-use super::{DOMAIN, MOST_SOURCES, NUMBER, PLANES, Taken, operator_name};
+use super::concat::InputTensor;
+use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
+use super::planar::PackedPlanarConv;
+use super::pointwise::Isa;
+use super::{FusedOps, INDEX_ATTRIBUTE, MAX_INPUTS, OP_DOMAIN, PLANAR_CONV, op_type};
 use crate::error::caught;
 
 /// All that was taken out of a graph, with its weights in the order of the processor's registers.
 pub struct Packed {
-    blocks: Vec<PackedBlock>,
-    planes: Vec<PackedPlanes>,
+    blocks: Vec<PackedInvertedResidual>,
+    planes: Vec<PackedPlanarConv>,
 }
 
 impl Packed {
-    pub fn new(taken: &Taken) -> Self {
-        let unit = Unit::best();
+    pub fn new(ops: &FusedOps) -> Self {
+        let isa = Isa::detect();
         Self {
-            blocks: taken.blocks.iter().map(|block| PackedBlock::new(block, unit)).collect(),
-            planes: taken.planes.iter().map(|planes| PackedPlanes::new(planes, unit)).collect(),
+            blocks: ops.blocks.iter().map(|block| PackedInvertedResidual::new(block, isa)).collect(),
+            planes: ops.planes.iter().map(|planes| PackedPlanarConv::new(planes, isa)).collect(),
         }
     }
 }
 
 /// The operators for what was taken out of one graph.
 pub fn operators(packed: &Arc<Packed>) -> ort::Result<OperatorDomain> {
-    let domain = OperatorDomain::new(DOMAIN)?.add(PlanesOperator { packed: packed.clone() })?;
-    let mut kinds = (1..=MOST_SOURCES).flat_map(|sources| [(sources, false), (sources, true)]);
-    kinds.try_fold(domain, |domain, (sources, is_real)| {
-        domain.add(BlockOperator { sources, is_real, packed: packed.clone() })
+    let domain = OperatorDomain::new(OP_DOMAIN)?.add(PlanarConvOp { packed: packed.clone() })?;
+    let mut kinds = (1..=MAX_INPUTS).flat_map(|input_count| [(input_count, false), (input_count, true)]);
+    kinds.try_fold(domain, |domain, (input_count, is_float)| {
+        domain.add(InvertedResidualOp { input_count, is_float, packed: packed.clone() })
     })
 }
 
-struct BlockOperator {
-    sources: usize,
-    is_real: bool,
+struct InvertedResidualOp {
+    input_count: usize,
+    is_float: bool,
     packed: Arc<Packed>,
 }
 
-struct BlockKernel {
-    sources: usize,
-    number: usize,
+struct InvertedResidualKernel {
+    input_count: usize,
+    index: usize,
     packed: Arc<Packed>,
 }
 
 /// The number that a node names, if there are so many.
-fn number(number: Option<i64>, count: usize) -> ort::Result<usize> {
-    let number = number.and_then(|number| usize::try_from(number).ok());
-    number.filter(|number| *number < count).ok_or_else(|| ort::Error::new("no such block"))
+fn index(index: Option<i64>, count: usize) -> ort::Result<usize> {
+    let index = index.and_then(|index| usize::try_from(index).ok());
+    index.filter(|index| *index < count).ok_or_else(|| ort::Error::new("no such block"))
 }
 
 /// Does what ONNX Runtime has asked for. It is C++, through which no panic may pass: that would end the process.
-fn guarded<T>(work: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
+fn catch_panic<T>(work: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
     caught(work).unwrap_or_else(|panic| Err(ort::Error::new(format!("in a kernel: {panic}"))))
 }
 
 /// A tensor of one picture, channels last.
-struct Picture<'a> {
+struct ImageTensor<'a> {
     height: usize,
     width: usize,
     channels: usize,
     bytes: &'a [u8],
 }
 
-impl<'a> Picture<'a> {
+impl<'a> ImageTensor<'a> {
     /// What went in, with sizes that are all above zero, and as many bytes as these say.
     fn of(value: &'a DynValueRef<'_>) -> ort::Result<Self> {
         let (dimensions, bytes) = value.try_extract_tensor::<u8>()?;
@@ -102,114 +102,114 @@ fn set_output(
     context.set_output(0, &ty)
 }
 
-impl BlockOperator {
+impl InvertedResidualOp {
     fn element(&self) -> TensorElementType {
-        if self.is_real { TensorElementType::Float32 } else { TensorElementType::Uint8 }
+        if self.is_float { TensorElementType::Float32 } else { TensorElementType::Uint8 }
     }
 }
 
-impl Operator for BlockOperator {
-    type Kernel<'attr> = BlockKernel;
+impl Operator for InvertedResidualOp {
+    type Kernel<'attr> = InvertedResidualKernel;
 
     fn name(&self) -> &str {
-        operator_name(self.sources, self.is_real).unwrap_or_default()
+        op_type(self.input_count, self.is_float).unwrap_or_default()
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        (0..self.sources).map(|_| OperatorInput::required(TensorElementType::Uint8))
+        (0..self.input_count).map(|_| OperatorInput::required(TensorElementType::Uint8))
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
         [OperatorOutput::required(self.element())]
     }
 
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<BlockKernel> {
-        guarded(|| {
-            let number = number(context.get(NUMBER), self.packed.blocks.len())?;
-            let block = &self.packed.blocks[number];
-            if block.is_real() != self.is_real || block.sources() != self.sources {
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<InvertedResidualKernel> {
+        catch_panic(|| {
+            let index = index(context.get(INDEX_ATTRIBUTE), self.packed.blocks.len())?;
+            let block = &self.packed.blocks[index];
+            if block.is_float() != self.is_float || block.input_count() != self.input_count {
                 return Err(ort::Error::new("the block is of another kind"));
             }
-            Ok(BlockKernel { sources: self.sources, number, packed: self.packed.clone() })
+            Ok(InvertedResidualKernel { input_count: self.input_count, index, packed: self.packed.clone() })
         })
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        guarded(|| {
-            let number = number(context.attr(NUMBER).ok(), self.packed.blocks.len())?;
+        catch_panic(|| {
+            let index = index(context.attr(INDEX_ATTRIBUTE).ok(), self.packed.blocks.len())?;
             let inputs = context.inputs();
             let shape = inputs.first().and_then(ValueType::tensor_shape);
-            let shape = shape.and_then(|shape| output_shape(&self.packed.blocks[number], shape));
+            let shape = shape.and_then(|shape| output_shape(&self.packed.blocks[index], shape));
             shape.map_or(Ok(()), |shape| set_output(context, self.element(), shape))
         })
     }
 }
 
 /// What comes out where the first source is of that shape; `None` where it cannot be.
-fn output_shape(block: &PackedBlock, source: &[i64]) -> Option<[i64; 4]> {
+fn output_shape(block: &PackedInvertedResidual, source: &[i64]) -> Option<[i64; 4]> {
     let &[1, height, width, _] = source else { return None };
     let side = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
-    let size = block.size(0, [side(height)?, side(width)?])?;
+    let size = block.block_size(0, [side(height)?, side(width)?])?;
     let [height, width] = size.map(|side| block.output_size(side) as i64);
-    Some([1, height, width, block.outputs() as i64])
+    Some([1, height, width, block.output_channels() as i64])
 }
 
-impl Kernel for BlockKernel {
+impl Kernel for InvertedResidualKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| self.compute_guarded(context))
+        catch_panic(|| self.compute_checked(context))
     }
 }
 
-impl BlockKernel {
-    fn compute_guarded(&self, context: &ComputeContext) -> ort::Result<()> {
-        let block = &self.packed.blocks[self.number];
-        let mut values = Vec::with_capacity(self.sources);
-        for source in 0..self.sources {
+impl InvertedResidualKernel {
+    fn compute_checked(&self, context: &ComputeContext) -> ort::Result<()> {
+        let block = &self.packed.blocks[self.index];
+        let mut values = Vec::with_capacity(self.input_count);
+        for source in 0..self.input_count {
             values.push(context.input(source)?.ok_or_else(|| ort::Error::new("a source is missing"))?);
         }
-        let mut inputs = [Input { bytes: &[], channels: 0 }; MOST_SOURCES];
-        let mut sizes = [None; MOST_SOURCES];
+        let mut inputs = [InputTensor { bytes: &[], channels: 0 }; MAX_INPUTS];
+        let mut sizes = [None; MAX_INPUTS];
         for (n, value) in values.iter().enumerate() {
-            let Picture { height, width, channels, bytes } = Picture::of(value)?;
-            inputs[n] = Input { bytes, channels };
-            sizes[n] = block.size(n, [height, width]);
+            let ImageTensor { height, width, channels, bytes } = ImageTensor::of(value)?;
+            inputs[n] = InputTensor { bytes, channels };
+            sizes[n] = block.block_size(n, [height, width]);
         }
-        let (inputs, sizes) = (&inputs[..self.sources], &sizes[..self.sources]);
+        let (inputs, sizes) = (&inputs[..self.input_count], &sizes[..self.input_count]);
         let channels = inputs.iter().try_fold(0usize, |sum, input| sum.checked_add(input.channels));
-        let fits = channels == Some(block.inputs()) && sizes.iter().all(|size| *size == sizes[0]);
-        let Some(size) = sizes[0].filter(|size| fits && block.takes(*size)) else {
+        let fits = channels == Some(block.input_channels()) && sizes.iter().all(|size| *size == sizes[0]);
+        let Some(size) = sizes[0].filter(|size| fits && block.supports_size(*size)) else {
             let shapes: Vec<_> = values.iter().filter_map(|value| value.dtype().tensor_shape()).collect();
-            let channels = block.inputs();
+            let channels = block.input_channels();
             return Err(ort::Error::new(format!("a kernel for {channels} channels takes no {shapes:?}")));
         };
         let [height, width] = size.map(|side| block.output_size(side) as i64);
-        let shape = [1, height, width, block.outputs() as i64];
+        let shape = [1, height, width, block.output_channels() as i64];
         let mut output = context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
-        let to = if block.is_real() {
-            Output::Real(output.try_extract_tensor_mut()?.1)
+        let to = if block.is_float() {
+            BlockOutput::F32(output.try_extract_tensor_mut()?.1)
         } else {
-            Output::Bytes(output.try_extract_tensor_mut()?.1)
+            BlockOutput::U8(output.try_extract_tensor_mut()?.1)
         };
-        // SAFETY: blocks are packed only where the processor can compute them (`super::Blocks::new`).
+        // SAFETY: blocks are packed only where the processor can compute them (`super::FusedKernels::new`).
         unsafe { block.run(inputs, size, to) };
         Ok(())
     }
 }
 
-struct PlanesOperator {
+struct PlanarConvOp {
     packed: Arc<Packed>,
 }
 
-struct PlanesKernel {
-    number: usize,
+struct PlanarConvKernel {
+    index: usize,
     packed: Arc<Packed>,
 }
 
-impl Operator for PlanesOperator {
-    type Kernel<'attr> = PlanesKernel;
+impl Operator for PlanarConvOp {
+    type Kernel<'attr> = PlanarConvKernel;
 
     fn name(&self) -> &str {
-        PLANES
+        PLANAR_CONV
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -220,20 +220,20 @@ impl Operator for PlanesOperator {
         [OperatorOutput::required(TensorElementType::Uint8)]
     }
 
-    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<PlanesKernel> {
-        guarded(|| {
-            let number = number(context.get(NUMBER), self.packed.planes.len())?;
-            Ok(PlanesKernel { number, packed: self.packed.clone() })
+    fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<PlanarConvKernel> {
+        catch_panic(|| {
+            let index = index(context.get(INDEX_ATTRIBUTE), self.packed.planes.len())?;
+            Ok(PlanarConvKernel { index, packed: self.packed.clone() })
         })
     }
 
     fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        guarded(|| {
-            let number = number(context.attr(NUMBER).ok(), self.packed.planes.len())?;
+        catch_panic(|| {
+            let index = index(context.attr(INDEX_ATTRIBUTE).ok(), self.packed.planes.len())?;
             let inputs = context.inputs();
             match inputs.first().and_then(ValueType::tensor_shape).map(|shape| &shape[..]) {
                 Some(&[1, height, width, _]) => {
-                    let shape = [1, self.packed.planes[number].outputs() as i64, height, width];
+                    let shape = [1, self.packed.planes[index].output_channels() as i64, height, width];
                     set_output(context, TensorElementType::Uint8, shape)
                 }
                 _ => Ok(()),
@@ -242,19 +242,19 @@ impl Operator for PlanesOperator {
     }
 }
 
-impl Kernel for PlanesKernel {
+impl Kernel for PlanarConvKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| {
-            let planes = &self.packed.planes[self.number];
+        catch_panic(|| {
+            let planes = &self.packed.planes[self.index];
             let input = context.input(0)?.ok_or_else(|| ort::Error::new("the input is missing"))?;
-            let Picture { height, width, channels, bytes } = Picture::of(&input)?;
-            if channels != planes.inputs() {
+            let ImageTensor { height, width, channels, bytes } = ImageTensor::of(&input)?;
+            if channels != planes.input_channels() {
                 return Err(ort::Error::new(format!(
                     "planes are made of {} channels, not {channels}",
-                    planes.inputs()
+                    planes.input_channels()
                 )));
             }
-            let shape = [1, planes.outputs() as i64, height as i64, width as i64];
+            let shape = [1, planes.output_channels() as i64, height as i64, width as i64];
             let mut output =
                 context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
             let (_, to) = output.try_extract_tensor_mut::<u8>()?;
@@ -271,9 +271,9 @@ mod tests {
 
     #[test]
     fn panics_become_errors() {
-        let message = |work: fn() -> ort::Result<()>| guarded(work).unwrap_err().to_string();
+        let message = |work: fn() -> ort::Result<()>| catch_panic(work).unwrap_err().to_string();
         assert!(message(|| panic!("words")).contains("words"));
         assert!(message(|| panic!("{} words", 2)).contains("2 words"));
-        assert!(guarded(|| Ok(())).is_ok());
+        assert!(catch_panic(|| Ok(())).is_ok());
     }
 }

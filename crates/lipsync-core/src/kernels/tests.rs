@@ -1,9 +1,9 @@
 //! Blocks against the same arithmetic in plain loops.
 
-use super::gather::Input;
-use super::pointwise::Unit;
-use super::reference::{expected, filtered, mixed};
-use super::rows::{Output, PackedBlock};
+use super::concat::InputTensor;
+use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
+use super::pointwise::Isa;
+use super::reference::{depthwise, inverted_residual, pointwise};
 use super::*;
 
 /// Numbers that look random, the same in every run.
@@ -24,13 +24,13 @@ impl Numbers {
     }
 
     /// A layer whose outputs use all of their grid, and more.
-    fn layer(&mut self, outputs: usize, weights: usize, zero: u8) -> Layer {
+    fn layer(&mut self, outputs: usize, weights: usize, zero_point: u8) -> QuantConv {
         let spread = 120.0 / (75.0 * 73.0 * (weights as f32).sqrt());
-        Layer {
+        QuantConv {
             weights: (0..outputs * weights).map(|_| (self.next() % 255) as u8 as i8).collect(),
             bias: (0..outputs).map(|_| self.between(-3000.0, 3000.0) as i32).collect(),
-            steps: (0..outputs).map(|_| self.between(0.5, 1.5) * spread).collect(),
-            output: Grid { scale: self.between(0.01, 0.1), zero },
+            requant_scales: (0..outputs).map(|_| self.between(0.5, 1.5) * spread).collect(),
+            output: QuantParams { scale: self.between(0.01, 0.1), zero_point },
         }
     }
 }
@@ -53,36 +53,36 @@ const SHAPES: [Shape; 12] = [
     ([32, 64, 16], [1, 2], 2),
 ];
 
-fn block(numbers: &mut Numbers, [inputs, wide, outputs]: [usize; 3], stride: usize) -> Block {
-    let input = Grid { scale: 0.03, zero: 117 };
-    Block {
-        sources: vec![Source { grid: input, doubled: false }],
-        input,
-        widen: numbers.layer(wide, inputs, 0),
-        filter: numbers.layer(wide, 9, 3),
+fn block(numbers: &mut Numbers, [inputs, wide, outputs]: [usize; 3], stride: usize) -> InvertedResidual {
+    let input = QuantParams { scale: 0.03, zero_point: 117 };
+    InvertedResidual {
+        inputs: vec![BlockInput { params: input, upsample_2x: false }],
+        expand_input: input,
+        expand: numbers.layer(wide, inputs, 0),
+        depthwise: numbers.layer(wide, 9, 3),
         stride,
-        narrow: Narrow::Bytes(numbers.layer(outputs, wide, 130)),
+        project: Projection::Quantized(numbers.layer(outputs, wide, 130)),
         residual: None,
     }
 }
 
-fn computed(block: &Block, inputs: &[Input<'_>], size: [usize; 2]) -> Option<Vec<u8>> {
+fn computed(block: &InvertedResidual, inputs: &[InputTensor<'_>], size: [usize; 2]) -> Option<Vec<u8>> {
     if !are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return None;
     }
-    let compute = |unit: Unit| {
-        let packed = PackedBlock::new(block, unit);
+    let compute = |unit: Isa| {
+        let packed = PackedInvertedResidual::new(block, unit);
         let sides = size.map(|side| packed.output_size(side));
-        let mut to = vec![0; sides.iter().product::<usize>() * packed.outputs()];
+        let mut to = vec![0; sides.iter().product::<usize>() * packed.output_channels()];
         // SAFETY: as the processor says.
-        unsafe { packed.run(inputs, size, Output::Bytes(&mut to)) };
+        unsafe { packed.run(inputs, size, BlockOutput::U8(&mut to)) };
         to
     };
-    let to = compute(Unit::Vectors);
-    match Unit::best() {
-        Unit::Vectors => eprintln!("this processor has no AMX: tiles are not tested"),
-        Unit::Tiles => assert_eq!(compute(Unit::Tiles), to, "tiles are not as vectors"),
+    let to = compute(Isa::Vnni);
+    match Isa::detect() {
+        Isa::Vnni => eprintln!("this processor has no AMX: tiles are not tested"),
+        Isa::Amx => assert_eq!(compute(Isa::Amx), to, "tiles are not as vectors"),
     }
     Some(to)
 }
@@ -98,10 +98,10 @@ fn blocks_are_computed_to_the_last_bit() {
     for (channels, size, stride) in SHAPES {
         let block = block(&mut numbers, channels, stride);
         let from = numbers.bytes(channels[0] * size[0] * size[1]);
-        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else {
+        let Some(to) = computed(&block, &[InputTensor { bytes: &from, channels: channels[0] }], size) else {
             return;
         };
-        assert_eq!(to, expected(&block, &from, size), "{channels:?} {size:?} {stride}");
+        assert_eq!(to, inverted_residual(&block, &from, size), "{channels:?} {size:?} {stride}");
         let used = to.iter().collect::<std::collections::HashSet<_>>().len();
         assert!(used > 20 || to.len() < 100, "{channels:?}: only {used} different values test little");
     }
@@ -112,13 +112,13 @@ fn the_input_is_added() {
     let mut numbers = Numbers(2);
     for (channels, size) in [([16, 32, 16], [9, 13]), ([32, 64, 32], [20, 20]), ([128, 256, 128], [10, 10])] {
         let mut block = block(&mut numbers, channels, 1);
-        block.residual = Some(Grid { scale: 0.05, zero: 120 });
+        block.residual = Some(QuantParams { scale: 0.05, zero_point: 120 });
         let from = numbers.bytes(channels[0] * size[0] * size[1]);
-        let Some(to) = computed(&block, &[Input { bytes: &from, channels: channels[0] }], size) else {
+        let Some(to) = computed(&block, &[InputTensor { bytes: &from, channels: channels[0] }], size) else {
             return;
         };
         // Sums of real numbers that lie between two levels may fall to either.
-        assert!(worst(&to, &expected(&block, &from, size)) <= 1, "{channels:?}");
+        assert!(worst(&to, &inverted_residual(&block, &from, size)) <= 1, "{channels:?}");
     }
 }
 
@@ -128,18 +128,25 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
     let size = [12, 20];
     for channels in [[32, 32], [16, 4], [20, 12]] {
         let mut block = block(&mut numbers, [channels[0] + channels[1], 64, 16], 1);
-        let grids = [Grid { scale: 0.021, zero: 90 }, Grid { scale: 0.04, zero: 140 }];
-        block.sources =
-            vec![Source { grid: grids[0], doubled: true }, Source { grid: grids[1], doubled: false }];
+        let params =
+            [QuantParams { scale: 0.021, zero_point: 90 }, QuantParams { scale: 0.04, zero_point: 140 }];
+        block.inputs = vec![
+            BlockInput { params: params[0], upsample_2x: true },
+            BlockInput { params: params[1], upsample_2x: false },
+        ];
         let half = numbers.bytes(channels[0] * size[0] * size[1] / 4);
         let full = numbers.bytes(channels[1] * size[0] * size[1]);
-        let inputs =
-            [Input { bytes: &half, channels: channels[0] }, Input { bytes: &full, channels: channels[1] }];
+        let inputs = [
+            InputTensor { bytes: &half, channels: channels[0] },
+            InputTensor { bytes: &full, channels: channels[1] },
+        ];
         let Some(to) = computed(&block, &inputs, size) else { return };
 
-        let written =
-            |value: f32| (value / block.input.scale + f32::from(block.input.zero)).round_ties_even();
-        let real = |byte: u8, grid: Grid| (f32::from(byte) - f32::from(grid.zero)) * grid.scale;
+        let written = |value: f32| {
+            (value / block.expand_input.scale + f32::from(block.expand_input.zero_point)).round_ties_even()
+        };
+        let real =
+            |byte: u8, params: QuantParams| (f32::from(byte) - f32::from(params.zero_point)) * params.scale;
         let mut joined = Vec::new();
         for (y, x) in (0..size[0]).flat_map(|y| (0..size[1]).map(move |x| (y, x))) {
             let between = |place: usize, size: usize| {
@@ -149,7 +156,7 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
             let ((top, bottom, down), (left, right, across)) = (between(y, size[0]), between(x, size[1]));
             for channel in 0..channels[0] {
                 let at =
-                    |y: usize, x: usize| real(half[(y * size[1] / 2 + x) * channels[0] + channel], grids[0]);
+                    |y: usize, x: usize| real(half[(y * size[1] / 2 + x) * channels[0] + channel], params[0]);
                 let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
                 let value = mix(
                     mix(at(top, left), at(bottom, left), down),
@@ -159,12 +166,12 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
                 joined.push(written(value) as u8);
             }
             for channel in 0..channels[1] {
-                joined.push(written(real(full[(y * size[1] + x) * channels[1] + channel], grids[1])) as u8);
+                joined.push(written(real(full[(y * size[1] + x) * channels[1] + channel], params[1])) as u8);
             }
         }
-        let expected = expected(&block, &joined, size);
+        let inverted_residual = inverted_residual(&block, &joined, size);
         // A level more or less of what goes in shows here and there.
-        let same = to.iter().zip(&expected).filter(|(a, b)| a == b).count();
+        let same = to.iter().zip(&inverted_residual).filter(|(a, b)| a == b).count();
         assert!(same * 1000 > 995 * to.len(), "{channels:?}: {same} of {} are the same", to.len());
     }
 }
@@ -175,30 +182,31 @@ fn blocks_may_end_in_real_numbers() {
     for (channels, size, stride) in [([64, 128, 16], [9, 31], 1), ([32, 40, 48], [7, 5], 2)] {
         let [inputs, wide, outputs] = channels;
         let bytes = block(&mut numbers, channels, stride);
-        let layer = RealLayer {
+        let layer = FloatConv {
             weights: (0..outputs * wide).map(|_| numbers.between(-1.0, 1.0)).collect(),
             bias: (0..outputs).map(|_| numbers.between(-1.0, 1.0)).collect(),
         };
-        let real = Block { narrow: Narrow::Real(layer.clone()), ..bytes.clone() };
+        let real = InvertedResidual { project: Projection::Float(layer.clone()), ..bytes.clone() };
         let from = numbers.bytes(inputs * size[0] * size[1]);
         if !are_supported() {
             return;
         }
-        let packed = PackedBlock::new(&real, Unit::best());
+        let packed = PackedInvertedResidual::new(&real, Isa::detect());
         let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
         let mut to = vec![0.0; pixels * outputs];
         // SAFETY: as the processor says.
         unsafe {
-            packed.run(&[Input { bytes: &from, channels: inputs }], size, Output::Real(&mut to));
+            packed.run(&[InputTensor { bytes: &from, channels: inputs }], size, BlockOutput::F32(&mut to));
         }
 
-        let wide_bytes = mixed(&real.widen, &from, real.input.zero);
-        let filtered = filtered(&real.filter, &wide_bytes, real.widen.output.zero, size, stride);
-        let grid = real.filter.output;
-        for (pixel, to) in filtered.chunks_exact(wide).zip(to.chunks_exact(outputs)) {
+        let wide_bytes = pointwise(&real.expand, &from, real.expand_input.zero_point);
+        let depthwise = depthwise(&real.depthwise, &wide_bytes, real.expand.output.zero_point, size, stride);
+        let params = real.depthwise.output;
+        for (pixel, to) in depthwise.chunks_exact(wide).zip(to.chunks_exact(outputs)) {
             for (output, value) in to.iter().enumerate() {
                 let weights = &layer.weights[output * wide..][..wide];
-                let real = |byte: u8| f64::from(grid.scale) * (f64::from(byte) - f64::from(grid.zero));
+                let real =
+                    |byte: u8| f64::from(params.scale) * (f64::from(byte) - f64::from(params.zero_point));
                 let products =
                     pixel.iter().zip(weights).map(|(byte, weight)| real(*byte) * f64::from(*weight));
                 let exact = f64::from(layer.bias[output]) + products.sum::<f64>();

@@ -18,7 +18,8 @@ use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use super::{Model, floats, values};
 use crate::kernels::{
-    Block, DOMAIN, Grid, LAST, Layer, NUMBER, Narrow, PLANES, Planes, RealLayer, Source, Taken, operator_name,
+    BlockInput, FloatConv, FusedOps, INDEX_ATTRIBUTE, InvertedResidual, MAX_PLANES, OP_DOMAIN, PLANAR_CONV,
+    PlanarConv, Projection, QuantConv, QuantParams, op_type,
 };
 
 /// Channels that go in and come out are multiples of it.
@@ -26,23 +27,23 @@ const CHANNELS: usize = 16;
 
 /// A block and where it is in the graph: names of values of bytes.
 struct Found {
-    block: Block,
+    block: InvertedResidual,
     sources: Vec<String>,
     output: String,
 }
 
 /// Planes and where they are in the graph.
 struct FoundPlanes {
-    planes: Planes,
+    planes: PlanarConv,
     source: String,
     output: String,
 }
 
 /// A convolution from bytes to bytes.
 struct Conv<'a> {
-    layer: Layer,
+    layer: QuantConv,
     input: &'a str,
-    input_grid: Grid,
+    input_params: QuantParams,
     output: &'a str,
     kernel: usize,
     /// As many groups as channels.
@@ -52,14 +53,14 @@ struct Conv<'a> {
 
 /// What may be a block's last layer.
 struct Last<'a> {
-    layer: Narrow,
-    input_grid: Grid,
+    layer: Projection,
+    input_params: QuantParams,
     output: &'a str,
 }
 
 impl Model {
     /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
-    pub fn take_blocks(&mut self) -> Option<Taken> {
+    pub fn fuse_blocks(&mut self) -> Option<FusedOps> {
         let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs())?;
         let finder = Finder::new(graph);
         let blocks = finder.blocks();
@@ -77,9 +78,9 @@ impl Model {
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
         drop_unused_nodes(graph);
         graph.drop_unused_weights();
-        let domain = OperatorSetIdProto { domain: Some(DOMAIN.into()), version: Some(1) };
+        let domain = OperatorSetIdProto { domain: Some(OP_DOMAIN.into()), version: Some(1) };
         self.proto.opset_import.push(domain);
-        Some(Taken {
+        Some(FusedOps {
             blocks: blocks.into_iter().map(|found| found.block).collect(),
             planes: planes.into_iter().map(|found| found.planes).collect(),
         })
@@ -104,9 +105,9 @@ impl Found {
             input: self.sources.iter().map(last).collect(),
             output: vec![last(&self.output)],
             name: Some(format!("block {number}")),
-            op_type: operator_name(self.sources.len(), self.block.is_real()).map(str::to_owned),
-            domain: Some(DOMAIN.into()),
-            attribute: vec![AttributeProto::int(NUMBER, number as i64)],
+            op_type: op_type(self.sources.len(), self.block.is_float()).map(str::to_owned),
+            domain: Some(OP_DOMAIN.into()),
+            attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
             ..NodeProto::default()
         });
         nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
@@ -121,9 +122,9 @@ impl FoundPlanes {
             input: vec![last.clone()],
             output: vec![self.output.clone()],
             name: Some(format!("planes {number}")),
-            op_type: Some(PLANES.into()),
-            domain: Some(DOMAIN.into()),
-            attribute: vec![AttributeProto::int(NUMBER, number as i64)],
+            op_type: Some(PLANAR_CONV.into()),
+            domain: Some(OP_DOMAIN.into()),
+            attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
             ..NodeProto::default()
         };
         vec![order(&[0, 2, 3, 1], &self.source, &last), planes]
@@ -162,13 +163,13 @@ impl<'a> Finder<'a> {
     /// Layers to few channels that follow blocks.
     fn planes(&self, blocks: &[Found]) -> Vec<FoundPlanes> {
         let channels: HashMap<&str, usize> =
-            blocks.iter().map(|found| (found.output.as_str(), found.block.outputs())).collect();
+            blocks.iter().map(|found| (found.output.as_str(), found.block.output_channels())).collect();
         let found = |node| {
             let conv = self.conv(node).filter(Conv::is_mix)?;
-            let follows = channels.get(conv.input) == Some(&conv.layer.inputs());
-            let fits = follows && conv.layer.channels() <= LAST;
+            let follows = channels.get(conv.input) == Some(&conv.layer.input_channels());
+            let fits = follows && conv.layer.output_channels() <= MAX_PLANES;
             let (source, output) = (conv.input.into(), conv.output.into());
-            let planes = Planes { input: conv.input_grid, layer: conv.layer };
+            let planes = PlanarConv { input: conv.input_params, layer: conv.layer };
             fits.then_some(FoundPlanes { planes, source, output })
         };
         self.graph.node.iter().filter_map(found).collect()
@@ -176,37 +177,39 @@ impl<'a> Finder<'a> {
 
     /// The block that begins with this node.
     fn block(&self, first: &'a NodeProto) -> Option<Found> {
-        let widen = self.conv(first)?;
-        let filter = self.conv(self.only_reader(widen.output)?)?;
-        let narrow = self.narrow(self.only_reader(filter.output)?)?;
-        let wide = widen.layer.channels();
-        let fits = widen.is_mix()
-            && (filter.kernel == 3 && filter.by_channel && filter.layer.channels() == wide)
-            && (filter.input_grid == widen.layer.output && narrow.input_grid == filter.layer.output)
-            && narrow.layer.inputs() == wide;
+        let expand = self.conv(first)?;
+        let depthwise = self.conv(self.only_reader(expand.output)?)?;
+        let project = self.project(self.only_reader(depthwise.output)?)?;
+        let wide = expand.layer.output_channels();
+        let fits = expand.is_mix()
+            && (depthwise.kernel == 3 && depthwise.by_channel && depthwise.layer.output_channels() == wide)
+            && (depthwise.input_params == expand.layer.output
+                && project.input_params == depthwise.layer.output)
+            && project.layer.input_channels() == wide;
         if !fits {
             return None;
         }
-        let Last { layer: narrow, mut output, .. } = narrow;
+        let Last { layer: project, mut output, .. } = project;
         let mut residual = None;
         // Fewer channels would be added to each of more.
-        let is_even = filter.stride == 1 && widen.layer.inputs() == narrow.channels();
-        if let (true, Narrow::Bytes(layer)) = (is_even, &narrow)
-            && let Some((sum, grid)) = self.sum((output, layer.output), (widen.input, widen.input_grid))
+        let is_even = depthwise.stride == 1 && expand.layer.input_channels() == project.output_channels();
+        if let (true, Projection::Quantized(layer)) = (is_even, &project)
+            && let Some((sum, params)) = self.sum((output, layer.output), (expand.input, expand.input_params))
         {
-            (output, residual) = (sum, Some(grid));
+            (output, residual) = (sum, Some(params));
         }
-        let mut sources = vec![(widen.input, Source { grid: widen.input_grid, doubled: false })];
+        let mut sources =
+            vec![(expand.input, BlockInput { params: expand.input_params, upsample_2x: false })];
         if residual.is_none() {
-            sources = self.sources(widen.input).unwrap_or(sources);
+            sources = self.sources(expand.input).unwrap_or(sources);
         }
-        let block = Block {
-            sources: sources.iter().map(|(_, source)| *source).collect(),
-            input: widen.input_grid,
-            widen: widen.layer,
-            filter: filter.layer,
-            stride: filter.stride,
-            narrow,
+        let block = InvertedResidual {
+            inputs: sources.iter().map(|(_, source)| *source).collect(),
+            expand_input: expand.input_params,
+            expand: expand.layer,
+            depthwise: depthwise.layer,
+            stride: depthwise.stride,
+            project,
             residual,
         };
         let sources = sources.into_iter().map(|(name, _)| name.into()).collect();
@@ -214,23 +217,23 @@ impl<'a> Finder<'a> {
     }
 
     /// A layer that may be a block's last.
-    fn narrow(&self, node: &'a NodeProto) -> Option<Last<'a>> {
+    fn project(&self, node: &'a NodeProto) -> Option<Last<'a>> {
         let last = match self.conv(node) {
             Some(conv) if !conv.is_mix() => return None,
-            Some(Conv { layer, input_grid, output, .. }) => {
-                Last { layer: Narrow::Bytes(layer), input_grid, output }
+            Some(Conv { layer, input_params, output, .. }) => {
+                Last { layer: Projection::Quantized(layer), input_params, output }
             }
             None => {
-                let (_, input_grid) = self.read(node.input.first()?)?;
-                let layer = Narrow::Real(self.real_mix(node)?);
-                Last { layer, input_grid, output: node.output.first()? }
+                let (_, input_params) = self.read(node.input.first()?)?;
+                let layer = Projection::Float(self.real_mix(node)?);
+                Last { layer, input_params, output: node.output.first()? }
             }
         };
-        (last.layer.channels() % CHANNELS == 0).then_some(last)
+        (last.layer.output_channels() % CHANNELS == 0).then_some(last)
     }
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
-    fn real_mix(&self, node: &'a NodeProto) -> Option<RealLayer> {
+    fn real_mix(&self, node: &'a NodeProto) -> Option<FloatConv> {
         let weight = |place: usize| node.input.get(place).and_then(|name| self.weight(name));
         let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
         let tensor = weight(1).filter(|_| is_mix)?;
@@ -242,7 +245,7 @@ impl<'a> Finder<'a> {
             Some(_) => floats(weight(2)?).filter(|bias| bias.len() == channels)?,
             None => vec![0.0; channels],
         };
-        Some(RealLayer { weights, bias })
+        Some(FloatConv { weights, bias })
     }
 
     fn maker(&self, value: &str) -> Option<&'a NodeProto> {
@@ -263,15 +266,15 @@ impl<'a> Finder<'a> {
     }
 
     /// The bytes that a real value is read from.
-    fn read(&self, value: &str) -> Option<(&'a str, Grid)> {
+    fn read(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        Some((node.input.first()?.as_str(), self.grid(node)?))
+        Some((node.input.first()?.as_str(), self.params(node)?))
     }
 
     /// The bytes that a real value is rounded to, if that is all that is done with it.
-    fn rounded(&self, value: &str) -> Option<(&'a str, Grid)> {
+    fn rounded(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.only_user(value).filter(|node| node.op_type() == "QuantizeLinear")?;
-        Some((node.output.first()?.as_str(), self.grid(node)?))
+        Some((node.output.first()?.as_str(), self.params(node)?))
     }
 
     /// The real value that bytes are rounded from.
@@ -281,12 +284,14 @@ impl<'a> Finder<'a> {
     }
 
     /// The grid of a node that rounds to bytes, or reads them.
-    fn grid(&self, node: &NodeProto) -> Option<Grid> {
-        let [_, scale, zero] = &node.input[..] else { return None };
-        let (scale, zero) = (self.weight(scale)?, self.weight(zero)?);
-        let (&[scale], true) = (&floats(scale)?[..], zero.has_type(DataType::Uint8)) else { return None };
-        let &[zero] = &bytes(zero)[..] else { return None };
-        Some(Grid { scale, zero })
+    fn params(&self, node: &NodeProto) -> Option<QuantParams> {
+        let [_, scale, zero_point] = &node.input[..] else { return None };
+        let (scale, zero_point) = (self.weight(scale)?, self.weight(zero_point)?);
+        let (&[scale], true) = (&floats(scale)?[..], zero_point.has_type(DataType::Uint8)) else {
+            return None;
+        };
+        let &[zero_point] = &bytes(zero_point)[..] else { return None };
+        Some(QuantParams { scale, zero_point })
     }
 
     /// A convolution, with a ReLU behind it or not.
@@ -294,13 +299,13 @@ impl<'a> Finder<'a> {
         if node.op_type() != "Conv" {
             return None;
         }
-        let (input, input_grid) = self.read(node.input.first()?)?;
+        let (input, input_params) = self.read(node.input.first()?)?;
         let (weights, dims, scales) = self.weights(node.input.get(1)?)?;
         let exact = node.output.first()?;
-        let (output, output_grid) = match self.only_user(exact)? {
+        let (output, output_params) = match self.only_user(exact)? {
             // What is rounded to a grid whose least value is zero is no less than zero.
             relu if relu.op_type() == "Relu" => {
-                self.rounded(relu.output.first()?).filter(|(_, grid)| grid.zero == 0)?
+                self.rounded(relu.output.first()?).filter(|(_, params)| params.zero_point == 0)?
             }
             _ => self.rounded(exact)?,
         };
@@ -322,10 +327,10 @@ impl<'a> Finder<'a> {
             return None;
         }
         let scale = |channel: usize| if scales.len() == 1 { scales[0] } else { scales[channel] };
-        let steps = |channel| input_grid.scale * scale(channel) / output_grid.scale;
-        let steps = (0..channels).map(steps).collect();
-        let layer = Layer { weights, bias, steps, output: output_grid };
-        Some(Conv { layer, input, input_grid, output, kernel, by_channel, stride })
+        let requant_scales = |channel| input_params.scale * scale(channel) / output_params.scale;
+        let requant_scales = (0..channels).map(requant_scales).collect();
+        let layer = QuantConv { weights, bias, requant_scales, output: output_params };
+        Some(Conv { layer, input, input_params, output, kernel, by_channel, stride })
     }
 
     /// Signed bytes that are weights, their shape, and the scales of their channels.
@@ -335,7 +340,7 @@ impl<'a> Finder<'a> {
         let scales = floats(self.weight(node.input.get(1)?)?)?;
         let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
         let is_centred = match node.input.get(2) {
-            Some(zeros) => bytes(self.weight(zeros)?).iter().all(|zero| *zero == 0),
+            Some(zeros) => bytes(self.weight(zeros)?).iter().all(|zero_point| *zero_point == 0),
             None => true,
         };
         let weights = || bytes(tensor).into_iter().map(u8::cast_signed).collect();
@@ -350,7 +355,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
-    fn sum(&self, ours: (&str, Grid), theirs: (&str, Grid)) -> Option<(&'a str, Grid)> {
+    fn sum(&self, ours: (&str, QuantParams), theirs: (&str, QuantParams)) -> Option<(&'a str, QuantParams)> {
         let node = self.only_reader(ours.0).filter(|node| node.op_type() == "Add")?;
         let [a, b] = &node.input[..] else { return None };
         let added = (self.read(a)?, self.read(b)?);
@@ -359,35 +364,35 @@ impl<'a> Finder<'a> {
     }
 
     /// What is joined and doubled to make those bytes, if that is all that they are used for.
-    fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, Source)>> {
+    fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, BlockInput)>> {
         self.only_reader(bytes)?;
         let node = self.rounded_from(bytes)?;
-        if let Some(doubled) = self.doubled(node) {
-            return Some(vec![doubled]);
+        if let Some(upsample_2x) = self.upsample_2x(node) {
+            return Some(vec![upsample_2x]);
         }
         let is_join = node.op_type() == "Concat" && node.argument("axis").is_some_and(|axis| axis.i() == 1);
-        if !is_join || operator_name(node.input.len(), false).is_none() {
+        if !is_join || op_type(node.input.len(), false).is_none() {
             return None;
         }
         let source = |value: &String| {
-            let (part, grid) = self.read(value)?;
+            let (part, params) = self.read(value)?;
             let maker = self.only_reader(part).and_then(|_| self.rounded_from(part));
-            let doubled = maker.and_then(|maker| self.doubled(maker));
-            Some(doubled.unwrap_or((part, Source { grid, doubled: false })))
+            let upsample_2x = maker.and_then(|maker| self.upsample_2x(maker));
+            Some(upsample_2x.unwrap_or((part, BlockInput { params, upsample_2x: false })))
         };
         node.input.iter().map(source).collect()
     }
 
     /// The bytes that a node doubles in size.
-    fn doubled(&self, node: &'a NodeProto) -> Option<(&'a str, Source)> {
+    fn upsample_2x(&self, node: &'a NodeProto) -> Option<(&'a str, BlockInput)> {
         let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
         let scales = floats(self.weight(node.input.get(2)?)?)?;
         let fits = node.op_type() == "Resize"
             && scales == [1.0, 1.0, 2.0, 2.0]
             && text("mode").as_deref() == Some(b"linear")
             && text("coordinate_transformation_mode").as_deref() == Some(b"align_corners");
-        let (bytes, grid) = self.read(node.input.first()?).filter(|_| fits)?;
-        Some((bytes, Source { grid, doubled: true }))
+        let (bytes, params) = self.read(node.input.first()?).filter(|_| fits)?;
+        Some((bytes, BlockInput { params, upsample_2x: true }))
     }
 }
 

@@ -9,7 +9,7 @@ use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{elements, integers};
-use crate::kernels::DOMAIN;
+use crate::kernels::OP_DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
 
 /// Families of operators that networks may use.
@@ -57,8 +57,8 @@ pub fn check(model: &ModelProto) -> Checked {
         let name = function.name.as_deref().unwrap_or_default();
         return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
     }
-    if model.opset_import.iter().any(|set| set.domain() == DOMAIN) {
-        return Err(format!("uses operators of the domain {DOMAIN:?}, which are not for files"));
+    if model.opset_import.iter().any(|set| set.domain() == OP_DOMAIN) {
+        return Err(format!("uses operators of the domain {OP_DOMAIN:?}, which are not for files"));
     }
     let Some(graph) = &model.graph else { return Err("has no graph".into()) };
     check_ports(graph)?;

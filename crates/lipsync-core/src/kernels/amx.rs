@@ -10,25 +10,25 @@ use core::arch::x86_64::{__cpuid_count, __m512i};
 use std::sync::OnceLock;
 
 /// Pixels of a tile.
-pub const PIXELS: usize = 16;
+pub const TILE_PIXELS: usize = 16;
 /// Bytes of a row of a tile.
-const ROW: usize = 64;
+const TILE_ROW: usize = 64;
 
 /// Whether the processor has AMX for bytes, and the system lets this process use it.
-pub fn are_supported() -> bool {
+pub fn is_supported() -> bool {
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
     *SUPPORTED.get_or_init(|| {
         const TILES_AND_BYTES: u32 = 0b11 << 24;
         // SAFETY: every processor that runs this has the instruction. Newer compilers know that it is safe.
         #[allow(unused_unsafe)]
         let has = unsafe { __cpuid_count(7, 0) }.edx & TILES_AND_BYTES == TILES_AND_BYTES;
-        has && may_be_used()
+        has && request_permission()
     })
 }
 
 /// Linux hands out the tiles' large state to those that ask.
 #[cfg(target_os = "linux")]
-fn may_be_used() -> bool {
+fn request_permission() -> bool {
     const REQUEST_STATE: libc::c_ulong = 0x1023;
     const TILE_DATA: libc::c_ulong = 18;
     // SAFETY: it takes two numbers, and changes nothing that this process has.
@@ -36,18 +36,18 @@ fn may_be_used() -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn may_be_used() -> bool {
+fn request_permission() -> bool {
     false
 }
 
 /// Tiles set up for products over so many bytes. They are this thread's, and given up in the end: ONNX Runtime uses tiles, too.
-pub struct Tiles {
+pub struct AmxTiles {
     /// Bytes that do not fill a row.
-    rest: usize,
+    remainder: usize,
 }
 
 #[repr(C, align(64))]
-struct Setup {
+struct TileConfig {
     palette: u8,
     start: u8,
     none: [u8; 14],
@@ -55,37 +55,37 @@ struct Setup {
     rows: [u8; 16],
 }
 
-impl Tiles {
+impl AmxTiles {
     /// # Safety
-    /// [`are_supported`]; nobody else sets up this thread's tiles before this is dropped.
+    /// [`is_supported`]; nobody else sets up this thread's tiles before this is dropped.
     pub unsafe fn new(bytes: usize) -> Self {
-        let rest = bytes % ROW;
-        let mut setup = Setup { palette: 1, start: 0, none: [0; 14], bytes: [0; 16], rows: [0; 16] };
+        let remainder = bytes % TILE_ROW;
+        let mut config = TileConfig { palette: 1, start: 0, none: [0; 14], bytes: [0; 16], rows: [0; 16] };
         // 0 to 3: sums. 4 and 5: pixels and weights. 6 and 7: what does not fill a row of them.
-        setup.bytes[..6].fill(ROW as u16);
-        setup.rows[..6].fill(PIXELS as u8);
-        if rest > 0 {
-            (setup.bytes[6], setup.rows[6]) = (rest as u16, PIXELS as u8);
-            (setup.bytes[7], setup.rows[7]) = (ROW as u16, (rest / 4) as u8);
+        config.bytes[..6].fill(TILE_ROW as u16);
+        config.rows[..6].fill(TILE_PIXELS as u8);
+        if remainder > 0 {
+            (config.bytes[6], config.rows[6]) = (remainder as u16, TILE_PIXELS as u8);
+            (config.bytes[7], config.rows[7]) = (TILE_ROW as u16, (remainder / 4) as u8);
         }
         // SAFETY: the processor has tiles, and the setup is one.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const setup, options(nostack, readonly)) };
-        Self { rest }
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
+        Self { remainder }
     }
 
     /// The sums of 16 pixels in `R` registers, which are 1, 2 or 4.
     ///
     /// # Safety
-    /// At `from` are 16 pixels of `pixel` bytes, at `weights` as many steps of four bytes for `R` registers, at `bias`
+    /// At `from` are 16 pixels of `pixel_bytes` bytes, at `weights` as many steps of four bytes for `R` registers, at `bias`
     /// `R` registers.
     #[inline]
-    pub unsafe fn sums<const R: usize>(
+    pub unsafe fn accumulate<const R: usize>(
         &self,
         from: *const u8,
-        pixel: usize,
+        pixel_bytes: usize,
         weights: *const i8,
         bias: *const i32,
-        sums: &mut [[__m512i; R]; PIXELS],
+        acc: &mut [[__m512i; R]; TILE_PIXELS],
     ) {
         // Every row of the sums begins with the bias: they are read from one place.
         macro_rules! begin {
@@ -99,25 +99,25 @@ impl Tiles {
         macro_rules! pixels {
             ($tile:literal, $place:expr) => {
                 asm!(
-                    concat!("tileloadd tmm", $tile, ", [{from} + {pixel}]"),
-                    from = in(reg) from.add($place), pixel = in(reg) pixel, options(nostack, readonly)
+                    concat!("tileloadd tmm", $tile, ", [{from} + {pixel_bytes}]"),
+                    from = in(reg) from.add($place), pixel_bytes = in(reg) pixel_bytes, options(nostack, readonly)
                 )
             };
         }
         macro_rules! multiply {
-            ($sums:literal, $pixels:literal, $weights:literal, $place:ident) => {
+            ($acc:literal, $pixels:literal, $weights:literal, $place:ident) => {
                 asm!(
-                    concat!("tileloadd tmm", $weights, ", [{weights} + {step} + ", $sums, " * 64]"),
-                    concat!("tdpbusd tmm", $sums, ", tmm", $pixels, ", tmm", $weights),
-                    weights = in(reg) weights.add($place), step = in(reg) R * ROW, options(nostack, readonly)
+                    concat!("tileloadd tmm", $weights, ", [{weights} + {step} + ", $acc, " * 64]"),
+                    concat!("tdpbusd tmm", $acc, ", tmm", $pixels, ", tmm", $weights),
+                    weights = in(reg) weights.add($place), step = in(reg) R * TILE_ROW, options(nostack, readonly)
                 )
             };
         }
         macro_rules! end {
             ($tile:literal) => {
                 asm!(
-                    concat!("tilestored [{sums} + {row} + ", $tile, " * 64], tmm", $tile),
-                    sums = in(reg) sums.as_mut_ptr(), row = in(reg) R * ROW, options(nostack)
+                    concat!("tilestored [{acc} + {row} + ", $tile, " * 64], tmm", $tile),
+                    acc = in(reg) acc.as_mut_ptr(), row = in(reg) R * TILE_ROW, options(nostack)
                 )
             };
         }
@@ -133,18 +133,18 @@ impl Tiles {
                 }
             };
         }
-        let rows = pixel / ROW;
+        let rows = pixel_bytes / TILE_ROW;
         // SAFETY: no more is read than is promised, and the sums are of `R` tiles. The compiler uses no tiles.
         unsafe {
             each_register!(begin);
             for n in 0..rows {
-                pixels!("4", n * ROW);
-                let place = n * PIXELS * R * ROW;
+                pixels!("4", n * TILE_ROW);
+                let place = n * TILE_PIXELS * R * TILE_ROW;
                 each_register!(multiply, "4", "5", place);
             }
-            if self.rest > 0 {
-                pixels!("6", rows * ROW);
-                let place = rows * PIXELS * R * ROW;
+            if self.remainder > 0 {
+                pixels!("6", rows * TILE_ROW);
+                let place = rows * TILE_PIXELS * R * TILE_ROW;
                 each_register!(multiply, "6", "7", place);
             }
             each_register!(end);
@@ -152,9 +152,9 @@ impl Tiles {
     }
 }
 
-impl Drop for Tiles {
+impl Drop for AmxTiles {
     fn drop(&mut self) {
-        // SAFETY: there are tiles, or there would be no `Tiles`.
+        // SAFETY: there are tiles, or there would be no `AmxTiles`.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }

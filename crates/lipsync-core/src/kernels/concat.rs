@@ -2,25 +2,25 @@
 
 use core::arch::x86_64::*;
 
-use super::{Block, Grid, Source};
+use super::{BlockInput, InvertedResidual, QuantParams};
 
 /// Brings the sources of a block together, a few rows at a time.
-pub struct Gather {
-    parts: Vec<Part>,
+pub struct Concat {
+    ops: Vec<InputOp>,
 }
 
-enum Part {
+enum InputOp {
     /// Bytes stay as they are.
-    Same,
+    Copy,
     /// Bytes are looked up in a table.
-    Changed(Box<[u8; 256]>),
+    Requantize(Box<[u8; 256]>),
     /// Twice as high and wide; then `scale * value + offset`.
-    Doubled { scale: f32, offset: f32 },
+    Upsample2x { scale: f32, offset: f32 },
 }
 
 /// A source's bytes, and how many channels it has.
 #[derive(Clone, Copy)]
-pub struct Input<'a> {
+pub struct InputTensor<'a> {
     pub bytes: &'a [u8],
     pub channels: usize,
 }
@@ -30,70 +30,70 @@ const BYTES: usize = 64;
 /// Real numbers that are computed at once.
 const LANES: usize = 16;
 
-impl Gather {
-    pub fn new(block: &Block) -> Self {
-        let part = |source: &Source| {
-            let Grid { scale, zero } = source.grid;
-            let scale = scale / block.input.scale;
-            let offset = f32::from(block.input.zero) - scale * f32::from(zero);
-            if source.doubled {
-                Part::Doubled { scale, offset }
-            } else if source.grid == block.input {
-                Part::Same
+impl Concat {
+    pub fn new(block: &InvertedResidual) -> Self {
+        let op = |input: &BlockInput| {
+            let QuantParams { scale, zero_point } = input.params;
+            let scale = scale / block.expand_input.scale;
+            let offset = f32::from(block.expand_input.zero_point) - scale * f32::from(zero_point);
+            if input.upsample_2x {
+                InputOp::Upsample2x { scale, offset }
+            } else if input.params == block.expand_input {
+                InputOp::Copy
             } else {
                 let changed = |byte: usize| scale.mul_add(byte as f32, offset).round_ties_even() as u8;
-                Part::Changed(Box::new(std::array::from_fn(changed)))
+                InputOp::Requantize(Box::new(std::array::from_fn(changed)))
             }
         };
-        Self { parts: block.sources.iter().map(part).collect() }
+        Self { ops: block.inputs.iter().map(op).collect() }
     }
 
     /// How many sources there are.
-    pub fn sources(&self) -> usize {
-        self.parts.len()
+    pub fn input_count(&self) -> usize {
+        self.ops.len()
     }
 
     /// Whether rows are just those of the one source.
-    pub fn is_idle(&self) -> bool {
-        matches!(self.parts[..], [Part::Same])
+    pub fn is_identity(&self) -> bool {
+        matches!(self.ops[..], [InputOp::Copy])
     }
 
     /// Whether a source is half as high and wide as the block.
-    pub fn doubles(&self, source: usize) -> bool {
-        matches!(self.parts[source], Part::Doubled { .. })
+    pub fn upsamples(&self, input: usize) -> bool {
+        matches!(self.ops[input], InputOp::Upsample2x { .. })
     }
 
     /// Writes the rows from number `first` on, of the `size` (height, width) that they have together, into `to`:
-    /// `pixel` bytes for each pixel, of which those behind the last channel stay as they were. `line` is memory to work
+    /// `pixel_stride` bytes for each pixel, of which those behind the last channel stay as they were. `float_row` is memory to work
     /// with.
     #[target_feature(enable = "avx512bw,avx512vl")]
     pub fn run(
         &self,
-        inputs: &[Input<'_>],
+        inputs: &[InputTensor<'_>],
         size: [usize; 2],
         first: usize,
         to: &mut [u8],
-        pixel: usize,
-        line: &mut Vec<f32>,
+        pixel_stride: usize,
+        float_row: &mut Vec<f32>,
     ) {
         let [height, width] = size;
-        for (n, row) in to.chunks_exact_mut(width * pixel).enumerate() {
+        for (n, row) in to.chunks_exact_mut(width * pixel_stride).enumerate() {
             let y = first + n;
             let mut channel = 0;
-            for (part, Input { bytes, channels }) in self.parts.iter().zip(inputs) {
-                let to = Place { row: &mut row[channel..], pixel, channels: *channels };
+            for (op, InputTensor { bytes, channels }) in self.ops.iter().zip(inputs) {
+                let to = DestRow { row: &mut row[channel..], pixel_stride, channels: *channels };
                 let from = |y: usize, width: usize| &bytes[y * width * channels..][..width * channels];
-                match part {
-                    Part::Same => to.copy(from(y, width)),
-                    Part::Changed(table) if is_x86_feature_detected!("avx512vbmi") => {
+                match op {
+                    InputOp::Copy => to.copy(from(y, width)),
+                    InputOp::Requantize(table) if is_x86_feature_detected!("avx512vbmi") => {
                         // SAFETY: as detected.
-                        unsafe { to.look_up(from(y, width), table) };
+                        unsafe { to.requantize_vbmi(from(y, width), table) };
                     }
-                    Part::Changed(table) => to.look_up_slowly(from(y, width), table),
-                    Part::Doubled { scale, offset } => {
-                        let (above, below, share) = Between::new(height).at(y);
+                    InputOp::Requantize(table) => to.requantize_scalar(from(y, width), table),
+                    InputOp::Upsample2x { scale, offset } => {
+                        let (above, below, share) = Interpolation::new(height).at(y);
                         let rows = [above, below].map(|y| from(y, width / 2));
-                        to.double(rows, share, (*scale, *offset), line);
+                        to.upsample_row(rows, share, (*scale, *offset), float_row);
                     }
                 }
                 channel += channels;
@@ -103,25 +103,25 @@ impl Gather {
 }
 
 /// The channels of a source in a row that is gathered.
-struct Place<'a> {
+struct DestRow<'a> {
     row: &'a mut [u8],
     /// Bytes from one pixel to the next.
-    pixel: usize,
+    pixel_stride: usize,
     channels: usize,
 }
 
-impl Place<'_> {
+impl DestRow<'_> {
     /// The pixels, each with its place.
     #[inline]
     fn pixels<'a>(&'a mut self, from: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a mut [u8])> {
         let channels = self.channels;
-        let to = self.row.chunks_mut(self.pixel).map(move |to| &mut to[..channels]);
+        let to = self.row.chunks_mut(self.pixel_stride).map(move |to| &mut to[..channels]);
         from.chunks_exact(channels).zip(to)
     }
 
     #[target_feature(enable = "avx512bw,avx512vl")]
     fn copy(mut self, from: &[u8]) {
-        let chunks = Chunks::of(self.channels);
+        let chunks = MaskedChunks::of(self.channels);
         for (from, to) in self.pixels(from) {
             for (at, mask) in chunks.all() {
                 // SAFETY: the mask is of as many bytes as there are from there on.
@@ -134,13 +134,13 @@ impl Place<'_> {
     }
 
     #[target_feature(enable = "avx512bw,avx512vl,avx512vbmi")]
-    fn look_up(mut self, from: &[u8], table: &[u8; 256]) {
+    fn requantize_vbmi(mut self, from: &[u8], table: &[u8; 256]) {
         let [a, b, c, d] = std::array::from_fn(|n| {
             let quarter = &table[n * BYTES..][..BYTES];
             // SAFETY: there are 64 bytes.
             unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) }
         });
-        let chunks = Chunks::of(self.channels);
+        let chunks = MaskedChunks::of(self.channels);
         for (from, to) in self.pixels(from) {
             for (at, mask) in chunks.all() {
                 // SAFETY: the mask is of as many bytes as there are from there on.
@@ -155,7 +155,7 @@ impl Place<'_> {
         }
     }
 
-    fn look_up_slowly(mut self, from: &[u8], table: &[u8; 256]) {
+    fn requantize_scalar(mut self, from: &[u8], table: &[u8; 256]) {
         for (from, to) in self.pixels(from) {
             for (from, to) in from.iter().zip(to) {
                 *to = table[usize::from(*from)];
@@ -165,14 +165,21 @@ impl Place<'_> {
 
     /// One row of a picture made twice as large, between two rows of it.
     #[target_feature(enable = "avx512bw,avx512vl")]
-    fn double(self, rows: [&[u8]; 2], share: f32, (scale, offset): (f32, f32), line: &mut Vec<f32>) {
+    fn upsample_row(
+        self,
+        rows: [&[u8]; 2],
+        share: f32,
+        (scale, offset): (f32, f32),
+        float_row: &mut Vec<f32>,
+    ) {
         let channels = self.channels;
         let width = 2 * rows[0].len() / channels;
         // First the row that lies between the two.
-        line.resize(rows[0].len().next_multiple_of(LANES), 0.0);
-        let lines = rows[0].chunks(LANES).zip(rows[1].chunks(LANES)).zip(line.as_chunks_mut::<LANES>().0);
+        float_row.resize(rows[0].len().next_multiple_of(LANES), 0.0);
+        let lines =
+            rows[0].chunks(LANES).zip(rows[1].chunks(LANES)).zip(float_row.as_chunks_mut::<LANES>().0);
         let share = _mm512_set1_ps(share);
-        for ((above, below), line) in lines {
+        for ((above, below), float_row) in lines {
             let mask = if above.len() < LANES { (1 << above.len()) - 1 } else { u16::MAX };
             // SAFETY: the mask is of as many values as there are.
             unsafe {
@@ -181,19 +188,19 @@ impl Place<'_> {
                     _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
                 });
                 let value = _mm512_fmadd_ps(_mm512_sub_ps(below, above), share, above);
-                _mm512_storeu_ps(line.as_mut_ptr(), value);
+                _mm512_storeu_ps(float_row.as_mut_ptr(), value);
             }
         }
         let (scale, offset, none) = (_mm512_set1_ps(scale), _mm512_set1_ps(offset), _mm512_setzero_si512());
-        let rest = ((1u32 << (channels % LANES)) - 1) as u16;
-        let between = Between::new(width);
-        for (x, to) in self.row.chunks_mut(self.pixel).take(width).enumerate() {
+        let tail_mask = ((1u32 << (channels % LANES)) - 1) as u16;
+        let between = Interpolation::new(width);
+        for (x, to) in self.row.chunks_mut(self.pixel_stride).take(width).enumerate() {
             let (left, right, share) = between.at(x);
             let share = _mm512_set1_ps(share);
-            let [left, right] = [left, right].map(|x| line[x * channels..][..channels].as_ptr());
+            let [left, right] = [left, right].map(|x| float_row[x * channels..][..channels].as_ptr());
             let to = to[..channels].as_mut_ptr();
             for at in (0..channels).step_by(LANES) {
-                let mask = if channels - at < LANES { rest } else { u16::MAX };
+                let mask = if channels - at < LANES { tail_mask } else { u16::MAX };
                 // SAFETY: the mask is of as many values as there are from there on.
                 unsafe {
                     let left = _mm512_maskz_loadu_ps(mask, left.add(at));
@@ -210,32 +217,32 @@ impl Place<'_> {
 
 /// A pixel's bytes, as many at once as a register holds.
 #[derive(Clone, Copy)]
-struct Chunks {
+struct MaskedChunks {
     channels: usize,
     /// A mask of those that are left in the end.
-    rest: u64,
+    tail_mask: u64,
 }
 
-impl Chunks {
+impl MaskedChunks {
     fn of(channels: usize) -> Self {
-        Self { channels, rest: (1 << (channels % BYTES)) - 1 }
+        Self { channels, tail_mask: (1 << (channels % BYTES)) - 1 }
     }
 
     /// Where each chunk begins, and a mask of as many bytes as it has.
     #[inline]
     fn all(self) -> impl Iterator<Item = (usize, u64)> {
-        let mask = move |at| if self.channels - at < BYTES { self.rest } else { u64::MAX };
+        let mask = move |at| if self.channels - at < BYTES { self.tail_mask } else { u64::MAX };
         (0..self.channels).step_by(BYTES).map(move |at| (at, mask(at)))
     }
 }
 
 /// Where the places of a doubled row lie in the row itself.
-struct Between {
+struct Interpolation {
     half: usize,
     step: f32,
 }
 
-impl Between {
+impl Interpolation {
     fn new(size: usize) -> Self {
         assert!((2..1 << 16).contains(&size));
         let half = size / 2;

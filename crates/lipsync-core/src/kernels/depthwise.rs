@@ -5,18 +5,18 @@
 
 use core::arch::x86_64::*;
 
-use super::Layer;
-use super::pointwise::{channel_of, rounded, store};
+use super::QuantConv;
+use super::pointwise::{channel_of_lane, requantize, store_u8};
 
 /// Bytes in a register: channels of one pixel, or of several pixels where there are fewer channels.
 const REGISTER: usize = 64;
 
 /// The weights of a layer in the order in which registers take them, for groups of 64 channels.
-pub struct Filter {
+pub struct Depthwise {
     groups: Vec<Group>,
     channels: usize,
     stride: usize,
-    zero: u8,
+    zero_point: u8,
 }
 
 struct Group {
@@ -27,10 +27,10 @@ struct Group {
 }
 
 /// Three rows that go in: `width + 2` pixels each, the first and the last of which are the border.
-pub type Window<'a> = [&'a [u8]; 3];
+pub type InputRows<'a> = [&'a [u8]; 3];
 
 /// A group's numbers in registers.
-struct Loaded {
+struct GroupRegisters {
     weights: [[__m512i; 4]; 3],
     bias: [__m512i; 4],
     scale: [__m512; 4],
@@ -46,12 +46,12 @@ pub fn padded_channels(channels: usize, stride: usize) -> usize {
     }
 }
 
-impl Filter {
-    /// `zero` is that of the input's grid, which borders are made of.
-    pub fn new(layer: &Layer, zero: u8, stride: usize) -> Self {
-        let channels = padded_channels(layer.channels(), stride);
+impl Depthwise {
+    /// `zero_point` is that of the input's grid, which borders are made of.
+    pub fn new(layer: &QuantConv, zero_point: u8, stride: usize) -> Self {
+        let channels = padded_channels(layer.output_channels(), stride);
         let group = |first: usize| {
-            let channel = |register, lane| first + channel_of(4, register, lane) % channels;
+            let channel = |register, lane| first + channel_of_lane(4, register, lane) % channels;
             let weights = |register: usize, column: usize| {
                 std::array::from_fn(|byte| {
                     let (lane, row) = (byte / 4, byte % 4);
@@ -59,8 +59,8 @@ impl Filter {
                     if row == 3 { 0 } else { layer.weights.get(place).copied().unwrap_or(0) }
                 })
             };
-            let bias = |channel: usize| layer.bias_of_bytes(channel, zero);
-            let scale = |channel: usize| layer.steps_of(channel);
+            let bias = |channel: usize| layer.folded_bias(channel, zero_point);
+            let scale = |channel: usize| layer.requant_scale(channel);
             Group {
                 weights: std::array::from_fn(|column| std::array::from_fn(|r| weights(r, column))),
                 bias: std::array::from_fn(|r| std::array::from_fn(|lane| bias(channel(r, lane)))),
@@ -68,73 +68,77 @@ impl Filter {
             }
         };
         let groups = (0..channels).step_by(REGISTER).map(group).collect();
-        Self { groups, channels, stride, zero: layer.output.zero }
+        Self { groups, channels, stride, zero_point: layer.output.zero_point }
     }
 
     /// Channels that go in and come out.
-    pub fn channels(&self) -> usize {
+    pub fn output_channels(&self) -> usize {
         self.channels
     }
 
-    /// Computes a row of so many pixels. The rows that go in, and `to`, have up to [`SLACK`] bytes behind them.
+    /// Computes a row of so many pixels. The rows that go in, and `to`, have up to [`TAIL_PADDING`] bytes behind them.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    pub fn run(&self, from: Window<'_>, to: &mut [u8], width: usize) {
+    pub fn run(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         match (self.channels < REGISTER, self.stride) {
-            (true, _) => self.several_pixels(from, to, width),
-            (false, 1) => self.every_pixel(from, to, width),
-            (false, _) => self.every_other(from, to, width),
+            (true, _) => self.run_several_pixels(from, to, width),
+            (false, 1) => self.run_stride_1(from, to, width),
+            (false, _) => self.run_strided(from, to, width),
         }
     }
 
     /// Registers hold several pixels: those beside them are in others, that overlap.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn several_pixels(&self, from: Window<'_>, to: &mut [u8], width: usize) {
+    fn run_several_pixels(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         let group = self.groups[0].load();
         for place in (0..width * self.channels).step_by(REGISTER) {
-            let columns = std::array::from_fn(|column| column_at(from, place + column * self.channels));
-            group.finish(columns, &mut to[place..][..REGISTER], self.zero);
+            let columns = std::array::from_fn(|column| load_column(from, place + column * self.channels));
+            group.accumulate_and_store(columns, &mut to[place..][..REGISTER], self.zero_point);
         }
     }
 
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn every_pixel(&self, from: Window<'_>, to: &mut [u8], width: usize) {
+    fn run_stride_1(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         for (n, group) in self.groups.iter().enumerate() {
             let group = group.load();
             let at = |x: usize| n * REGISTER + x * self.channels;
-            let mut left = column_at(from, at(0));
-            let mut middle = column_at(from, at(1));
+            let mut left = load_column(from, at(0));
+            let mut middle = load_column(from, at(1));
             for x in 0..width {
-                let right = column_at(from, at(x + 2));
-                group.finish([left, middle, right], &mut to[at(x)..][..REGISTER], self.zero);
+                let right = load_column(from, at(x + 2));
+                group.accumulate_and_store(
+                    [left, middle, right],
+                    &mut to[at(x)..][..REGISTER],
+                    self.zero_point,
+                );
                 (left, middle) = (middle, right);
             }
         }
     }
 
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn every_other(&self, from: Window<'_>, to: &mut [u8], width: usize) {
+    fn run_strided(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         for (n, group) in self.groups.iter().enumerate() {
             let group = group.load();
             let at = |x: usize| n * REGISTER + x * self.channels;
             for x in 0..width {
-                let columns = std::array::from_fn(|column| column_at(from, at(self.stride * x + column)));
-                group.finish(columns, &mut to[at(x)..][..REGISTER], self.zero);
+                let columns = std::array::from_fn(|column| load_column(from, at(self.stride * x + column)));
+                group.accumulate_and_store(columns, &mut to[at(x)..][..REGISTER], self.zero_point);
             }
         }
     }
 }
 
 /// Bytes behind rows that may be read and written.
-pub const SLACK: usize = REGISTER;
+pub const TAIL_PADDING: usize = REGISTER;
 
 impl Group {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl")]
-    fn load(&self) -> Loaded {
+    fn load(&self) -> GroupRegisters {
         // SAFETY: each of the arrays is as large as a register.
         unsafe {
             let register = |bytes: &[i8; REGISTER]| _mm512_loadu_si512(bytes.as_ptr().cast());
-            Loaded {
+            GroupRegisters {
                 weights: std::array::from_fn(|c| std::array::from_fn(|r| register(&self.weights[c][r]))),
                 bias: std::array::from_fn(|r| _mm512_loadu_si512(self.bias[r].as_ptr().cast())),
                 scale: std::array::from_fn(|r| _mm512_loadu_ps(self.scale[r].as_ptr())),
@@ -143,24 +147,24 @@ impl Group {
     }
 }
 
-impl Loaded {
+impl GroupRegisters {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn finish(&self, columns: [[__m512i; 4]; 3], to: &mut [u8], zero: u8) {
+    fn accumulate_and_store(&self, columns: [[__m512i; 4]; 3], to: &mut [u8], zero_point: u8) {
         let mut sums = self.bias;
         for (column, weights) in columns.iter().zip(&self.weights) {
             for r in 0..4 {
                 sums[r] = _mm512_dpbusd_epi32(sums[r], column[r], weights[r]);
             }
         }
-        store(to, rounded(&sums, &self.scale), zero);
+        store_u8(to, requantize(&sums, &self.scale), zero_point);
     }
 }
 
-/// Of 64 channels, the three bytes of a column side by side, in the order of [`channel_of`].
+/// Of 64 channels, the three bytes of a column side by side, in the order of [`channel_of_lane`].
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn column_at(rows: Window<'_>, place: usize) -> [__m512i; 4] {
+fn load_column(rows: InputRows<'_>, place: usize) -> [__m512i; 4] {
     let [top, middle, bottom] = rows.map(|row| {
         let bytes = &row[place..][..REGISTER];
         // SAFETY: there are 64 bytes.

@@ -1,0 +1,293 @@
+//! A block, computed a few rows at a time.
+
+use std::cell::RefCell;
+
+use super::concat::{Concat, InputTensor};
+use super::depthwise::{Depthwise, TAIL_PADDING, padded_channels};
+use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise, ResidualAdd};
+use super::pointwise_f32::PointwiseF32;
+use super::{InvertedResidual, Projection, QuantParams};
+use crate::limits::KERNEL_BYTES;
+
+/// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
+/// use the same.
+pub struct PackedInvertedResidual {
+    concat: Concat,
+    expand: Pointwise,
+    depthwise: Depthwise,
+    project: PackedProjection,
+    /// Zero of the grid of the wide values before the filter.
+    expand_zero_point: u8,
+    input_channels: usize,
+    output_channels: usize,
+    stride: usize,
+}
+
+enum PackedProjection {
+    Quantized { layer: Pointwise, zero_point: u8, sum: Option<ResidualAdd> },
+    Float(PointwiseF32),
+}
+
+/// Where results go: all pixels, as bytes or real numbers, as the block makes them.
+pub enum BlockOutput<'a> {
+    U8(&'a mut [u8]),
+    F32(&'a mut [f32]),
+}
+
+/// Bytes of wide values to have in hand: a part of the cache that every core has to itself.
+const CACHE_BUDGET: usize = 192 << 10;
+
+/// Most rows, and pixels in a row: places between two are counted in float32.
+const MAX_SIDE: usize = (1 << 16) - 1;
+
+/// Memory of a thread, for all its blocks in turns.
+#[derive(Default)]
+struct Scratch {
+    concatenated: Vec<u8>,
+    float_row: Vec<f32>,
+    expanded: Vec<u8>,
+    depthwise_out: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl PackedInvertedResidual {
+    pub fn new(block: &InvertedResidual, isa: Isa) -> Self {
+        let expanded = padded_channels(block.expand.output_channels(), block.stride);
+        let project = match &block.project {
+            Projection::Quantized(layer) => PackedProjection::Quantized {
+                layer: Pointwise::new(
+                    layer,
+                    block.depthwise.output.zero_point,
+                    [expanded, block.output_channels()],
+                    isa,
+                ),
+                zero_point: layer.output.zero_point,
+                sum: block.residual.map(|sum| ResidualAdd::of(layer.output, block.expand_input, sum)),
+            },
+            Projection::Float(layer) => {
+                PackedProjection::Float(PointwiseF32::new(layer, block.depthwise.output, expanded))
+            }
+        };
+        Self {
+            concat: Concat::new(block),
+            expand: Pointwise::new(
+                &block.expand,
+                block.expand_input.zero_point,
+                [block.input_channels(), expanded],
+                isa,
+            ),
+            depthwise: Depthwise::new(&block.depthwise, block.expand.output.zero_point, block.stride),
+            project,
+            expand_zero_point: block.expand.output.zero_point,
+            input_channels: block.input_channels(),
+            output_channels: block.output_channels(),
+            stride: block.stride,
+        }
+    }
+
+    /// Channels that come out.
+    pub fn output_channels(&self) -> usize {
+        self.output_channels
+    }
+
+    /// Height or width of what comes out, where `size` goes in.
+    pub fn output_size(&self, size: usize) -> usize {
+        size.div_ceil(self.stride)
+    }
+
+    /// Whether real numbers come out.
+    pub fn is_float(&self) -> bool {
+        matches!(self.project, PackedProjection::Float(_))
+    }
+
+    /// How many sources go in.
+    pub fn input_count(&self) -> usize {
+        self.concat.input_count()
+    }
+
+    /// The height and width at which the block works, where a source is of that size; `None` for one that is too large.
+    pub fn block_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let times = if self.concat.upsamples(input) { 2 } else { 1 };
+        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
+        Some([height?, width?])
+    }
+
+    /// Whether the block can work at that height and width: what it works with is bounded.
+    pub fn supports_size(&self, size: [usize; 2]) -> bool {
+        let [height, width] = size;
+        let is_size = |side: usize| (1..=MAX_SIDE).contains(&side);
+        // No fewer rows are in hand at once: wide, filtered, and those that go in.
+        const ROWS: usize = 8;
+        let pixels = width.saturating_add(2).saturating_mul(ROWS);
+        let bytes = self.depthwise.output_channels().max(self.expand.pixel_bytes()).checked_mul(pixels);
+        is_size(height) && is_size(width) && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
+    }
+
+    /// Channels that go in, of all sources together.
+    pub fn input_channels(&self) -> usize {
+        self.input_channels
+    }
+
+    /// Computes the block at this height and width.
+    ///
+    /// # Panics
+    /// Where inputs or `to` are not of the size, or `to` is not of what comes out.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    pub fn run(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: BlockOutput<'_>) {
+        self.check(inputs, size, &to);
+        SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
+    }
+
+    /// Panics where lengths are not what they must be: all that follows relies on it.
+    fn check(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &BlockOutput<'_>) {
+        assert!(self.supports_size(size) && inputs.len() == self.concat.input_count());
+        let mut channels = 0;
+        for (n, input) in inputs.iter().enumerate() {
+            let [height, width] = if self.concat.upsamples(n) { size.map(|side| side / 2) } else { size };
+            assert!(self.block_size(n, [height, width]) == Some(size) && input.channels > 0);
+            assert!(input.bytes.len() == height * width * input.channels);
+            channels += input.channels;
+        }
+        let [height, width] = size.map(|side| self.output_size(side));
+        let length = match to {
+            BlockOutput::U8(to) => to.len(),
+            BlockOutput::F32(to) => to.len(),
+        };
+        assert!(channels == self.input_channels && length == height * width * self.output_channels);
+        let is_added = matches!(&self.project, PackedProjection::Quantized { sum: Some(_), .. });
+        assert!(
+            !is_added
+                || (self.stride == 1 && self.input_channels == self.output_channels && inputs.len() == 1)
+        );
+    }
+
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn run_in(
+        &self,
+        inputs: &[InputTensor<'_>],
+        size: [usize; 2],
+        mut to: BlockOutput<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let [height, width] = size;
+        let [out_height, out_width] = size.map(|side| self.output_size(side));
+        let channels = self.depthwise.output_channels();
+        let expanded_row = (width + 2) * channels;
+        let depthwise_row = out_width * channels;
+        let stride = self.stride;
+        // Rows that the next ones need, too.
+        let shared = 3 - stride;
+        let rows_per_pass = (CACHE_BUDGET / (stride * expanded_row)).saturating_sub(1).clamp(1, out_height);
+        let rows = stride * rows_per_pass + shared;
+        let Scratch { concatenated, float_row, expanded, depthwise_out } = scratch;
+        let expanded = aligned_slice(expanded, rows * expanded_row + TAIL_PADDING);
+        let depthwise_out = aligned_slice(depthwise_out, rows_per_pass * depthwise_row + TAIL_PADDING);
+        for row in expanded.chunks_exact_mut(expanded_row).take(rows) {
+            row[..channels].fill(self.expand_zero_point);
+            row[expanded_row - channels..].fill(self.expand_zero_point);
+        }
+
+        for first_row in (0..out_height).step_by(rows_per_pass) {
+            let count = rows_per_pass.min(out_height - first_row);
+            // Row 0 in hand is the one above the first that is filtered: at the top, the border.
+            let (kept, begin) = if first_row == 0 { (0, 1) } else { (shared, shared) };
+            expanded.copy_within(
+                stride * rows_per_pass * expanded_row..(stride * rows_per_pass + kept) * expanded_row,
+                0,
+            );
+            let needed = stride * count + shared;
+            let end = needed.min(height + 1 - stride * first_row);
+            for row in (kept..begin).chain(end..needed) {
+                expanded[row * expanded_row + channels..][..width * channels].fill(self.expand_zero_point);
+            }
+            if begin < end {
+                let first = stride * first_row + begin - 1;
+                let pixels = self.concatenated(inputs, size, first, end - begin, concatenated, float_row);
+                let mut to = OutputRows {
+                    bytes: &mut expanded[begin * expanded_row + channels..],
+                    width,
+                    pixel_stride: channels,
+                    row_stride: expanded_row,
+                };
+                self.expand.run(pixels, &mut to, Epilogue::Requantize { zero_point: self.expand_zero_point });
+            }
+            for row in 0..count {
+                let window = [0, 1, 2]
+                    .map(|n| &expanded[(stride * row + n) * expanded_row..][..expanded_row + TAIL_PADDING]);
+                self.depthwise.run(window, &mut depthwise_out[row * depthwise_row..], out_width);
+            }
+            let depthwise_out = &depthwise_out[..count * depthwise_row];
+            let (place, length) =
+                (first_row * out_width * self.output_channels, count * out_width * self.output_channels);
+            match (&self.project, &mut to) {
+                (PackedProjection::Quantized { layer, zero_point, sum }, BlockOutput::U8(to)) => {
+                    let mut to = OutputRows {
+                        bytes: &mut to[place..][..length],
+                        width: out_width,
+                        pixel_stride: self.output_channels,
+                        row_stride: out_width * self.output_channels,
+                    };
+                    let finish = match *sum {
+                        None => Epilogue::Requantize { zero_point: *zero_point },
+                        Some(sum) => Epilogue::AddResidual {
+                            zero_point: *zero_point,
+                            input: &inputs[0].bytes[place..],
+                            sum,
+                        },
+                    };
+                    layer.run(Pixels(depthwise_out), &mut to, finish);
+                }
+                (PackedProjection::Float(layer), BlockOutput::F32(to)) => {
+                    layer.run(depthwise_out, &mut to[place..][..length], float_row);
+                }
+                _ => unreachable!("outputs are made as the block says"),
+            }
+        }
+    }
+
+    /// Rows of what goes in, from number `first` on.
+    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
+    fn concatenated<'a>(
+        &self,
+        inputs: &[InputTensor<'a>],
+        size: [usize; 2],
+        first: usize,
+        count: usize,
+        memory: &'a mut Vec<u8>,
+        float_row: &mut Vec<f32>,
+    ) -> Pixels<'a> {
+        let (pixel, [_, width]) = (self.expand.pixel_bytes(), size);
+        if self.concat.is_identity() && self.input_channels == pixel {
+            return Pixels(&inputs[0].bytes[first * width * pixel..][..count * width * pixel]);
+        }
+        let rows = aligned_slice(memory, count * width * pixel);
+        self.concat.run(inputs, size, first, rows, pixel, float_row);
+        Pixels(rows)
+    }
+}
+
+impl ResidualAdd {
+    /// The sum of bytes on these two grids on a third.
+    fn of(scale: QuantParams, input_scale: QuantParams, sum: QuantParams) -> Self {
+        let zeros =
+            [scale, input_scale].map(|params| params.scale / sum.scale * f32::from(params.zero_point));
+        Self {
+            scale: scale.scale / sum.scale,
+            input_scale: input_scale.scale / sum.scale,
+            offset: f32::from(sum.zero_point) - (zeros[0] + zeros[1]),
+        }
+    }
+}
+
+/// That many bytes of memory, from a border of the processor's cache lines on.
+fn aligned_slice(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
+    const LINE: usize = 64;
+    if memory.len() < size + LINE {
+        memory.resize(size + LINE, 0);
+    }
+    let start = memory.as_ptr().align_offset(LINE);
+    &mut memory[start..][..size]
+}
