@@ -38,8 +38,9 @@ pub fn generator() -> Vec<u8> {
 /// The same in 8 bits, as `lipsync-avatar quantize` makes it.
 pub fn in_eight_bits(generator: &[u8]) -> Vec<u8> {
     let mut model = Model::decode(Path::new("generator.onnx"), generator).expect("it was just made");
-    let layers = model.layers();
-    let ranges: Ranges = Model::values(&layers).into_iter().map(|name| (name, (0.0, 4.0))).collect();
+    let layers = model.quantizable_layers();
+    let ranges: Ranges =
+        Model::values_to_calibrate(&layers).into_iter().map(|name| (name, (0.0, 4.0))).collect();
     model.quantize(&layers, &ranges);
     model.encode()
 }

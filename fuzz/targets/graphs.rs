@@ -8,7 +8,7 @@ use std::path::Path;
 use fuzz::mutate;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use lipsync_core::onnx::proto::ModelProto;
-use lipsync_core::onnx::{DataType, Kept, Model, Ranges};
+use lipsync_core::onnx::{BoundaryValue, DataType, Model, Ranges};
 use prost::Message;
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -18,34 +18,34 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 fuzz_target!(|input: &[u8]| {
     // Nothing lies beside it.
     let path = Path::new("/nonexistent/model.onnx");
-    drop(Model::decode_unchecked(path, input).map(|model| (model.inputs(), model.weights())));
+    drop(Model::decode_unchecked(path, input).map(|model| (model.inputs(), model.weight_counts())));
     let Ok(model) = Model::decode(path, input) else { return };
     if is_ambiguous(input) {
         return;
     }
     let (inputs, outputs) = (model.inputs(), model.outputs());
     inputs.iter().chain(&outputs).for_each(|port| drop(port.to_string()));
-    drop((model.weights(), model.operators().len(), model.opset(), model.entry("lipsync.made_of")));
+    drop((model.weight_counts(), model.op_types().len(), model.opset(), model.metadata("lipsync.made_of")));
 
     // As `prepare` does it.
     let mut clean = model.clone();
-    clean.fix_batch();
-    clean.drop_idle_pads();
-    clean.fill_channels();
+    clean.fix_batch_size();
+    clean.remove_noop_pads();
+    clean.pad_depthwise_channels();
     again(&clean);
     if let [first, second, ..] = &inputs[..]
-        && let Some(mut split) = clean.split(&first.name, &second.name)
+        && let Some(mut split) = clean.split_generator(&first.name, &second.name)
     {
         let shapes = [vec![1, 16, 4, 4], vec![1, 3], vec![]];
-        let kept = split.kept.iter().zip(shapes.iter().cycle()).enumerate();
-        let kept: Vec<Kept> = kept
-            .map(|(n, (name, shape))| Kept {
+        let kept = split.boundary.iter().zip(shapes.iter().cycle()).enumerate();
+        let kept: Vec<BoundaryValue> = kept
+            .map(|(n, (name, shape))| BoundaryValue {
                 name: name.clone(),
                 data_type: [DataType::Float, DataType::Uint8, DataType::Int8][n % 3],
                 shape: shape.clone(),
             })
             .collect();
-        split.store(&kept);
+        split.declare_boundary(&kept);
         again(&split.face);
         again(&split.mouth);
         drop((split.face.take_blocks(), split.mouth.take_blocks()));
@@ -57,15 +57,16 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let mut halved = model.clone();
-    if halved.halve_weights().is_ok() {
+    if halved.convert_weights_to_float16().is_ok() {
         again(&halved);
     }
 
     // As `quantize` does it.
-    let layers = model.layers();
-    let ranges: Ranges = Model::values(&layers).into_iter().map(|name| (name, (-1.0, 3.0))).collect();
+    let layers = model.quantizable_layers();
+    let ranges: Ranges =
+        Model::values_to_calibrate(&layers).into_iter().map(|name| (name, (-1.0, 3.0))).collect();
     let mut quantized = model;
-    quantized.add_outputs(&Model::values(&layers));
+    quantized.add_outputs(&Model::values_to_calibrate(&layers));
     quantized.quantize(&layers, &ranges);
     again(&quantized);
     drop(quantized.take_blocks());

@@ -55,7 +55,7 @@ impl Quantizer {
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
         let model = prepare::simplified(path, beside)?;
-        let layers = model.layers();
+        let layers = model.quantizable_layers();
         if layers.is_empty() {
             return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
         }
@@ -88,7 +88,7 @@ impl Quantizer {
     /// # Errors
     /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` says no.
     pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
-        let values = Model::values(&self.layers);
+        let values = Model::values_to_calibrate(&self.layers);
         let mut model = self.model.clone();
         model.add_outputs(&values);
         let mut session = self.load(&model)?;
@@ -107,14 +107,15 @@ impl Quantizer {
         let mut picture = vec![0.0; INPUT_CHANNELS * side * side];
         framing.write(&face.views, &mut picture);
         let inputs = self.model.inputs();
-        let shape = |port: &crate::onnx::Port| -> Vec<i64> {
+        let shape = |port: &crate::onnx::ValueInfo| -> Vec<i64> {
             port.shape.iter().map(|size| size.parse().unwrap_or(1)).collect()
         };
         let failed = |e: ort::Error| Error::Inference {
             model: self.path.clone(),
             problem: format!("the network failed: {e}"),
         };
-        let is_picture = |port: &&crate::onnx::Port| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
+        let is_picture =
+            |port: &&crate::onnx::ValueInfo| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
         let feeds = inputs.iter().map(|port| {
             let values: &[f32] = if is_picture(&port) { &picture } else { context };
             Ok((port.name.clone(), TensorRef::from_array_view((shape(port), values))?))
@@ -137,11 +138,11 @@ impl Quantizer {
     /// The network in which these layers compute in 8 bits; the other weights are stored as float16.
     ///
     /// # Errors
-    /// As [`Model::halve_weights`].
+    /// As [`Model::convert_weights_to_float16`].
     pub fn quantized(&self, layers: &[Layer]) -> Result<Model> {
         let mut model = self.model.clone();
         model.quantize(layers, &self.ranges);
-        model.halve_weights()?;
+        model.convert_weights_to_float16()?;
         Ok(model)
     }
 
@@ -151,7 +152,7 @@ impl Quantizer {
     /// [`Error::Invalid`] where it cannot be written.
     pub fn write(&self, mut model: Model, file: &Path) -> Result<()> {
         let bytes = file::read(&self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
-        model.set_entry(MADE_OF, sum(&bytes));
+        model.set_metadata(MADE_OF, sum(&bytes));
         model.write(file)
     }
 

@@ -17,7 +17,7 @@ use crate::inference::runtime::{Engine, environment};
 use crate::inference::tensors::Tensors;
 use crate::kernels::FusedKernels;
 use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALUES};
-use crate::onnx::{KEPT, Model};
+use crate::onnx::{BOUNDARY_SUFFIX, Model};
 use crate::text::short;
 
 /// A network with float tensors in and one float tensor out, run one batch at a time.
@@ -173,10 +173,10 @@ impl Network {
         let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
         // A session whose log is read for its placement would go on telling it about every run.
         options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
-        let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(KEPT));
+        let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(BOUNDARY_SUFFIX));
         let inputs = inputs.map(|outlet| Ok(Input::new(Port::new(path, outlet)?))).collect::<Result<_>>()?;
         let output = match session.outputs() {
-            [first, ..] if first.name().ends_with(KEPT) => None,
+            [first, ..] if first.name().ends_with(BOUNDARY_SUFFIX) => None,
             [output] => Some(Port::new(path, output)?),
             outputs => {
                 return Err(Error::invalid(

@@ -59,7 +59,7 @@ impl Precision {
             Self::Auto | Self::Int8 => {}
         }
         let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
-        if Model::read(&file)?.entry(MADE_OF) != Some(&sum(&bytes)) {
+        if Model::read(&file)?.metadata(MADE_OF) != Some(&sum(&bytes)) {
             let problem = format!("was not made of {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));
         }

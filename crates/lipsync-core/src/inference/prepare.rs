@@ -1,7 +1,7 @@
 //! Before step 5: the generator's graph made ready for the workers, once.
 //!
 //! It is fixed to one face at a time and simplified by ONNX Runtime, whose shapes are all known then, and cut in two:
-//! what depends on the avatar's frame alone is computed once a frame ([`crate::onnx::Split`]). The result is kept
+//! what depends on the avatar's frame alone is computed once a frame ([`crate::onnx::SplitGenerator`]). The result is kept
 //! in the user's cache under a key of all that it was made of, so that the next start finds it; in memory where
 //! nothing can be written there.
 
@@ -19,7 +19,7 @@ use crate::inference::precision::{self, Precision};
 use crate::inference::runtime::Engine;
 use crate::kernels::{self, FusedKernels};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
-use crate::onnx::{DataType, Kept, Model};
+use crate::onnx::{BoundaryValue, DataType, Model};
 
 /// A generator's graph, ready to be opened by every worker.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl Prepared {
 /// The graph of a model without its blocks, and these; `None` where the processor cannot compute them, or there are none.
 pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
     // Blocks are of one picture.
-    let is_one = |port: &crate::onnx::Port| port.shape.first().is_some_and(|batch| batch == "1");
+    let is_one = |port: &crate::onnx::ValueInfo| port.shape.first().is_some_and(|batch| batch == "1");
     if !kernels::are_supported() || !model.inputs().iter().all(is_one) {
         return None;
     }
@@ -134,7 +134,7 @@ pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
 /// As [`crate::inference::network::Network::open`].
 pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
     let mut model = Model::read(path)?;
-    model.fix_batch();
+    model.fix_batch_size();
     let workshop = Workshop { path, engine: &Engine::default(), beside };
     workshop.simplify(&model).map(|(model, _)| model)
 }
@@ -158,9 +158,9 @@ impl Workshop<'_> {
         }
         let mut model = Model::decode(self.path, &bytes)?;
         drop(bytes);
-        model.fix_batch();
+        model.fix_batch_size();
         // The sum in the key does not cover weights in other files.
-        let shelf = shelf.filter(|_| !model.is_scattered());
+        let shelf = shelf.filter(|_| !model.has_external_data());
         let (model, session) = self.simplify(&model)?;
         let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<Port>> {
             outlets.iter().map(|outlet| Port::new(self.path, outlet)).collect()
@@ -169,7 +169,7 @@ impl Workshop<'_> {
         drop(session);
         let inputs = inputs(&ins, &outs)?;
         let one_at_a_time = ins.iter().all(|port| port.batch() == 1);
-        let split = if one_at_a_time { model.split(&inputs.picture, &inputs.sound) } else { None };
+        let split = if one_at_a_time { model.split_generator(&inputs.picture, &inputs.sound) } else { None };
         let put = |name: &str, model: &Model| {
             let bytes = model.encode();
             // What cannot be kept is made again next time.
@@ -179,7 +179,7 @@ impl Workshop<'_> {
         if let Some(mut split) = split
             && let Some(values) = self.shapes(&split.face)?
         {
-            split.store(&values);
+            split.declare_boundary(&values);
             let parts = Parts::Apart { face: put(FACE, &split.face), mouth: put(MOUTH, &split.mouth) };
             return Ok((parts, Vec::new()));
         }
@@ -202,13 +202,13 @@ impl Workshop<'_> {
             Error::invalid(self.path, format!("cannot be prepared: {problem}"), network::MODEL_REMEDY)
         })?;
         let mut model = Model::decode(self.path, &bytes)?;
-        model.drop_idle_pads();
-        model.fill_channels();
+        model.remove_noop_pads();
+        model.pad_depthwise_channels();
         Ok((model, session))
     }
 
     /// What the first part gives; `None` where that is of a kind that cannot be kept.
-    fn shapes(&self, face: &Model) -> Result<Option<Vec<Kept>>> {
+    fn shapes(&self, face: &Model) -> Result<Option<Vec<BoundaryValue>>> {
         let session = self.load(&Graph::of(face), Optimisation::None)?;
         let outputs = session.outputs().iter().map(|outlet| {
             let shape = outlet.dtype().tensor_shape()?.to_vec();
@@ -219,12 +219,13 @@ impl Workshop<'_> {
                 _ => return None,
             };
             let is_known = shape.iter().all(|size| *size > 0);
-            is_known.then(|| Kept { name: outlet.name().into(), data_type, shape })
+            is_known.then(|| BoundaryValue { name: outlet.name().into(), data_type, shape })
         });
-        let values: Option<Vec<Kept>> = outputs.collect();
+        let values: Option<Vec<BoundaryValue>> = outputs.collect();
         // They are there once for every frame that is in memory.
-        let count = |value: &Kept| value.shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
-        let fits = |values: &Vec<Kept>| {
+        let count =
+            |value: &BoundaryValue| value.shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
+        let fits = |values: &Vec<BoundaryValue>| {
             values
                 .iter()
                 .try_fold(0u64, |sum, value| sum.checked_add(count(value)?))

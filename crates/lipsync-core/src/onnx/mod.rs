@@ -3,20 +3,20 @@
 //! The messages hold every field of the format, so that what is written is what was read but for the change.
 //! Weights that lie in files of their own beside the model are taken in: what is written is one file.
 
-mod beside;
-mod blocks;
-mod check;
-mod clean;
-mod fill;
-mod half;
-mod keep;
+mod boundary;
+mod external_data;
+mod float16;
+mod fuse_blocks;
+mod pad_channels;
 #[cfg(not(fuzzing))]
 mod proto;
 #[cfg(fuzzing)]
 pub mod proto;
 mod quantize;
+mod simplify;
 mod split;
-mod wire;
+mod validate;
+mod wire_check;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -33,11 +33,11 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::limits::NETWORK_BYTES;
 use crate::text::short;
-pub use half::Halved;
-pub use keep::{KEPT, Kept};
+pub use boundary::{BOUNDARY_SUFFIX, BoundaryValue};
+pub use float16::Float16Conversion;
 pub use proto::tensor_proto::DataType;
 pub use quantize::{Layer, Ranges};
-pub use split::Split;
+pub use split::SplitGenerator;
 
 /// A network's file.
 #[derive(Clone)]
@@ -45,28 +45,28 @@ pub struct Model {
     path: PathBuf,
     proto: ModelProto,
     /// Whether weights were read from other files.
-    scattered: bool,
+    external_data: bool,
 }
 
 /// A tensor that goes in or out, as the file declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
+pub struct ValueInfo {
     pub name: String,
     /// Numbers, or the name of a free size.
     pub shape: Vec<String>,
     /// The type of its elements, such as `float32`; `no tensor` for what is none.
-    pub kind: String,
+    pub data_type: String,
 }
 
 /// Weights of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Weights {
-    pub kind: String,
+pub struct WeightCount {
+    pub data_type: String,
     pub count: u64,
 }
 
 /// Types of weights that are learnt; others are shapes and indices.
-const LEARNT: [DataType; 6] = [
+const WEIGHT_TYPES: [DataType; 6] = [
     DataType::Float16,
     DataType::Bfloat16,
     DataType::Float,
@@ -103,7 +103,7 @@ impl Model {
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
         let mut model = Self::decode_unchecked(path, bytes)?;
-        check::check(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
+        validate::validate(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
         // How it was trained is nothing that is run.
         model.proto.training_info.clear();
         Ok(model)
@@ -115,13 +115,13 @@ impl Model {
     /// As [`Self::read`].
     pub fn decode_unchecked(path: &Path, bytes: &[u8]) -> Result<Self> {
         let no_file = |problem: String| Error::invalid(path, format!("is no ONNX file: {problem}"), REMEDY);
-        wire::check(bytes).map_err(no_file)?;
+        wire_check::check(bytes).map_err(no_file)?;
         let proto = ModelProto::decode(bytes).map_err(|e| no_file(e.to_string()))?;
-        let mut model = Self { path: path.into(), proto, scattered: false };
+        let mut model = Self { path: path.into(), proto, external_data: false };
         let Some(graph) = &mut model.proto.graph else {
             return Err(no_file("it has no graph".into()));
         };
-        model.scattered = beside::take_in(path, graph)?;
+        model.external_data = external_data::load(path, graph)?;
         Ok(model)
     }
 
@@ -139,39 +139,39 @@ impl Model {
     }
 
     /// Whether the model on disk is more than its file: weights lie in others beside it.
-    pub fn is_scattered(&self) -> bool {
-        self.scattered
+    pub fn has_external_data(&self) -> bool {
+        self.external_data
     }
 
     /// What goes in, weights left out.
-    pub fn inputs(&self) -> Vec<Port> {
+    pub fn inputs(&self) -> Vec<ValueInfo> {
         let graph = self.graph();
-        let weights = graph.weights();
-        graph.input.iter().filter(|port| !weights.contains_key(port.name())).map(Port::of).collect()
+        let weights = graph.initializers();
+        graph.input.iter().filter(|port| !weights.contains_key(port.name())).map(ValueInfo::of).collect()
     }
 
     /// What comes out.
-    pub fn outputs(&self) -> Vec<Port> {
-        self.graph().output.iter().map(Port::of).collect()
+    pub fn outputs(&self) -> Vec<ValueInfo> {
+        self.graph().output.iter().map(ValueInfo::of).collect()
     }
 
     /// The operators of its nodes, in their order.
-    pub fn operators(&self) -> Vec<&str> {
+    pub fn op_types(&self) -> Vec<&str> {
         self.graph().node.iter().map(NodeProto::op_type).collect()
     }
 
     /// Its weights by type, the most frequent type first.
-    pub fn weights(&self) -> Vec<Weights> {
-        let mut weights: Vec<Weights> = Vec::new();
+    pub fn weight_counts(&self) -> Vec<WeightCount> {
+        let mut weights: Vec<WeightCount> = Vec::new();
         for tensor in self.tensors() {
-            if !LEARNT.iter().any(|learnt| tensor.has_type(*learnt)) {
+            if !WEIGHT_TYPES.iter().any(|data_type| tensor.has_type(*data_type)) {
                 continue;
             }
-            let kind = type_name(tensor.data_type());
-            let count = elements(tensor).unwrap_or(0);
-            match weights.iter_mut().find(|weights| weights.kind == kind) {
+            let data_type = type_name(tensor.data_type());
+            let count = element_count(tensor).unwrap_or(0);
+            match weights.iter_mut().find(|weights| weights.data_type == data_type) {
                 Some(weights) => weights.count = weights.count.saturating_add(count),
-                None => weights.push(Weights { kind, count }),
+                None => weights.push(WeightCount { data_type, count }),
             }
         }
         weights.sort_by_key(|weights| std::cmp::Reverse(weights.count));
@@ -191,7 +191,7 @@ impl Model {
     }
 
     /// The value of an entry among the notes about the model.
-    pub fn entry(&self, key: &str) -> Option<&str> {
+    pub fn metadata(&self, key: &str) -> Option<&str> {
         let entry = self.proto.metadata_props.iter().find(|entry| entry.key() == key);
         entry.map(StringStringEntryProto::value)
     }
@@ -212,17 +212,17 @@ impl Model {
 
 impl GraphProto {
     /// The weights by name.
-    fn weights(&self) -> HashMap<&str, &TensorProto> {
+    fn initializers(&self) -> HashMap<&str, &TensorProto> {
         self.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect()
     }
 
     /// Whether nodes hold graphs of their own (loops and branches), which may reach for any value.
-    fn has_graphs(&self) -> bool {
+    fn has_subgraphs(&self) -> bool {
         self.node.iter().flat_map(|node| &node.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty())
     }
 
     /// The nodes, by their places, that read each value.
-    fn users(&self) -> HashMap<&str, Vec<usize>> {
+    fn consumers(&self) -> HashMap<&str, Vec<usize>> {
         let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
         for (n, node) in self.node.iter().enumerate() {
             node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
@@ -231,7 +231,7 @@ impl GraphProto {
     }
 
     /// Takes out weights that no node reads any more.
-    fn drop_unused_weights(&mut self) {
+    fn remove_unused_initializers(&mut self) {
         let used: HashSet<&str> = self.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
         self.initializer.retain(|tensor| used.contains(tensor.name()));
     }
@@ -262,7 +262,7 @@ impl TensorProto {
 
 impl NodeProto {
     /// The constant argument of that name.
-    fn argument(&self, name: &str) -> Option<&AttributeProto> {
+    fn find_attribute(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|attribute| attribute.name() == name)
     }
 }
@@ -290,28 +290,28 @@ impl AttributeProto {
 }
 
 /// Number of values in a tensor; `None` for a shape that cannot be.
-fn elements(tensor: &TensorProto) -> Option<u64> {
+fn element_count(tensor: &TensorProto) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
 }
 
 /// The values of a tensor of float32; `None` for one of another type.
-fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
+fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     if !tensor.has_type(DataType::Float) {
         return None;
     }
-    Some(values(tensor, &tensor.float_data, f32::from_le_bytes))
+    Some(tensor_values(tensor, &tensor.float_data, f32::from_le_bytes))
 }
 
 /// The values of a tensor of 64 bit integers; `None` for one of another type.
-fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+fn int64_values(tensor: &TensorProto) -> Option<Vec<i64>> {
     if !tensor.has_type(DataType::Int64) {
         return None;
     }
-    Some(values(tensor, &tensor.int64_data, i64::from_le_bytes))
+    Some(tensor_values(tensor, &tensor.int64_data, i64::from_le_bytes))
 }
 
 /// The values of a tensor: raw, or in the list of its type.
-fn values<T: Clone, const N: usize>(tensor: &TensorProto, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
+fn tensor_values<T: Clone, const N: usize>(tensor: &TensorProto, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
     match &tensor.raw_data {
         Some(bytes) => bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect(),
         None => list.to_vec(),
@@ -328,7 +328,7 @@ fn type_name(data_type: i32) -> String {
     }
 }
 
-impl Port {
+impl ValueInfo {
     fn of(info: &ValueInfoProto) -> Self {
         let tensor = info.tensor_type();
         let shape = tensor.and_then(|tensor| tensor.shape.as_ref());
@@ -340,16 +340,16 @@ impl Port {
         Self {
             name: info.name().into(),
             shape: shape.map(|shape| shape.dim.iter().map(size).collect()).unwrap_or_default(),
-            kind: tensor.map_or_else(|| "no tensor".into(), |tensor| type_name(tensor.elem_type())),
+            data_type: tensor.map_or_else(|| "no tensor".into(), |tensor| type_name(tensor.elem_type())),
         }
     }
 }
 
-impl std::fmt::Display for Port {
+impl std::fmt::Display for ValueInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The file may give them names and sizes of any length.
         let shape = short(self.shape.join(", "), SHOWN);
-        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.kind)
+        write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.data_type)
     }
 }
 
@@ -369,10 +369,10 @@ mod tests {
 
     #[test]
     fn ports_are_shown_in_short() {
-        let port = Port {
+        let port = ValueInfo {
             name: format!("a\u{1b}{}", "b".repeat(1000)),
             shape: vec!["1".into(); 1000],
-            kind: "float32".into(),
+            data_type: "float32".into(),
         };
         let shown = port.to_string();
         assert!(shown.starts_with("\"a\\u{1b}bbb") && shown.chars().count() < 250, "{shown}");

@@ -13,17 +13,17 @@ use crate::limits::NETWORK_BYTES;
 ///
 /// # Errors
 /// [`Error::Invalid`] where one is not in a file beside the model; [`Error::NotFound`] where there is no such file.
-pub fn take_in(model: &Path, graph: &mut GraphProto) -> Result<bool> {
-    let mut outside = Outside::new(model);
-    outside.take_in(graph)?;
-    Ok(outside.found)
+pub fn load(model: &Path, graph: &mut GraphProto) -> Result<bool> {
+    let mut loader = Loader::new(model);
+    loader.load(graph)?;
+    Ok(loader.found)
 }
 
 /// What ONNX Runtime takes for an address, not for a name.
-const ADDRESS: &str = "_ORT_MEM_ADDR_";
+const MEMORY_ADDRESS: &str = "_ORT_MEM_ADDR_";
 
 /// The weights that a model keeps in other files, as they are taken in.
-struct Outside<'a> {
+struct Loader<'a> {
     model: &'a Path,
     folder: &'a Path,
     /// Bytes that may still be read: the same part of a file can be asked for again and again.
@@ -31,7 +31,7 @@ struct Outside<'a> {
     found: bool,
 }
 
-impl<'a> Outside<'a> {
+impl<'a> Loader<'a> {
     const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
 
     fn new(model: &'a Path) -> Self {
@@ -40,21 +40,21 @@ impl<'a> Outside<'a> {
         Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES, found: false }
     }
 
-    fn take_in(&mut self, graph: &mut GraphProto) -> Result<()> {
-        graph.initializer.iter_mut().try_for_each(|tensor| self.take_in_tensor(tensor))?;
+    fn load(&mut self, graph: &mut GraphProto) -> Result<()> {
+        graph.initializer.iter_mut().try_for_each(|tensor| self.load_tensor(tensor))?;
         for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
             let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
-            tensors.try_for_each(|tensor| self.take_in_tensor(tensor))?;
+            tensors.try_for_each(|tensor| self.load_tensor(tensor))?;
             // How deep they go was bounded when the file was read.
             let mut graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
-            graphs.try_for_each(|graph| self.take_in(graph))?;
+            graphs.try_for_each(|graph| self.load(graph))?;
         }
         Ok(())
     }
 
-    fn take_in_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
+    fn load_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
         if tensor.data_location() == DataLocation::External {
-            tensor.raw_data = Some(self.values(tensor)?);
+            tensor.raw_data = Some(self.read(tensor)?);
             tensor.external_data.clear();
             tensor.data_location = None;
             self.found = true;
@@ -63,7 +63,7 @@ impl<'a> Outside<'a> {
     }
 
     /// The bytes of a weight.
-    fn values(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
+    fn read(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
         let entry = |key: &str| {
             tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
         };
@@ -71,7 +71,7 @@ impl<'a> Outside<'a> {
         let invalid = |problem: String| Error::invalid(self.model, problem, Self::REMEDY);
         let name = tensor.name();
         let location = entry("location").unwrap_or_default();
-        let path = self.find(name, location)?;
+        let path = self.resolve(name, location)?;
         let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
             return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
         };
@@ -93,10 +93,10 @@ impl<'a> Outside<'a> {
     }
 
     /// The file of a weight: a model must not reach for files elsewhere.
-    fn find(&self, name: &str, location: &str) -> Result<PathBuf> {
+    fn resolve(&self, name: &str, location: &str) -> Result<PathBuf> {
         let is_inside = |part| matches!(part, Component::Normal(_));
         let path = self.folder.join(location);
-        let is_path = Path::new(location).components().all(is_inside) && !location.contains(ADDRESS);
+        let is_path = Path::new(location).components().all(is_inside) && !location.contains(MEMORY_ADDRESS);
         let problem = if location.is_empty() || !is_path {
             "no file beside it"
         } else if Inside::new(self.folder)?.check(&path).is_err() {
@@ -175,12 +175,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
-        let mut outside = Outside::new(&path);
-        outside.left = 150;
+        let mut loader = Loader::new(&path);
+        loader.left = 150;
         let model = ModelProto::decode(&model("weights", &[])[..]).unwrap();
         let weight = &model.graph.unwrap().initializer[0];
-        assert_eq!(outside.values(weight).unwrap().len(), 100);
-        let error = outside.values(weight).unwrap_err().to_string();
+        assert_eq!(loader.read(weight).unwrap().len(), 100);
+        let error = loader.read(weight).unwrap_err().to_string();
         assert!(error.contains("bytes of a model in other files"), "{error}");
     }
 }

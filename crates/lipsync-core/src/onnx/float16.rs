@@ -8,18 +8,18 @@ use half::f16;
 
 use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, NodeProto, TensorProto};
-use super::{Model, elements, floats};
+use super::{Model, element_count, float_values};
 use crate::error::{Error, Result};
 
 /// Tensors with fewer values stay as they are: they weigh nothing, and some operators want theirs unchanged.
-const SMALLEST: u64 = 256;
+const MIN_ELEMENTS: u64 = 256;
 
 /// The version of ONNX's operators from which on a cast names its type by number.
-const FIRST_OPSET: i64 = 6;
+const MIN_OPSET: i64 = 6;
 
 /// What became of the weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Halved {
+pub struct Float16Conversion {
     /// Values that are float16 now.
     pub values: u64,
     /// Values in tensors that hold numbers too large for float16, which stay float32.
@@ -31,13 +31,13 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Invalid`] for models too old for it, or weights that are not as many as their shape says.
-    pub fn halve_weights(&mut self) -> Result<Halved> {
+    pub fn convert_weights_to_float16(&mut self) -> Result<Float16Conversion> {
         let opset = self.opset();
         let invalid = |problem: String| Error::invalid(&self.path, problem, super::REMEDY);
-        if opset < FIRST_OPSET {
-            return Err(invalid(format!("is written in operators of version {opset}, before {FIRST_OPSET}")));
+        if opset < MIN_OPSET {
+            return Err(invalid(format!("is written in operators of version {opset}, before {MIN_OPSET}")));
         }
-        let Some(graph) = &mut self.proto.graph else { return Ok(Halved::default()) };
+        let Some(graph) = &mut self.proto.graph else { return Ok(Float16Conversion::default()) };
         // Weights that are inputs, too, have a declared type that callers rely on.
         let inputs = graph.input.iter().map(|input| input.name().to_owned());
         // Scales and zeros of what is rounded to whole numbers are used as they are.
@@ -45,12 +45,12 @@ impl Model {
         let scales = graph.node.iter().filter(is_rounding);
         let fixed: HashSet<String> =
             inputs.chain(scales.flat_map(|node| node.input.iter().skip(1).cloned())).collect();
-        let mut halved = Halved::default();
+        let mut conversion = Float16Conversion::default();
         let mut casts = Vec::new();
-        let initialisers = graph.initializer.iter_mut().filter(|tensor| !fixed.contains(tensor.name()));
-        for tensor in initialisers {
+        let initializers = graph.initializer.iter_mut().filter(|tensor| !fixed.contains(tensor.name()));
+        for tensor in initializers {
             let name = tensor.name().to_owned();
-            if halve(tensor, &mut halved).map_err(&invalid)? {
+            if convert(tensor, &mut conversion).map_err(&invalid)? {
                 tensor.name = Some(stored_name(&name));
                 casts.push(cast(&name));
             }
@@ -58,25 +58,25 @@ impl Model {
         let mut nodes = Vec::with_capacity(casts.len() + graph.node.len());
         nodes.append(&mut casts);
         for mut node in std::mem::take(&mut graph.node) {
-            let cast = halve_constant(&mut node, &mut halved).map_err(&invalid)?;
+            let cast = convert_constant(&mut node, &mut conversion).map_err(&invalid)?;
             nodes.push(node);
             nodes.extend(cast);
         }
         graph.node = nodes;
-        Ok(halved)
+        Ok(conversion)
     }
 }
 
 /// The same for a constant among the nodes; returns the cast that must follow it.
-fn halve_constant(
+fn convert_constant(
     node: &mut NodeProto,
-    halved: &mut Halved,
+    conversion: &mut Float16Conversion,
 ) -> std::result::Result<Option<NodeProto>, String> {
     let (true, [output]) = (node.op_type() == "Constant", &mut node.output[..]) else { return Ok(None) };
     let Some(tensor) = node.attribute.iter_mut().find_map(|attribute| attribute.t.as_mut()) else {
         return Ok(None);
     };
-    if !halve(tensor, halved)? {
+    if !convert(tensor, conversion)? {
         return Ok(None);
     }
     let name = std::mem::replace(output, stored_name(output));
@@ -84,23 +84,27 @@ fn halve_constant(
 }
 
 /// Turns a tensor of many float32 values into float16; tells whether it did.
-fn halve(tensor: &mut TensorProto, halved: &mut Halved) -> std::result::Result<bool, String> {
-    let count = elements(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
-    if count < SMALLEST {
+fn convert(
+    tensor: &mut TensorProto,
+    conversion: &mut Float16Conversion,
+) -> std::result::Result<bool, String> {
+    let count =
+        element_count(tensor).ok_or_else(|| format!("the weight \"{}\" has no shape", tensor.name()))?;
+    if count < MIN_ELEMENTS {
         return Ok(false);
     }
-    let Some(values) = floats(tensor) else { return Ok(false) };
+    let Some(values) = float_values(tensor) else { return Ok(false) };
     if values.len() as u64 != count {
         return Err(format!("the weight \"{}\" has {} values, not {count}", tensor.name(), values.len()));
     }
     if values.iter().any(|value| value.abs() > f16::MAX.to_f32()) {
-        halved.too_large += count;
+        conversion.too_large += count;
         return Ok(false);
     }
     tensor.raw_data = Some(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect());
     tensor.float_data.clear();
     tensor.data_type = Some(DataType::Float16.into());
-    halved.values += count;
+    conversion.values += count;
     Ok(true)
 }
 

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{NodeProto, ValueInfoProto};
-use super::{Model, integers};
+use super::{Model, int64_values};
 
 impl Model {
     /// Fixes the batch of every input to one, where the file leaves it free. All other shapes that the file declares
     /// are forgotten: the runtime finds them.
-    pub fn fix_batch(&mut self) {
+    pub fn fix_batch_size(&mut self) {
         let Some(graph) = &mut self.proto.graph else { return };
         for input in &mut graph.input {
             if let Some(batch) = dimensions(input).and_then(|dimensions| dimensions.first_mut())
@@ -29,13 +29,13 @@ impl Model {
     /// Takes out paddings by nothing, which exporters leave behind where sizes might have differed.
     ///
     /// The amounts must be weights by now, not computed.
-    pub fn drop_idle_pads(&mut self) {
-        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs()) else { return };
-        let weights = graph.weights();
+    pub fn remove_noop_pads(&mut self) {
+        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
+        let weights = graph.initializers();
         let amounts = |node: &NodeProto| -> Option<Vec<i64>> {
-            match (node.argument("pads"), node.input.get(1)) {
+            match (node.find_attribute("pads"), node.input.get(1)) {
                 (Some(pads), _) => Some(pads.ints.clone()),
-                (None, Some(name)) => weights.get(name.as_str()).and_then(|tensor| integers(tensor)),
+                (None, Some(name)) => weights.get(name.as_str()).and_then(|tensor| int64_values(tensor)),
                 (None, None) => None,
             }
         };
@@ -49,9 +49,9 @@ impl Model {
                     input.clone_from(name);
                 }
             }
-            let is_idle = node.op_type() == "Pad"
+            let is_noop = node.op_type() == "Pad"
                 && amounts(&node).is_some_and(|amounts| amounts.iter().all(|amount| *amount == 0));
-            match (is_idle, &node.output[..], node.input.first()) {
+            match (is_noop, &node.output[..], node.input.first()) {
                 (true, [output], Some(input)) if !outputs.contains(output.as_str()) => {
                     renamed.insert(output.clone(), input.clone());
                 }

@@ -13,10 +13,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::keep::order;
+use super::boundary::transpose;
 use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
-use super::{Model, floats, values};
+use super::{Model, float_values, tensor_values};
 use crate::kernels::{
     BlockInput, FloatConv, FusedOps, INDEX_ATTRIBUTE, InvertedResidual, MAX_PLANES, OP_DOMAIN, PLANAR_CONV,
     PlanarConv, Projection, QuantConv, QuantParams, op_type,
@@ -47,7 +47,7 @@ struct Conv<'a> {
     output: &'a str,
     kernel: usize,
     /// As many groups as channels.
-    by_channel: bool,
+    depthwise: bool,
     stride: usize,
 }
 
@@ -61,14 +61,14 @@ struct Last<'a> {
 impl Model {
     /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
     pub fn fuse_blocks(&mut self) -> Option<FusedOps> {
-        let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_graphs())?;
-        let finder = Finder::new(graph);
-        let blocks = finder.blocks();
+        let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs())?;
+        let matcher = Matcher::new(graph);
+        let blocks = matcher.blocks();
         if blocks.is_empty() {
             return None;
         }
-        let planes = finder.planes(&blocks);
-        let place = |output: &String| finder.makers.get(output.as_str()).copied();
+        let planes = matcher.planes(&blocks);
+        let place = |output: &String| matcher.producers.get(output.as_str()).copied();
         let nodes = (blocks.iter().enumerate())
             .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
         let last = (planes.iter().enumerate())
@@ -76,8 +76,8 @@ impl Model {
         let mut instead: HashMap<usize, Vec<NodeProto>> = nodes.chain(last).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
-        drop_unused_nodes(graph);
-        graph.drop_unused_weights();
+        remove_unused_nodes(graph);
+        graph.remove_unused_initializers();
         let domain = OperatorSetIdProto { domain: Some(OP_DOMAIN.into()), version: Some(1) };
         self.proto.opset_import.push(domain);
         Some(FusedOps {
@@ -89,8 +89,8 @@ impl Model {
 
 impl Conv<'_> {
     /// Whether it makes every pixel of that pixel alone.
-    fn is_mix(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && !self.by_channel
+    fn is_pointwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && !self.depthwise
     }
 }
 
@@ -100,7 +100,7 @@ impl Found {
     fn nodes(&self, number: usize) -> Vec<NodeProto> {
         let last = |value: &String| format!("{value}.block{number}");
         let mut nodes: Vec<NodeProto> =
-            self.sources.iter().map(|source| order(&[0, 2, 3, 1], source, &last(source))).collect();
+            self.sources.iter().map(|source| transpose(&[0, 2, 3, 1], source, &last(source))).collect();
         nodes.push(NodeProto {
             input: self.sources.iter().map(last).collect(),
             output: vec![last(&self.output)],
@@ -110,7 +110,7 @@ impl Found {
             attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
             ..NodeProto::default()
         });
-        nodes.push(order(&[0, 3, 1, 2], &last(&self.output), &self.output));
+        nodes.push(transpose(&[0, 3, 1, 2], &last(&self.output), &self.output));
         nodes
     }
 }
@@ -127,27 +127,27 @@ impl FoundPlanes {
             attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
             ..NodeProto::default()
         };
-        vec![order(&[0, 2, 3, 1], &self.source, &last), planes]
+        vec![transpose(&[0, 2, 3, 1], &self.source, &last), planes]
     }
 }
 
 /// A graph with its connections.
-struct Finder<'a> {
+struct Matcher<'a> {
     graph: &'a GraphProto,
-    weights: HashMap<&'a str, &'a TensorProto>,
-    makers: HashMap<&'a str, usize>,
-    users: HashMap<&'a str, Vec<usize>>,
+    initializers: HashMap<&'a str, &'a TensorProto>,
+    producers: HashMap<&'a str, usize>,
+    consumers: HashMap<&'a str, Vec<usize>>,
     outputs: HashSet<&'a str>,
 }
 
-impl<'a> Finder<'a> {
+impl<'a> Matcher<'a> {
     fn new(graph: &'a GraphProto) -> Self {
         let nodes = graph.node.iter().enumerate();
         Self {
             graph,
-            weights: graph.weights(),
-            makers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
-            users: graph.users(),
+            initializers: graph.initializers(),
+            producers: nodes.flat_map(|(n, node)| node.output.iter().map(move |o| (o.as_str(), n))).collect(),
+            consumers: graph.consumers(),
             outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
         }
     }
@@ -156,8 +156,8 @@ impl<'a> Finder<'a> {
         self.graph.node.iter().filter_map(|node| self.block(node)).collect()
     }
 
-    fn weight(&self, name: &str) -> Option<&'a TensorProto> {
-        self.weights.get(name).copied()
+    fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
+        self.initializers.get(name).copied()
     }
 
     /// Layers to few channels that follow blocks.
@@ -165,7 +165,7 @@ impl<'a> Finder<'a> {
         let channels: HashMap<&str, usize> =
             blocks.iter().map(|found| (found.output.as_str(), found.block.output_channels())).collect();
         let found = |node| {
-            let conv = self.conv(node).filter(Conv::is_mix)?;
+            let conv = self.conv(node).filter(Conv::is_pointwise)?;
             let follows = channels.get(conv.input) == Some(&conv.layer.input_channels());
             let fits = follows && conv.layer.output_channels() <= MAX_PLANES;
             let (source, output) = (conv.input.into(), conv.output.into());
@@ -178,11 +178,11 @@ impl<'a> Finder<'a> {
     /// The block that begins with this node.
     fn block(&self, first: &'a NodeProto) -> Option<Found> {
         let expand = self.conv(first)?;
-        let depthwise = self.conv(self.only_reader(expand.output)?)?;
-        let project = self.project(self.only_reader(depthwise.output)?)?;
+        let depthwise = self.conv(self.only_dequantized_consumer(expand.output)?)?;
+        let project = self.project(self.only_dequantized_consumer(depthwise.output)?)?;
         let wide = expand.layer.output_channels();
-        let fits = expand.is_mix()
-            && (depthwise.kernel == 3 && depthwise.by_channel && depthwise.layer.output_channels() == wide)
+        let fits = expand.is_pointwise()
+            && (depthwise.kernel == 3 && depthwise.depthwise && depthwise.layer.output_channels() == wide)
             && (depthwise.input_params == expand.layer.output
                 && project.input_params == depthwise.layer.output)
             && project.layer.input_channels() == wide;
@@ -194,7 +194,8 @@ impl<'a> Finder<'a> {
         // Fewer channels would be added to each of more.
         let is_even = depthwise.stride == 1 && expand.layer.input_channels() == project.output_channels();
         if let (true, Projection::Quantized(layer)) = (is_even, &project)
-            && let Some((sum, params)) = self.sum((output, layer.output), (expand.input, expand.input_params))
+            && let Some((sum, params)) =
+                self.residual_add((output, layer.output), (expand.input, expand.input_params))
         {
             (output, residual) = (sum, Some(params));
         }
@@ -219,13 +220,13 @@ impl<'a> Finder<'a> {
     /// A layer that may be a block's last.
     fn project(&self, node: &'a NodeProto) -> Option<Last<'a>> {
         let last = match self.conv(node) {
-            Some(conv) if !conv.is_mix() => return None,
+            Some(conv) if !conv.is_pointwise() => return None,
             Some(Conv { layer, input_params, output, .. }) => {
                 Last { layer: Projection::Quantized(layer), input_params, output }
             }
             None => {
-                let (_, input_params) = self.read(node.input.first()?)?;
-                let layer = Projection::Float(self.real_mix(node)?);
+                let (_, input_params) = self.dequantized_from(node.input.first()?)?;
+                let layer = Projection::Float(self.float_pointwise(node)?);
                 Last { layer, input_params, output: node.output.first()? }
             }
         };
@@ -233,61 +234,61 @@ impl<'a> Finder<'a> {
     }
 
     /// A 1 x 1 convolution by real weights, whatever follows it.
-    fn real_mix(&self, node: &'a NodeProto) -> Option<FloatConv> {
-        let weight = |place: usize| node.input.get(place).and_then(|name| self.weight(name));
-        let is_mix = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
-        let tensor = weight(1).filter(|_| is_mix)?;
+    fn float_pointwise(&self, node: &'a NodeProto) -> Option<FloatConv> {
+        let weight = |place: usize| node.input.get(place).and_then(|name| self.initializer(name));
+        let is_pointwise = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
+        let tensor = weight(1).filter(|_| is_pointwise)?;
         let &[channels, inputs, 1, 1] = &tensor.dims[..] else { return None };
         let (channels, inputs) = (usize::try_from(channels).ok()?, usize::try_from(inputs).ok()?);
         let count = product(&[channels, inputs]).filter(|count| *count > 0)?;
-        let weights = floats(tensor).filter(|weights| weights.len() == count)?;
+        let weights = float_values(tensor).filter(|weights| weights.len() == count)?;
         let bias = match node.input.get(2) {
-            Some(_) => floats(weight(2)?).filter(|bias| bias.len() == channels)?,
+            Some(_) => float_values(weight(2)?).filter(|bias| bias.len() == channels)?,
             None => vec![0.0; channels],
         };
         Some(FloatConv { weights, bias })
     }
 
-    fn maker(&self, value: &str) -> Option<&'a NodeProto> {
-        self.makers.get(value).map(|n| &self.graph.node[*n])
+    fn producer(&self, value: &str) -> Option<&'a NodeProto> {
+        self.producers.get(value).map(|n| &self.graph.node[*n])
     }
 
-    fn only_user(&self, value: &str) -> Option<&'a NodeProto> {
-        match self.users.get(value)?[..] {
-            [user] if !self.outputs.contains(value) => Some(&self.graph.node[user]),
+    fn only_consumer(&self, value: &str) -> Option<&'a NodeProto> {
+        match self.consumers.get(value)?[..] {
+            [consumer] if !self.outputs.contains(value) => Some(&self.graph.node[consumer]),
             _ => None,
         }
     }
 
     /// The one node that reads those bytes as real numbers.
-    fn only_reader(&self, bytes: &str) -> Option<&'a NodeProto> {
-        let reading = self.only_user(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
-        self.only_user(reading.output.first()?)
+    fn only_dequantized_consumer(&self, bytes: &str) -> Option<&'a NodeProto> {
+        let reading = self.only_consumer(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
+        self.only_consumer(reading.output.first()?)
     }
 
     /// The bytes that a real value is read from.
-    fn read(&self, value: &str) -> Option<(&'a str, QuantParams)> {
-        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+    fn dequantized_from(&self, value: &str) -> Option<(&'a str, QuantParams)> {
+        let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         Some((node.input.first()?.as_str(), self.params(node)?))
     }
 
     /// The bytes that a real value is rounded to, if that is all that is done with it.
-    fn rounded(&self, value: &str) -> Option<(&'a str, QuantParams)> {
-        let node = self.only_user(value).filter(|node| node.op_type() == "QuantizeLinear")?;
+    fn quantized_to(&self, value: &str) -> Option<(&'a str, QuantParams)> {
+        let node = self.only_consumer(value).filter(|node| node.op_type() == "QuantizeLinear")?;
         Some((node.output.first()?.as_str(), self.params(node)?))
     }
 
     /// The real value that bytes are rounded from.
-    fn rounded_from(&self, bytes: &str) -> Option<&'a NodeProto> {
-        let node = self.maker(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
-        self.maker(node.input.first()?)
+    fn quantized_from(&self, bytes: &str) -> Option<&'a NodeProto> {
+        let node = self.producer(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
+        self.producer(node.input.first()?)
     }
 
     /// The grid of a node that rounds to bytes, or reads them.
     fn params(&self, node: &NodeProto) -> Option<QuantParams> {
         let [_, scale, zero_point] = &node.input[..] else { return None };
-        let (scale, zero_point) = (self.weight(scale)?, self.weight(zero_point)?);
-        let (&[scale], true) = (&floats(scale)?[..], zero_point.has_type(DataType::Uint8)) else {
+        let (scale, zero_point) = (self.initializer(scale)?, self.initializer(zero_point)?);
+        let (&[scale], true) = (&float_values(scale)?[..], zero_point.has_type(DataType::Uint8)) else {
             return None;
         };
         let &[zero_point] = &bytes(zero_point)[..] else { return None };
@@ -299,15 +300,15 @@ impl<'a> Finder<'a> {
         if node.op_type() != "Conv" {
             return None;
         }
-        let (input, input_params) = self.read(node.input.first()?)?;
+        let (input, input_params) = self.dequantized_from(node.input.first()?)?;
         let (weights, dims, scales) = self.weights(node.input.get(1)?)?;
         let exact = node.output.first()?;
-        let (output, output_params) = match self.only_user(exact)? {
+        let (output, output_params) = match self.only_consumer(exact)? {
             // What is rounded to a grid whose least value is zero is no less than zero.
             relu if relu.op_type() == "Relu" => {
-                self.rounded(relu.output.first()?).filter(|(_, params)| params.zero_point == 0)?
+                self.quantized_to(relu.output.first()?).filter(|(_, params)| params.zero_point == 0)?
             }
-            _ => self.rounded(exact)?,
+            _ => self.quantized_to(exact)?,
         };
         let &[channels, inputs, height, width] = dims else { return None };
         let size = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
@@ -318,8 +319,8 @@ impl<'a> Finder<'a> {
             None => vec![0; channels],
         };
         let (stride, group) = geometry(node, kernel)?;
-        let by_channel = group == channels && inputs == 1 && group > 1;
-        let fits = (by_channel || group == 1)
+        let depthwise = group == channels && inputs == 1 && group > 1;
+        let fits = (depthwise || group == 1)
             && bias.len() == channels
             && (scales.len() == 1 || scales.len() == channels)
             && Some(weights.len()) == product(&[channels, inputs, kernel, kernel]);
@@ -330,54 +331,62 @@ impl<'a> Finder<'a> {
         let requant_scales = |channel| input_params.scale * scale(channel) / output_params.scale;
         let requant_scales = (0..channels).map(requant_scales).collect();
         let layer = QuantConv { weights, bias, requant_scales, output: output_params };
-        Some(Conv { layer, input, input_params, output, kernel, by_channel, stride })
+        Some(Conv { layer, input, input_params, output, kernel, depthwise, stride })
     }
 
     /// Signed bytes that are weights, their shape, and the scales of their channels.
     fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
-        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let tensor = self.weight(node.input.first()?).filter(|tensor| tensor.has_type(DataType::Int8))?;
-        let scales = floats(self.weight(node.input.get(1)?)?)?;
-        let is_first = node.argument("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
-        let is_centred = match node.input.get(2) {
-            Some(zeros) => bytes(self.weight(zeros)?).iter().all(|zero_point| *zero_point == 0),
+        let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let tensor =
+            self.initializer(node.input.first()?).filter(|tensor| tensor.has_type(DataType::Int8))?;
+        let scales = float_values(self.initializer(node.input.get(1)?)?)?;
+        let is_first = node.find_attribute("axis").is_none_or(|axis| axis.i() == 0) || scales.len() == 1;
+        let is_symmetric = match node.input.get(2) {
+            Some(zeros) => bytes(self.initializer(zeros)?).iter().all(|zero_point| *zero_point == 0),
             None => true,
         };
         let weights = || bytes(tensor).into_iter().map(u8::cast_signed).collect();
-        (is_first && is_centred).then(|| (weights(), &tensor.dims[..], scales))
+        (is_first && is_symmetric).then(|| (weights(), &tensor.dims[..], scales))
     }
 
     /// A bias in steps of its layer's sums.
     fn bias(&self, value: &str) -> Option<Vec<i32>> {
-        let node = self.maker(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        let tensor = self.weight(node.input.first()?)?;
-        tensor.has_type(DataType::Int32).then(|| values(tensor, &tensor.int32_data, i32::from_le_bytes))
+        let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
+        let tensor = self.initializer(node.input.first()?)?;
+        tensor
+            .has_type(DataType::Int32)
+            .then(|| tensor_values(tensor, &tensor.int32_data, i32::from_le_bytes))
     }
 
     /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
-    fn sum(&self, ours: (&str, QuantParams), theirs: (&str, QuantParams)) -> Option<(&'a str, QuantParams)> {
-        let node = self.only_reader(ours.0).filter(|node| node.op_type() == "Add")?;
+    fn residual_add(
+        &self,
+        ours: (&str, QuantParams),
+        theirs: (&str, QuantParams),
+    ) -> Option<(&'a str, QuantParams)> {
+        let node = self.only_dequantized_consumer(ours.0).filter(|node| node.op_type() == "Add")?;
         let [a, b] = &node.input[..] else { return None };
-        let added = (self.read(a)?, self.read(b)?);
+        let added = (self.dequantized_from(a)?, self.dequantized_from(b)?);
         let fits = added == (ours, theirs) || added == (theirs, ours);
-        if fits { self.rounded(node.output.first()?) } else { None }
+        if fits { self.quantized_to(node.output.first()?) } else { None }
     }
 
     /// What is joined and doubled to make those bytes, if that is all that they are used for.
     fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, BlockInput)>> {
-        self.only_reader(bytes)?;
-        let node = self.rounded_from(bytes)?;
+        self.only_dequantized_consumer(bytes)?;
+        let node = self.quantized_from(bytes)?;
         if let Some(upsample_2x) = self.upsample_2x(node) {
             return Some(vec![upsample_2x]);
         }
-        let is_join = node.op_type() == "Concat" && node.argument("axis").is_some_and(|axis| axis.i() == 1);
-        if !is_join || op_type(node.input.len(), false).is_none() {
+        let is_concat =
+            node.op_type() == "Concat" && node.find_attribute("axis").is_some_and(|axis| axis.i() == 1);
+        if !is_concat || op_type(node.input.len(), false).is_none() {
             return None;
         }
         let source = |value: &String| {
-            let (part, params) = self.read(value)?;
-            let maker = self.only_reader(part).and_then(|_| self.rounded_from(part));
-            let upsample_2x = maker.and_then(|maker| self.upsample_2x(maker));
+            let (part, params) = self.dequantized_from(value)?;
+            let producer = self.only_dequantized_consumer(part).and_then(|_| self.quantized_from(part));
+            let upsample_2x = producer.and_then(|producer| self.upsample_2x(producer));
             Some(upsample_2x.unwrap_or((part, BlockInput { params, upsample_2x: false })))
         };
         node.input.iter().map(source).collect()
@@ -385,13 +394,13 @@ impl<'a> Finder<'a> {
 
     /// The bytes that a node doubles in size.
     fn upsample_2x(&self, node: &'a NodeProto) -> Option<(&'a str, BlockInput)> {
-        let text = |name: &str| node.argument(name).map(|argument| argument.s().to_vec());
-        let scales = floats(self.weight(node.input.get(2)?)?)?;
+        let text = |name: &str| node.find_attribute(name).map(|argument| argument.s().to_vec());
+        let scales = float_values(self.initializer(node.input.get(2)?)?)?;
         let fits = node.op_type() == "Resize"
             && scales == [1.0, 1.0, 2.0, 2.0]
             && text("mode").as_deref() == Some(b"linear")
             && text("coordinate_transformation_mode").as_deref() == Some(b"align_corners");
-        let (bytes, params) = self.read(node.input.first()?).filter(|_| fits)?;
+        let (bytes, params) = self.dequantized_from(node.input.first()?).filter(|_| fits)?;
         Some((bytes, BlockInput { params, upsample_2x: true }))
     }
 }
@@ -403,15 +412,15 @@ fn product(sizes: &[usize]) -> Option<usize> {
 
 /// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
 fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
-    let ints = |name: &str| node.argument(name).map(|argument| &argument.ints[..]);
+    let ints = |name: &str| node.find_attribute(name).map(|argument| &argument.ints[..]);
     let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
     let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
     let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
-        && node.argument("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
+        && node.find_attribute("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
     let stride = ints("strides")
         .and_then(|strides| strides.first())
         .map_or(Some(1), |stride| usize::try_from(*stride).ok())?;
-    let group = usize::try_from(node.argument("group").map_or(1, AttributeProto::i)).ok()?;
+    let group = usize::try_from(node.find_attribute("group").map_or(1, AttributeProto::i)).ok()?;
     let is_even = ints("strides").is_none_or(|strides| same(strides, stride));
     (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
 }
@@ -419,11 +428,11 @@ fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
 /// The bytes of a tensor, with or without a sign.
 fn bytes(tensor: &TensorProto) -> Vec<u8> {
     let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
-    values(tensor, &list, u8::from_le_bytes)
+    tensor_values(tensor, &list, u8::from_le_bytes)
 }
 
 /// Takes out nodes whose outputs nothing needs.
-fn drop_unused_nodes(graph: &mut GraphProto) {
+fn remove_unused_nodes(graph: &mut GraphProto) {
     let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
     let mut nodes: Vec<NodeProto> = Vec::new();
     for node in std::mem::take(&mut graph.node).into_iter().rev() {

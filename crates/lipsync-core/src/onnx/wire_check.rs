@@ -7,7 +7,7 @@ use crate::limits::NETWORK_MEMORY;
 
 /// What a field holds.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum Message {
     Model,
     Graph,
     Node,
@@ -43,26 +43,26 @@ const DEPTH: usize = 48;
 /// # Errors
 /// What is wrong.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
-    Budget(NETWORK_MEMORY).message(bytes, Kind::Model, DEPTH)
+    Budget(NETWORK_MEMORY).message(bytes, Message::Model, DEPTH)
 }
 
 /// Bytes of memory that are left.
 struct Budget(usize);
 
 impl Budget {
-    fn message(&mut self, mut bytes: &[u8], kind: Kind, depth: usize) -> Result<(), String> {
+    fn message(&mut self, mut bytes: &[u8], message: Message, depth: usize) -> Result<(), String> {
         if depth == 0 {
             return Err("has messages too deep within each other".into());
         }
         while !bytes.is_empty() {
             let tag = varint(&mut bytes).ok_or("ends within a field")?;
             let field = field(&mut bytes, tag & 7).ok_or("ends within a field")?;
-            let child = if field.is_some() { child(kind, tag >> 3) } else { Kind::Leaf };
+            let child = if field.is_some() { child(message, tag >> 3) } else { Message::Leaf };
             self.spend(child.size())?;
             match (field, child) {
-                (None, _) | (_, Kind::Leaf) => {}
+                (None, _) | (_, Message::Leaf) => {}
                 // The last byte of a number is known by its highest bit.
-                (Some(field), Kind::Numbers) => {
+                (Some(field), Message::Numbers) => {
                     let numbers = field.iter().filter(|byte| **byte < 0x80).count();
                     self.spend(numbers.saturating_mul(size_of::<i64>()))?;
                 }
@@ -106,7 +106,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-impl Kind {
+impl Message {
     /// About what an entry takes in memory, without what is counted in it.
     fn size(self) -> usize {
         match self {
@@ -119,31 +119,35 @@ impl Kind {
 }
 
 /// What field number `field` of a message holds, as [`super::proto`] has it.
-fn child(kind: Kind, field: u64) -> Kind {
-    match (kind, field) {
-        (Kind::Model, 7) | (Kind::Attribute, 6 | 11) | (Kind::Training, 1 | 2) => Kind::Graph,
-        (Kind::Model, 20) => Kind::Training,
-        (Kind::Model, 25) => Kind::Function,
-        (Kind::Graph, 1) | (Kind::Function, 7) => Kind::Node,
-        (Kind::Node, 5) | (Kind::Function, 11) => Kind::Attribute,
-        (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::SparseTensor, 1 | 2) => Kind::Tensor,
-        (Kind::Graph, 15) | (Kind::Attribute, 22 | 23) => Kind::SparseTensor,
-        (Kind::Graph, 11..=13) | (Kind::Function, 12) => Kind::ValueInfo,
-        (Kind::ValueInfo, 2) | (Kind::Attribute, 14 | 15) | (Kind::WrappedType, 1 | 2) => Kind::Type,
-        (Kind::Type, 1 | 8) => Kind::TensorType,
-        (Kind::Type, 4 | 5 | 9) => Kind::WrappedType,
-        (Kind::TensorType, 2) => Kind::Shape,
-        (Kind::Node, 10) => Kind::NodeDevices,
-        (Kind::NodeDevices, 2) => Kind::Sharding,
-        (Kind::Sharding, 3) => Kind::IntList,
-        (Kind::Sharding, 4) => Kind::ShardedDim,
-        (Kind::Model, 26) | (Kind::Graph, 14) | (Kind::ShardedDim, 2) => Kind::Flat,
+fn child(message: Message, field: u64) -> Message {
+    match (message, field) {
+        (Message::Model, 7) | (Message::Attribute, 6 | 11) | (Message::Training, 1 | 2) => Message::Graph,
+        (Message::Model, 20) => Message::Training,
+        (Message::Model, 25) => Message::Function,
+        (Message::Graph, 1) | (Message::Function, 7) => Message::Node,
+        (Message::Node, 5) | (Message::Function, 11) => Message::Attribute,
+        (Message::Graph, 5) | (Message::Attribute, 5 | 10) | (Message::SparseTensor, 1 | 2) => {
+            Message::Tensor
+        }
+        (Message::Graph, 15) | (Message::Attribute, 22 | 23) => Message::SparseTensor,
+        (Message::Graph, 11..=13) | (Message::Function, 12) => Message::ValueInfo,
+        (Message::ValueInfo, 2) | (Message::Attribute, 14 | 15) | (Message::WrappedType, 1 | 2) => {
+            Message::Type
+        }
+        (Message::Type, 1 | 8) => Message::TensorType,
+        (Message::Type, 4 | 5 | 9) => Message::WrappedType,
+        (Message::TensorType, 2) => Message::Shape,
+        (Message::Node, 10) => Message::NodeDevices,
+        (Message::NodeDevices, 2) => Message::Sharding,
+        (Message::Sharding, 3) => Message::IntList,
+        (Message::Sharding, 4) => Message::ShardedDim,
+        (Message::Model, 26) | (Message::Graph, 14) | (Message::ShardedDim, 2) => Message::Flat,
         // Numbers may lie side by side wherever there may be several.
-        (Kind::Tensor, 1 | 5 | 7 | 11)
-        | (Kind::Attribute, 8)
-        | (Kind::SparseTensor, 3)
-        | (Kind::Sharding | Kind::IntList, 2) => Kind::Numbers,
-        _ => Kind::Leaf,
+        (Message::Tensor, 1 | 5 | 7 | 11)
+        | (Message::Attribute, 8)
+        | (Message::SparseTensor, 3)
+        | (Message::Sharding | Message::IntList, 2) => Message::Numbers,
+        _ => Message::Leaf,
     }
 }
 
@@ -166,7 +170,7 @@ mod tests {
         for file in ["models/iris/generator.onnx", "models/iris/audio_encoder.onnx"] {
             let bytes = std::fs::read(root.join(file)).unwrap();
             let mut budget = Budget(NETWORK_MEMORY);
-            budget.message(&bytes, Kind::Model, DEPTH).unwrap();
+            budget.message(&bytes, Message::Model, DEPTH).unwrap();
             let spent = NETWORK_MEMORY - budget.0;
             assert!((10_000..NETWORK_MEMORY / 100).contains(&spent), "{file}: {spent}");
         }
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn small_files_of_many_entries_are_refused() {
-        let spend = |bytes: &[u8]| Budget(1 << 20).message(bytes, Kind::Model, DEPTH);
+        let spend = |bytes: &[u8]| Budget(1 << 20).message(bytes, Message::Model, DEPTH);
         let nodes = wrapped(7, &wrapped(1, &[]).repeat(1 << 13));
         assert!(spend(&nodes).unwrap_err().contains("would take more than"));
         let attributes = wrapped(7, &wrapped(1, &wrapped(5, &[]).repeat(1 << 11)));

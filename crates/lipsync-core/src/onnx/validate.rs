@@ -8,15 +8,15 @@ use std::collections::{HashMap, HashSet};
 use super::proto::tensor_proto::{DataLocation, DataType};
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use super::{elements, integers};
+use super::{element_count, int64_values};
 use crate::kernels::OP_DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
 
 /// Families of operators that networks may use.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+const ALLOWED_DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 
 /// Operators that hold code or name files.
-const REFUSED: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
+const REFUSED_OP_TYPES: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
 
 /// Convolutions, and which of their inputs the weights are.
 const CONVOLUTIONS: [(&str, usize); 6] = [
@@ -29,11 +29,11 @@ const CONVOLUTIONS: [(&str, usize); 6] = [
 ];
 
 /// Arguments that something is divided by.
-const DIVISORS: [&str; 8] =
+const DIVISOR_ATTRIBUTES: [&str; 8] =
     ["group", "groups", "num_groups", "offset_group", "blocksize", "num_heads", "hidden_size", "num_outputs"];
 
 /// Arguments that are sizes of a layer along its axes, and the least that they may be.
-const SIZES: [(&str, i64); 6] = [
+const SIZE_ATTRIBUTES: [(&str, i64); 6] = [
     ("kernel_shape", 1),
     ("strides", 1),
     ("dilations", 1),
@@ -46,13 +46,13 @@ const SIZES: [(&str, i64); 6] = [
 const NODE: &str = "has the node";
 
 /// What is wrong.
-type Checked = Result<(), String>;
+type Validity = Result<(), String>;
 
 /// Checks all that a file says; weights in other files have been taken in.
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(model: &ModelProto) -> Checked {
+pub fn validate(model: &ModelProto) -> Validity {
     if let Some(function) = model.functions.first() {
         let name = function.name.as_deref().unwrap_or_default();
         return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
@@ -61,12 +61,12 @@ pub fn check(model: &ModelProto) -> Checked {
         return Err(format!("uses operators of the domain {OP_DOMAIN:?}, which are not for files"));
     }
     let Some(graph) = &model.graph else { return Err("has no graph".into()) };
-    check_ports(graph)?;
-    Checker::default().graph(graph, None, 0)
+    check_inputs_and_outputs(graph)?;
+    Validator::default().graph(graph, None, 0)
 }
 
 /// Checks what goes in and comes out: buffers are made of it.
-fn check_ports(graph: &GraphProto) -> Checked {
+fn check_inputs_and_outputs(graph: &GraphProto) -> Validity {
     let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     let inputs = || graph.input.iter().filter(|input| !weights.contains(input.name()));
     for (ports, count) in [("inputs", inputs().count()), ("outputs", graph.output.len())] {
@@ -113,7 +113,7 @@ fn values_of(port: &ValueInfoProto) -> Option<u64> {
 
 /// What is known of a value when the file is read.
 #[derive(Clone, Copy)]
-struct Known<'a> {
+struct KnownValue<'a> {
     dims: &'a [i64],
     /// The weight that it is; `None` for one that is computed of it.
     tensor: Option<&'a TensorProto>,
@@ -121,12 +121,12 @@ struct Known<'a> {
 
 /// The values that are known in a graph, and in those around it.
 struct Scope<'a> {
-    known: HashMap<&'a str, Known<'a>>,
+    known: HashMap<&'a str, KnownValue<'a>>,
     outer: Option<&'a Scope<'a>>,
 }
 
 impl<'a> Scope<'a> {
-    fn get(&self, name: &str) -> Option<Known<'a>> {
+    fn get(&self, name: &str) -> Option<KnownValue<'a>> {
         let mut scope = Some(self);
         std::iter::from_fn(|| {
             let here = scope?;
@@ -137,7 +137,7 @@ impl<'a> Scope<'a> {
     }
 
     /// An input of a node.
-    fn input(&self, node: &NodeProto, place: usize) -> Option<Known<'a>> {
+    fn input(&self, node: &NodeProto, place: usize) -> Option<KnownValue<'a>> {
         self.get(node.input.get(place)?)
     }
 
@@ -148,7 +148,7 @@ impl<'a> Scope<'a> {
             "Constant" => node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).map(known),
             "Identity" => self.input(node, 0),
             "Cast" | "DequantizeLinear" | "QuantizeLinear" => {
-                self.input(node, 0).map(|known| Known { tensor: None, ..known })
+                self.input(node, 0).map(|known| KnownValue { tensor: None, ..known })
             }
             _ => None,
         };
@@ -156,19 +156,19 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn known(tensor: &TensorProto) -> Known<'_> {
-    Known { dims: &tensor.dims, tensor: Some(tensor) }
+fn known(tensor: &TensorProto) -> KnownValue<'_> {
+    KnownValue { dims: &tensor.dims, tensor: Some(tensor) }
 }
 
 /// Goes through all graphs and counts.
 #[derive(Default)]
-struct Checker {
+struct Validator {
     nodes: usize,
     weights: usize,
 }
 
-impl Checker {
-    fn graph(&mut self, graph: &GraphProto, outer: Option<&Scope<'_>>, depth: usize) -> Checked {
+impl Validator {
+    fn graph(&mut self, graph: &GraphProto, outer: Option<&Scope<'_>>, depth: usize) -> Validity {
         if depth > GRAPH_DEPTH {
             return Err(format!("has more than {GRAPH_DEPTH} graphs within each other"));
         }
@@ -198,12 +198,12 @@ impl Checker {
         Ok(())
     }
 
-    fn node(&mut self, node: &NodeProto, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn node(&mut self, node: &NodeProto, scope: &Scope<'_>, depth: usize) -> Validity {
         let domain = node.domain();
-        if !DOMAINS.contains(&domain) {
-            return Err(format!("is of the domain {domain:?}, not of {}", DOMAINS[1..].join(", ")));
+        if !ALLOWED_DOMAINS.contains(&domain) {
+            return Err(format!("is of the domain {domain:?}, not of {}", ALLOWED_DOMAINS[1..].join(", ")));
         }
-        if REFUSED.contains(&node.op_type()) {
+        if REFUSED_OP_TYPES.contains(&node.op_type()) {
             return Err("runs code, or reads files, that are not in the network".into());
         }
         for attribute in &node.attribute {
@@ -214,7 +214,7 @@ impl Checker {
         check_growth(node, scope)
     }
 
-    fn attribute(&mut self, attribute: &AttributeProto, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn attribute(&mut self, attribute: &AttributeProto, scope: &Scope<'_>, depth: usize) -> Validity {
         if attribute.ref_attr_name.is_some() {
             return Err(format!("takes {:?} from a function that there is not", attribute.name()));
         }
@@ -230,7 +230,7 @@ impl Checker {
         Ok(())
     }
 
-    fn tensor(&mut self, tensor: &TensorProto) -> Checked {
+    fn tensor(&mut self, tensor: &TensorProto) -> Validity {
         self.weights += 1;
         if self.weights > WEIGHTS {
             return Err(format!("has more than {WEIGHTS} weights"));
@@ -244,7 +244,7 @@ fn sparse_problem(name: &str) -> String {
 }
 
 /// Checks that a weight has as many bytes as its shape and type say.
-fn check_tensor(tensor: &TensorProto) -> Checked {
+fn check_tensor(tensor: &TensorProto) -> Validity {
     if tensor.data_location() == DataLocation::External {
         return Err("lies in a file that was not read".into());
     }
@@ -254,11 +254,11 @@ fn check_tensor(tensor: &TensorProto) -> Checked {
     if tensor.dims.len() > RANK {
         return Err(format!("has {} sizes, more than {RANK}", tensor.dims.len()));
     }
-    let count = elements(tensor).and_then(|count| usize::try_from(count).ok());
+    let count = element_count(tensor).and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or_else(|| format!("has the sizes {:?}, which cannot be", tensor.dims))?;
     let (have, want) = match &tensor.raw_data {
-        Some(bytes) => (bytes.len(), raw_size(tensor.data_type(), count)),
-        None => listed(tensor, count),
+        Some(bytes) => (bytes.len(), raw_byte_count(tensor.data_type(), count)),
+        None => typed_element_count(tensor, count),
     };
     match want {
         None => Err(format!("is of type {}, which is unknown or too large", tensor.data_type())),
@@ -271,7 +271,7 @@ fn check_tensor(tensor: &TensorProto) -> Checked {
 }
 
 /// Bytes of so many values of a type, as they are; `None` for a type that is not written so.
-fn raw_size(data_type: i32, count: usize) -> Option<usize> {
+fn raw_byte_count(data_type: i32, count: usize) -> Option<usize> {
     use DataType as T;
     let bits = match T::try_from(data_type).ok()? {
         T::Uint2 | T::Int2 => 2,
@@ -288,7 +288,7 @@ fn raw_size(data_type: i32, count: usize) -> Option<usize> {
 }
 
 /// How many numbers a tensor lists, and how many it must; the same as above.
-fn listed(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
+fn typed_element_count(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
     use DataType as T;
     let in_int32 = tensor.int32_data.len();
     match T::try_from(tensor.data_type()).unwrap_or_default() {
@@ -311,13 +311,13 @@ fn listed(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
 }
 
 /// Checks arguments that are sizes, or that sizes are divided by.
-fn check_sizes(node: &NodeProto) -> Checked {
+fn check_sizes(node: &NodeProto) -> Validity {
     for attribute in &node.attribute {
         let name = attribute.name();
-        if DIVISORS.contains(&name) && attribute.i() < 1 {
+        if DIVISOR_ATTRIBUTES.contains(&name) && attribute.i() < 1 {
             return Err(format!("has {name} = {}, not 1 or more", attribute.i()));
         }
-        let Some((_, least)) = SIZES.iter().find(|(other, _)| *other == name) else { continue };
+        let Some((_, least)) = SIZE_ATTRIBUTES.iter().find(|(other, _)| *other == name) else { continue };
         // Only paddings by themselves may cut.
         let least = if name == "pads" && node.op_type() != "Pad" { 0 } else { *least };
         if attribute.ints.iter().any(|size| !(least..=LAYER_SIZE).contains(size)) {
@@ -328,15 +328,15 @@ fn check_sizes(node: &NodeProto) -> Checked {
 }
 
 /// Checks the weights of a convolution, as far as they are known.
-fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Checked {
+fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let Some((_, place)) = CONVOLUTIONS.iter().find(|(name, _)| *name == node.op_type()) else {
         return Ok(());
     };
-    let Some(Known { dims, .. }) = scope.input(node, *place) else { return Ok(()) };
+    let Some(KnownValue { dims, .. }) = scope.input(node, *place) else { return Ok(()) };
     if dims.len() < 3 || dims.contains(&0) {
         return Err(format!("has weights of the sizes {dims:?}"));
     }
-    let group = node.argument("group").map_or(1, AttributeProto::i);
+    let group = node.find_attribute("group").map_or(1, AttributeProto::i);
     // Both kinds of convolutions have there what the groups divide.
     if dims[0] % group != 0 {
         return Err(format!("divides {} channels into {group} groups", dims[0]));
@@ -345,16 +345,16 @@ fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Checked {
 }
 
 /// Checks nodes that make much of little, as far as it is known how much.
-fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Checked {
+fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let sizes = match node.op_type() {
         "ConstantOfShape" => scope.input(node, 0),
         "Expand" | "Tile" => scope.input(node, 1),
         "Resize" => scope.input(node, 3),
         _ => None,
     };
-    let sizes = sizes.and_then(|known| integers(known.tensor?));
+    let sizes = sizes.and_then(|known| int64_values(known.tensor?));
     // Random numbers are made of a shape among the arguments.
-    let sizes = sizes.or_else(|| node.argument("shape").map(|shape| shape.ints.clone()));
+    let sizes = sizes.or_else(|| node.find_attribute("shape").map(|shape| shape.ints.clone()));
     let Some(sizes) = sizes else { return Ok(()) };
     let values = sizes.iter().try_fold(1u64, |values, size| values.checked_mul(size.unsigned_abs()));
     match values {

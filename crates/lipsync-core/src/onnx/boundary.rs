@@ -7,26 +7,26 @@ use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{
     AttributeProto, GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
-use super::split::Split;
+use super::split::SplitGenerator;
 
 /// Ending of the names of values as they are stored.
-pub const KEPT: &str = ".kept";
+pub const BOUNDARY_SUFFIX: &str = ".kept";
 
 /// A value that passes from the first part to the second: its type and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct BoundaryValue {
     pub name: String,
     pub data_type: DataType,
     pub shape: Vec<i64>,
 }
 
-impl Split {
+impl SplitGenerator {
     /// Declares the values that pass between the parts, and how they are stored.
     ///
     /// Real numbers stay as they are: rounded to float16 they would take half the room, but turning them back costs
     /// a twentieth of the time of every frame. Whole numbers are stored channels last, as
     /// ONNX Runtime's kernels for them compute, so that nothing is rearranged for every frame.
-    pub fn store(&mut self, values: &[Kept]) {
+    pub fn declare_boundary(&mut self, values: &[BoundaryValue]) {
         let (Some(face), Some(mouth)) = (&mut self.face.proto.graph, &mut self.mouth.proto.graph) else {
             return;
         };
@@ -34,17 +34,17 @@ impl Split {
         let mut renamed = HashMap::new();
         let mut first = Vec::new();
         for value in values {
-            let stored = format!("{}{KEPT}", value.name);
-            let is_whole = matches!(value.data_type, DataType::Uint8 | DataType::Int8);
+            let stored = format!("{}{BOUNDARY_SUFFIX}", value.name);
+            let is_quantized = matches!(value.data_type, DataType::Uint8 | DataType::Int8);
             let declaration = match &value.shape[..] {
-                [n, c, h, w] if is_whole => {
-                    face.node.push(order(&[0, 2, 3, 1], &value.name, &stored));
-                    first.push(order(&[0, 3, 1, 2], &stored, &value.name));
-                    declared(&stored, value.data_type, &[*n, *h, *w, *c])
+                [n, c, h, w] if is_quantized => {
+                    face.node.push(transpose(&[0, 2, 3, 1], &value.name, &stored));
+                    first.push(transpose(&[0, 3, 1, 2], &stored, &value.name));
+                    value_info(&stored, value.data_type, &[*n, *h, *w, *c])
                 }
                 shape => {
                     renamed.insert(value.name.as_str(), stored.clone());
-                    declared(&stored, value.data_type, shape)
+                    value_info(&stored, value.data_type, shape)
                 }
             };
             face.output.push(declaration.clone());
@@ -65,7 +65,7 @@ fn rename(graph: &mut GraphProto, names: &HashMap<&str, String>) {
 }
 
 /// A node that puts the axes in another order.
-pub(super) fn order(axes: &[i64], from: &str, to: &str) -> NodeProto {
+pub(super) fn transpose(axes: &[i64], from: &str, to: &str) -> NodeProto {
     NodeProto {
         input: vec![from.into()],
         output: vec![to.into()],
@@ -76,7 +76,7 @@ pub(super) fn order(axes: &[i64], from: &str, to: &str) -> NodeProto {
     }
 }
 
-fn declared(name: &str, data_type: DataType, shape: &[i64]) -> ValueInfoProto {
+fn value_info(name: &str, data_type: DataType, shape: &[i64]) -> ValueInfoProto {
     let dim = shape
         .iter()
         .map(|&size| Dimension { value: Some(dimension::Value::DimValue(size)), ..Dimension::default() })
