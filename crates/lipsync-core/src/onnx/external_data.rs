@@ -1,4 +1,4 @@
-//! Weights that lie in files of their own beside a model, taken in.
+//! External data: tensors that a model stores in files beside it, loaded into the model.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -9,24 +9,24 @@ use crate::error::{Error, Result};
 use crate::file::{self, Inside};
 use crate::limits::NETWORK_BYTES;
 
-/// Takes in all weights of a model, wherever in the graph they are; tells whether there were any in other files.
+/// Loads the external data of a graph and its subgraphs; returns whether there was any.
 ///
 /// # Errors
-/// [`Error::Invalid`] where one is not in a file beside the model; [`Error::NotFound`] where there is no such file.
+/// [`Error::Invalid`] where a location is not a file beside the model; [`Error::NotFound`] where that file is missing.
 pub fn load(model: &Path, graph: &mut GraphProto) -> Result<bool> {
     let mut loader = Loader::new(model);
     loader.load(graph)?;
     Ok(loader.found)
 }
 
-/// What ONNX Runtime takes for an address, not for a name.
+/// ONNX Runtime reads a location with this marker as an address in memory.
 const MEMORY_ADDRESS: &str = "_ORT_MEM_ADDR_";
 
-/// The weights that a model keeps in other files, as they are taken in.
+/// Loads external data, within a limit of bytes for the whole model.
 struct Loader<'a> {
     model: &'a Path,
     folder: &'a Path,
-    /// Bytes that may still be read: the same part of a file can be asked for again and again.
+    /// Bytes that may still be read. Many tensors can name the same range of a file, so file sizes bound nothing.
     left: u64,
     found: bool,
 }
@@ -35,7 +35,7 @@ impl<'a> Loader<'a> {
     const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
 
     fn new(model: &'a Path) -> Self {
-        // The folder of a model that is named without one is the current.
+        // A model path without a folder is relative to the current one.
         let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
         Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES, found: false }
     }
@@ -45,7 +45,7 @@ impl<'a> Loader<'a> {
         for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
             let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
             tensors.try_for_each(|tensor| self.load_tensor(tensor))?;
-            // How deep they go was bounded when the file was read.
+            // Reading the file has bounded the nesting.
             let mut graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
             graphs.try_for_each(|graph| self.load(graph))?;
         }
@@ -62,7 +62,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The bytes of a weight.
+    /// Reads the bytes of a tensor from its file.
     fn read(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
         let entry = |key: &str| {
             tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
@@ -92,7 +92,7 @@ impl<'a> Loader<'a> {
         Ok(values)
     }
 
-    /// The file of a weight: a model must not reach for files elsewhere.
+    /// The path of a tensor's file, which must lie inside the model's folder.
     fn resolve(&self, name: &str, location: &str) -> Result<PathBuf> {
         let is_inside = |part| matches!(part, Component::Normal(_));
         let path = self.folder.join(location);

@@ -1,6 +1,7 @@
-//! Weights kept in half the room: stored as float16 and cast back to float32 at the front of the graph.
+//! Float16 storage: weights are stored as float16, with a `Cast` to float32 behind each of them.
 //!
-//! Inputs, outputs and all computation stay float32, and ONNX Runtime casts once, when it loads the model.
+//! Inputs, outputs and all computation stay float32. ONNX Runtime folds the casts when it loads the model, so they cost
+//! nothing per inference.
 
 use std::collections::HashSet;
 
@@ -11,18 +12,18 @@ use super::proto::{AttributeProto, NodeProto, TensorProto};
 use super::{Model, element_count, float_values};
 use crate::error::{Error, Result};
 
-/// Tensors with fewer values stay as they are: they weigh nothing, and some operators want theirs unchanged.
+/// Smaller tensors stay float32: they hardly add to the size, and some operators need theirs as constants.
 const MIN_ELEMENTS: u64 = 256;
 
-/// The version of ONNX's operators from which on a cast names its type by number.
+/// The operator set since which the attribute `to` of `Cast` is a number.
 const MIN_OPSET: i64 = 6;
 
-/// What became of the weights.
+/// What the conversion did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Float16Conversion {
-    /// Values that are float16 now.
+    /// Elements that are float16 now.
     pub values: u64,
-    /// Values in tensors that hold numbers too large for float16, which stay float32.
+    /// Elements of tensors that stay float32, because one of their values is out of float16's range.
     pub too_large: u64,
 }
 
@@ -30,7 +31,7 @@ impl Model {
     /// Stores the float32 weights of the main graph as float16.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for models too old for it, or weights that are not as many as their shape says.
+    /// [`Error::Invalid`] for an operator set before version 6, or a tensor whose data does not match its shape.
     pub fn convert_weights_to_float16(&mut self) -> Result<Float16Conversion> {
         let opset = self.opset();
         let invalid = |problem: String| Error::invalid(&self.path, problem, super::REMEDY);
@@ -38,9 +39,9 @@ impl Model {
             return Err(invalid(format!("is written in operators of version {opset}, before {MIN_OPSET}")));
         }
         let Some(graph) = &mut self.proto.graph else { return Ok(Float16Conversion::default()) };
-        // Weights that are inputs, too, have a declared type that callers rely on.
+        // Initializers that are also inputs have a declared type, on which callers rely.
         let inputs = graph.input.iter().map(|input| input.name().to_owned());
-        // Scales and zeros of what is rounded to whole numbers are used as they are.
+        // Scales and zero points must be constants.
         let is_rounding = |node: &&NodeProto| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
         let scales = graph.node.iter().filter(is_rounding);
         let fixed: HashSet<String> =
@@ -67,7 +68,7 @@ impl Model {
     }
 }
 
-/// The same for a constant among the nodes; returns the cast that must follow it.
+/// Converts the value of a `Constant` node; returns the `Cast` that must follow it.
 fn convert_constant(
     node: &mut NodeProto,
     conversion: &mut Float16Conversion,
@@ -83,7 +84,7 @@ fn convert_constant(
     Ok(Some(cast(&name)))
 }
 
-/// Turns a tensor of many float32 values into float16; tells whether it did.
+/// Converts a large float32 tensor to float16; returns whether it did.
 fn convert(
     tensor: &mut TensorProto,
     conversion: &mut Float16Conversion,
@@ -112,7 +113,7 @@ fn stored_name(name: &str) -> String {
     format!("{name}.stored_as_float16")
 }
 
-/// The node that makes the weight of that name again.
+/// The `Cast` that yields the float32 tensor of that name.
 fn cast(name: &str) -> NodeProto {
     NodeProto {
         input: vec![stored_name(name)],

@@ -1,15 +1,14 @@
-//! Inverted residual blocks of 8 bits, found in a graph and taken out of it ([`crate::kernels`]).
+//! Fusion of quantized inverted-residual blocks into custom operators ([`crate::kernels`]).
 //!
-//! Networks of 8 bits are written with a `QuantizeLinear` and a `DequantizeLinear` at every value that is rounded. A
-//! block is the longest chain of these patterns that fits:
+//! Quantized networks are in the QDQ format ([`super::quantize`]). A block is the longest match of this pattern:
 //!
 //! ```text
-//! [Resize] [Concat]  Conv 1x1 - Relu  Conv 3x3 by channel - Relu  Conv 1x1  [Add what went in]
+//! [Resize] [Concat]  Conv 1x1 - Relu  depthwise Conv 3x3 - Relu  Conv 1x1  [Add of the block's input]
 //! ```
 //!
-//! The last convolution may be left in real numbers, by `lipsync-avatar quantize`. A convolution 1x1 to a few channels that
-//! follows a block is taken, too. What does not fit stays, for ONNX Runtime: values in other types, wide values that others use, too, channels that are
-//! no multiples of 16.
+//! `lipsync-avatar quantize` may leave the projection in float32. A 1x1 convolution to a few channels behind a block is
+//! fused into an operator, too. ONNX Runtime runs what does not match: other types, expanded values with another
+//! consumer, and channels that are not multiples of 16.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,36 +21,36 @@ use crate::kernels::{
     PlanarConv, Projection, QuantConv, QuantParams, op_type,
 };
 
-/// Channels that go in and come out are multiples of it.
+/// Input and output channels of a block are multiples of it.
 const CHANNELS: usize = 16;
 
-/// A block and where it is in the graph: names of values of bytes.
+/// A block, with the names of its quantized inputs and output.
 struct Found {
     block: InvertedResidual,
     sources: Vec<String>,
     output: String,
 }
 
-/// Planes and where they are in the graph.
+/// A planar convolution, with the names of its quantized input and its output.
 struct FoundPlanes {
     planes: PlanarConv,
     source: String,
     output: String,
 }
 
-/// A convolution from bytes to bytes.
+/// A quantized convolution.
 struct Conv<'a> {
     layer: QuantConv,
     input: &'a str,
     input_params: QuantParams,
     output: &'a str,
     kernel: usize,
-    /// As many groups as channels.
+    /// Whether it has as many groups as channels.
     depthwise: bool,
     stride: usize,
 }
 
-/// What may be a block's last layer.
+/// A candidate for the projection of a block.
 struct Last<'a> {
     layer: Projection,
     input_params: QuantParams,
@@ -59,7 +58,7 @@ struct Last<'a> {
 }
 
 impl Model {
-    /// Puts a node of our own in the place of every block, and returns the blocks by the numbers that the nodes name.
+    /// Replaces every block by a custom operator, and returns the blocks by the indices that the operators carry.
     pub fn fuse_blocks(&mut self) -> Option<FusedOps> {
         let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs())?;
         let matcher = Matcher::new(graph);
@@ -88,15 +87,15 @@ impl Model {
 }
 
 impl Conv<'_> {
-    /// Whether it makes every pixel of that pixel alone.
+    /// Whether every output pixel depends on the same input pixel alone.
     fn is_pointwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && !self.depthwise
     }
 }
 
 impl Found {
-    /// The node that computes the block, between the orders of the axes that ONNX and that blocks have. Where one block
-    /// follows another, the runtime takes out both changes of order.
+    /// The custom operator between transpositions, from NCHW to the NHWC of the kernels and back. Between two blocks,
+    /// ONNX Runtime cancels them.
     fn nodes(&self, number: usize) -> Vec<NodeProto> {
         let last = |value: &String| format!("{value}.block{number}");
         let mut nodes: Vec<NodeProto> =
@@ -131,7 +130,7 @@ impl FoundPlanes {
     }
 }
 
-/// A graph with its connections.
+/// A graph with the producer and the consumers of every value.
 struct Matcher<'a> {
     graph: &'a GraphProto,
     initializers: HashMap<&'a str, &'a TensorProto>,
@@ -160,7 +159,7 @@ impl<'a> Matcher<'a> {
         self.initializers.get(name).copied()
     }
 
-    /// Layers to few channels that follow blocks.
+    /// Pointwise convolutions to few channels behind blocks.
     fn planes(&self, blocks: &[Found]) -> Vec<FoundPlanes> {
         let channels: HashMap<&str, usize> =
             blocks.iter().map(|found| (found.output.as_str(), found.block.output_channels())).collect();
@@ -175,7 +174,7 @@ impl<'a> Matcher<'a> {
         self.graph.node.iter().filter_map(found).collect()
     }
 
-    /// The block that begins with this node.
+    /// The block whose expansion is this node.
     fn block(&self, first: &'a NodeProto) -> Option<Found> {
         let expand = self.conv(first)?;
         let depthwise = self.conv(self.only_dequantized_consumer(expand.output)?)?;
@@ -191,7 +190,7 @@ impl<'a> Matcher<'a> {
         }
         let Last { layer: project, mut output, .. } = project;
         let mut residual = None;
-        // Fewer channels would be added to each of more.
+        // Other shapes would be broadcast.
         let is_even = depthwise.stride == 1 && expand.layer.input_channels() == project.output_channels();
         if let (true, Projection::Quantized(layer)) = (is_even, &project)
             && let Some((sum, params)) =
@@ -217,7 +216,7 @@ impl<'a> Matcher<'a> {
         Some(Found { block, sources, output: output.into() })
     }
 
-    /// A layer that may be a block's last.
+    /// The projection at this node, quantized or not.
     fn project(&self, node: &'a NodeProto) -> Option<Last<'a>> {
         let last = match self.conv(node) {
             Some(conv) if !conv.is_pointwise() => return None,
@@ -233,7 +232,7 @@ impl<'a> Matcher<'a> {
         (last.layer.output_channels() % CHANNELS == 0).then_some(last)
     }
 
-    /// A 1 x 1 convolution by real weights, whatever follows it.
+    /// A 1x1 convolution with float32 weights, whatever follows it.
     fn float_pointwise(&self, node: &'a NodeProto) -> Option<FloatConv> {
         let weight = |place: usize| node.input.get(place).and_then(|name| self.initializer(name));
         let is_pointwise = node.op_type() == "Conv" && geometry(node, 1) == Some((1, 1));
@@ -260,31 +259,31 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// The one node that reads those bytes as real numbers.
+    /// The one node that reads a quantized value, behind its `DequantizeLinear`.
     fn only_dequantized_consumer(&self, bytes: &str) -> Option<&'a NodeProto> {
         let reading = self.only_consumer(bytes).filter(|node| node.op_type() == "DequantizeLinear")?;
         self.only_consumer(reading.output.first()?)
     }
 
-    /// The bytes that a real value is read from.
+    /// The quantized value that a value is dequantized from.
     fn dequantized_from(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         Some((node.input.first()?.as_str(), self.params(node)?))
     }
 
-    /// The bytes that a real value is rounded to, if that is all that is done with it.
+    /// The quantized value that a value is quantized to, if nothing else reads it.
     fn quantized_to(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.only_consumer(value).filter(|node| node.op_type() == "QuantizeLinear")?;
         Some((node.output.first()?.as_str(), self.params(node)?))
     }
 
-    /// The real value that bytes are rounded from.
+    /// The node whose output is quantized to this value.
     fn quantized_from(&self, bytes: &str) -> Option<&'a NodeProto> {
         let node = self.producer(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
         self.producer(node.input.first()?)
     }
 
-    /// The grid of a node that rounds to bytes, or reads them.
+    /// The per-tensor parameters of a `QuantizeLinear` or `DequantizeLinear`.
     fn params(&self, node: &NodeProto) -> Option<QuantParams> {
         let [_, scale, zero_point] = &node.input[..] else { return None };
         let (scale, zero_point) = (self.initializer(scale)?, self.initializer(zero_point)?);
@@ -295,7 +294,7 @@ impl<'a> Matcher<'a> {
         Some(QuantParams { scale, zero_point })
     }
 
-    /// A convolution, with a ReLU behind it or not.
+    /// The quantized convolution at this node, with the ReLU that may follow it.
     fn conv(&self, node: &'a NodeProto) -> Option<Conv<'a>> {
         if node.op_type() != "Conv" {
             return None;
@@ -334,7 +333,7 @@ impl<'a> Matcher<'a> {
         Some(Conv { layer, input, input_params, output, kernel, depthwise, stride })
     }
 
-    /// Signed bytes that are weights, their shape, and the scales of their channels.
+    /// int8 weights with their shape and scales, one for all channels or one for each.
     fn weights(&self, value: &str) -> Option<(Vec<i8>, &'a [i64], Vec<f32>)> {
         let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         let tensor =
@@ -349,7 +348,7 @@ impl<'a> Matcher<'a> {
         (is_first && is_symmetric).then(|| (weights(), &tensor.dims[..], scales))
     }
 
-    /// A bias in steps of its layer's sums.
+    /// An int32 bias, in units of the accumulators.
     fn bias(&self, value: &str) -> Option<Vec<i32>> {
         let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         let tensor = self.initializer(node.input.first()?)?;
@@ -358,7 +357,7 @@ impl<'a> Matcher<'a> {
             .then(|| tensor_values(tensor, &tensor.int32_data, i32::from_le_bytes))
     }
 
-    /// The bytes that some bytes become where others are added to them, and nothing else is done with them.
+    /// The quantized sum of two quantized values, if nothing else reads the first.
     fn residual_add(
         &self,
         ours: (&str, QuantParams),
@@ -371,7 +370,7 @@ impl<'a> Matcher<'a> {
         if fits { self.quantized_to(node.output.first()?) } else { None }
     }
 
-    /// What is joined and doubled to make those bytes, if that is all that they are used for.
+    /// The values that a `Concat` or a `Resize` makes this value of, if it has no other consumer.
     fn sources(&self, bytes: &'a str) -> Option<Vec<(&'a str, BlockInput)>> {
         self.only_dequantized_consumer(bytes)?;
         let node = self.quantized_from(bytes)?;
@@ -392,7 +391,7 @@ impl<'a> Matcher<'a> {
         node.input.iter().map(source).collect()
     }
 
-    /// The bytes that a node doubles in size.
+    /// The input of a `Resize` that doubles both sides.
     fn upsample_2x(&self, node: &'a NodeProto) -> Option<(&'a str, BlockInput)> {
         let text = |name: &str| node.find_attribute(name).map(|argument| argument.s().to_vec());
         let scales = float_values(self.initializer(node.input.get(2)?)?)?;
@@ -405,12 +404,12 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// The product of sizes, where there is one.
+/// The product of sizes; `None` if it overflows.
 fn product(sizes: &[usize]) -> Option<usize> {
     sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
 }
 
-/// The stride, 1 or 2, and the groups of a convolution that is padded by half its kernel on all sides.
+/// The stride (1 or 2) and the groups of a convolution with "same" padding.
 fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
     let ints = |name: &str| node.find_attribute(name).map(|argument| &argument.ints[..]);
     let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
@@ -425,13 +424,13 @@ fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
     (is_padded && is_plain && is_even && matches!(stride, 1 | 2)).then_some((stride, group))
 }
 
-/// The bytes of a tensor, with or without a sign.
+/// The elements of an int8 or uint8 tensor, as bytes.
 fn bytes(tensor: &TensorProto) -> Vec<u8> {
     let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
     tensor_values(tensor, &list, u8::from_le_bytes)
 }
 
-/// Takes out nodes whose outputs nothing needs.
+/// Removes nodes whose outputs nothing reads.
 fn remove_unused_nodes(graph: &mut GraphProto) {
     let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
     let mut nodes: Vec<NodeProto> = Vec::new();

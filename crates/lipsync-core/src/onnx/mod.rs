@@ -1,7 +1,8 @@
-//! ONNX files as such: read, described, changed and written, without running them.
+//! ONNX models as data: reading, validating, transforming and writing them, without running them.
 //!
-//! The messages hold every field of the format, so that what is written is what was read but for the change.
-//! Weights that lie in files of their own beside the model are taken in: what is written is one file.
+//! The generated messages hold every field of the format, so that a model that is written again differs from the
+//! one that was read only by the intended change. External data is loaded into the model, which is written as one
+//! file.
 
 mod boundary;
 mod external_data;
@@ -44,28 +45,28 @@ pub use split::SplitGenerator;
 pub struct Model {
     path: PathBuf,
     proto: ModelProto,
-    /// Whether weights were read from other files.
+    /// Whether initializers were loaded from other files.
     external_data: bool,
 }
 
-/// A tensor that goes in or out, as the file declares it.
+/// An input or output of the graph, as the model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueInfo {
     pub name: String,
-    /// Numbers, or the name of a free size.
+    /// The dimensions: numbers, or the names of dynamic ones.
     pub shape: Vec<String>,
-    /// The type of its elements, such as `float32`; `no tensor` for what is none.
+    /// The element type, such as `float32`; `no tensor` for sequences, maps and the like.
     pub data_type: String,
 }
 
-/// Weights of one type.
+/// How many weights have an element type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightCount {
     pub data_type: String,
     pub count: u64,
 }
 
-/// Types of weights that are learnt; others are shapes and indices.
+/// Element types of learnt weights; initializers of other types are shapes and indices.
 const WEIGHT_TYPES: [DataType; 6] = [
     DataType::Float16,
     DataType::Bfloat16,
@@ -75,17 +76,17 @@ const WEIGHT_TYPES: [DataType; 6] = [
     DataType::Uint8,
 ];
 
-/// Characters of a port's name, and of its sizes, that are shown.
+/// Characters of a name, and of a shape, that messages show.
 const SHOWN: usize = 100;
 
 const REMEDY: &str = "Export the model to ONNX again, or copy it again if the copy was cut short";
 
-/// Of what may be no accident.
+/// For problems that may be deliberate.
 const UNSAFE_REMEDY: &str =
     "Export the model to ONNX again, with plain operators and weights, or do not trust where it comes from";
 
 impl Model {
-    /// Reads a model, with the weights that it keeps in other files, and checks it ([`Self::decode`]).
+    /// Reads a model with its external data, and validates it ([`Self::decode`]).
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`], naming the file.
@@ -94,22 +95,22 @@ impl Model {
         Self::decode(path, &bytes)
     }
 
-    /// The model in those bytes, which were read from `path`; weights in other files are taken in.
+    /// Decodes and validates the model in `bytes`, which were read from `path`; external data is loaded.
     ///
-    /// It may be a stranger's: what ONNX Runtime, or anything here, must not be given is refused. What is run is what
-    /// [`Self::encode`] makes of the model, never the file, which may say more to others than to us.
+    /// The model may be hostile: whatever could harm ONNX Runtime or this crate is refused. ONNX Runtime is given what
+    /// [`Self::encode`] writes, never the file itself, since another parser may read the same bytes differently.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
         let mut model = Self::decode_unchecked(path, bytes)?;
         validate::validate(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
-        // How it was trained is nothing that is run.
+        // Inference has no use for it.
         model.proto.training_info.clear();
         Ok(model)
     }
 
-    /// The same of a model that is ours, or that is never run: all that the format can say is allowed.
+    /// Decodes a model without validating it: one that this crate wrote, or one that is never run.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -125,7 +126,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Writes the model as one file: beside its place first, so that nobody ever finds half of it.
+    /// Writes the model as one file, through a temporary file that is renamed, so that nobody reads half of it.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the file cannot be written.
@@ -133,34 +134,34 @@ impl Model {
         file::replace(path, &self.encode())
     }
 
-    /// The model as the bytes of one file.
+    /// The serialized model.
     pub fn encode(&self) -> Vec<u8> {
         self.proto.encode_to_vec()
     }
 
-    /// Whether the model on disk is more than its file: weights lie in others beside it.
+    /// Whether the model on disk has external data in files beside it.
     pub fn has_external_data(&self) -> bool {
         self.external_data
     }
 
-    /// What goes in, weights left out.
+    /// The inputs of the graph, without initializers (which older IR versions list among them).
     pub fn inputs(&self) -> Vec<ValueInfo> {
         let graph = self.graph();
         let weights = graph.initializers();
         graph.input.iter().filter(|port| !weights.contains_key(port.name())).map(ValueInfo::of).collect()
     }
 
-    /// What comes out.
+    /// The outputs of the graph.
     pub fn outputs(&self) -> Vec<ValueInfo> {
         self.graph().output.iter().map(ValueInfo::of).collect()
     }
 
-    /// The operators of its nodes, in their order.
+    /// The operator types of the nodes, in their order.
     pub fn op_types(&self) -> Vec<&str> {
         self.graph().node.iter().map(NodeProto::op_type).collect()
     }
 
-    /// Its weights by type, the most frequent type first.
+    /// The weights by element type, the most frequent type first.
     pub fn weight_counts(&self) -> Vec<WeightCount> {
         let mut weights: Vec<WeightCount> = Vec::new();
         for tensor in self.tensors() {
@@ -178,7 +179,7 @@ impl Model {
         weights
     }
 
-    /// The version of ONNX's own operators that it is written in.
+    /// The version of the default operator set.
     pub fn opset(&self) -> i64 {
         let own = |domain: &str| matches!(domain, "" | "ai.onnx");
         self.proto
@@ -190,7 +191,7 @@ impl Model {
             .unwrap_or(0)
     }
 
-    /// The value of an entry among the notes about the model.
+    /// The value of a key in `metadata_props`.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         let entry = self.proto.metadata_props.iter().find(|entry| entry.key() == key);
         entry.map(StringStringEntryProto::value)
@@ -200,7 +201,7 @@ impl Model {
         self.proto.graph.as_ref().unwrap_or_else(|| unreachable!("files without a graph are not read"))
     }
 
-    /// The weights of the main graph: initialisers, and constants among the nodes.
+    /// The constant tensors of the main graph: initializers, and the values of `Constant` nodes.
     fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
         let graph = self.graph();
         let constants = graph.node.iter().filter(|node| node.op_type() == "Constant");
@@ -211,17 +212,17 @@ impl Model {
 }
 
 impl GraphProto {
-    /// The weights by name.
+    /// The initializers by name.
     fn initializers(&self) -> HashMap<&str, &TensorProto> {
         self.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect()
     }
 
-    /// Whether nodes hold graphs of their own (loops and branches), which may reach for any value.
+    /// Whether any node has a subgraph (`Loop`, `If`, `Scan`), which may capture any value of this graph.
     fn has_subgraphs(&self) -> bool {
         self.node.iter().flat_map(|node| &node.attribute).any(|a| a.g.is_some() || !a.graphs.is_empty())
     }
 
-    /// The nodes, by their places, that read each value.
+    /// The indices of the nodes that read each value.
     fn consumers(&self) -> HashMap<&str, Vec<usize>> {
         let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
         for (n, node) in self.node.iter().enumerate() {
@@ -230,7 +231,7 @@ impl GraphProto {
         users
     }
 
-    /// Takes out weights that no node reads any more.
+    /// Removes initializers that no node reads any more.
     fn remove_unused_initializers(&mut self) {
         let used: HashSet<&str> = self.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
         self.initializer.retain(|tensor| used.contains(tensor.name()));
@@ -261,14 +262,14 @@ impl TensorProto {
 }
 
 impl NodeProto {
-    /// The constant argument of that name.
+    /// The attribute of that name.
     fn find_attribute(&self, name: &str) -> Option<&AttributeProto> {
         self.attribute.iter().find(|attribute| attribute.name() == name)
     }
 }
 
 impl AttributeProto {
-    /// A whole number.
+    /// An attribute of type `INT`.
     fn int(name: &str, value: i64) -> Self {
         Self {
             name: Some(name.into()),
@@ -278,7 +279,7 @@ impl AttributeProto {
         }
     }
 
-    /// A list of whole numbers.
+    /// An attribute of type `INTS`.
     fn ints(name: &str, values: &[i64]) -> Self {
         Self {
             name: Some(name.into()),
@@ -289,12 +290,12 @@ impl AttributeProto {
     }
 }
 
-/// Number of values in a tensor; `None` for a shape that cannot be.
+/// The number of elements of a tensor; `None` for a shape with a negative dimension, or too large to count.
 fn element_count(tensor: &TensorProto) -> Option<u64> {
     tensor.dims.iter().try_fold(1u64, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
 }
 
-/// The values of a tensor of float32; `None` for one of another type.
+/// The elements of a float32 tensor; `None` for one of another type.
 fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     if !tensor.has_type(DataType::Float) {
         return None;
@@ -302,7 +303,7 @@ fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     Some(tensor_values(tensor, &tensor.float_data, f32::from_le_bytes))
 }
 
-/// The values of a tensor of 64 bit integers; `None` for one of another type.
+/// The elements of an int64 tensor; `None` for one of another type.
 fn int64_values(tensor: &TensorProto) -> Option<Vec<i64>> {
     if !tensor.has_type(DataType::Int64) {
         return None;
@@ -310,7 +311,7 @@ fn int64_values(tensor: &TensorProto) -> Option<Vec<i64>> {
     Some(tensor_values(tensor, &tensor.int64_data, i64::from_le_bytes))
 }
 
-/// The values of a tensor: raw, or in the list of its type.
+/// The elements of a tensor, from `raw_data` or from the field of its type.
 fn tensor_values<T: Clone, const N: usize>(tensor: &TensorProto, list: &[T], of: fn([u8; N]) -> T) -> Vec<T> {
     match &tensor.raw_data {
         Some(bytes) => bytes.as_chunks().0.iter().map(|bytes| of(*bytes)).collect(),
@@ -347,7 +348,7 @@ impl ValueInfo {
 
 impl std::fmt::Display for ValueInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The file may give them names and sizes of any length.
+        // Names and shapes in a file may be of any length.
         let shape = short(self.shape.join(", "), SHOWN);
         write!(f, "\"{}\" [{shape}] {}", short(&self.name, SHOWN), self.data_type)
     }

@@ -1,7 +1,7 @@
-//! Hidden channels filled up to what wide registers hold.
+//! Pads the channels of depthwise convolutions with zeros to a multiple of the SIMD width.
 //!
-//! A convolution channel by channel is several times slower where its channels are not a multiple of 16, as the 12 that
-//! SyncTalk_2D makes of the picture at full size. Channels of zeros beside them change no result.
+//! A depthwise convolution is several times slower where its channels are not a multiple of 16, as the 12 of
+//! SyncTalk_2D's blocks at full resolution. Channels of zeros change no result.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,13 +9,13 @@ use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::{Model, float_values};
 
-/// Channels of 32 bits in a register of 512, which the runtime's kernels work on at once.
+/// Float32 lanes of a 512-bit register, which ONNX Runtime's kernels compute at once.
 const LANES: usize = 16;
 
-/// Fewer channels would grow more than fourfold.
+/// With fewer channels, padding would multiply the work by more than four.
 const MIN_CHANNELS: usize = LANES / 4;
 
-/// A convolution by channel between two that mix channels: their places among the nodes.
+/// A depthwise convolution between two ordinary ones, as indices of nodes.
 struct Chain {
     expand: usize,
     depthwise: usize,
@@ -23,14 +23,14 @@ struct Chain {
 }
 
 impl Model {
-    /// Fills up the channels of convolutions by channel whose neighbours are convolutions with weights of their own.
+    /// Pads the channels of depthwise convolutions between ordinary ones, where all weights are initializers.
     pub fn pad_depthwise_channels(&mut self) {
         let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
         let chains = chains(graph);
         let names = graph.initializer.iter().map(|tensor| tensor.name().to_owned());
         let mut weights = Initializers { places: names.zip(0..).collect(), tensors: &mut graph.initializer };
         for Chain { expand, depthwise, project } in chains {
-            // Copies: where weights are shared, others keep theirs.
+            // The weights are copied: other nodes may share them.
             weights.pad(&mut graph.node[expand], expand, &[(1, 0), (2, 0)]);
             weights.pad(&mut graph.node[depthwise], depthwise, &[(1, 0), (2, 0)]);
             weights.pad(&mut graph.node[project], project, &[(1, 1)]);
@@ -43,7 +43,7 @@ impl Model {
     }
 }
 
-/// The chains in which it pays.
+/// The chains in which padding pays.
 fn chains(graph: &GraphProto) -> Vec<Chain> {
     let (consumers, weights) = (graph.consumers(), graph.initializers());
     let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
@@ -54,7 +54,7 @@ fn chains(graph: &GraphProto) -> Vec<Chain> {
             _ => None,
         }
     };
-    // The next node but for a ReLU between: that leaves zeros as they are.
+    // The next node, skipping a ReLU, which maps zero to zero.
     let next = |n: usize| {
         let consumer = only_consumer(n)?;
         if graph.node[consumer].op_type() == "Relu" { only_consumer(consumer) } else { Some(consumer) }
@@ -64,7 +64,7 @@ fn chains(graph: &GraphProto) -> Vec<Chain> {
         weights.get(name).copied().filter(|tensor| tensor.has_type(DataType::Float))
     };
     let shape = |n: usize| Some(&tensor(n, 1)?.dims[..]);
-    // A convolution may do without a bias, but if there is one, it must be known, too.
+    // The bias is optional, but where there is one, it must be an initializer.
     let bias_fits = |n: usize, count: i64| match graph.node[n].input.get(2) {
         Some(_) => tensor(n, 2).is_some_and(|bias| bias.dims == [count]),
         None => true,
@@ -89,14 +89,14 @@ fn group(node: &NodeProto) -> i64 {
     node.find_attribute("group").map_or(1, AttributeProto::i)
 }
 
-/// The weights of a graph, and where each is.
+/// The initializers of a graph, with their indices by name.
 struct Initializers<'a> {
     tensors: &'a mut Vec<TensorProto>,
     places: HashMap<String, usize>,
 }
 
 impl Initializers<'_> {
-    /// Gives a node wider weights: for each, which input and along which axis.
+    /// Replaces weights of a node by padded copies; `weights` lists pairs of input and axis.
     fn pad(&mut self, node: &mut NodeProto, number: usize, weights: &[(usize, usize)]) {
         for &(input, axis) in weights {
             let Some(name) = node.input.get_mut(input) else { continue };
@@ -109,7 +109,7 @@ impl Initializers<'_> {
     }
 }
 
-/// A copy of a tensor with zeros behind its values along an axis.
+/// A copy of a tensor, padded with zeros at the end of an axis.
 fn zero_padded(tensor: &TensorProto, axis: usize, node: usize) -> Option<TensorProto> {
     let values = float_values(tensor)?;
     let size = |size: &i64| usize::try_from(*size).ok();

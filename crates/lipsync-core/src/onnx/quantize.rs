@@ -1,8 +1,8 @@
-//! Networks that compute in whole numbers of 8 bits, written as ONNX does: with a `QuantizeLinear` and a
-//! `DequantizeLinear` at every value that is rounded. The runtime fuses these with the operators between them.
+//! Static 8-bit quantization in the QDQ format: a `QuantizeLinear` and a `DequantizeLinear` at every quantized value.
+//! ONNX Runtime fuses them with the operators between.
 //!
-//! Weights are signed and scaled for each channel of the output; values are unsigned and scaled by the range that was
-//! seen of them.
+//! Weights are int8, symmetric, with a scale per output channel; activations are uint8, with a scale and a zero point
+//! per tensor, from their calibrated range.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,29 +10,29 @@ use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
 use super::{Model, float_values};
 
-/// The least and the largest value that was seen of each value, by name.
+/// The calibrated range (minimum and maximum) of each value, by name.
 pub type Ranges = HashMap<String, (f32, f32)>;
 
-/// An operator that can compute in 8 bits, with the ReLU behind it, by the name of the value that it makes.
+/// An operator that can be quantized, with the ReLU that follows it, named by its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     pub output: String,
-    /// Values that go in, weights left out.
+    /// Its inputs, without weights.
     inputs: Vec<String>,
     node: usize,
     relu: Option<usize>,
 }
 
-/// Levels of a signed weight on each side of zero.
+/// The largest quantized weight.
 const WEIGHT_MAX: f32 = 127.0;
-/// Steps between the least and the largest unsigned value.
+/// Steps between the smallest and the largest quantized activation.
 const ACTIVATION_STEPS: f32 = 255.0;
-/// No scale is smaller: what is always zero must not be divided by zero.
+/// The smallest scale, so that a tensor of zeros is not divided by zero.
 const MIN_SCALE: f32 = 1e-12;
 
 impl Model {
-    /// The operators that can compute in 8 bits: convolutions with weights of their own, and those that only pass on,
-    /// join, add or scale what these make.
+    /// The operators that can be quantized: convolutions with constant weights, and `Add`, `Concat` and `Resize`
+    /// between them.
     pub fn quantizable_layers(&self) -> Vec<Layer> {
         let graph = self.graph();
         if graph.has_subgraphs() {
@@ -65,14 +65,14 @@ impl Model {
         graph.node.iter().enumerate().filter_map(layer).collect()
     }
 
-    /// Names of the values around those layers: what must be seen for [`Self::quantize`].
+    /// Names of the inputs and outputs of those layers, whose ranges [`Self::quantize`] needs.
     pub fn values_to_calibrate(layers: &[Layer]) -> Vec<String> {
         let all = layers.iter().flat_map(|layer| layer.inputs.iter().chain([&layer.output]));
         let unique: HashSet<&String> = all.collect();
         unique.into_iter().cloned().collect()
     }
 
-    /// Adds outputs, whose types and shapes the runtime finds.
+    /// Adds outputs to the graph; ONNX Runtime infers their types and shapes.
     pub fn add_outputs(&mut self, names: &[String]) {
         let Some(graph) = &mut self.proto.graph else { return };
         let there: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
@@ -81,9 +81,9 @@ impl Model {
         graph.output.extend(missing.map(output));
     }
 
-    /// Has these layers, of [`Self::quantizable_layers`], compute in 8 bits.
+    /// Quantizes these layers, of [`Self::quantizable_layers`].
     ///
-    /// Operators other than convolutions do so only between others that do: alone they would gain nothing.
+    /// Operators other than convolutions are quantized only between quantized ones: alone they would gain nothing.
     pub fn quantize(&mut self, layers: &[Layer], ranges: &Ranges) {
         let layers = self.worthwhile(layers);
         let Some(graph) = &mut self.proto.graph else { return };
@@ -106,7 +106,7 @@ impl Model {
             let layer = of_node.get(&n);
             if let Some(layer) = layer.filter(|layer| layer.node == n) {
                 for input in node.input.iter_mut().filter(|input| layer.inputs.contains(input)) {
-                    // What another such layer makes is read under its own name.
+                    // The output of a quantized layer keeps its name behind its own QDQ pair.
                     if !made.contains(input.as_str()) {
                         *input = dequantized_name(input);
                     }
@@ -135,39 +135,40 @@ impl Model {
         graph.remove_unused_initializers();
     }
 
-    /// Writes an entry among the notes about the model.
+    /// Sets a key in `metadata_props`.
     pub fn set_metadata(&mut self, key: &str, value: String) {
         self.proto.metadata_props.retain(|entry| entry.key() != key);
         self.proto.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value) });
     }
 
-    /// Convolutions, and of the others those between such.
+    /// The convolutions, and those of the other layers that lie between quantized ones.
     fn worthwhile(&self, layers: &[Layer]) -> Vec<Layer> {
         let graph = self.graph();
         let is_conv = |layer: &Layer| graph.node[layer.node].op_type() == "Conv";
-        let makers: HashMap<&str, usize> =
+        let producers: HashMap<&str, usize> =
             layers.iter().enumerate().map(|(n, layer)| (layer.output.as_str(), n)).collect();
         let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
         let producers_of = |layer: &Layer| -> Vec<usize> {
-            layer.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect()
+            layer.inputs.iter().filter_map(|input| producers.get(input.as_str()).copied()).collect()
         };
         for (n, layer) in layers.iter().enumerate() {
-            producers_of(layer).into_iter().for_each(|maker| consumers[maker].push(n));
+            producers_of(layer).into_iter().for_each(|producer| consumers[producer].push(n));
         }
-        // One that goes takes those with it that it feeds, and those that fed nobody else.
+        // Removing a layer removes those that read it, and those that nothing else reads.
         let mut used: Vec<usize> = consumers.iter().map(Vec::len).collect();
         let mut kept = vec![true; layers.len()];
-        let is_idle = |n: &usize| producers_of(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
-        let mut going: Vec<usize> = (0..layers.len()).filter(is_idle).collect();
-        while let Some(n) = going.pop() {
+        let is_removable =
+            |n: &usize| producers_of(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
+        let mut to_remove: Vec<usize> = (0..layers.len()).filter(is_removable).collect();
+        while let Some(n) = to_remove.pop() {
             if is_conv(&layers[n]) || !std::mem::replace(&mut kept[n], false) {
                 continue;
             }
-            going.extend(&consumers[n]);
-            for maker in producers_of(&layers[n]) {
-                used[maker] -= 1;
-                if used[maker] == 0 {
-                    going.push(maker);
+            to_remove.extend(&consumers[n]);
+            for producer in producers_of(&layers[n]) {
+                used[producer] -= 1;
+                if used[producer] == 0 {
+                    to_remove.push(producer);
                 }
             }
         }
@@ -175,12 +176,12 @@ impl Model {
     }
 }
 
-/// What a value is called where it is read rounded, though its maker does not round it.
+/// The name of a dequantized value whose producer is not quantized.
 fn dequantized_name(value: &str) -> String {
     format!("{value}.read")
 }
 
-/// The new graph as it grows.
+/// Collects the nodes and tensors of the quantized graph.
 struct QdqWriter<'a> {
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
@@ -188,7 +189,7 @@ struct QdqWriter<'a> {
 }
 
 impl QdqWriter<'_> {
-    /// Rounds the value `from`, whose range is known under `name`, and calls the result `to`.
+    /// Appends a QDQ pair from `from` to `to`, with the range that was calibrated for `name`.
     fn quantize_dequantize(&mut self, name: &str, from: &str, to: &str) {
         let (scale, zero_point) = self.quant_params(name);
         let (scale_name, zero_point_name) = (format!("{name}.scale"), format!("{name}.zero"));
@@ -200,16 +201,16 @@ impl QdqWriter<'_> {
         self.nodes.push(qdq_node("DequantizeLinear", &bytes, &parameters, to, None));
     }
 
-    /// The step of a value's levels, and the level of zero.
+    /// The scale and zero point of a value.
     fn quant_params(&self, name: &str) -> (f32, u8) {
         let (low, high) = self.ranges.get(name).copied().unwrap_or_default();
-        // Zero must be a level: borders are padded with it.
+        // Zero must be representable exactly: convolutions pad with it.
         let (low, high) = (low.min(0.0), high.max(0.0));
         let scale = ((high - low) / ACTIVATION_STEPS).max(MIN_SCALE);
         (scale, (-low / scale).round() as u8)
     }
 
-    /// Rounds weights and bias of a convolution that reads the value `input`.
+    /// Quantizes the weights (int8) and the bias (int32) of a convolution that reads the value `input`.
     fn quantize_weights(&mut self, node: &mut NodeProto, all: &HashMap<&str, &TensorProto>, input: &str) {
         let weight = |place: usize| node.input.get(place).and_then(|name| all.get(name.as_str()));
         let Some((tensor, weights)) = weight(1).and_then(|tensor| Some((tensor, float_values(tensor)?)))
@@ -220,7 +221,7 @@ impl QdqWriter<'_> {
         let Some(channels) = channels.filter(|channels| (1..=weights.len()).contains(channels)) else {
             return;
         };
-        // One of another length is left to ONNX Runtime to refuse.
+        // ONNX Runtime refuses a bias of another length.
         let bias = weight(2).and_then(|tensor| float_values(tensor)).filter(|bias| bias.len() == channels);
         let output = node.output[0].clone();
         let name = |what: &str| format!("{output}.{what}");
@@ -263,7 +264,7 @@ impl QdqWriter<'_> {
     }
 }
 
-/// A node that rounds, or makes real numbers of rounded ones again.
+/// A `QuantizeLinear` or `DequantizeLinear` node; `parameters` are its scale and zero point.
 fn qdq_node(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> NodeProto {
     NodeProto {
         input: std::iter::once(from.into()).chain(parameters.iter().cloned()).collect(),

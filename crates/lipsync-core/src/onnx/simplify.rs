@@ -1,4 +1,4 @@
-//! Networks for one item at a time, without nodes that do nothing.
+//! Simplification: a fixed batch size, and no nodes without effect.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,8 +7,8 @@ use super::proto::{NodeProto, ValueInfoProto};
 use super::{Model, int64_values};
 
 impl Model {
-    /// Fixes the batch of every input to one, where the file leaves it free. All other shapes that the file declares
-    /// are forgotten: the runtime finds them.
+    /// Fixes the batch size of every input to one, where it is dynamic. All other declared shapes are removed: ONNX
+    /// Runtime infers them.
     pub fn fix_batch_size(&mut self) {
         let Some(graph) = &mut self.proto.graph else { return };
         for input in &mut graph.input {
@@ -26,9 +26,9 @@ impl Model {
         }
     }
 
-    /// Takes out paddings by nothing, which exporters leave behind where sizes might have differed.
+    /// Removes `Pad` nodes that pad by zero, which exporters leave behind where shapes might have differed.
     ///
-    /// The amounts must be weights by now, not computed.
+    /// The amounts must be initializers, so constants must have been folded before.
     pub fn remove_noop_pads(&mut self) {
         let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
         let weights = graph.initializers();

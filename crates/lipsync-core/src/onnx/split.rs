@@ -1,27 +1,28 @@
-//! A generator cut in two: what depends on the avatar's frame alone, and what hears.
+//! Splits a generator in two: the image branch, which depends on the avatar's frame alone, and the rest, which depends
+//! on the audio.
 //!
-//! Every value in the graph is of one of four kinds, by what it is computed from. The first part computes what was
-//! learnt to be seen in the picture, once for each frame of the avatar; the second goes on from there with every sound.
+//! Every value in the graph is classified by what it depends on. The first part computes the image features, once for
+//! each frame of the avatar; the second continues from them for every audio window.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Model;
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
-/// What a value is computed from.
+/// What a value depends on, in increasing order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum DependsOn {
-    /// Weights alone.
+    /// On weights alone.
     Weights,
-    /// The picture, without a layer of the network: cut, moved or scaled. Quicker done again than kept.
+    /// On the image, through data movement only (crops, transpositions, scaling): cheaper to repeat than to cache.
     Image,
-    /// The picture, through at least one layer.
+    /// On the image, through at least one layer.
     ImageFeatures,
-    /// The sound, too.
+    /// On the audio.
     Audio,
 }
 
-/// Operators that are layers: what they make is worth keeping.
+/// Operators with weights, whose outputs are worth caching.
 const LAYERS: [&str; 10] = [
     "Conv",
     "ConvTranspose",
@@ -35,19 +36,19 @@ const LAYERS: [&str; 10] = [
     "LSTM",
 ];
 
-/// The two parts of a generator.
+/// The two parts of a split generator.
 pub struct SplitGenerator {
-    /// From the picture to [`Self::boundary`].
+    /// The image branch: from the image to [`Self::boundary`].
     pub face: Model,
-    /// From [`Self::boundary`], the sound and, where it is needed once more, the picture, to the output.
+    /// The rest: from [`Self::boundary`], the audio and, where a skip connection needs it, the image, to the output.
     pub mouth: Model,
-    /// The values that pass from one to the other.
+    /// Names of the values that pass from one to the other.
     pub boundary: Vec<String>,
 }
 
 impl Model {
-    /// Cuts a generator in two by its inputs; `None` where nothing is seen that does not hear, or where nodes hold
-    /// graphs of their own (loops and branches), which may reach for any value.
+    /// Splits a generator by its inputs; `None` where it has no image features that are independent of the audio, or
+    /// where nodes have subgraphs, which may capture any value.
     pub fn split_generator(&self, picture: &str, sound: &str) -> Option<SplitGenerator> {
         let graph = self.graph();
         if graph.has_subgraphs() {
@@ -59,7 +60,7 @@ impl Model {
             .flat_map(|(n, node)| node.output.iter().map(move |output| (output.as_str(), n)))
             .collect();
 
-        // From the outputs backward: the nodes of the second part, and what it takes from the first.
+        // Backward from the outputs: the nodes of the second part, and the values that it needs from the first.
         let mut mouth = HashSet::new();
         let mut boundary: Vec<String> = Vec::new();
         let mut is_boundary = HashSet::new();
@@ -70,7 +71,7 @@ impl Model {
         while let Some(name) = pending.pop() {
             let Some(&producer) = producers.get(name) else { continue };
             let node = &graph.node[producer];
-            // What is kept as whole numbers is kept so: they become real numbers in the second part.
+            // Quantized values cross the boundary as 8 bits: they are dequantized in the second part.
             if dependency(name) == DependsOn::ImageFeatures && node.op_type() != "DequantizeLinear" {
                 if is_boundary.insert(name) {
                     boundary.push(name.into());
@@ -101,7 +102,7 @@ impl Model {
         })
     }
 
-    /// Some of the nodes, with the weights and inputs that they use.
+    /// A model of some of the nodes, with the initializers and inputs that they use.
     fn subgraph(&self, nodes: &HashSet<usize>, output: Vec<ValueInfoProto>) -> Self {
         let graph = self.graph();
         let node: Vec<NodeProto> = (graph.node.iter().enumerate())
@@ -123,7 +124,7 @@ impl Model {
     }
 }
 
-/// What every value is computed from. Nodes are in the order of computation, as the format demands.
+/// What every value depends on. The format demands that nodes are sorted topologically.
 fn dependencies<'a>(graph: &'a GraphProto, picture: &'a str, sound: &'a str) -> HashMap<&'a str, DependsOn> {
     let mut dependencies = HashMap::from([(picture, DependsOn::Image), (sound, DependsOn::Audio)]);
     for node in &graph.node {

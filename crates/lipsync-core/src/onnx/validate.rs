@@ -1,7 +1,7 @@
-//! What a network of a stranger must be like before ONNX Runtime, or anything of ours, computes with it.
+//! Validation of untrusted models before ONNX Runtime, or this crate, computes with them.
 //!
-//! ONNX Runtime checks much itself, but not all, and versions differ: layers with no groups have ended the process, weights
-//! have reached for files elsewhere and for addresses. What no network of the method needs is refused.
+//! ONNX Runtime validates much itself, but not all, and its versions differ: convolutions with zero groups have ended the
+//! process, external data has named files elsewhere and addresses in memory. What no supported network needs is refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,13 +12,13 @@ use super::{element_count, int64_values};
 use crate::kernels::OP_DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
 
-/// Families of operators that networks may use.
+/// Operator domains that models may use.
 const ALLOWED_DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 
-/// Operators that hold code or name files.
+/// Operators that contain code or name files.
 const REFUSED_OP_TYPES: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
 
-/// Convolutions, and which of their inputs the weights are.
+/// Convolutions, with the index of the input that is the weights.
 const CONVOLUTIONS: [(&str, usize); 6] = [
     ("Conv", 1),
     ("FusedConv", 1),
@@ -28,11 +28,11 @@ const CONVOLUTIONS: [(&str, usize); 6] = [
     ("QLinearConv", 3),
 ];
 
-/// Arguments that something is divided by.
+/// Attributes that ONNX Runtime divides by.
 const DIVISOR_ATTRIBUTES: [&str; 8] =
     ["group", "groups", "num_groups", "offset_group", "blocksize", "num_heads", "hidden_size", "num_outputs"];
 
-/// Arguments that are sizes of a layer along its axes, and the least that they may be.
+/// Attributes that are sizes along the axes, with their minimum.
 const SIZE_ATTRIBUTES: [(&str, i64); 6] = [
     ("kernel_shape", 1),
     ("strides", 1),
@@ -42,13 +42,13 @@ const SIZE_ATTRIBUTES: [(&str, i64); 6] = [
     ("pads", -LAYER_SIZE),
 ];
 
-/// How problems of a node begin.
+/// How messages about a node begin.
 const NODE: &str = "has the node";
 
-/// What is wrong.
+/// `Err` says what is wrong.
 type Validity = Result<(), String>;
 
-/// Checks all that a file says; weights in other files have been taken in.
+/// Validates a model whose external data has been loaded.
 ///
 /// # Errors
 /// What is wrong.
@@ -65,7 +65,7 @@ pub fn validate(model: &ModelProto) -> Validity {
     Validator::default().graph(graph, None, 0)
 }
 
-/// Checks what goes in and comes out: buffers are made of it.
+/// Validates the declared inputs and outputs, for which buffers are allocated.
 fn check_inputs_and_outputs(graph: &GraphProto) -> Validity {
     let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     let inputs = || graph.input.iter().filter(|input| !weights.contains(input.name()));
@@ -89,12 +89,12 @@ fn check_inputs_and_outputs(graph: &GraphProto) -> Validity {
     if all > VALUES { Err(format!("has inputs and outputs of more than {VALUES} values")) } else { Ok(()) }
 }
 
-/// The sizes of an input or output, where it is a tensor.
+/// The dimensions of an input or output, where it is a tensor.
 fn sizes(port: &ValueInfoProto) -> &[Dimension] {
     port.tensor_type().and_then(|tensor| tensor.shape.as_ref()).map_or(&[], |shape| &shape.dim)
 }
 
-/// The first size of several, where it is fixed. That of a sound is its length.
+/// The batch size, where it is fixed: the first of three dimensions or more, since that of raw audio is its length.
 fn batch(port: &ValueInfoProto) -> Option<i64> {
     match sizes(port) {
         [Dimension { value: Some(dimension::Value::DimValue(batch)), .. }, _, _, ..] => Some(*batch),
@@ -102,7 +102,7 @@ fn batch(port: &ValueInfoProto) -> Option<i64> {
     }
 }
 
-/// Values in an input or output, free sizes taken to be 1; `None` for sizes that cannot be.
+/// The elements of an input or output, with dynamic dimensions as 1; `None` for dimensions below 1.
 fn values_of(port: &ValueInfoProto) -> Option<u64> {
     let size = |dimension: &Dimension| match &dimension.value {
         Some(dimension::Value::DimValue(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
@@ -111,15 +111,15 @@ fn values_of(port: &ValueInfoProto) -> Option<u64> {
     sizes(port).iter().map(size).try_fold(1u64, |values, size| values.checked_mul(size?))
 }
 
-/// What is known of a value when the file is read.
+/// What is known of a value statically.
 #[derive(Clone, Copy)]
 struct KnownValue<'a> {
     dims: &'a [i64],
-    /// The weight that it is; `None` for one that is computed of it.
+    /// The constant; `None` for a value that is computed from one.
     tensor: Option<&'a TensorProto>,
 }
 
-/// The values that are known in a graph, and in those around it.
+/// The statically known values of a graph, and of those around it.
 struct Scope<'a> {
     known: HashMap<&'a str, KnownValue<'a>>,
     outer: Option<&'a Scope<'a>>,
@@ -141,7 +141,7 @@ impl<'a> Scope<'a> {
         self.get(node.input.get(place)?)
     }
 
-    /// Notes what is known of a node's output, where that is of the shape of a weight.
+    /// Records the output of a node that has the shape of a constant.
     fn note(&mut self, node: &'a NodeProto) {
         let Some(output) = node.output.first() else { return };
         let known = match node.op_type() {
@@ -160,7 +160,7 @@ fn known(tensor: &TensorProto) -> KnownValue<'_> {
     KnownValue { dims: &tensor.dims, tensor: Some(tensor) }
 }
 
-/// Goes through all graphs and counts.
+/// Visits all graphs, and counts nodes and tensors.
 #[derive(Default)]
 struct Validator {
     nodes: usize,
@@ -186,7 +186,7 @@ impl Validator {
         let weights = graph.initializer.iter().map(|tensor| (tensor.name(), known(tensor)));
         let mut scope = Scope { known: weights.collect(), outer };
         for node in &graph.node {
-            // The innermost of several is told.
+            // With nested nodes, the innermost is named.
             self.node(node, &scope, depth).map_err(|problem| match problem.starts_with(NODE) {
                 true => problem,
                 false => {
@@ -243,7 +243,7 @@ fn sparse_problem(name: &str) -> String {
     format!("has a sparse weight, {name:?}, and no network of the method has such")
 }
 
-/// Checks that a weight has as many bytes as its shape and type say.
+/// Checks that the data of a tensor matches its shape and type.
 fn check_tensor(tensor: &TensorProto) -> Validity {
     if tensor.data_location() == DataLocation::External {
         return Err("lies in a file that was not read".into());
@@ -270,7 +270,7 @@ fn check_tensor(tensor: &TensorProto) -> Validity {
     }
 }
 
-/// Bytes of so many values of a type, as they are; `None` for a type that is not written so.
+/// The length of `raw_data` for `count` elements; `None` for a type that cannot be stored there.
 fn raw_byte_count(data_type: i32, count: usize) -> Option<usize> {
     use DataType as T;
     let bits = match T::try_from(data_type).ok()? {
@@ -287,7 +287,7 @@ fn raw_byte_count(data_type: i32, count: usize) -> Option<usize> {
     Some(count.checked_mul(bits)?.div_ceil(8))
 }
 
-/// How many numbers a tensor lists, and how many it must; the same as above.
+/// The entries in the field of a tensor's type, and how many there must be; `None` as in [`raw_byte_count`].
 fn typed_element_count(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
     use DataType as T;
     let in_int32 = tensor.int32_data.len();
@@ -310,7 +310,7 @@ fn typed_element_count(tensor: &TensorProto, count: usize) -> (usize, Option<usi
     }
 }
 
-/// Checks arguments that are sizes, or that sizes are divided by.
+/// Checks attributes that are sizes or divisors.
 fn check_sizes(node: &NodeProto) -> Validity {
     for attribute in &node.attribute {
         let name = attribute.name();
@@ -318,7 +318,7 @@ fn check_sizes(node: &NodeProto) -> Validity {
             return Err(format!("has {name} = {}, not 1 or more", attribute.i()));
         }
         let Some((_, least)) = SIZE_ATTRIBUTES.iter().find(|(other, _)| *other == name) else { continue };
-        // Only paddings by themselves may cut.
+        // Negative amounts crop, which only `Pad` supports.
         let least = if name == "pads" && node.op_type() != "Pad" { 0 } else { *least };
         if attribute.ints.iter().any(|size| !(least..=LAYER_SIZE).contains(size)) {
             return Err(format!("has {name} = {:?}, not all in {least} to {LAYER_SIZE}", attribute.ints));
@@ -327,7 +327,7 @@ fn check_sizes(node: &NodeProto) -> Validity {
     Ok(())
 }
 
-/// Checks the weights of a convolution, as far as they are known.
+/// Checks the weights of a convolution, where they are known statically.
 fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let Some((_, place)) = CONVOLUTIONS.iter().find(|(name, _)| *name == node.op_type()) else {
         return Ok(());
@@ -337,14 +337,14 @@ fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Validity {
         return Err(format!("has weights of the sizes {dims:?}"));
     }
     let group = node.find_attribute("group").map_or(1, AttributeProto::i);
-    // Both kinds of convolutions have there what the groups divide.
+    // In ordinary and transposed convolutions, the groups divide the first dimension.
     if dims[0] % group != 0 {
         return Err(format!("divides {} channels into {group} groups", dims[0]));
     }
     Ok(())
 }
 
-/// Checks nodes that make much of little, as far as it is known how much.
+/// Checks nodes whose output can be far larger than their inputs, where its shape is known statically.
 fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let sizes = match node.op_type() {
         "ConstantOfShape" => scope.input(node, 0),
@@ -353,7 +353,7 @@ fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Validity {
         _ => None,
     };
     let sizes = sizes.and_then(|known| int64_values(known.tensor?));
-    // Random numbers are made of a shape among the arguments.
+    // Random generators have their shape as an attribute.
     let sizes = sizes.or_else(|| node.find_attribute("shape").map(|shape| shape.ints.clone()));
     let Some(sizes) = sizes else { return Ok(()) };
     let values = sizes.iter().try_fold(1u64, |values, size| values.checked_mul(size.unsigned_abs()));

@@ -1,11 +1,11 @@
-//! The memory that a file will take, counted before it is read.
+//! Bounds the memory that decoding a file takes, by a walk over its protobuf wire format beforehand.
 //!
-//! A node that says nothing is two bytes in a file and hundreds in memory, so the size of a file bounds nothing. Its fields
-//! are counted along the messages that the format knows; what it does not know is skipped, as by the reader.
+//! An empty node takes two bytes in a file and hundreds in memory, so the size of a file bounds nothing. The walk follows
+//! the messages of the format; unknown fields are skipped, as the decoder does.
 
 use crate::limits::NETWORK_MEMORY;
 
-/// What a field holds.
+/// The type of a field, as far as it matters for memory.
 #[derive(Clone, Copy, PartialEq)]
 enum Message {
     Model,
@@ -16,10 +16,10 @@ enum Message {
     SparseTensor,
     ValueInfo,
     Type,
-    /// The type of a tensor.
+    /// `TypeProto.Tensor` and `SparseTensor`.
     TensorType,
     Shape,
-    /// A type that is made of others.
+    /// `TypeProto.Sequence`, `Map` and `Optional`.
     WrappedType,
     Function,
     Training,
@@ -27,18 +27,18 @@ enum Message {
     Sharding,
     ShardedDim,
     IntList,
-    /// A message that may hold many values, but no messages that do.
+    /// A message whose repeated fields are all leaves.
     Flat,
-    /// Whole numbers side by side.
+    /// Packed integers.
     Numbers,
-    /// Text, bytes, or a message of a few of these.
+    /// A string, bytes, or a message of a few of these.
     Leaf,
 }
 
-/// Levels of messages: some for every graph within a graph.
+/// Nested messages; every subgraph takes some.
 const DEPTH: usize = 48;
 
-/// Refuses a file that would take far more memory than it has bytes.
+/// Refuses a file that would take too much memory beside its raw data.
 ///
 /// # Errors
 /// What is wrong.
@@ -46,7 +46,7 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
     Budget(NETWORK_MEMORY).message(bytes, Message::Model, DEPTH)
 }
 
-/// Bytes of memory that are left.
+/// Bytes of memory that may still be used.
 struct Budget(usize);
 
 impl Budget {
@@ -61,7 +61,7 @@ impl Budget {
             self.spend(child.size())?;
             match (field, child) {
                 (None, _) | (_, Message::Leaf) => {}
-                // The last byte of a number is known by its highest bit.
+                // The last byte of a varint has its highest bit clear.
                 (Some(field), Message::Numbers) => {
                     let numbers = field.iter().filter(|byte| **byte < 0x80).count();
                     self.spend(numbers.saturating_mul(size_of::<i64>()))?;
@@ -79,7 +79,7 @@ impl Budget {
     }
 }
 
-/// Takes a field's value: `Some(None)` where it is a single number.
+/// Splits off the value of a field: `Some(None)` for a single number.
 fn field<'a>(bytes: &mut &'a [u8], wire_type: u64) -> Option<Option<&'a [u8]>> {
     match wire_type {
         0 => varint(bytes).map(|_| None),
@@ -89,7 +89,7 @@ fn field<'a>(bytes: &mut &'a [u8], wire_type: u64) -> Option<Option<&'a [u8]>> {
             bytes.split_off(..length).map(Some)
         }
         5 => bytes.split_off(..4).map(|_| None),
-        // Groups are of a time before ONNX.
+        // ONNX has no groups, which protobuf deprecated before it.
         _ => None,
     }
 }
@@ -107,7 +107,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 impl Message {
-    /// About what an entry takes in memory, without what is counted in it.
+    /// Roughly the memory of an entry, without its own fields.
     fn size(self) -> usize {
         match self {
             Self::Attribute | Self::SparseTensor => 1024,
@@ -118,7 +118,7 @@ impl Message {
     }
 }
 
-/// What field number `field` of a message holds, as [`super::proto`] has it.
+/// The type of a field by its number, as in `onnx.proto`.
 fn child(message: Message, field: u64) -> Message {
     match (message, field) {
         (Message::Model, 7) | (Message::Attribute, 6 | 11) | (Message::Training, 1 | 2) => Message::Graph,
@@ -142,7 +142,7 @@ fn child(message: Message, field: u64) -> Message {
         (Message::Sharding, 3) => Message::IntList,
         (Message::Sharding, 4) => Message::ShardedDim,
         (Message::Model, 26) | (Message::Graph, 14) | (Message::ShardedDim, 2) => Message::Flat,
-        // Numbers may lie side by side wherever there may be several.
+        // A decoder accepts packed integers in every repeated field.
         (Message::Tensor, 1 | 5 | 7 | 11)
         | (Message::Attribute, 8)
         | (Message::SparseTensor, 3)
