@@ -1,6 +1,8 @@
 //! Networks of strangers: none reads files, ends the process, or takes memory or time without end. What would do so runs
 //! in a process of its own here, too.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 #[path = "../../lipsync-core/tests/common/mod.rs"]
 mod common;
 #[path = "common/tool.rs"]

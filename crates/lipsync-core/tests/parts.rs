@@ -1,5 +1,7 @@
 //! Generators in two parts: what they paint is what the whole paints, and what does not hear is computed once.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;
