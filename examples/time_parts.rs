@@ -63,7 +63,7 @@ fn main() -> Result<(), Failure> {
     let mut mono = Vec::new();
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
-    let hearing = network.hearing().chosen(avatar.context, &avatar.generator)?;
+    let hearing = network.context_kind().with_rows(avatar.context, &avatar.generator)?;
     let mut track = avatar.open_features(hearing, features::NO_LIMIT, &engine, None)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {

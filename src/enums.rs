@@ -2,7 +2,7 @@
 //! The enumerations among the properties: the core's, as GObject knows them.
 
 use gst::glib;
-use lipsync_core::features::ContextKind;
+use lipsync_core::features::RowSelection;
 use lipsync_core::generator::face;
 use lipsync_core::inference::{precision, runtime};
 
@@ -87,11 +87,11 @@ pub enum Context {
 
 impl Context {
     /// `None` for what the avatar says.
-    pub fn chosen(self) -> Option<ContextKind> {
+    pub fn chosen(self) -> Option<RowSelection> {
         match self {
             Self::Auto => None,
-            Self::Window => Some(ContextKind::Window),
-            Self::Tile => Some(ContextKind::Tile),
+            Self::Window => Some(RowSelection::Window),
+            Self::Tile => Some(RowSelection::Tile),
         }
     }
 }

@@ -32,7 +32,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    lipsync_core::inference::bounded::set_log(|text| gst::warning!(CAT, "{text}"));
+    lipsync_core::inference::cancellation::set_log(|text| gst::warning!(CAT, "{text}"));
     for kind in [
         enums::ExecutionProvider::static_type(),
         enums::Precision::static_type(),

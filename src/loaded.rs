@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gst::prelude::*;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::error::Error;
-use lipsync_core::inference::bounded::{self, Canceller};
+use lipsync_core::inference::cancellation::{self, Canceller};
 use lipsync_core::inference::network::Interrupter;
 use lipsync_core::rate::FrameRate;
 use lipsync_core::render::listener::Listener;
@@ -34,9 +34,9 @@ impl Loaded {
     /// [`plugin_folder`]. Networks that take too long are errors.
     ///
     /// # Errors
-    /// As [`bounded::run`], [`Avatar::find`], [`Painter::open`] and [`Avatar::open_features`].
+    /// As [`cancellation::run`], [`Avatar::find`], [`Painter::open`] and [`Avatar::open_features`].
     pub fn open(settings: Settings, beside: Option<PathBuf>, canceller: &Canceller) -> Result<Opened, Error> {
-        bounded::run(canceller, move || Self::open_here(settings, beside.as_deref()))
+        cancellation::run(canceller, move || Self::open_here(settings, beside.as_deref()))
     }
 
     fn open_here(settings: Settings, beside: Option<&Path>) -> Result<Opened, Error> {

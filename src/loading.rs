@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gst::glib;
 use gst::prelude::*;
 use lipsync_core::error::{Error, Result, caught};
-use lipsync_core::inference::bounded::Canceller;
+use lipsync_core::inference::cancellation::Canceller;
 
 use super::lock;
 use super::settings::Settings;

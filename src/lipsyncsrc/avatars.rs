@@ -14,7 +14,7 @@ use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::{Error, caught};
-use lipsync_core::inference::bounded::{self, Canceller};
+use lipsync_core::inference::cancellation::{self, Canceller};
 use lipsync_core::limits::AVATAR_MEMORY;
 use lipsync_core::picture::formats::Canvas;
 use lipsync_core::rate::FrameRate;
@@ -224,7 +224,7 @@ impl LipsyncSrc {
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);
         let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());
-        let tried = bounded::run(canceller, move || painter.try_out(&shown));
+        let tried = cancellation::run(canceller, move || painter.try_out(&shown));
         tried.map_err(|error| error.to_string())?;
         ready.tried = Some(frames);
         Ok(ready)

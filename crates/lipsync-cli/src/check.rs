@@ -10,9 +10,9 @@ use lipsync_core::survey::{NetworkFile, Survey};
 use lipsync_core::text::plain;
 use rayon::prelude::*;
 
+use crate::checksums::Checksums;
 use crate::cli::Check;
-use crate::sums::Sums;
-use crate::{interrupt, plugin, progress, sheet, trial, words};
+use crate::{format, interrupt, plugin, progress, sheet, trial};
 
 /// A survey with all frames looked at.
 pub struct Checked {
@@ -20,7 +20,7 @@ pub struct Checked {
     pub folder: PathBuf,
     /// Every problem, each with its remedy.
     pub problems: Vec<String>,
-    sums: Option<Sums>,
+    sums: Option<Checksums>,
 }
 
 /// Checks, tells and draws.
@@ -28,24 +28,26 @@ pub fn run(options: &Check) -> Result<ExitCode> {
     if let Some(path) = &options.sheet {
         sheet::check_name(path)?;
     }
-    let beside = plugin::folder();
-    let folder = plugin::locate(&options.avatar, beside.as_deref())?;
-    let checked = Checked::new(&folder, beside.as_deref())?;
-    checked.tell();
+    let library_dir = plugin::folder();
+    let folder = plugin::locate(&options.avatar, library_dir.as_deref())?;
+    let checked = Checked::new(&folder, library_dir.as_deref())?;
+    checked.print();
     if let Some(path) = &options.sheet {
         match &checked.survey.avatar {
             Some(avatar) if !avatar.frames.is_empty() => {
-                let framing = checked.survey.painting.map(|(_, framing)| framing);
+                let framing = checked.survey.generator_info.map(|(_, framing)| framing);
                 sheet::draw(avatar, framing, path)?;
-                say!("sheet           {}", path.display());
+                print_line!("sheet           {}", path.display());
                 if framing.is_none() {
-                    say!("                what is painted anew is drawn as networks of SyncTalk_2D have it");
+                    print_line!(
+                        "                what is painted anew is drawn as networks of SyncTalk_2D have it"
+                    );
                 }
             }
-            _ => say!("sheet           none: there is no frame to draw"),
+            _ => print_line!("sheet           none: there is no frame to draw"),
         }
     }
-    let problems = words::count(checked.problems.len(), "problem");
+    let problems = format::count(checked.problems.len(), "problem");
     let verdict = match checked.problems.len() {
         0 => format!("verdict: would play: lipsync avatar={}", plain(&options.avatar)),
         _ if checked.is_untrained() => {
@@ -55,25 +57,25 @@ pub fn run(options: &Check) -> Result<ExitCode> {
         }
         _ => format!("verdict: would not play; {problems}"),
     };
-    say!("{verdict}");
+    print_line!("{verdict}");
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Checked {
     /// Looks at everything in a folder.
-    pub fn new(folder: &Path, beside: Option<&Path>) -> Result<Self> {
-        let survey = trial::survey(folder, beside)?;
+    pub fn new(folder: &Path, library_dir: Option<&Path>) -> Result<Self> {
+        let survey = trial::survey(folder, library_dir)?;
         let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
         let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
-        let of_frames: Vec<_> = (0..frames)
+        let frame_problems: Vec<_> = (0..frames)
             .into_par_iter()
             .progress_with(progress::bar(frames, "frames"))
-            .flat_map_iter(|index| if interrupt::asked() { Vec::new() } else { survey.frame(index) })
+            .flat_map_iter(|index| if interrupt::requested() { Vec::new() } else { survey.frame(index) })
             .collect();
         interrupt::check()?;
         let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));
-        problems.extend(of_frames.into_iter().chain(unplaced).map(|problem| problem.to_string()));
-        let sums = Sums::of(folder);
+        problems.extend(frame_problems.into_iter().chain(unplaced).map(|problem| problem.to_string()));
+        let sums = Checksums::of(folder);
         interrupt::check()?;
         problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
         Ok(Self { survey, folder: folder.into(), problems, sums })
@@ -88,39 +90,44 @@ impl Checked {
     }
 
     /// Prints what the avatar is and what is wrong.
-    fn tell(&self) {
-        say!("{}", plain(self.folder.display()));
+    fn print(&self) {
+        print_line!("{}", plain(self.folder.display()));
         if let Some(avatar) = &self.survey.avatar {
-            self.tell_avatar(avatar);
+            self.print_avatar(avatar);
         }
-        tell_network("audio encoder", self.survey.audio_encoder.as_ref());
-        tell_network("generator", self.survey.generator.as_ref());
-        tell_network("in 8 bits", self.survey.int8.as_ref());
-        if let Some((hearing, framing)) = self.survey.painting {
-            say!("  hears         {hearing}");
-            say!(
+        print_network("audio encoder", self.survey.audio_encoder.as_ref());
+        print_network("generator", self.survey.generator.as_ref());
+        print_network("in 8 bits", self.survey.int8.as_ref());
+        if let Some((context_kind, framing)) = self.survey.generator_info {
+            print_line!("  hears         {context_kind}");
+            print_line!(
                 "  paints        {0} x {0} pixels, {1} more on each side of the face",
                 framing.network,
                 framing.border
             );
         }
         if let Some(sums) = &self.sums {
-            say!("sha256          {} of {} as in {}", sums.right, sums.told, crate::sums::FILE);
+            print_line!(
+                "sha256          {} of {} as in {}",
+                sums.matching,
+                sums.listed,
+                crate::checksums::FILE
+            );
         }
         for (n, problem) in (1..).zip(&self.problems) {
-            say!("problem {n:<7} {problem}");
+            print_line!("problem {n:<7} {problem}");
         }
     }
 
-    fn tell_avatar(&self, avatar: &Avatar) {
-        say!("title           {}", plain(&avatar.title));
-        say!("layout          {}", layout(avatar.layout));
-        say!("size            {}", words::bytes(words::size_of(&self.folder)));
-        say!("frames          {}", frames(avatar));
+    fn print_avatar(&self, avatar: &Avatar) {
+        print_line!("title           {}", plain(&avatar.title));
+        print_line!("layout          {}", layout(avatar.layout));
+        print_line!("size            {}", format::bytes(format::size_of(&self.folder)));
+        print_line!("frames          {}", frames(avatar));
         let inside = |frame: &lipsync_core::avatar::AvatarFrameFiles| frame.face.within(avatar.image.size);
         let sides = || avatar.frames.iter().map(|frame| frame.face.width);
         if let (Some(smallest), Some(largest)) = (sides().min(), sides().max()) {
-            say!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
+            print_line!("faces           {smallest} to {largest} pixels wide{}", extras(avatar));
         }
         let cut = avatar.frames.iter().filter(|frame| {
             inside(frame).is_some_and(|inside| {
@@ -130,7 +137,9 @@ impl Checked {
         match cut.count() {
             0 => {}
             n => {
-                say!("note            {n} face rectangles reach over the edge of the frame and are cut there")
+                print_line!(
+                    "note            {n} face rectangles reach over the edge of the frame and are cut there"
+                )
             }
         }
     }
@@ -163,18 +172,18 @@ pub fn layout(layout: Layout) -> &'static str {
     }
 }
 
-fn tell_network(what: &str, network: Option<&NetworkFile>) {
+fn print_network(what: &str, network: Option<&NetworkFile>) {
     let Some(network) = network else { return };
     let name = network.path.file_name().unwrap_or_default().to_string_lossy();
     let weights: Vec<String> = network
         .weights
         .iter()
-        .map(|weights| format!("{} {}", words::number(weights.count), weights.data_type))
+        .map(|weights| format!("{} {}", format::number(weights.count), weights.data_type))
         .collect();
     let ports = |ports: &[lipsync_core::onnx::ValueInfo]| {
         ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     };
     let name = plain(name);
-    say!("{what:<15} {name}, {}, {} weights", words::bytes(network.bytes), weights.join(" and "));
-    say!("                {} to {}", plain(ports(&network.inputs)), plain(ports(&network.outputs)));
+    print_line!("{what:<15} {name}, {}, {} weights", format::bytes(network.bytes), weights.join(" and "));
+    print_line!("                {} to {}", plain(ports(&network.inputs)), plain(ports(&network.outputs)));
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::words::{parse_decibels, parse_time};
+use crate::format::{parse_decibels, parse_time};
 
 /// Check, import, list and make avatars: the faces that the GStreamer element lipsync speaks with.
 ///

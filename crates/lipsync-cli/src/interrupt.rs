@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-static ASKED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts to listen for Ctrl-C and requests to end.
 pub fn listen() -> Result<()> {
     ctrlc::set_handler(|| {
-        if ASKED.swap(true, Ordering::SeqCst) {
+        if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
     })
@@ -17,13 +17,13 @@ pub fn listen() -> Result<()> {
 }
 
 /// Whether the work is to stop.
-pub fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
 }
 
 /// Fails where the work is to stop; called between steps, so that what is half done is removed on the way out.
 pub fn check() -> Result<()> {
-    if asked() {
+    if requested() {
         bail!("interrupted; nothing was left behind");
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 /// Prints a line, or some. What is in it of a stranger's cannot reach the terminal as anything but letters; where it might
 /// feign a line of its own, it goes through [`lipsync_core::text::plain`]. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
-macro_rules! say {
+macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), "{}", lipsync_core::text::lines(format_args!($($text)*)));
@@ -10,7 +10,7 @@ macro_rules! say {
 }
 
 /// The same for complaints and notes, which do not belong to what was asked for.
-macro_rules! complain {
+macro_rules! print_error {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), "{}", lipsync_core::text::lines(format_args!($($text)*)));
@@ -18,7 +18,9 @@ macro_rules! complain {
 }
 
 mod check;
+mod checksums;
 mod cli;
+mod format;
 mod import;
 mod interrupt;
 mod list;
@@ -29,9 +31,7 @@ mod plugin;
 mod progress;
 mod quantize;
 mod sheet;
-mod sums;
 mod trial;
-mod words;
 
 use std::process::ExitCode;
 
@@ -55,8 +55,8 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            complain!("lipsync-avatar: {error:#}");
-            if interrupt::asked() { ExitCode::from(130) } else { ExitCode::FAILURE }
+            print_error!("lipsync-avatar: {error:#}");
+            if interrupt::requested() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -43,8 +43,8 @@ impl Reader {
     }
 
     /// Collects the bytes of the raw sound that arrives at an appsink.
-    pub fn collect_sound(&self, name: &str) -> Result<Sound> {
-        let sound = Sound::default();
+    pub fn collect_sound(&self, name: &str) -> Result<AudioBytes> {
+        let sound = AudioBytes::default();
         let collected = sound.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -101,8 +101,8 @@ impl Reader {
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Eos(_)) => Ok(true),
             Some(gst::MessageView::Error(error)) => Err(self.failure(&error.error())),
-            Some(gst::MessageView::Element(told)) => {
-                let missing = told.structure().filter(|structure| structure.name() == "missing-plugin");
+            Some(gst::MessageView::Element(message)) => {
+                let missing = message.structure().filter(|structure| structure.name() == "missing-plugin");
                 self.missing.extend(missing.and_then(|missing| missing.get::<String>("name").ok()));
                 Ok(false)
             }
@@ -116,7 +116,7 @@ impl Reader {
     }
 
     /// A complaint about the file.
-    pub fn complaint(&self, problem: &str) -> anyhow::Error {
+    pub fn file_error(&self, problem: &str) -> anyhow::Error {
         anyhow::anyhow!("{}: {problem}. {}", self.file.display(), self.remedy)
     }
 
@@ -124,10 +124,10 @@ impl Reader {
         // Of a file that GStreamer can take apart, but of which it can decode nothing that was asked for.
         let nothing = error.matches(gst::CoreError::MissingPlugin);
         match self.missing.as_slice() {
-            [] if nothing => self.complaint("holds no sound"),
-            [] if error.matches(gst::StreamError::WrongType) => self.complaint(error.message()),
-            [] => self.complaint(&format!("cannot be read: {}", error.message().trim_end_matches('.'))),
-            missing => self.complaint(&format!(
+            [] if nothing => self.file_error("holds no sound"),
+            [] if error.matches(gst::StreamError::WrongType) => self.file_error(error.message()),
+            [] => self.file_error(&format!("cannot be read: {}", error.message().trim_end_matches('.'))),
+            missing => self.file_error(&format!(
                 "cannot be read: GStreamer lacks a {} (install gstreamer1.0-libav, or the package that has it)",
                 missing.join(" and a ")
             )),
@@ -143,9 +143,9 @@ impl Drop for Reader {
 
 /// Raw sound, as it is collected.
 #[derive(Clone, Default)]
-pub struct Sound(Arc<Mutex<Vec<u8>>>);
+pub struct AudioBytes(Arc<Mutex<Vec<u8>>>);
 
-impl Sound {
+impl AudioBytes {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         // Bytes are whole, whoever panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -64,7 +64,7 @@ impl Drop for Partial {
         if !self.finished
             && let Err(error) = std::fs::remove_dir_all(&self.folder)
         {
-            complain!("{}: could not be removed ({error}); remove it", self.folder.display());
+            print_error!("{}: could not be removed ({error}); remove it", self.folder.display());
         }
     }
 }

@@ -14,9 +14,9 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// The folder of an avatar: that folder, or that of the avatar of that name.
-pub fn locate(avatar: &str, beside: Option<&Path>) -> Result<PathBuf> {
+pub fn locate(avatar: &str, library_dir: Option<&Path>) -> Result<PathBuf> {
     const REMEDY: &str = "Give a folder, or one of the names that lipsync-avatar list shows";
-    match Avatar::locate(avatar, beside) {
+    match Avatar::locate(avatar, library_dir) {
         Ok(folder) if folder.is_dir() => Ok(folder),
         _ if Path::new(avatar).is_file() => bail!(
             "{avatar}: is a file, and avatars are folders. One is made of a video with lipsync-avatar new"

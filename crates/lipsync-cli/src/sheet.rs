@@ -21,18 +21,18 @@ const COLUMNS: usize = 4;
 
 /// Width of a frame on the sheet, unless it were higher than that; side of what the network sees; what lies between.
 const WIDTH: u32 = 400;
-const HIGHEST: u32 = 2 * WIDTH;
+const MAX_HEIGHT: u32 = 2 * WIDTH;
 const VIEW: u32 = WIDTH / 2;
 const GAP: u32 = 8;
 
-const PAPER: Rgb<u8> = Rgb([24, 24, 24]);
+const BACKGROUND: Rgb<u8> = Rgb([24, 24, 24]);
 const FACE: Rgb<u8> = Rgb([0, 220, 0]);
 const MOUTH: Rgb<u8> = Rgb([240, 40, 40]);
 const LANDMARK: Rgb<u8> = Rgb([255, 220, 0]);
 const TEXT: Rgb<u8> = Rgb([255, 255, 255]);
 
 /// What networks trained with SyncTalk_2D's script for faces of 328 pixels see.
-const USUAL: u32 = 320;
+const DEFAULT_NETWORK_SIDE: u32 = 320;
 
 /// Fails where the name of a sheet promises another kind of picture, or lies in no folder.
 pub fn check_name(path: &Path) -> Result<()> {
@@ -51,19 +51,19 @@ pub fn check_name(path: &Path) -> Result<()> {
 /// Draws frames spread over the avatar, and writes the sheet as PNG. Where no network can say what it sees, it is what
 /// those of SyncTalk_2D do.
 pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()> {
-    let framing = framing.unwrap_or_else(|| Framing::new(USUAL, Style::SyncTalk, avatar.face));
-    let (picture_width, picture_height) = shrunk(avatar.image.size);
+    let framing = framing.unwrap_or_else(|| Framing::new(DEFAULT_NETWORK_SIDE, Style::SyncTalk, avatar.face));
+    let (picture_width, picture_height) = size_on_sheet(avatar.image.size);
     let shown = avatar.frames.len().min(FRAMES);
     let columns = shown.min(COLUMNS) as u32;
     let rows = shown.div_ceil(COLUMNS) as u32;
     let (across, down) = (WIDTH + GAP, picture_height + VIEW + GAP);
-    let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, PAPER);
+    let mut sheet = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, BACKGROUND);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
         background: Some([128; 3]),
     };
     let mattes = Mattes::new(avatar, canvas);
-    let seen = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
+    let store = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
     for place in 0..shown {
         // The first and the last are always among them.
         let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
@@ -71,7 +71,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
         let y = GAP + (place / COLUMNS) as u32 * down;
         let at = Rect { x, y, width: picture_width, height: picture_height };
         if draw_frame(&mut sheet, avatar, framing, &mattes, index, at) {
-            draw_views(&mut sheet, &seen, index, at);
+            draw_views(&mut sheet, &store, index, at);
             draw_landmarks(&mut sheet, avatar, framing, index, at);
         }
     }
@@ -81,9 +81,9 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
 }
 
 /// The size of frames of that size on the sheet.
-fn shrunk((width, height): (u32, u32)) -> (u32, u32) {
+fn size_on_sheet((width, height): (u32, u32)) -> (u32, u32) {
     let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
-    let (across, most) = (u64::from(WIDTH), u64::from(HIGHEST));
+    let (across, most) = (u64::from(WIDTH), u64::from(MAX_HEIGHT));
     let (shown_width, shown_height) = match across * height / width {
         shown if shown <= most => (across, shown),
         _ => (most * width / height, most),
@@ -110,7 +110,7 @@ fn draw_frame(
     let name = frame.picture.file_name().unwrap_or_default().to_string_lossy();
     // What is wrong with a file is told elsewhere.
     let Ok(mut picture) = image_file::read(&frame.picture) else {
-        write(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
+        draw_text(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
         return false;
     };
     if let Ok(Some(matte)) = mattes.of(frame, picture.alpha.take()) {
@@ -124,17 +124,17 @@ fn draw_frame(
         outline(sheet, at, whole.map(|v| v * scale), FACE);
         outline(sheet, at, mouth(whole, framing).map(|v| v * scale), MOUTH);
     }
-    write(sheet, &name, at.x + 4, at.y + 4);
+    draw_text(sheet, &name, at.x + 4, at.y + 4);
     true
 }
 
 /// Draws what the network sees of a frame below it.
-fn draw_views(sheet: &mut RgbImage, seen: &FrameStore, index: usize, at: Rect) {
-    let Ok(decoded) = seen.get(index) else {
-        write(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
+fn draw_views(sheet: &mut RgbImage, store: &FrameStore, index: usize, at: Rect) {
+    let Ok(decoded) = store.get(index) else {
+        draw_text(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
         return;
     };
-    let (framing, views) = (seen.framing(), &decoded.seen.views);
+    let (framing, views) = (store.framing(), &decoded.seen.views);
     for (n, view) in [framing.face(views), framing.masked(views)].into_iter().enumerate() {
         let view = imageops::resize(&view, VIEW, VIEW, FilterType::Triangle);
         imageops::replace(sheet, &view, (at.x + n as u32 * VIEW).into(), (at.y + at.height).into());
@@ -151,13 +151,13 @@ fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index
     let scale = scale(avatar.image.size, at);
     let (crop, network, border) = (framing.crop(), framing.network, framing.border);
     // From the face rectangle to the network's square inside the crop.
-    let seen = |at: f64, start: u32, side: u32| {
+    let to_view = |at: f64, start: u32, side: u32| {
         let in_crop = (at - f64::from(start)) * f64::from(crop) / f64::from(side);
         (in_crop - f64::from(border)) * f64::from(view.width) / f64::from(network)
     };
     for (x, y) in points.into_iter().map(|(x, y)| (x as f64, y as f64)) {
         dot(sheet, at, [x * scale, y * scale], 1);
-        dot(sheet, view, [seen(x, face.x, face.width), seen(y, face.y, face.height)], 2);
+        dot(sheet, view, [to_view(x, face.x, face.width), to_view(y, face.y, face.height)], 2);
     }
 }
 
@@ -200,15 +200,15 @@ fn outline(sheet: &mut RgbImage, part: Rect, [x, y, width, height]: [f64; 4], co
 }
 
 /// Writes text, black-edged, twice the size of its font.
-fn write(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
-    for (colour, offsets) in [(PAPER, &[(1, 1), (3, 1), (1, 3), (3, 3)][..]), (TEXT, &[(2, 2)])] {
+fn draw_text(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
+    for (colour, offsets) in [(BACKGROUND, &[(1, 1), (3, 1), (1, 3), (3, 3)][..]), (TEXT, &[(2, 2)])] {
         for &(dx, dy) in offsets {
             for (n, letter) in text.chars().enumerate() {
                 let Some(lines) = font8x8::BASIC_FONTS.get(letter) else { continue };
                 for (row, line) in lines.iter().enumerate() {
                     for column in (0..8).filter(|bit| line >> bit & 1 == 1) {
                         let place = (x + dx + 2 * (8 * n as u32 + column), y + dy + 2 * row as u32);
-                        blot(sheet, place, colour);
+                        put_block(sheet, place, colour);
                     }
                 }
             }
@@ -216,7 +216,7 @@ fn write(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
     }
 }
 
-fn blot(sheet: &mut RgbImage, (x, y): (u32, u32), colour: Rgb<u8>) {
+fn put_block(sheet: &mut RgbImage, (x, y): (u32, u32), colour: Rgb<u8>) {
     for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
         if let Some(pixel) = sheet.get_pixel_mut_checked(x + dx, y + dy) {
             *pixel = colour;

@@ -16,61 +16,61 @@ use lipsync_core::inference::precision::Precision;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::limits::{TRIAL_LOAD, TRIAL_MEMORY, TRIAL_RUN};
 use lipsync_core::survey::Survey;
-use lipsync_core::survey::trial::{self, Step};
+use lipsync_core::survey::trial::{self, TrialEvent};
 
 use crate::cli::TryNetworks;
 use crate::interrupt;
 
 /// Most that is read of what the process tells: it may have lost its mind.
-const MOST_TOLD: u64 = 1 << 20;
+const MAX_OUTPUT: u64 = 1 << 20;
 
 /// How often is looked whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const REMEDY: &str = "Do not play it: export the network again, or get it from somebody whom you trust";
 
 /// Surveys an avatar, its networks in a process of their own.
-pub fn survey(folder: &Path, beside: Option<&Path>) -> Result<Survey> {
-    let mut tried = Ok(());
-    let survey = Survey::open_with(folder, |_, problems, tell| {
-        tried = try_out(folder, beside, Precision::Auto, problems, tell);
+pub fn survey(folder: &Path, library_dir: Option<&Path>) -> Result<Survey> {
+    let mut result = Ok(());
+    let survey = Survey::open_with(folder, |_, problems, report| {
+        result = try_out(folder, library_dir, Precision::Auto, problems, report);
     });
-    tried.map(|()| survey)
+    result.map(|()| survey)
 }
 
 /// Fails where the networks of an avatar, of which no 8-bit one is looked at, cannot be played.
-pub fn check_networks(avatar: &Avatar, beside: Option<&Path>) -> Result<()> {
+pub fn check_networks(avatar: &Avatar, library_dir: Option<&Path>) -> Result<()> {
     let mut problem = None;
-    let mut tell = |step| match step {
-        Step::Wrong(wrong) if problem.is_none() => problem = Some(wrong),
+    let mut report = |step| match step {
+        TrialEvent::Problem(wrong) if problem.is_none() => problem = Some(wrong),
         _ => {}
     };
-    try_out(&avatar.folder, beside, Precision::Fp32, &Problems::default(), &mut tell)?;
+    try_out(&avatar.folder, library_dir, Precision::Fp32, &Problems::default(), &mut report)?;
     problem.map_or(Ok(()), |problem| Err(problem.into()))
 }
 
 /// The process itself: what is done there.
 pub fn run(options: &TryNetworks) -> ExitCode {
-    limit();
+    limit_resources();
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
     let engine = Engine { precision, ..Engine::default() };
-    let mut tell = |step| {
+    let mut report = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
         // Where nobody reads any more, nobody needs to know.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     match avatar {
-        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut tell),
+        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut report),
         // That is told by whoever asks.
-        Err(_) => tell(Step::Done),
+        Err(_) => report(TrialEvent::Finished),
     }
     ExitCode::SUCCESS
 }
 
 /// Lowers a limit; resources are of another type on every system.
-macro_rules! lower {
+macro_rules! lower_limit {
     ($resource:expr, $most:expr) => {{
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         if libc::getrlimit($resource, &mut limit) == 0 {
@@ -82,14 +82,14 @@ macro_rules! lower {
 }
 
 /// Takes from this process what a network must not have: memory without end, and room for a core dump.
-fn limit() {
+fn limit_resources() {
     // SAFETY: these calls take numbers and change nothing but this process's own limits.
     unsafe {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
         let memory = pages.saturating_mul(libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64);
         // Addresses are more than memory.
-        lower!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
-        lower!(libc::RLIMIT_CORE, 0);
+        lower_limit!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
+        lower_limit!(libc::RLIMIT_CORE, 0);
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }
@@ -98,31 +98,32 @@ fn limit() {
 /// Has the networks tried out, and tells what came of it.
 fn try_out(
     folder: &Path,
-    beside: Option<&Path>,
+    library_dir: Option<&Path>,
     precision: Precision,
     problems: &Problems,
-    tell: &mut dyn FnMut(Step),
+    report: &mut dyn FnMut(TrialEvent),
 ) -> Result<()> {
     let program = std::env::current_exe().context("this program is not found, to try out networks")?;
     let mut command = Command::new(program);
     command.arg("try-networks");
-    command.args(beside.into_iter().flat_map(|beside| ["--beside".as_ref(), beside.as_os_str()]));
+    command
+        .args(library_dir.into_iter().flat_map(|library_dir| ["--beside".as_ref(), library_dir.as_os_str()]));
     command.args((precision == Precision::Fp32).then_some("--fp32"));
     // What ONNX Runtime says by itself is in its errors, too.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Process(command.spawn().context("no process can be started to try out networks")?);
-    let told = process.0.stdout.take().map(listen).context("nothing is told by the process")?;
+    let events = process.0.stdout.take().map(read_events).context("nothing is told by the process")?;
     let mut stage =
         Stage { path: folder.into(), limit: Duration::from_secs(TRIAL_LOAD), since: Instant::now() };
     loop {
-        match told.recv_timeout(LOOK) {
-            Ok(Step::Loads(path)) => stage = Stage::new(path, TRIAL_LOAD),
-            Ok(Step::Runs(path)) => stage = Stage::new(path, TRIAL_RUN),
-            Ok(Step::Done) => return Ok(()),
-            Ok(step) => tell(step),
-            Err(RecvTimeoutError::Timeout) if interrupt::asked() => bail!("interrupted"),
+        match events.recv_timeout(POLL_INTERVAL) {
+            Ok(TrialEvent::Loading(path)) => stage = Stage::new(path, TRIAL_LOAD),
+            Ok(TrialEvent::Running(path)) => stage = Stage::new(path, TRIAL_RUN),
+            Ok(TrialEvent::Finished) => return Ok(()),
+            Ok(step) => report(step),
+            Err(RecvTimeoutError::Timeout) if interrupt::requested() => bail!("interrupted"),
             Err(RecvTimeoutError::Timeout) if stage.since.elapsed() > stage.limit => {
-                tell(stage.problem(format!("has not ended after {} seconds", stage.limit.as_secs())));
+                report(stage.problem(format!("has not ended after {} seconds", stage.limit.as_secs())));
                 return Ok(());
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -130,7 +131,9 @@ fn try_out(
                 let status = process.0.wait().context("the process is lost")?;
                 interrupt::check()?;
                 if !problems.names(&stage.path) {
-                    tell(stage.problem(format!("ends the program that runs it ({})", words(status))));
+                    report(
+                        stage.problem(format!("ends the program that runs it ({})", describe_exit(status))),
+                    );
                 }
                 return Ok(());
             }
@@ -150,8 +153,8 @@ impl Stage {
         Self { path, limit: Duration::from_secs(seconds), since: Instant::now() }
     }
 
-    fn problem(&self, problem: String) -> Step {
-        Step::Wrong(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
+    fn problem(&self, problem: String) -> TrialEvent {
+        TrialEvent::Problem(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
     }
 }
 
@@ -167,10 +170,10 @@ impl Drop for Process {
 }
 
 /// Reads what is told, until there is no more.
-fn listen(from: ChildStdout) -> Receiver<Step> {
+fn read_events(from: ChildStdout) -> Receiver<TrialEvent> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let lines = BufReader::new(from.take(MOST_TOLD)).lines().map_while(|line| line.ok());
+        let lines = BufReader::new(from.take(MAX_OUTPUT)).lines().map_while(|line| line.ok());
         for step in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
             if sender.send(step).is_err() {
                 return;
@@ -181,7 +184,7 @@ fn listen(from: ChildStdout) -> Receiver<Step> {
 }
 
 /// How a process has ended.
-fn words(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     let name = match status.signal() {
         None => return status.to_string(),
         Some(libc::SIGILL) => "an instruction that there is not",

@@ -16,7 +16,7 @@ use lipsync_core::error::Error;
 use lipsync_core::generator::Generator;
 use lipsync_core::generator::face::FaceOptions;
 use lipsync_core::inference::network::Network;
-use lipsync_core::inference::prepare::{Parts, Prepared, fuse_blocks};
+use lipsync_core::inference::prepare::{GraphParts, PreparedGraph, fuse_blocks};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::Model;
 use tempfile::TempDir;
@@ -138,7 +138,7 @@ fn a_network_that_never_ends_is_told_of() {
 fn try_blocks(name: &str) -> Result<(), Error> {
     let file = hostile(name);
     let graph = fuse_blocks(Model::read(&file)?).expect("there are blocks");
-    let prepared = Prepared::of(&file, Parts::Whole(graph));
+    let prepared = PreparedGraph::of(&file, GraphParts::Whole(graph));
     let mut generator =
         Generator::open_prepared(&prepared, FaceOptions::default(), &Engine::default(), 1, None)?;
     generator.try_out()

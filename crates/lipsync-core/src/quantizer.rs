@@ -7,13 +7,13 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use crate::error::{Error, Result};
-use crate::features::{Context, Hearing};
+use crate::features::{AudioContextKind, Context};
 use crate::file;
 use crate::generator::face::{FaceOptions, Framing, INPUT_CHANNELS};
-use crate::generator::{Face, Generator};
-use crate::inference::network::{self, Graph, Optimisation};
-use crate::inference::precision::{MADE_OF, Precision, sum};
-use crate::inference::prepare::{self, Parts, Prepared};
+use crate::generator::{FaceInput, Generator};
+use crate::inference::network::{self, Graph, Optimization};
+use crate::inference::precision::{Precision, SOURCE_SHA256, sha256_hex};
+use crate::inference::prepare::{self, GraphParts, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::limits::NETWORK_BYTES;
 use crate::onnx::{Layer, Model, Ranges};
@@ -22,7 +22,7 @@ use crate::picture::pool::Pooled;
 /// Makes 8-bit networks of one generator.
 pub struct Quantizer {
     path: PathBuf,
-    beside: Option<PathBuf>,
+    library_dir: Option<PathBuf>,
     options: FaceOptions,
     model: Model,
     layers: Vec<Layer>,
@@ -31,13 +31,13 @@ pub struct Quantizer {
 }
 
 /// A face and what it is to say.
-pub type Sample = (Face, Context);
+pub type Sample = (FaceInput, Context);
 
 /// How far the mouths of two networks are apart.
 #[derive(Debug, Clone, Copy)]
-pub struct Closeness {
+pub struct MouthPsnr {
     /// Peak signal-to-noise ratio of all mouths together, in dB.
-    pub psnr: f64,
+    pub overall: f64,
     /// That of the worst.
     pub worst: f64,
 }
@@ -47,20 +47,20 @@ impl Quantizer {
     ///
     /// # Errors
     /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can compute in 8 bits.
-    pub fn open(path: &Path, options: FaceOptions, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, options: FaceOptions, library_dir: Option<&Path>) -> Result<Self> {
         let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-        let original = Generator::open(path, options, &engine, 1, beside)?;
+        let original = Generator::open(path, options, &engine, 1, library_dir)?;
         if original.batch() != 1 {
             let problem = format!("paints {} faces at a time", original.batch());
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
-        let model = prepare::simplified(path, beside)?;
+        let model = prepare::simplified(path, library_dir)?;
         let layers = model.quantizable_layers();
         if layers.is_empty() {
             return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
         }
-        let beside = beside.map(Into::into);
-        Ok(Self { path: path.into(), beside, options, model, layers, ranges: Ranges::new(), original })
+        let library_dir = library_dir.map(Into::into);
+        Ok(Self { path: path.into(), library_dir, options, model, layers, ranges: Ranges::new(), original })
     }
 
     /// The generator itself.
@@ -69,8 +69,8 @@ impl Quantizer {
     }
 
     /// What it hears.
-    pub fn hearing(&self) -> Hearing {
-        self.original.hearing()
+    pub fn context_kind(&self) -> AudioContextKind {
+        self.original.context_kind()
     }
 
     /// How it sees faces.
@@ -93,7 +93,7 @@ impl Quantizer {
         model.add_outputs(&values);
         let mut session = self.load(&model)?;
         for sample in samples {
-            self.watch(&mut session, sample, &values)?;
+            self.record_ranges(&mut session, sample, &values)?;
             if !go_on() {
                 return Err(Error::Interrupted);
             }
@@ -101,7 +101,12 @@ impl Quantizer {
         Ok(())
     }
 
-    fn watch(&mut self, session: &mut Session, (face, context): &Sample, values: &[String]) -> Result<()> {
+    fn record_ranges(
+        &mut self,
+        session: &mut Session,
+        (face, context): &Sample,
+        values: &[String],
+    ) -> Result<()> {
         let framing = self.original.framing();
         let side = framing.network as usize;
         let mut picture = vec![0.0; INPUT_CHANNELS * side * side];
@@ -124,13 +129,13 @@ impl Quantizer {
         let outputs = session.run(feeds).map_err(failed)?;
         for name in values {
             // Inputs of the network are values, too.
-            let seen: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
+            let observed: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
                 (Some(value), _) => value.try_extract_tensor::<f32>().map_err(failed)?.1,
                 (None, Some(port)) if is_picture(&port) => &picture,
                 _ => context,
             };
             let range = self.ranges.entry(name.clone()).or_insert((0.0, 0.0));
-            *range = seen.iter().fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
+            *range = observed.iter().fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
         }
         Ok(())
     }
@@ -152,7 +157,7 @@ impl Quantizer {
     /// [`Error::Invalid`] where it cannot be written.
     pub fn write(&self, mut model: Model, file: &Path) -> Result<()> {
         let bytes = file::read(&self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
-        model.set_metadata(MADE_OF, sum(&bytes));
+        model.set_metadata(SOURCE_SHA256, sha256_hex(&bytes));
         model.write(file)
     }
 
@@ -162,35 +167,35 @@ impl Quantizer {
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
         let graph = prepare::fuse_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
-        let prepared = Prepared::of(&self.path, Parts::Whole(graph));
-        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
+        let prepared = PreparedGraph::of(&self.path, GraphParts::Whole(graph));
+        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.library_dir.as_deref())
     }
 
     /// Compares what a network paints with the pictures that the original has painted of the same samples.
     ///
     /// # Errors
     /// As [`Generator::paint`].
-    pub fn compare(generator: &mut Generator, samples: &[Sample], wanted: &[Pooled]) -> Result<Closeness> {
+    pub fn compare(generator: &mut Generator, samples: &[Sample], expected: &[Pooled]) -> Result<MouthPsnr> {
         let (mut sum, mut worst) = (0.0, 0f64);
-        for ((face, context), wanted) in samples.iter().zip(wanted) {
+        for ((face, context), expected) in samples.iter().zip(expected) {
             let painted = generator.paint([(face, context)].into_iter())?;
-            let error = mouth_error(&painted[0], wanted);
+            let error = mouth_mse(&painted[0], expected);
             sum += error;
             worst = worst.max(error);
         }
         let decibels = |error: f64| 10.0 * (255.0 * 255.0 / error.max(1e-9)).log10();
-        Ok(Closeness { psnr: decibels(sum / samples.len().max(1) as f64), worst: decibels(worst) })
+        Ok(MouthPsnr { overall: decibels(sum / samples.len().max(1) as f64), worst: decibels(worst) })
     }
 
     fn load(&self, model: &Model) -> Result<Session> {
         let graph = Graph::of(model);
         let engine = Engine::default();
-        network::load(&self.path, &graph, &engine, 1, self.beside.as_deref(), Optimisation::Full)
+        network::load(&self.path, &graph, &engine, 1, self.library_dir.as_deref(), Optimization::All)
     }
 }
 
 /// Mean square difference in the middle half of the face, where the mouth is, in levels.
-fn mouth_error(a: &RgbImage, b: &RgbImage) -> f64 {
+fn mouth_mse(a: &RgbImage, b: &RgbImage) -> f64 {
     let side = a.width();
     let middle = side / 4..side - side / 4;
     let mut sum = 0.0;

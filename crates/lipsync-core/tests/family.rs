@@ -7,7 +7,7 @@ mod common;
 use common::{
     BGR, BGRA, array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, render_on,
 };
-use lipsync_core::features::{Hearing, HubertSpan};
+use lipsync_core::features::{AudioContextKind, HubertSpan};
 use lipsync_core::generator::face::{FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Style};
 use lipsync_core::inference::network::Network;
 use lipsync_core::inference::runtime::Engine;
@@ -25,8 +25,11 @@ fn speech() -> Vec<f32> {
 fn hubert_is_heard_as_by_the_reference() {
     let golden: Array2<f32> = array("golden/contexts_hubert");
     let frames: Array1<i64> = array("golden/contexts_hubert_frames");
-    let contexts =
-        contexts(&avatar("synctalk_hubert"), Hearing::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
+    let contexts = contexts(
+        &avatar("synctalk_hubert"),
+        AudioContextKind::Hubert(HubertSpan::Sixteen),
+        FrameRate::NATIVE,
+    );
     assert!(frames.iter().max() == Some(&(contexts.len() as i64 - 1)), "the last frame is compared");
     for (frame, golden) in frames.iter().zip(golden.rows()) {
         assert_close(&contexts[*frame as usize], golden.as_slice().unwrap(), 1e-3, &format!("frame {frame}"));
@@ -36,8 +39,9 @@ fn hubert_is_heard_as_by_the_reference() {
 #[test]
 fn hubert_at_other_rates_hears_the_same_at_the_same_time() {
     let avatar = avatar("synctalk_hubert");
-    let native = contexts(&avatar, Hearing::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
-    let double = contexts(&avatar, Hearing::Hubert(HubertSpan::Sixteen), FrameRate::new(50, 1).unwrap());
+    let native = contexts(&avatar, AudioContextKind::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
+    let double =
+        contexts(&avatar, AudioContextKind::Hubert(HubertSpan::Sixteen), FrameRate::new(50, 1).unwrap());
     for (i, context) in native.iter().enumerate() {
         assert!(*context == double[2 * i], "frame {i}");
     }
@@ -47,7 +51,7 @@ fn hubert_at_other_rates_hears_the_same_at_the_same_time() {
 #[test]
 fn mel_windows_are_heard_as_by_the_reference() {
     let golden: ArrayD<f32> = array("golden/mel_heard");
-    let contexts = contexts(&avatar("wav2lip"), Hearing::Window, FrameRate::NATIVE);
+    let contexts = contexts(&avatar("wav2lip"), AudioContextKind::MelWindow, FrameRate::NATIVE);
     assert_close(&contexts.concat(), golden.as_slice().unwrap(), 1e-3, "mel windows");
 }
 

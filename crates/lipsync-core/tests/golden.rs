@@ -6,8 +6,10 @@ mod common;
 
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use lipsync_core::audio::mel::{BANDS, MelSpectrogram};
-use lipsync_core::features::{ContextKind, Hearing};
-use lipsync_core::generator::face::{FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Paste, Style, painted};
+use lipsync_core::features::{AudioContextKind, RowSelection};
+use lipsync_core::generator::face::{
+    FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Paste, Style, decode_output,
+};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::geometry::Rect;
 use lipsync_core::picture::resize::{Kernel, resize};
@@ -42,14 +44,14 @@ fn mel_frames_are_those_of_librosa() {
 #[test]
 fn contexts_are_those_of_the_reference() {
     for (kind, golden) in
-        [(ContextKind::Window, "golden/contexts"), (ContextKind::Tile, "golden/contexts_tile")]
+        [(RowSelection::Window, "golden/contexts"), (RowSelection::Tile, "golden/contexts_tile")]
     {
         let golden: Array2<f32> = array(golden);
-        let contexts = contexts(&avatar("own"), Hearing::Rows(kind), FrameRate::NATIVE);
+        let contexts = contexts(&avatar("own"), AudioContextKind::MelRows(kind), FrameRate::NATIVE);
         assert_eq!(contexts.len(), golden.nrows());
         // First, middle and last frames are among them: rows before the start and past the end are zeros.
         for (i, (context, golden)) in contexts.iter().zip(golden.rows()).enumerate() {
-            assert_eq!(context.len(), Hearing::Rows(kind).values());
+            assert_eq!(context.len(), AudioContextKind::MelRows(kind).values());
             assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("{kind:?}, frame {i}"));
         }
     }
@@ -57,8 +59,8 @@ fn contexts_are_those_of_the_reference() {
 
 #[test]
 fn other_rates_hear_at_their_own_times() {
-    let native = contexts(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
-    let double = contexts(&avatar("own"), Hearing::default(), FrameRate::new(50, 1).unwrap());
+    let native = contexts(&avatar("own"), AudioContextKind::default(), FrameRate::NATIVE);
+    let double = contexts(&avatar("own"), AudioContextKind::default(), FrameRate::new(50, 1).unwrap());
     assert!(double.len().abs_diff(2 * native.len()) <= 1);
     for (i, context) in native.iter().enumerate() {
         assert_eq!(*context, double[2 * i], "frame {i}");
@@ -73,11 +75,12 @@ fn other_rates_hear_at_their_own_times() {
 fn a_shorter_lookahead_holds_the_last_known_row() {
     const ROW: usize = 512;
     let samples: Array1<f32> = array("golden/audio_16k");
-    let whole = contexts(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
+    let whole = contexts(&avatar("own"), AudioContextKind::default(), FrameRate::NATIVE);
     // Samples of sound that a frame waits for, and the row of its context that is the last it knows.
     for (limit, last) in [(7240, 15), (3400, 9), (1480, 6)] {
-        let mut track =
-            avatar("own").open_features(Hearing::default(), limit, &Engine::default(), None).unwrap();
+        let mut track = avatar("own")
+            .open_features(AudioContextKind::default(), limit, &Engine::default(), None)
+            .unwrap();
         assert_eq!(track.lookahead(), limit);
         for n in 0..70 {
             // All that the frame needs, and not a sample more.
@@ -99,7 +102,7 @@ fn a_shorter_lookahead_holds_the_last_known_row() {
 #[test]
 fn sounds_shorter_than_a_window_are_filled_with_silence() {
     let golden: Array2<f32> = array("golden/embeddings_short");
-    let mut track = track(&avatar("own"), Hearing::default(), FrameRate::NATIVE);
+    let mut track = track(&avatar("own"), AudioContextKind::default(), FrameRate::NATIVE);
     // The reference pads the sound with zeros to 3000 samples.
     let mut samples = array::<f32, ndarray::Ix1>("golden/audio_short").to_vec();
     samples.resize(3000, 0.0);
@@ -161,7 +164,7 @@ fn mouths_are_put_back_where_opencv_would() {
     for side in [328, 251, 300, 345] {
         let rect = rectangle(&format!("golden/paste_{side}_rect"));
         let output: Array3<f32> = array(&format!("golden/paste_{side}_output"));
-        let mouth = painted(output.as_slice().unwrap(), 320).unwrap();
+        let mouth = decode_output(output.as_slice().unwrap(), 320).unwrap();
         for (how, name) in [(Paste::Inner, "inner"), (Paste::Full, "full")] {
             let mut ours = frame.clone();
             let framing = framing(320, Some(how));
@@ -193,7 +196,7 @@ fn digital_clone_packages_give_their_faces_in_both_ways() {
     let package = avatar("digital_clone");
     let historic = {
         let mut avatar = package.clone();
-        avatar.context = ContextKind::Tile;
+        avatar.context = RowSelection::Tile;
         avatar.face.paste = Some(Paste::Full);
         avatar
     };

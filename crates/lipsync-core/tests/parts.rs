@@ -10,9 +10,9 @@ use common::fixture;
 use image::{Rgb, RgbImage};
 use lipsync_core::features::Context;
 use lipsync_core::generator::face::{FaceOptions, FaceViews};
-use lipsync_core::generator::{Face, Generator};
+use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::network::Graph;
-use lipsync_core::inference::prepare::{Parts, Prepared};
+use lipsync_core::inference::prepare::{GraphParts, PreparedGraph};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::Model;
 use lipsync_core::quantizer::Quantizer;
@@ -34,33 +34,33 @@ fn model(name: &str) -> std::path::PathBuf {
     fixture(&format!("models/{name}.onnx"))
 }
 
-fn prepared(path: &Path) -> Prepared {
+fn prepared(path: &Path) -> PreparedGraph {
     Generator::prepare(path, &Engine::default(), None).unwrap()
 }
 
-fn open(prepared: &Prepared) -> Generator {
+fn open(prepared: &PreparedGraph) -> Generator {
     Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1, None).unwrap()
 }
 
 /// A picture of slopes and edges, another for each `seed`.
-fn face_of(generator: &Generator, seed: u32) -> Face {
+fn face_of(generator: &Generator, seed: u32) -> FaceInput {
     let side = generator.framing().crop();
     let crop = RgbImage::from_fn(side, side, |x, y| {
         let level = |a: u32, b: u32| ((x * a + y * b + seed * 40) % 256) as u8;
         Rgb([level(1, 2), level(3, 1), if (x / 9 + y / 7) % 2 == 0 { 200 } else { 30 }])
     });
-    Face::new(FaceViews::of(crop))
+    FaceInput::new(FaceViews::of(crop))
 }
 
 fn context(generator: &Generator, seed: u32) -> Context {
-    let mut context = Context::zeros(generator.hearing().values());
+    let mut context = Context::zeros(generator.context_kind().values());
     for (n, value) in context.iter_mut().enumerate() {
         *value = ((n as u32 * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
     }
     context
 }
 
-fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage {
+fn paint(generator: &mut Generator, face: &FaceInput, context: &Context) -> RgbImage {
     generator.paint([(face, context)].into_iter()).unwrap().pop().unwrap().clone()
 }
 
@@ -68,9 +68,9 @@ fn paint(generator: &mut Generator, face: &Face, context: &Context) -> RgbImage 
 fn both_parts_paint_what_the_whole_paints() {
     for name in GENERATORS {
         let path = model(name);
-        let whole = Prepared::of(&path, Parts::Whole(Graph::read(&path).unwrap()));
+        let whole = PreparedGraph::of(&path, GraphParts::Whole(Graph::read(&path).unwrap()));
         let apart = prepared(&path);
-        assert!(matches!(apart.graph, Parts::Apart { .. }), "{name} is not cut in two");
+        assert!(matches!(apart.graph, GraphParts::Split { .. }), "{name} is not cut in two");
         let (mut whole, mut apart) = (open(&whole), open(&apart));
         for seed in 0..2 {
             let (seen, fresh) = (face_of(&apart, seed), face_of(&whole, seed));
@@ -111,14 +111,16 @@ const FUSED_OPS: [&str; 5] =
 
 /// Checks that a network in 8 bits paints as well with blocks of our own as without, beside `generator_half` in real
 /// numbers; returns the operators of our own and the convolutions that are left, counted.
-fn check_blocks(plain: &Prepared, names: [&str; 5]) -> Option<[usize; 5]> {
+fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
     if !lipsync_core::kernels::are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return None;
     }
     let ours = plain.with_fused_kernels().unwrap();
-    let Parts::Apart { face: Graph::WithFusedKernels(face, _), mouth: Graph::WithFusedKernels(mouth, _) } =
-        &ours.graph
+    let GraphParts::Split {
+        image_branch: Graph::WithFusedKernels(face, _),
+        audio_branch: Graph::WithFusedKernels(mouth, _),
+    } = &ours.graph
     else {
         panic!("no blocks are found in {:?}", ours.graph);
     };
@@ -174,7 +176,10 @@ fn a_block_before_layers_in_real_numbers_ends_in_these() {
 #[test]
 fn graphs_are_free_of_sizes_and_paddings() {
     let operators = |name: &str| -> Vec<String> {
-        let Parts::Apart { face, mouth } = prepared(&model(name)).graph else { panic!("{name} is whole") };
+        let GraphParts::Split { image_branch: face, audio_branch: mouth } = prepared(&model(name)).graph
+        else {
+            panic!("{name} is whole")
+        };
         let read = |graph: &Graph| match graph {
             Graph::Memory(bytes) | Graph::WithFusedKernels(bytes, _) => {
                 Model::decode_unchecked(Path::new("memory"), bytes).unwrap()
@@ -190,5 +195,5 @@ fn graphs_are_free_of_sizes_and_paddings() {
 
 #[test]
 fn generators_of_fixed_batches_stay_whole() {
-    assert!(matches!(prepared(&model("generator_320_batch4")).graph, Parts::Whole(_)));
+    assert!(matches!(prepared(&model("generator_320_batch4")).graph, GraphParts::Whole(_)));
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
-use lipsync_core::features::{self, Context as Heard};
-use lipsync_core::generator::{Face, Generator};
+use lipsync_core::features::{self, Context as AudioContext};
+use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::Precision;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
@@ -36,13 +36,14 @@ impl fmt::Display for Difference {
 }
 
 /// Paints some faces with both.
-pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Result<Difference> {
+pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> Result<Difference> {
     // Of the float networks themselves: an 8-bit one beside them would be chosen for both.
     let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, beside);
+    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, library_dir);
     let (mut first, mut second) = (open(original)?, open(copy)?);
-    let heard = |avatar: &Avatar, generator: &Generator| hear(avatar, generator, &engine, beside);
-    let contexts = heard(original, &first)?.into_iter().zip(heard(copy, &second)?);
+    let contexts_of =
+        |avatar: &Avatar, generator: &Generator| audio_contexts(avatar, generator, &engine, library_dir);
+    let contexts = contexts_of(original, &first)?.into_iter().zip(contexts_of(copy, &second)?);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
         background: None,
@@ -52,7 +53,7 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
     for (n, (one, other)) in contexts.enumerate() {
         let frame = store.get(n * (original.frames.len() - 1) / FRAMES)?;
         // A face each: what the one network has seen there is not for the other.
-        let [face, again] = [(); 2].map(|()| Face::new(frame.seen.views.clone()));
+        let [face, again] = [(); 2].map(|()| FaceInput::new(frame.seen.views.clone()));
         let one = first.paint([(&face, &one)].into_iter())?;
         let other = second.paint([(&again, &other)].into_iter())?;
         for (a, b) in one.iter().flat_map(|p| p.iter()).zip(other.iter().flat_map(|p| p.iter())) {
@@ -65,14 +66,14 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
 }
 
 /// What a generator hears in a made-up sound: noise that swells and fades like syllables.
-fn hear(
+fn audio_contexts(
     avatar: &Avatar,
     generator: &Generator,
     engine: &Engine,
-    beside: Option<&Path>,
-) -> Result<Vec<Heard>> {
-    let hearing = generator.hearing().chosen(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine, beside)?;
+    library_dir: Option<&Path>,
+) -> Result<Vec<AudioContext>> {
+    let context_kind = generator.context_kind().with_rows(avatar.context, &avatar.generator)?;
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine, library_dir)?;
     track.restart(FrameRate::NATIVE);
     let mut state = 1u32;
     let sound: Vec<f32> = (0..32_000)

@@ -15,14 +15,14 @@ use lipsync_core::text::plain;
 use crate::check::Checked;
 use crate::cli::Import;
 use crate::partial::Partial;
-use crate::{interrupt, plugin, trial, words};
+use crate::{format, interrupt, plugin, trial};
 
 /// Copies, checks, and gives the result its name.
 pub fn run(options: &Import) -> Result<ExitCode> {
-    let beside = plugin::folder();
-    let beside = beside.as_deref();
-    let folder = plugin::locate(&options.avatar, beside)?;
-    let avatar = sound(&folder, beside)?;
+    let library_dir = plugin::folder();
+    let library_dir = library_dir.as_deref();
+    let folder = plugin::locate(&options.avatar, library_dir)?;
+    let avatar = open_valid_avatar(&folder, library_dir)?;
     let place = options.into.clone().or_else(user_place);
     let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
     let partial = Partial::begin(&place, &options.name)?;
@@ -36,44 +36,44 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());
     avatar.write_own(target, title, &license)?;
 
-    let checked = Checked::new(target, beside)?;
+    let checked = Checked::new(target, library_dir)?;
     if !checked.problems.is_empty() {
         bail!("what was written would not play, and is removed: {}", checked.problems.join("; "));
     }
     let difference = match &checked.survey.avatar {
-        Some(copy) if options.fp16 => Some(difference::measure(&avatar, copy, beside)?),
+        Some(copy) if options.fp16 => Some(difference::measure(&avatar, copy, library_dir)?),
         _ => None,
     };
     interrupt::check()?;
     let finished = partial.finish()?;
 
-    say!("{}", plain(finished.display()));
-    say!("  frames        {}", words::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
-    say!(
+    print_line!("{}", plain(finished.display()));
+    print_line!("  frames        {}", format::change(&frames_of(&avatar), &[finished.join(names::FRAMES)]));
+    print_line!(
         "  networks      {}",
-        words::change(&models::files(&avatar), &models::names().map(|name| finished.join(name)))
+        format::change(&models::files(&avatar), &models::names().map(|name| finished.join(name)))
     );
-    say!("  in all        {}", words::change(&[folder], std::slice::from_ref(&finished)));
+    print_line!("  in all        {}", format::change(&[folder], std::slice::from_ref(&finished)));
     if let Some(difference) = difference {
-        say!("  float16       {} weights; {difference}", words::number(halved.values));
+        print_line!("  float16       {} weights; {difference}", format::number(halved.values));
         if halved.too_large > 0 {
-            say!(
+            print_line!(
                 "                {} more are too large for it and stay float32",
-                words::number(halved.too_large)
+                format::number(halved.too_large)
             );
         }
     }
-    say!("  checked: it would play");
+    print_line!("  checked: it would play");
     match options.into {
-        None => say!("use it: lipsync avatar={}", plain(&options.name)),
-        Some(_) => say!("use it: lipsync avatar={}", plain(finished.display())),
+        None => print_line!("use it: lipsync avatar={}", plain(&options.name)),
+        Some(_) => print_line!("use it: lipsync avatar={}", plain(finished.display())),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The avatar in a folder, if its folder and networks are as they should be; its frames are seen when they are copied.
-fn sound(folder: &Path, beside: Option<&Path>) -> Result<Avatar> {
-    let Survey { avatar, problems, .. } = trial::survey(folder, beside)?;
+fn open_valid_avatar(folder: &Path, library_dir: Option<&Path>) -> Result<Avatar> {
+    let Survey { avatar, problems, .. } = trial::survey(folder, library_dir)?;
     match (avatar, problems.all()) {
         (Some(avatar), []) => Ok(avatar),
         (_, [only]) => bail!("{only}"),

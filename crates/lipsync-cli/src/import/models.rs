@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use lipsync_core::avatar::{Avatar, names};
 use lipsync_core::file;
-use lipsync_core::inference::precision::{MADE_OF, int8_file, sum};
+use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file, sha256_hex};
 use lipsync_core::limits::NETWORK_BYTES;
 use lipsync_core::onnx::{Float16Conversion, Model};
 
@@ -42,7 +42,7 @@ fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
     }
     let mut model = Model::read(&source)?;
     let bytes = file::read(generator, NETWORK_BYTES, "Copy the avatar's models again")?;
-    model.set_metadata(MADE_OF, sum(&bytes));
+    model.set_metadata(SOURCE_SHA256, sha256_hex(&bytes));
     model.write(&int8_file(generator))?;
     Ok(())
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::frame_range::FrameVerdict;
 use super::python;
-use super::stretch::Verdict;
 use crate::{interrupt, progress};
 
 const SCRIPT: &str = include_str!("landmarks.py");
@@ -42,7 +42,7 @@ pub fn find(
     count: usize,
     size: (u32, u32),
     given: Option<&Path>,
-) -> Result<Vec<Verdict>> {
+) -> Result<Vec<FrameVerdict>> {
     let python = python::interpreter(given)?;
     let mut child = Command::new(&python)
         .args([python::ISOLATED, "-c", SCRIPT])
@@ -116,7 +116,7 @@ fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 impl Report {
-    fn verdict(&self, (width, height): (u32, u32)) -> Verdict {
+    fn verdict(&self, (width, height): (u32, u32)) -> FrameVerdict {
         match (self.faces, self.left, self.right, self.top) {
             (1, Some(left), Some(right), Some(top)) => {
                 let side = right - left;
@@ -125,10 +125,10 @@ impl Report {
                     && side > 0
                     && right <= i64::from(width)
                     && top + side <= i64::from(height);
-                if inside { Verdict::Good(side) } else { Verdict::Outside }
+                if inside { FrameVerdict::Good(side) } else { FrameVerdict::Outside }
             }
-            (0 | 1, ..) => Verdict::NoFace,
-            _ => Verdict::SeveralFaces,
+            (0 | 1, ..) => FrameVerdict::NoFace,
+            _ => FrameVerdict::SeveralFaces,
         }
     }
 }

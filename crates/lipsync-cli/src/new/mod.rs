@@ -1,10 +1,10 @@
 //! `new`: a data set for SyncTalk_2D from a video.
 
+mod audio;
+mod frame_range;
 mod landmarks;
-mod part;
 mod python;
-mod sound;
-mod stretch;
+mod segment;
 mod video;
 
 use std::ops::Range;
@@ -13,101 +13,106 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::cli::New;
+use crate::format;
 use crate::partial::Partial;
-use crate::words;
-use part::{Part, RATE};
-use stretch::{Verdict, time};
-use video::Taken;
+use frame_range::{FrameVerdict, time};
+use segment::{RATE, Segment};
+use video::Extracted;
 
 /// Faces narrower than this are blown up by the network, which shows.
-const SHARP: i64 = 160;
+const MIN_SHARP_FACE: i64 = 160;
 
 /// Frames without which a data set is refused, ...
-const LEAST: usize = RATE;
+const MIN_FRAMES: usize = RATE;
 /// ... below which the kit refuses to train (training/footage.py), and which a good mouth needs.
-const TRAINABLE: usize = 10 * RATE;
-const GOOD: usize = 180 * RATE;
+const MIN_TRAINABLE_FRAMES: usize = 10 * RATE;
+const RECOMMENDED_FRAMES: usize = 180 * RATE;
 
 /// Takes the video apart, finds the faces, keeps what can be trained with and says what remains.
 pub fn run(options: &New) -> Result<ExitCode> {
-    let part = Part::of(options)?;
+    let segment = Segment::of(options)?;
     let set = Partial::begin(&options.into, &options.name)?;
     let frames = set.subfolder("full_body_img")?;
-    let taken = video::take_apart(&options.video, part, &frames)?;
+    let extracted = video::extract(&options.video, segment, &frames)?;
     let name = options.video.display();
-    if sound::is_silent(&taken.sound) {
+    if audio::is_silent(&extracted.sound) {
         bail!("{name}: its sound is silence. Film with a microphone that is on");
     }
     // Before the long search for faces.
-    too_short(taken.frames).iter().for_each(|note| complain!("note: {note}"));
-    let heard = sound::heard(&taken.sound, taken.frames);
+    too_short(extracted.frames).iter().for_each(|note| print_error!("note: {note}"));
+    let frames_with_sound = audio::frames_with_sound(&extracted.sound, extracted.frames);
 
     let landmarks = set.subfolder("landmarks")?;
-    let verdicts = landmarks::find(&frames, &landmarks, heard, taken.size, options.python.as_deref())?;
-    let kept = stretch::longest(&verdicts);
-    let reasons = reasons(&verdicts, part.start, &taken);
-    if kept.len() < LEAST {
+    let verdicts =
+        landmarks::find(&frames, &landmarks, frames_with_sound, extracted.size, options.python.as_deref())?;
+    let kept = frame_range::longest(&verdicts);
+    let reasons = reasons(&verdicts, segment.start, &extracted);
+    if kept.len() < MIN_FRAMES {
         bail!(
             "{name}: nothing is left to train with; at least a second is needed, and its longest good stretch has {}: {}. \
              Film one whole face, from beginning to end",
-            words::count(kept.len(), "frame"),
+            format::count(kept.len(), "frame"),
             if reasons.is_empty() { "it is no longer".into() } else { reasons.join("; ") },
         );
     }
-    stretch::keep(&frames, "jpg", &kept, taken.frames)?;
-    stretch::keep(&landmarks, "lms", &kept, heard)?;
-    sound::write(&set.folder().join("aud.wav"), &taken.sound, &kept)?;
+    frame_range::keep(&frames, "jpg", &kept, extracted.frames)?;
+    frame_range::keep(&landmarks, "lms", &kept, frames_with_sound)?;
+    audio::write(&set.folder().join("aud.wav"), &extracted.sound, &kept)?;
     let folder = set.finish()?;
 
-    let (width, height) = taken.size;
-    say!("{}", folder.display());
-    say!("  {} frames of {width} x {height} at {RATE} a second ({}), aud.wav", kept.len(), time(kept.len()));
-    let (smallest, largest) = stretch::sides(&verdicts[kept.clone()]);
-    say!("  one face in each, {smallest} to {largest} pixels wide");
-    if kept.len() < taken.frames {
-        tell_left_out(&kept, part.start, taken.frames, &reasons);
+    let (width, height) = extracted.size;
+    print_line!("{}", folder.display());
+    print_line!(
+        "  {} frames of {width} x {height} at {RATE} a second ({}), aud.wav",
+        kept.len(),
+        time(kept.len())
+    );
+    let (smallest, largest) = frame_range::sides(&verdicts[kept.clone()]);
+    print_line!("  one face in each, {smallest} to {largest} pixels wide");
+    if kept.len() < extracted.frames {
+        print_left_out(&kept, segment.start, extracted.frames, &reasons);
     }
-    if smallest < SHARP {
-        say!(
-            "  note: a face narrower than {SHARP} pixels gives a soft mouth. Film closer, or in more pixels"
+    if smallest < MIN_SHARP_FACE {
+        print_line!(
+            "  note: a face narrower than {MIN_SHARP_FACE} pixels gives a soft mouth. Film closer, or in more pixels"
         );
     }
-    let late = too_short(kept.len()).filter(|_| kept.len() < taken.frames);
-    late.iter().for_each(|note| say!("  note: {note}"));
-    say!("{}", remaining(&std::path::absolute(folder)?.display().to_string(), &options.name));
+    let late = too_short(kept.len()).filter(|_| kept.len() < extracted.frames);
+    late.iter().for_each(|note| print_line!("  note: {note}"));
+    print_line!("{}", remaining(&std::path::absolute(folder)?.display().to_string(), &options.name));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Why not all of the frames can be kept.
-fn reasons(verdicts: &[Verdict], start: usize, taken: &Taken) -> Vec<String> {
-    let mut reasons = stretch::reasons(verdicts, start);
-    if verdicts.len() < taken.frames {
+fn reasons(verdicts: &[FrameVerdict], start: usize, extracted: &Extracted) -> Vec<String> {
+    let mut reasons = frame_range::reasons(verdicts, start);
+    if verdicts.len() < extracted.frames {
         reasons.push(format!("the sound ends at {}", time(start + verdicts.len())));
     }
     reasons
 }
 
-fn tell_left_out(kept: &Range<usize>, start: usize, frames: usize, reasons: &[String]) {
-    say!(
+fn print_left_out(kept: &Range<usize>, start: usize, frames: usize, reasons: &[String]) {
+    print_line!(
         "  kept: {} to {} of {} to {}, the longest stretch that can be trained with",
         time(start + kept.start),
         time(start + kept.end),
         time(start),
         time(start + frames)
     );
-    reasons.iter().for_each(|reason| say!("        {reason}"));
-    say!("        for another stretch: --from and --to");
+    reasons.iter().for_each(|reason| print_line!("        {reason}"));
+    print_line!("        for another stretch: --from and --to");
 }
 
 /// What to expect of so few frames.
 fn too_short(frames: usize) -> Option<String> {
     let length = time(frames);
-    if frames < TRAINABLE {
+    if frames < MIN_TRAINABLE_FRAMES {
         Some(format!(
             "{length} is hardly anything to learn from: the kit refuses to train with less than 10 seconds. \
              Film three to five minutes of speech"
         ))
-    } else if frames < GOOD {
+    } else if frames < RECOMMENDED_FRAMES {
         Some(format!(
             "{length} is little to learn from: expect a soft mouth that errs in sounds it has not seen. \
              Three to five minutes of speech are recommended"

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use lipsync_core::inference::prepare::cache_folder;
 
-use crate::{interrupt, words};
+use crate::{format, interrupt};
 
 /// What is installed, with the SHA-256 of every file that may be.
 const PACKAGES: &str = include_str!("requirements.txt");
@@ -51,7 +51,7 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     if is_ready() {
         return Ok(python);
     }
-    complain!("==> installing MediaPipe into {} (once, about 320 MB)", folder.display());
+    print_error!("==> installing MediaPipe into {} (once, about 320 MB)", folder.display());
     if folder.exists() {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("{}: cannot be removed", folder.display()))?;
@@ -105,8 +105,8 @@ fn check_room(folder: &Path) -> Result<()> {
         Some(free) if free < ROOM => bail!(
             "{}: {} are free, and MediaPipe needs {}. Make room, or set XDG_CACHE_HOME to a folder that has it",
             place.display(),
-            words::bytes(free),
-            words::bytes(ROOM)
+            format::bytes(free),
+            format::bytes(ROOM)
         ),
         _ => Ok(()),
     }
@@ -133,7 +133,7 @@ fn finish(command: &mut Command) -> Result<()> {
             }
             return Ok(());
         }
-        if interrupt::asked() {
+        if interrupt::requested() {
             // It may have ended by itself meanwhile.
             let _ = child.kill();
             child.wait()?;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::part::{Part, RATE};
-use super::sound;
+use super::audio;
+use super::segment::{RATE, Segment};
 use crate::media::Reader;
 use crate::progress;
 
@@ -18,14 +18,14 @@ const REMEDY: &str =
     "Give a video with picture and sound of a person who speaks, in a format that GStreamer can play";
 
 // Phones film on their side and say so; square pixels, because the networks know no others.
-const LINE: &str = "uridecodebin name=source \
+const PIPELINE: &str = "uridecodebin name=source \
     videoconvert name=picture ! videoflip video-direction=auto ! deinterlace ! videoscale ! videorate \
     ! videoconvert ! appsink name=frames sync=false max-buffers=4 \
     audioconvert name=convert ! audioresample ! audiorate ! audio/x-raw,format=S16LE,rate=16000,channels=1 \
     ! appsink name=sound sync=false";
 
 /// What a part of a video held.
-pub struct Taken {
+pub struct Extracted {
     pub frames: usize,
     pub size: (u32, u32),
     /// The sound from the first of the frames on.
@@ -33,50 +33,50 @@ pub struct Taken {
 }
 
 /// Writes the frames of a part as N.jpg, from 0, to `folder`.
-pub fn take_apart(video: &Path, part: Part, folder: &Path) -> Result<Taken> {
-    let mut reader = Reader::open(LINE, video, REMEDY)?;
+pub fn extract(video: &Path, segment: Segment, folder: &Path) -> Result<Extracted> {
+    let mut reader = Reader::open(PIPELINE, video, REMEDY)?;
     reader.link(&[("video", reader.element("picture")?), ("audio", reader.element("convert")?)])?;
-    let counted = Arc::new(Counted::default());
-    collect_frames(&reader.sink("frames")?, folder.to_path_buf(), part, counted.clone());
+    let counter = Arc::new(FrameCounter::default());
+    collect_frames(&reader.sink("frames")?, folder.to_path_buf(), segment, counter.clone());
     let collected = reader.collect_sound("sound")?;
     let bar = progress::bar(0, "frames");
     reader.start();
     while !reader.has_ended()? {
-        let seen = counted.seen.load(Ordering::SeqCst);
+        let frame_count = counter.frame_count.load(Ordering::SeqCst);
         if let Some(duration) = reader.duration() {
             bar.set_length(duration.mseconds() * RATE as u64 / 1000);
         }
-        bar.set_position(seen as u64);
-        let enough = |end: usize| seen >= end && collected.len() >= sound::bytes_of(end);
-        if part.end.is_some_and(enough) {
+        bar.set_position(frame_count as u64);
+        let enough = |end: usize| frame_count >= end && collected.len() >= audio::bytes_of(end);
+        if segment.end.is_some_and(enough) {
             break;
         }
     }
     bar.finish_and_clear();
-    let seen = counted.seen.load(Ordering::SeqCst);
-    let sound = sound::samples(&collected.take());
-    if seen == 0 || sound.is_empty() {
-        return Err(reader.complaint(if seen == 0 { "holds no picture" } else { "holds no sound" }));
+    let frame_count = counter.frame_count.load(Ordering::SeqCst);
+    let sound = audio::samples(&collected.take());
+    if frame_count == 0 || sound.is_empty() {
+        return Err(reader.file_error(if frame_count == 0 { "holds no picture" } else { "holds no sound" }));
     }
-    part.check(seen, video)?;
+    segment.check(frame_count, video)?;
     let size = |size: &AtomicUsize| size.load(Ordering::SeqCst) as u32;
-    Ok(Taken {
-        frames: part.end.unwrap_or(seen).min(seen) - part.start,
-        size: (size(&counted.width), size(&counted.height)),
-        sound: sound.get(sound::samples_of(part.start)..).unwrap_or_default().to_vec(),
+    Ok(Extracted {
+        frames: segment.end.unwrap_or(frame_count).min(frame_count) - segment.start,
+        size: (size(&counter.width), size(&counter.height)),
+        sound: sound.get(audio::samples_of(segment.start)..).unwrap_or_default().to_vec(),
     })
 }
 
 #[derive(Default)]
-struct Counted {
+struct FrameCounter {
     /// Frames of the video so far, also those before the part.
-    seen: AtomicUsize,
+    frame_count: AtomicUsize,
     width: AtomicUsize,
     height: AtomicUsize,
 }
 
 /// Writes each frame of the part that arrives as a JPEG file.
-fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, part: Part, counted: Arc<Counted>) {
+fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, segment: Segment, counter: Arc<FrameCounter>) {
     let caps = gst_video::VideoCapsBuilder::new()
         .format(gst_video::VideoFormat::Rgb)
         .framerate(gst::Fraction::new(RATE as i32, 1))
@@ -84,14 +84,14 @@ fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, part: Part, counted:
         .build();
     sink.set_caps(Some(&caps));
     let write = move |sample: &gst::Sample| -> Result<()> {
-        let index = counted.seen.load(Ordering::SeqCst);
-        if part.contains(index) {
-            let path = folder.join(format!("{}.jpg", index - part.start));
+        let index = counter.frame_count.load(Ordering::SeqCst);
+        if segment.contains(index) {
+            let path = folder.join(format!("{}.jpg", index - segment.start));
             let (width, height) = write_frame(sample, &path)?;
-            counted.width.store(width, Ordering::SeqCst);
-            counted.height.store(height, Ordering::SeqCst);
+            counter.width.store(width, Ordering::SeqCst);
+            counter.height.store(height, Ordering::SeqCst);
         }
-        counted.seen.fetch_add(1, Ordering::SeqCst);
+        counter.frame_count.fetch_add(1, Ordering::SeqCst);
         Ok(())
     };
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {

@@ -1,6 +1,6 @@
 //! `quantize`: an 8-bit network beside the generator, as close to it as asked for.
 
-mod sound;
+mod audio;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,87 +12,91 @@ use lipsync_core::audio::resample::SAMPLE_RATE;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features;
-use lipsync_core::generator::{Face, Generator};
+use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::int8_file;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::onnx::{Layer, Model};
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
 use lipsync_core::picture::pool::Pooled;
-use lipsync_core::quantizer::{Closeness, Quantizer, Sample};
+use lipsync_core::quantizer::{MouthPsnr, Quantizer, Sample};
 use lipsync_core::rate::FrameRate;
 
 use crate::cli::Quantize;
-use crate::{interrupt, plugin, progress, trial, words};
+use crate::{format, interrupt, plugin, progress, trial};
 
 /// Samples by which each layer alone is tried.
-const TRIED_ALONE: usize = 3;
+const SENSITIVITY_SAMPLES: usize = 3;
 /// The part of the sound from which the ranges are taken; the rest is for judging.
-const LEARNT: f64 = 0.6;
+const CALIBRATION_SHARE: f64 = 0.6;
 /// Those of [`FrameRate::NATIVE`], at which the sound is heard.
-const FRAMES_A_SECOND: f64 = 25.0;
+const FRAMES_PER_SECOND: f64 = 25.0;
 
 /// Calibrates, judges, leaves layers in float32 as needed, and writes.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
-    let beside = plugin::folder();
-    let beside = beside.as_deref();
-    let folder = plugin::locate(&options.avatar, beside)?;
+    let library_dir = plugin::folder();
+    let library_dir = library_dir.as_deref();
+    let folder = plugin::locate(&options.avatar, library_dir)?;
     let avatar = Avatar::open(&folder)?;
     let file = sound_of(options, &folder)?;
-    let sound = sound::read(&file)?;
-    trial::check_networks(&avatar, beside)?;
-    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, beside)?;
+    let sound = audio::read(&file)?;
+    trial::check_networks(&avatar, library_dir)?;
+    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, library_dir)?;
     let count = usize::from(options.samples);
-    let contexts = hear(&avatar, &quantizer, &sound, beside)?;
-    let learnt = (contexts.len() as f64 * LEARNT) as usize;
-    if learnt < count || contexts.len() - learnt < count {
+    let contexts = audio_contexts(&avatar, &quantizer, &sound, library_dir)?;
+    let calibration_count = (contexts.len() as f64 * CALIBRATION_SHARE) as usize;
+    if calibration_count < count || contexts.len() - calibration_count < count {
         let seconds = sound.len() as f64 / f64::from(SAMPLE_RATE);
-        let missing = (count as f64 / (1.0 - LEARNT)).ceil() - contexts.len() as f64;
+        let missing = (count as f64 / (1.0 - CALIBRATION_SHARE)).ceil() - contexts.len() as f64;
         bail!(
             "{}: its sound is only {seconds:.1} s long, and {count} samples need {:.1} s. \
              Give a longer one with --sound, or fewer --samples",
             file.display(),
-            seconds + missing / FRAMES_A_SECOND
+            seconds + missing / FRAMES_PER_SECOND
         );
     }
-    let (learn, judge) = contexts.split_at(learnt);
-    let learn = samples(&avatar, &quantizer, learn, count)?;
-    let judge = samples(&avatar, &quantizer, judge, count)?;
+    let (calibration_samples, evaluation_samples) = contexts.split_at(calibration_count);
+    let calibration_samples = samples(&avatar, &quantizer, calibration_samples, count)?;
+    let evaluation_samples = samples(&avatar, &quantizer, evaluation_samples, count)?;
 
-    let bar = progress::bar(learn.len(), "calibrate");
-    let calibrated = quantizer.calibrate(&learn, || {
+    let bar = progress::bar(calibration_samples.len(), "calibrate");
+    let calibrated = quantizer.calibrate(&calibration_samples, || {
         bar.inc(1);
-        !interrupt::asked()
+        !interrupt::requested()
     });
     interrupt::check()?;
     calibrated?;
     bar.finish();
     let start = Instant::now();
-    let wanted = paint(quantizer.original(), &judge)?;
-    let before = start.elapsed() / judge.len() as u32;
+    let expected = paint(quantizer.original(), &evaluation_samples)?;
+    let before = start.elapsed() / evaluation_samples.len() as u32;
 
-    let judged = Judged { quantizer: &quantizer, samples: &judge, wanted: &wanted };
-    let (model, closeness, in_float) = judged.find(options.psnr)?;
+    let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected };
+    let (model, mouth_psnr, float_layers) = evaluation.find(options.psnr)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
-    paint(&mut generator, &judge)?;
-    let after = start.elapsed() / judge.len() as u32;
+    paint(&mut generator, &evaluation_samples)?;
+    let after = start.elapsed() / evaluation_samples.len() as u32;
     let file = int8_file(&avatar.generator);
     quantizer.write(model, &file)?;
 
-    say!("{}", file.display());
-    say!(
+    print_line!("{}", file.display());
+    print_line!(
         "  size          {}",
-        words::change(std::slice::from_ref(&avatar.generator), std::slice::from_ref(&file))
+        format::change(std::slice::from_ref(&avatar.generator), std::slice::from_ref(&file))
     );
-    say!("  layers        {} in 8 bits, {} in float32", quantizer.layers().len() - in_float, in_float);
-    say!(
+    print_line!(
+        "  layers        {} in 8 bits, {} in float32",
+        quantizer.layers().len() - float_layers,
+        float_layers
+    );
+    print_line!(
         "  mouths        {:.1} dB from those of float32, the worst {:.1} dB, on {} frames it was not calibrated on",
-        closeness.psnr,
-        closeness.worst,
-        judge.len()
+        mouth_psnr.overall,
+        mouth_psnr.worst,
+        evaluation_samples.len()
     );
-    say!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
-    say!("lipsync plays it from now on (precision=fp32 does not). To be rid of it, delete the file");
+    print_line!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
+    print_line!("lipsync plays it from now on (precision=fp32 does not). To be rid of it, delete the file");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,14 +111,15 @@ fn sound_of(options: &Quantize, folder: &Path) -> Result<PathBuf> {
 }
 
 /// What the generator hears with each frame of the sound.
-fn hear(
+fn audio_contexts(
     avatar: &Avatar,
     quantizer: &Quantizer,
     sound: &[f32],
-    beside: Option<&Path>,
+    library_dir: Option<&Path>,
 ) -> Result<Vec<features::Context>> {
-    let hearing = quantizer.hearing().chosen(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default(), beside)?;
+    let context_kind = quantizer.context_kind().with_rows(avatar.context, &avatar.generator)?;
+    let mut track =
+        avatar.open_features(context_kind, features::NO_LIMIT, &Engine::default(), library_dir)?;
     track.restart(FrameRate::NATIVE);
     let mut contexts = Vec::new();
     // In pieces, so that what has been used is forgotten.
@@ -143,7 +148,7 @@ fn samples(
     (0..count)
         .map(|n| {
             let frame = store.get(n * avatar.frames.len() / count)?;
-            let face = Face::new(frame.seen.views.clone());
+            let face = FaceInput::new(frame.seen.views.clone());
             Ok((face, contexts[n * contexts.len() / count].clone()))
         })
         .collect()
@@ -161,76 +166,76 @@ fn paint(generator: &mut Generator, samples: &[Sample]) -> Result<Vec<Pooled>> {
 }
 
 /// The samples by which networks are judged.
-struct Judged<'a> {
+struct Evaluation<'a> {
     quantizer: &'a Quantizer,
     samples: &'a [Sample],
-    wanted: &'a [Pooled],
+    expected: &'a [Pooled],
 }
 
-impl Judged<'_> {
+impl Evaluation<'_> {
     /// The network with the most layers in 8 bits that comes within `psnr` dB, how close it is, and how many layers it
     /// has in float32.
-    fn find(&self, psnr: f64) -> Result<(Model, Closeness, usize)> {
+    fn find(&self, psnr: f64) -> Result<(Model, MouthPsnr, usize)> {
         let layers = self.quantizer.layers();
-        let (model, closeness) = self.judge(layers, self.samples.len())?;
-        if closeness.psnr >= psnr {
-            return Ok((model, closeness, 0));
+        let (model, mouth_psnr) = self.evaluate(layers, self.samples.len())?;
+        if mouth_psnr.overall >= psnr {
+            return Ok((model, mouth_psnr, 0));
         }
-        say!(
+        print_line!(
             "looking for those to blame: with all layers in 8 bits, mouths come to {:.1} dB, less than {psnr}",
-            closeness.psnr
+            mouth_psnr.overall
         );
-        let layers = self.by_blame(layers)?;
+        let layers = self.rank_by_sensitivity(layers)?;
         // The least number of the worst that must stay in float32: doubled until it is enough, then halved in between.
-        let mut too_few = 0;
+        let mut failing_count = 0;
         let mut best = None;
         let mut step = 1;
         while best.is_none() {
-            let count = (too_few + step).min(layers.len());
+            let count = (failing_count + step).min(layers.len());
             if count == layers.len() {
                 bail!("not even one layer can compute in 8 bits and stay within {psnr} dB. Lower --psnr");
             }
-            let (model, closeness) = self.judge(&layers[count..], self.samples.len())?;
-            if closeness.psnr >= psnr {
-                best = Some((model, closeness, count));
+            let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
+            if mouth_psnr.overall >= psnr {
+                best = Some((model, mouth_psnr, count));
             } else {
-                (too_few, step) = (count, 2 * step);
+                (failing_count, step) = (count, 2 * step);
             }
         }
         let mut best = best.context("no network was found")?;
-        while best.2 - too_few > 1 {
-            let count = too_few.midpoint(best.2);
-            let (model, closeness) = self.judge(&layers[count..], self.samples.len())?;
-            if closeness.psnr >= psnr {
-                best = (model, closeness, count);
+        while best.2 - failing_count > 1 {
+            let count = failing_count.midpoint(best.2);
+            let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
+            if mouth_psnr.overall >= psnr {
+                best = (model, mouth_psnr, count);
             } else {
-                too_few = count;
+                failing_count = count;
             }
         }
         Ok(best)
     }
 
     /// The layers, that which does most harm alone first.
-    fn by_blame(&self, layers: &[Layer]) -> Result<Vec<Layer>> {
+    fn rank_by_sensitivity(&self, layers: &[Layer]) -> Result<Vec<Layer>> {
         let bar = progress::bar(layers.len(), "layers");
-        let mut harm = Vec::with_capacity(layers.len());
+        let mut error_contribution = Vec::with_capacity(layers.len());
         for layer in layers {
-            let (_, closeness) = self.judge(std::slice::from_ref(layer), TRIED_ALONE)?;
-            harm.push((closeness.psnr, layer.clone()));
+            let (_, mouth_psnr) = self.evaluate(std::slice::from_ref(layer), SENSITIVITY_SAMPLES)?;
+            error_contribution.push((mouth_psnr.overall, layer.clone()));
             bar.inc(1);
         }
         bar.finish();
-        harm.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        Ok(harm.into_iter().map(|(_, layer)| layer).collect())
+        error_contribution.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        Ok(error_contribution.into_iter().map(|(_, layer)| layer).collect())
     }
 
-    fn judge(&self, layers: &[Layer], samples: usize) -> Result<(Model, Closeness)> {
+    fn evaluate(&self, layers: &[Layer], samples: usize) -> Result<(Model, MouthPsnr)> {
         interrupt::check()?;
         let samples = samples.min(self.samples.len());
         let model = self.quantizer.quantized(layers)?;
         let mut generator = self.quantizer.open_quantized(&model)?;
-        let closeness =
-            Quantizer::compare(&mut generator, &self.samples[..samples], &self.wanted[..samples])?;
-        Ok((model, closeness))
+        let mouth_psnr =
+            Quantizer::compare(&mut generator, &self.samples[..samples], &self.expected[..samples])?;
+        Ok((model, mouth_psnr))
     }
 }

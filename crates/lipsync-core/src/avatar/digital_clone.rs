@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
-use crate::features::ContextKind;
+use crate::features::RowSelection;
 use crate::file::Inside;
 use crate::generator::face::FaceOptions;
 use crate::limits::TEXT_BYTES;
@@ -64,7 +64,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         first_frame: 0,
         image,
         background: None,
-        context: ContextKind::Window,
+        context: RowSelection::Window,
         face: FaceOptions::default(),
         at_rest: false,
     })

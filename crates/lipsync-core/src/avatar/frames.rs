@@ -8,7 +8,7 @@ use image::{GrayImage, RgbImage};
 use crate::avatar::matte::{Matte, Mattes};
 use crate::avatar::{Avatar, AvatarFrameFiles};
 use crate::error::{Error, Result};
-use crate::generator::Face;
+use crate::generator::FaceInput;
 use crate::generator::face::{FaceViews, Framing};
 use crate::inference::runtime::Engine;
 use crate::inference::shared::{FileStamp, Shared};
@@ -30,7 +30,7 @@ pub struct Frame {
     /// Where 255, the face rectangle is never painted over.
     keep: Option<GrayImage>,
     /// What the network sees.
-    pub seen: Face,
+    pub seen: FaceInput,
 }
 
 /// A finished mouth: the face rectangle with even corners, and what is to be drawn there.
@@ -204,7 +204,7 @@ impl FrameStore {
     /// Whether a frame is here that the network has not seen. One that is being decoded counts as seen.
     fn is_unseen(&self, index: usize) -> bool {
         let frame = self.slots[index].try_lock();
-        frame.is_ok_and(|frame| frame.as_ref().is_some_and(|frame| !frame.seen.is_seen()))
+        frame.is_ok_and(|frame| frame.as_ref().is_some_and(|frame| !frame.seen.is_encoded()))
     }
 
     /// Notes that a frame was used and returns those that must go.
@@ -266,7 +266,7 @@ impl FrameStore {
             patch: (outer, patch),
             matte: matte.map(|matte| matte.cut(outer)),
             keep,
-            seen: Face::new(FaceViews { crop, given }),
+            seen: FaceInput::new(FaceViews { crop, given }),
         })
     }
 
@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
     use crate::avatar::{FaceRect, Layout};
-    use crate::features::ContextKind;
+    use crate::features::RowSelection;
     use crate::generator::face::{FaceOptions, Style};
     use crate::picture::formats::Packed;
     use crate::picture::image_file::ImageInfo;
@@ -373,7 +373,7 @@ mod tests {
             first_frame: 0,
             image: ImageInfo { size: (32, 16), alpha: false },
             background: None,
-            context: ContextKind::Window,
+            context: RowSelection::Window,
             face: FaceOptions::default(),
             at_rest: false,
         }

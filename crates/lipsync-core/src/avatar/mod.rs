@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::features::{self, ContextKind, FeatureTrack, Hearing};
+use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection};
 use crate::file::{self, Inside};
 use crate::generator::face::FaceOptions;
 use crate::inference::precision::int8_file;
@@ -66,7 +66,7 @@ pub struct Avatar {
     /// What frames with masks show behind the person, where it is known.
     pub background: Option<PathBuf>,
     /// How a network that hears rows of an audio encoder wants to hear them.
-    pub context: ContextKind,
+    pub context: RowSelection,
     /// How the network sees and paints faces.
     pub face: FaceOptions,
     /// The mouth is at rest in all frames: while nothing is said they are shown as they are.
@@ -251,7 +251,7 @@ impl Avatar {
     /// As [`features::open`].
     pub fn open_features(
         &self,
-        hearing: Hearing,
+        hearing: AudioContextKind,
         limit: u64,
         engine: &Engine,
         beside: Option<&Path>,
@@ -332,7 +332,7 @@ mod tests {
             first_frame,
             image: ImageInfo { size: (8, 8), alpha: false },
             background: None,
-            context: ContextKind::Window,
+            context: RowSelection::Window,
             face: FaceOptions::default(),
             at_rest: false,
         }

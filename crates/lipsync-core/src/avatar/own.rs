@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
-use crate::features::ContextKind;
+use crate::features::RowSelection;
 use crate::file::Inside;
 use crate::generator::face::{FaceOptions, Paste, Style};
 use crate::limits::{BORDER, FPS, MANIFEST_BYTES, TEXT_BYTES, TITLE_CHARS};
@@ -68,7 +68,7 @@ pub struct Face {
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audio {
-    pub context: ContextKind,
+    pub context: RowSelection,
 }
 
 /// A line of the file `crops`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
-use crate::features::ContextKind;
+use crate::features::RowSelection;
 use crate::file::Inside;
 use crate::generator::face::FaceOptions;
 use crate::limits::LANDMARK_BYTES;
@@ -62,7 +62,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         first_frame: 1.min(frames.len().saturating_sub(1)),
         frames,
         rate: FrameRate::NATIVE,
-        context: ContextKind::Window,
+        context: RowSelection::Window,
         face: FaceOptions::default(),
         at_rest: false,
     })

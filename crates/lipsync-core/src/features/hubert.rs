@@ -15,23 +15,23 @@ use std::path::Path;
 use super::mel_track::time_in_rows;
 use super::{Context, FeatureTrack};
 use crate::error::{Error, Result};
-use crate::inference::aside::Aside;
+use crate::inference::encoder_thread::EncoderThread;
 use crate::inference::network::{Interrupter, Network};
 use crate::inference::runtime::Engine;
 use crate::rate::FrameRate;
 
 /// Values in a row.
-const ROW: usize = 1024;
+const ROW_VALUES: usize = 1024;
 /// Rows of a video frame.
-const ROWS_A_FRAME: i64 = 2;
+const ROWS_PER_FRAME: i64 = 2;
 /// Samples from row to row, and samples that a row stands for.
-const STEP: u64 = 320;
-const LENGTH: u64 = 400;
+const HOP: u64 = 320;
+const RECEPTIVE_FIELD: u64 = 400;
 /// Rows that are made together.
-const BLOCK: u64 = 32;
+const BLOCK_ROWS: u64 = 32;
 /// Rows before and behind a block that are heard with it.
-const HISTORY: u64 = 100;
-const FUTURE: u64 = 8;
+const LEFT_CONTEXT: u64 = 100;
+const RIGHT_CONTEXT: u64 = 8;
 
 /// Of how many video frames a generator hears the rows, half of them before its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -55,25 +55,25 @@ impl HubertSpan {
 
     /// Values in a context.
     pub(super) fn values(self) -> usize {
-        (self.frames() * ROWS_A_FRAME) as usize * ROW
+        (self.frames() * ROWS_PER_FRAME) as usize * ROW_VALUES
     }
 
     /// Rows before the frame's own two, and from them on.
     fn rows_each_way(self) -> i64 {
-        self.frames() / 2 * ROWS_A_FRAME
+        self.frames() / 2 * ROWS_PER_FRAME
     }
 }
 
 /// A [`FeatureTrack`] with HuBERT.
 pub struct HubertTrack {
-    encoder: Aside,
+    encoder: EncoderThread,
     span: HubertSpan,
     rate: FrameRate,
     /// Samples from number `first_sample` on; older ones are no longer needed.
     samples: VecDeque<f32>,
     first_sample: u64,
     finished: bool,
-    level: Level,
+    normalizer: Normalizer,
     /// Rows from number `first_row` on.
     rows: VecDeque<Box<[f32]>>,
     first_row: u64,
@@ -81,20 +81,20 @@ pub struct HubertTrack {
 
 /// Mean and variance of the sound from its start to sample `end`.
 #[derive(Default)]
-struct Level {
+struct Normalizer {
     end: u64,
     sum: f64,
     squares: f64,
 }
 
-impl Level {
+impl Normalizer {
     fn add(&mut self, sample: f32) {
         self.end += 1;
         self.sum += f64::from(sample);
         self.squares += f64::from(sample).powi(2);
     }
 
-    fn normalise(&self, sample: f32) -> f32 {
+    fn normalize(&self, sample: f32) -> f32 {
         let mean = self.sum / self.end as f64;
         let variance = (self.squares / self.end as f64 - mean * mean).max(0.0);
         ((f64::from(sample) - mean) / (variance + 1e-7).sqrt()) as f32
@@ -103,31 +103,31 @@ impl Level {
 
 impl HubertTrack {
     /// Opens the encoder and checks that it is one from a waveform to rows.
-    pub fn open(path: &Path, span: HubertSpan, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, span: HubertSpan, engine: &Engine, library_dir: Option<&Path>) -> Result<Self> {
         // A network hundreds of times larger than the mel encoder: one core would not keep up.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let encoder = Network::open(path, engine, threads, beside)?;
+        let encoder = Network::open(path, engine, threads, library_dir)?;
         let fits = encoder.inputs().len() == 1
-            && encoder.inputs().all(|port| port.is_free(1))
-            && encoder.output().is_some_and(|port| port.may_hold(&[usize::MAX, ROW]));
+            && encoder.inputs().all(|port| port.is_dynamic(1))
+            && encoder.output().is_some_and(|port| port.may_have_item_shape(&[usize::MAX, ROW_VALUES]));
         if !fits {
             return Err(Error::invalid(
                 path,
                 format!(
-                    "is no HuBERT encoder: it maps {}, not [N, samples] to [N, T, {ROW}]",
+                    "is no HuBERT encoder: it maps {}, not [N, samples] to [N, T, {ROW_VALUES}]",
                     encoder.shapes()
                 ),
                 "Export HuBERT from the waveform to its last hidden state, for sounds of any length",
             ));
         }
         Ok(Self {
-            encoder: Aside::new(encoder)?,
+            encoder: EncoderThread::new(encoder)?,
             span,
             rate: FrameRate::NATIVE,
             samples: VecDeque::new(),
             first_sample: 0,
             finished: false,
-            level: Level::default(),
+            normalizer: Normalizer::default(),
             rows: VecDeque::new(),
             first_row: 0,
         })
@@ -140,41 +140,44 @@ impl HubertTrack {
 
     /// Number of rows, once the sound has ended.
     fn total(&self) -> Option<u64> {
-        self.finished.then(|| (self.known() - LENGTH) / STEP + 1)
+        self.finished.then(|| (self.known() - RECEPTIVE_FIELD) / HOP + 1)
     }
 
     /// Makes the next block of rows; false where it needs sound still to come.
     fn next_block(&mut self) -> Result<bool> {
         let start = self.first_row + self.rows.len() as u64;
-        let heard_from = start.saturating_sub(HISTORY);
-        let wanted_end = STEP * (start + BLOCK + FUTURE - 1) + LENGTH;
+        let first_input_row = start.saturating_sub(LEFT_CONTEXT);
+        let wanted_end = HOP * (start + BLOCK_ROWS + RIGHT_CONTEXT - 1) + RECEPTIVE_FIELD;
         if wanted_end > self.known() && !self.finished {
             return Ok(false);
         }
         let end = wanted_end.min(self.known());
-        let begin = STEP * heard_from;
+        let begin = HOP * first_input_row;
         self.samples.drain(..(begin - self.first_sample) as usize);
         self.first_sample = begin;
         let piece = self.samples.range(..(end - begin) as usize);
-        for sample in piece.clone().skip((self.level.end - begin) as usize) {
-            self.level.add(*sample);
+        for sample in piece.clone().skip((self.normalizer.end - begin) as usize) {
+            self.normalizer.add(*sample);
         }
         let input = self.encoder.network()?.resize_input(0, &[(end - begin) as usize]);
         for (value, sample) in input.iter_mut().zip(piece) {
-            *value = self.level.normalise(*sample);
+            *value = self.normalizer.normalize(*sample);
         }
 
-        let expected = ((end - begin - LENGTH) / STEP + 1) as usize;
+        let expected = ((end - begin - RECEPTIVE_FIELD) / HOP + 1) as usize;
         let output = self.encoder.run()?;
-        if output.len() != expected * ROW || output.iter().any(|v| !v.is_finite()) {
+        if output.len() != expected * ROW_VALUES || output.iter().any(|v| !v.is_finite()) {
             let problem = format!(
-                "made {} values of {} samples, not {expected} rows of {ROW} numbers",
+                "made {} values of {} samples, not {expected} rows of {ROW_VALUES} numbers",
                 output.len(),
                 end - begin
             );
             return Err(Error::Inference { model: self.encoder.path().into(), problem });
         }
-        let rows = output.chunks_exact(ROW).skip((start - heard_from) as usize).take(BLOCK as usize);
+        let rows = output
+            .chunks_exact(ROW_VALUES)
+            .skip((start - first_input_row) as usize)
+            .take(BLOCK_ROWS as usize);
         self.rows.extend(rows.map(Box::from));
         Ok(true)
     }
@@ -186,7 +189,7 @@ impl FeatureTrack for HubertTrack {
     }
 
     fn finish(&mut self) {
-        while self.known() < LENGTH {
+        while self.known() < RECEPTIVE_FIELD {
             self.samples.push_back(0.0);
         }
         self.finished = true;
@@ -194,7 +197,7 @@ impl FeatureTrack for HubertTrack {
 
     fn context(&mut self, n: u64) -> Result<Option<Context>> {
         let (time, den) = time_in_rows(n, self.rate);
-        let own = time * ROWS_A_FRAME / den;
+        let own = time * ROWS_PER_FRAME / den;
         let first = own - self.span.rows_each_way();
         let end = (own + self.span.rows_each_way()) as u64;
         let needed = self.total().map_or(end, |total| end.min(total));
@@ -208,8 +211,8 @@ impl FeatureTrack for HubertTrack {
         self.first_row += passed;
 
         let mut context = Context::zeros(self.span.values());
-        let pair = ROWS_A_FRAME as usize;
-        let pairs = (first..).step_by(pair).zip(context.chunks_exact_mut(pair * ROW));
+        let pair = ROWS_PER_FRAME as usize;
+        let pairs = (first..).step_by(pair).zip(context.chunks_exact_mut(pair * ROW_VALUES));
         for (row, values) in pairs {
             // A frame with a row that does not exist stays zero.
             let Some(index) = u64::try_from(row).ok().and_then(|row| row.checked_sub(self.first_row)) else {
@@ -218,7 +221,7 @@ impl FeatureTrack for HubertTrack {
             if index as usize + pair > self.rows.len() {
                 break;
             }
-            for (values, row) in values.chunks_exact_mut(ROW).zip(self.rows.range(index as usize..)) {
+            for (values, row) in values.chunks_exact_mut(ROW_VALUES).zip(self.rows.range(index as usize..)) {
                 values.copy_from_slice(row);
             }
         }
@@ -227,7 +230,7 @@ impl FeatureTrack for HubertTrack {
 
     /// Where a frame's last row is the first of a block. It is never less: HuBERT itself looks ahead.
     fn lookahead(&self) -> u64 {
-        STEP * (self.span.rows_each_way() as u64 - 1 + BLOCK - 1 + FUTURE) + LENGTH
+        HOP * (self.span.rows_each_way() as u64 - 1 + BLOCK_ROWS - 1 + RIGHT_CONTEXT) + RECEPTIVE_FIELD
     }
 
     fn restart(&mut self, rate: FrameRate) {
@@ -235,7 +238,7 @@ impl FeatureTrack for HubertTrack {
         self.samples.clear();
         self.first_sample = 0;
         self.finished = false;
-        self.level = Level::default();
+        self.normalizer = Normalizer::default();
         self.rows.clear();
         self.first_row = 0;
     }

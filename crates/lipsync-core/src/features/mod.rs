@@ -1,23 +1,23 @@
 //! Step 3: sound to what the generator hears with a video frame, its *context*.
 //!
-//! Three kinds of generators are known by the shape of their audio input ([`Hearing`]): those that hear rows of an
+//! Three kinds of generators are known by the shape of their audio input ([`AudioContextKind`]): those that hear rows of an
 //! audio encoder over mel windows (`rows`: SyncTalk_2D, digital-clone), those that hear rows of HuBERT
 //! (`hubert`: SyncTalk_2D, Ultralight-Digital-Human), and those that hear the mel window itself (`window`: Wav2Lip and its kin).
 
 mod hubert;
+mod mel_rows;
 mod mel_track;
-mod rows;
-mod window;
+mod mel_window;
 
 use std::path::Path;
 
 pub use hubert::HubertSpan;
-pub use rows::ContextKind;
+pub use mel_rows::RowSelection;
 
 use crate::audio::mel::BANDS;
 use crate::audio::resample::SAMPLE_RATE;
 use crate::error::{Error, Result};
-use crate::inference::network::{Interrupter, Port};
+use crate::inference::network::{Interrupter, TensorInfo};
 use crate::inference::runtime::Engine;
 use crate::picture::pool::Floats;
 use crate::rate::FrameRate;
@@ -33,30 +33,30 @@ pub type Context = Floats;
 
 /// What a generator hears, as the values of its audio input tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-pub enum Hearing {
+pub enum AudioContextKind {
     /// [32, 16, 16]: 16 rows of 512 values from an audio encoder.
-    Rows(ContextKind),
+    MelRows(RowSelection),
     /// [32, 32, 32]: rows of 1024 values from HuBERT, of the 16 frames around; [16, 32, 32]: of 8 frames.
     Hubert(HubertSpan),
     /// [1, 80, 16]: the frame's mel window.
-    Window,
+    MelWindow,
 }
 
-impl Default for Hearing {
+impl Default for AudioContextKind {
     fn default() -> Self {
-        Self::Rows(ContextKind::default())
+        Self::MelRows(RowSelection::default())
     }
 }
 
-impl Hearing {
+impl AudioContextKind {
     /// What a generator with that audio input hears; `None` where it is none that is known.
-    pub fn of(audio: &Port) -> Option<Self> {
-        if audio.holds(&[1, BANDS, WINDOW]) {
-            return Some(Self::Window);
+    pub fn from_input(audio: &TensorInfo) -> Option<Self> {
+        if audio.has_item_shape(&[1, BANDS, WINDOW]) {
+            return Some(Self::MelWindow);
         }
         // Rows may be viewed in any shape: what counts is how many values there are.
         match audio.values()? {
-            rows::CONTEXT => Some(Self::default()),
+            mel_rows::CONTEXT => Some(Self::default()),
             values => HubertSpan::of(values).map(Self::Hubert),
         }
     }
@@ -65,13 +65,13 @@ impl Hearing {
     ///
     /// # Errors
     /// [`Error::Invalid`] where it hears no rows that could be chosen.
-    pub fn chosen(self, kind: ContextKind, model: &Path) -> Result<Self> {
+    pub fn with_rows(self, kind: RowSelection, model: &Path) -> Result<Self> {
         match (self, kind) {
-            (Self::Rows(_), kind) => Ok(Self::Rows(kind)),
-            (hearing, ContextKind::Window) => Ok(hearing),
-            (hearing, ContextKind::Tile) => Err(Error::invalid(
+            (Self::MelRows(_), kind) => Ok(Self::MelRows(kind)),
+            (kind, RowSelection::Window) => Ok(kind),
+            (kind, RowSelection::Tile) => Err(Error::invalid(
                 model,
-                format!("hears {hearing}, for which there is no context \"tile\""),
+                format!("hears {kind}, for which there is no context \"tile\""),
                 "Set context to auto or window",
             )),
         }
@@ -80,21 +80,21 @@ impl Hearing {
     /// Values in a context.
     pub fn values(self) -> usize {
         match self {
-            Self::Rows(_) => rows::CONTEXT,
+            Self::MelRows(_) => mel_rows::CONTEXT,
             Self::Hubert(span) => span.values(),
-            Self::Window => BANDS * WINDOW,
+            Self::MelWindow => BANDS * WINDOW,
         }
     }
 }
 
-impl std::fmt::Display for Hearing {
+impl std::fmt::Display for AudioContextKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Rows(ContextKind::Window) => "rows of a mel encoder, 16 around the frame",
-            Self::Rows(ContextKind::Tile) => "the frame's own row of a mel encoder, 16 times",
+            Self::MelRows(RowSelection::Window) => "rows of a mel encoder, 16 around the frame",
+            Self::MelRows(RowSelection::Tile) => "the frame's own row of a mel encoder, 16 times",
             Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT, of 16 frames",
             Self::Hubert(HubertSpan::Eight) => "rows of HuBERT, of 8 frames",
-            Self::Window => "the mel window itself",
+            Self::MelWindow => "the mel window itself",
         })
     }
 }
@@ -139,7 +139,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
     context?.ok_or_else(|| unreachable!("all that the frame hears is there"))
 }
 
-/// Opens what makes the contexts for a generator that hears `hearing`; `encoder` is the file of
+/// Opens what makes the contexts for a generator that hears `kind`; `encoder` is the file of
 /// its audio encoder, and `folder` where one would be.
 ///
 /// Frames wait for at most `limit` samples at 16 kHz from behind their own time, as far as the kind of hearing allows:
@@ -151,23 +151,27 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
 /// [`Error::Invalid`] with the shapes where it does not fit.
 pub fn open(
     (encoder, folder): (Option<&Path>, &Path),
-    hearing: Hearing,
+    kind: AudioContextKind,
     limit: u64,
     engine: &Engine,
-    beside: Option<&Path>,
+    library_dir: Option<&Path>,
 ) -> Result<Box<dyn FeatureTrack>> {
     let needed = || {
         encoder.ok_or_else(|| {
             Error::not_found(
                 folder,
-                format!("names no audio encoder, and its generator hears {hearing}"),
+                format!("names no audio encoder, and its generator hears {kind}"),
                 "Add models.audio_encoder to avatar.toml",
             )
         })
     };
-    Ok(match hearing {
-        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(needed()?, kind, limit, engine, beside)?),
-        Hearing::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine, beside)?),
-        Hearing::Window => Box::new(window::WindowTrack::new(limit)),
+    Ok(match kind {
+        AudioContextKind::MelRows(kind) => {
+            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, limit, engine, library_dir)?)
+        }
+        AudioContextKind::Hubert(span) => {
+            Box::new(hubert::HubertTrack::open(needed()?, span, engine, library_dir)?)
+        }
+        AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(limit)),
     })
 }

@@ -205,11 +205,12 @@ impl FaceViews {
 }
 
 /// The 256 levels in 0 to 1, as dividing gives them: multiplying by the inverse is not the same to the last bit.
-static LEVELS: LazyLock<[f32; 256]> = LazyLock::new(|| std::array::from_fn(|level| level as f32 / 255.0));
+static UNIT_LEVELS: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|level| level as f32 / 255.0));
 
 /// Writes a square of `side` pixels as planes; it begins `border` pixels inside a picture `width` wide.
 fn write_planes(picture: &[u8], (border, width): (usize, usize), side: usize, planes: &mut [f32]) {
-    let levels = &*LEVELS;
+    let levels = &*UNIT_LEVELS;
     let (blue, rest) = planes.split_at_mut(side * side);
     let (green, red) = rest.split_at_mut(side * side);
     let rows = picture.chunks_exact(3 * width).skip(border);
@@ -228,25 +229,25 @@ fn write_planes(picture: &[u8], (border, width): (usize, usize), side: usize, pl
 /// The picture in a network's output: planes of blue, green and red in 0 to 1, cut off to whole levels.
 ///
 /// `None` where a value is not a number.
-pub fn painted(output: &[f32], side: u32) -> Option<Pooled> {
+pub fn decode_output(output: &[f32], side: u32) -> Option<Pooled> {
     let plane = (side * side) as usize;
     let mut picture = Pooled::new(side, side);
     let (blue, rest) = output.split_at(plane);
     let (green, red) = rest.split_at(plane);
-    weave(red, green, blue, &mut picture).then_some(picture)
+    interleave(red, green, blue, &mut picture).then_some(picture)
 }
 
 /// Writes the levels of three planes pixel by pixel; false where a value is not a number.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn weave(red: &[f32], green: &[f32], blue: &[f32], picture: &mut [u8]) -> bool {
-    let mut strange = false;
+fn interleave(red: &[f32], green: &[f32], blue: &[f32], picture: &mut [u8]) -> bool {
+    let mut has_nan = false;
     for (((pixel, red), green), blue) in picture.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
         pixel[0] = (red * 255.0) as u8;
         pixel[1] = (green * 255.0) as u8;
         pixel[2] = (blue * 255.0) as u8;
-        strange |= red.is_nan() | green.is_nan() | blue.is_nan();
+        has_nan |= red.is_nan() | green.is_nan() | blue.is_nan();
     }
-    !strange
+    !has_nan
 }
 
 #[cfg(test)]

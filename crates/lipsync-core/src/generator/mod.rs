@@ -9,10 +9,10 @@ use std::time::Duration;
 use image::RgbImage;
 
 use crate::error::{Error, Result};
-use crate::features::{Context, Hearing, HubertSpan};
-use crate::generator::face::{FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Style, painted};
-use crate::inference::network::{Interrupter, Network, Port};
-use crate::inference::prepare::{Inputs, Parts, Prepared};
+use crate::features::{AudioContextKind, Context, HubertSpan};
+use crate::generator::face::{FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Style, decode_output};
+use crate::inference::network::{Interrupter, Network, TensorInfo};
+use crate::inference::prepare::{GraphParts, InputNames, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::inference::tensors::Tensors;
 use crate::limits::{BATCH, LEAST_SIDE, NETWORK_SIDE, VALUES};
@@ -20,39 +20,39 @@ use crate::picture::pool::Pooled;
 
 /// The generator, opened and checked.
 pub struct Generator {
-    parts: Networks,
+    networks: Networks,
     /// Which inputs of the network that hears are the sound and, unless it has no use for it, the picture.
-    sound: usize,
+    audio: usize,
     picture: Option<usize>,
-    hearing: Hearing,
+    context_kind: AudioContextKind,
     framing: Framing,
 }
 
 enum Networks {
     Whole(Box<Network>),
-    Apart { face: Box<Network>, mouth: Box<Network> },
+    Split { image_branch: Box<Network>, audio_branch: Box<Network> },
 }
 
 /// A face for a generator, with what it has seen there once and for all.
-pub struct Face {
+pub struct FaceInput {
     pub views: FaceViews,
-    seen: OnceLock<Tensors>,
+    features: OnceLock<Tensors>,
 }
 
-impl Face {
+impl FaceInput {
     /// A face that no generator has seen yet.
     pub fn new(views: FaceViews) -> Self {
-        Self { views, seen: OnceLock::new() }
+        Self { views, features: OnceLock::new() }
     }
 
     /// Whether the generator has seen it.
-    pub fn is_seen(&self) -> bool {
-        self.seen.get().is_some()
+    pub fn is_encoded(&self) -> bool {
+        self.features.get().is_some()
     }
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        self.views.size() + self.seen.get().map_or(0, Tensors::size)
+        self.views.size() + self.features.get().map_or(0, Tensors::size)
     }
 }
 
@@ -66,9 +66,9 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
+        library_dir: Option<&Path>,
     ) -> Result<Self> {
-        let one = Self::open_several(path, face, engine, threads, beside, 1)?.pop();
+        let one = Self::open_several(path, face, engine, threads, library_dir, 1)?.pop();
         Ok(one.unwrap_or_else(|| unreachable!("one was asked for")))
     }
 
@@ -81,21 +81,21 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
+        library_dir: Option<&Path>,
         count: usize,
     ) -> Result<Vec<Self>> {
-        let open = |prepared: &Prepared| {
+        let open = |prepared: &PreparedGraph| {
             // Other networks have no blocks to look for.
             let is_int8 = engine.is_processor() && prepared.path != path;
             let blocks = || Error::guard(&prepared.path, || prepared.with_fused_kernels());
             let prepared = if is_int8 { &blocks()? } else { prepared };
-            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
+            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, library_dir)).collect()
         };
-        let prepared = Self::prepare(path, engine, beside)?;
+        let prepared = Self::prepare(path, engine, library_dir)?;
         match open(&prepared) {
             // A graph in the cache may have come to harm there.
             Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
-                open(&Self::prepare(path, engine, beside)?)
+                open(&Self::prepare(path, engine, library_dir)?)
             }
             opened => opened,
         }
@@ -105,14 +105,14 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn prepare(path: &Path, engine: &Engine, beside: Option<&Path>) -> Result<Prepared> {
-        let inputs = |inputs: &[Port], outputs: &[Port]| {
-            let ports: Vec<&Port> = inputs.iter().collect();
-            let Roles { picture, sound, .. } = Roles::of(&ports, outputs.first(), path)?;
+    pub fn prepare(path: &Path, engine: &Engine, library_dir: Option<&Path>) -> Result<PreparedGraph> {
+        let inputs = |inputs: &[TensorInfo], outputs: &[TensorInfo]| {
+            let ports: Vec<&TensorInfo> = inputs.iter().collect();
+            let Roles { picture, audio, .. } = Roles::of(&ports, outputs.first(), path)?;
             let name = |port: usize| inputs[port].name.clone();
-            Ok(Inputs { picture: name(picture), sound: name(sound) })
+            Ok(InputNames { picture: name(picture), audio: name(audio) })
         };
-        Error::guard(path, || Prepared::new(path, engine, beside, inputs))
+        Error::guard(path, || PreparedGraph::new(path, engine, library_dir, inputs))
     }
 
     /// Opens a generator that is ready; the rest is as for [`Self::open`].
@@ -120,39 +120,42 @@ impl Generator {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_prepared(
-        prepared: &Prepared,
+        prepared: &PreparedGraph,
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
+        library_dir: Option<&Path>,
     ) -> Result<Self> {
-        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
-        let parts = match &prepared.graph {
-            Parts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
-            Parts::Apart { face, mouth } => {
-                Networks::Apart { face: Box::new(open(face)?), mouth: Box::new(open(mouth)?) }
-            }
+        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, library_dir);
+        let networks = match &prepared.graph {
+            GraphParts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
+            GraphParts::Split { image_branch, audio_branch } => Networks::Split {
+                image_branch: Box::new(open(image_branch)?),
+                audio_branch: Box::new(open(audio_branch)?),
+            },
         };
         // The ports of the whole, wherever they are.
-        let (Networks::Whole(hears) | Networks::Apart { mouth: hears, .. }) = &parts;
-        let mut ports: Vec<&Port> = hears.inputs().collect();
-        let own = ports.len();
-        if let (1, Networks::Apart { face, .. }) = (own, &parts) {
-            ports.extend(face.inputs());
+        let (Networks::Whole(audio_network) | Networks::Split { audio_branch: audio_network, .. }) =
+            &networks;
+        let mut ports: Vec<&TensorInfo> = audio_network.inputs().collect();
+        let own_inputs = ports.len();
+        if let (1, Networks::Split { image_branch, .. }) = (own_inputs, &networks) {
+            ports.extend(image_branch.inputs());
         }
-        let Roles { picture, sound, side, hearing } = Roles::of(&ports, hears.output(), &prepared.path)?;
-        let style = match hearing {
-            Hearing::Rows(_) | Hearing::Hubert(HubertSpan::Sixteen) => Style::SyncTalk,
-            Hearing::Hubert(HubertSpan::Eight) => Style::Ultralight,
-            Hearing::Window => Style::Wav2Lip,
+        let Roles { picture, audio, side, context_kind } =
+            Roles::of(&ports, audio_network.output(), &prepared.path)?;
+        let style = match context_kind {
+            AudioContextKind::MelRows(_) | AudioContextKind::Hubert(HubertSpan::Sixteen) => Style::SyncTalk,
+            AudioContextKind::Hubert(HubertSpan::Eight) => Style::Ultralight,
+            AudioContextKind::MelWindow => Style::Wav2Lip,
         };
-        let picture = Some(picture).filter(|picture| *picture < own);
-        Ok(Self { parts, sound, picture, hearing, framing: Framing::new(side, style, face) })
+        let picture = Some(picture).filter(|picture| *picture < own_inputs);
+        Ok(Self { networks, audio, picture, context_kind, framing: Framing::new(side, style, face) })
     }
 
     /// What it hears. Of those that hear rows, the avatar says which.
-    pub fn hearing(&self) -> Hearing {
-        self.hearing
+    pub fn context_kind(&self) -> AudioContextKind {
+        self.context_kind
     }
 
     /// How it sees faces and how they are put back.
@@ -172,18 +175,18 @@ impl Generator {
 
     /// A handle that stops its runs.
     pub fn interrupter(&self) -> Interrupter {
-        match &self.parts {
+        match &self.networks {
             Networks::Whole(network) => network.interrupter(),
-            Networks::Apart { face, mouth } => {
-                Interrupter::of([face, mouth].map(|network| network.interrupter()))
+            Networks::Split { image_branch, audio_branch } => {
+                Interrupter::of([image_branch, audio_branch].map(|network| network.interrupter()))
             }
         }
     }
 
     /// The network that hears.
     fn network(&self) -> &Network {
-        match &self.parts {
-            Networks::Whole(network) | Networks::Apart { mouth: network, .. } => network,
+        match &self.networks {
+            Networks::Whole(network) | Networks::Split { audio_branch: network, .. } => network,
         }
     }
 
@@ -194,24 +197,24 @@ impl Generator {
     /// As [`Self::paint`].
     pub fn try_out(&mut self) -> Result<()> {
         let side = self.framing.crop();
-        let face = Face::new(FaceViews::of(RgbImage::new(side, side)));
-        let silence = Context::zeros(self.hearing.values());
+        let face = FaceInput::new(FaceViews::of(RgbImage::new(side, side)));
+        let silence = Context::zeros(self.context_kind.values());
         self.paint([(&face, &silence)].into_iter()).map(drop)
     }
 
     /// Whether it computes what it sees by itself, so that it can be done ahead of time.
-    pub fn sees_ahead(&self) -> bool {
-        matches!(self.parts, Networks::Apart { .. })
+    pub fn has_image_branch(&self) -> bool {
+        matches!(self.networks, Networks::Split { .. })
     }
 
     /// Sees a face, unless it has been seen, for a mouth to be painted later.
     ///
     /// # Errors
     /// As [`Self::paint`].
-    pub fn see(&mut self, face: &Face) -> Result<()> {
-        match &mut self.parts {
+    pub fn encode_face(&mut self, face: &FaceInput) -> Result<()> {
+        match &mut self.networks {
             Networks::Whole(_) => Ok(()),
-            Networks::Apart { face: eyes, .. } => see(eyes, face, self.framing).map(drop),
+            Networks::Split { image_branch, .. } => encode_face(image_branch, face, self.framing).map(drop),
         }
     }
 
@@ -221,29 +224,29 @@ impl Generator {
     /// [`Error::Inference`] where the network fails, or paints what is no number.
     pub fn paint<'a>(
         &mut self,
-        faces: impl ExactSizeIterator<Item = (&'a Face, &'a Context)>,
+        faces: impl ExactSizeIterator<Item = (&'a FaceInput, &'a Context)>,
     ) -> Result<Vec<Pooled>> {
         let count = faces.len();
         let framing = self.framing;
-        let (network, mut eyes) = match &mut self.parts {
+        let (network, mut image_branch) = match &mut self.networks {
             Networks::Whole(network) => (network, None),
-            Networks::Apart { face, mouth } => (mouth, Some(face)),
+            Networks::Split { image_branch, audio_branch } => (audio_branch, Some(image_branch)),
         };
-        let mut seen = None;
+        let mut face_features = None;
         for (item, (face, context)) in faces.enumerate() {
-            if let Some(eyes) = &mut eyes {
-                seen = Some(see(eyes, face, framing)?);
+            if let Some(image_branch) = &mut image_branch {
+                face_features = Some(encode_face(image_branch, face, framing)?);
             }
             if let Some(picture) = self.picture {
                 framing.write(&face.views, network.item_mut(picture, item));
             }
-            network.item_mut(self.sound, item).copy_from_slice(context);
+            network.item_mut(self.audio, item).copy_from_slice(context);
         }
         // Where a fixed batch is not full, its other items are painted once more as they were.
         let side = framing.network;
         let values = 3 * (side * side) as usize;
-        let output = network.run(seen)?;
-        let pictures = output.chunks_exact(values).take(count).map(|output| painted(output, side));
+        let output = network.run(face_features)?;
+        let pictures = output.chunks_exact(values).take(count).map(|output| decode_output(output, side));
         let pictures: Option<Vec<Pooled>> = pictures.collect();
         pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
             model: network.path().into(),
@@ -253,28 +256,28 @@ impl Generator {
 }
 
 /// What the first part sees in a face, now if it has not been there before.
-fn see<'a>(eyes: &mut Network, face: &'a Face, framing: Framing) -> Result<&'a Tensors> {
-    if let Some(seen) = face.seen.get() {
-        return Ok(seen);
+fn encode_face<'a>(image_branch: &mut Network, face: &'a FaceInput, framing: Framing) -> Result<&'a Tensors> {
+    if let Some(face_features) = face.features.get() {
+        return Ok(face_features);
     }
-    framing.write(&face.views, eyes.item_mut(0, 0));
-    let seen = eyes.run_part()?;
+    framing.write(&face.views, image_branch.item_mut(0, 0));
+    let face_features = image_branch.run_part()?;
     // Another worker may have seen the same meanwhile.
-    Ok(face.seen.get_or_init(|| seen))
+    Ok(face.features.get_or_init(|| face_features))
 }
 
 /// What the ports of a generator are for.
 struct Roles {
     picture: usize,
-    sound: usize,
+    audio: usize,
     side: u32,
-    hearing: Hearing,
+    context_kind: AudioContextKind,
 }
 
 impl Roles {
     /// # Errors
     /// [`Error::Invalid`] with the shapes, where they are not those of the method.
-    fn of(inputs: &[&Port], output: Option<&Port>, path: &Path) -> Result<Self> {
+    fn of(inputs: &[&TensorInfo], output: Option<&TensorInfo>, path: &Path) -> Result<Self> {
         let roles = Self::find(inputs, output).ok_or_else(|| {
             let words = |ports: Vec<String>| ports.join(" and ");
             let shapes = words(inputs.iter().map(ToString::to_string).collect());
@@ -306,16 +309,16 @@ impl Roles {
         ))
     }
 
-    fn find(inputs: &[&Port], output: Option<&Port>) -> Option<Self> {
+    fn find(inputs: &[&TensorInfo], output: Option<&TensorInfo>) -> Option<Self> {
         let [first, second] = inputs[..] else { return None };
-        let (picture, sound) =
+        let (picture, audio) =
             if first.shape.get(1) == Some(&(INPUT_CHANNELS as i64)) { (0, 1) } else { (1, 0) };
-        let (face, audio) = ([first, second][picture], [first, second][sound]);
-        let side = u16::try_from(*face.shape.get(2)?).ok()?.into();
-        let fits = face.holds(&[INPUT_CHANNELS, side, side])
-            && output?.may_hold(&[3, side, side])
-            && face.batch() == audio.batch();
-        let hearing = Hearing::of(audio)?;
-        fits.then_some(Self { picture, sound, side: side as u32, hearing })
+        let (face_info, audio_info) = ([first, second][picture], [first, second][audio]);
+        let side = u16::try_from(*face_info.shape.get(2)?).ok()?.into();
+        let fits = face_info.has_item_shape(&[INPUT_CHANNELS, side, side])
+            && output?.may_have_item_shape(&[3, side, side])
+            && face_info.batch() == audio_info.batch();
+        let context_kind = AudioContextKind::from_input(audio_info)?;
+        fits.then_some(Self { picture, audio, side: side as u32, context_kind })
     }
 }

@@ -12,7 +12,7 @@ use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{Outlet, TensorElementType, TensorRef};
 
 use crate::error::{Error, Result, caught};
-use crate::inference::bounded;
+use crate::inference::cancellation;
 use crate::inference::runtime::{Engine, environment};
 use crate::inference::tensors::Tensors;
 use crate::kernels::FusedKernels;
@@ -30,13 +30,13 @@ use crate::text::short;
 pub struct Network {
     path: PathBuf,
     /// How long one run may take.
-    limit: Duration,
+    run_limit: Duration,
     session: Session,
     options: Arc<RunOptions>,
-    inputs: Vec<Input>,
+    inputs: Vec<InputBuffer>,
     /// `None` for a part whose outputs go into another part.
-    output: Option<Port>,
-    converted: Vec<f32>,
+    output: Option<TensorInfo>,
+    output_values: Vec<f32>,
 }
 
 /// The graph of a network: what [`Model::encode`] makes, never a file, which might be another by now.
@@ -67,28 +67,28 @@ impl Graph {
 
 /// How far ONNX Runtime may change a graph when it loads it.
 #[derive(Debug, Clone, Copy)]
-pub enum Optimisation<'a> {
+pub enum Optimization<'a> {
     /// As it likes, for the processor at hand.
-    Full,
+    All,
     /// Only what serves any processor; the result is written to that file.
-    Saved(&'a Path),
+    BasicToFile(&'a Path),
     /// Not at all: for one that is only asked for its shapes.
-    None,
+    Disabled,
 }
 
 /// Name, shape (batch first, -1 where free) and type of a tensor that goes in or out.
 #[derive(Debug, Clone)]
-pub struct Port {
+pub struct TensorInfo {
     pub name: String,
     pub shape: Vec<i64>,
-    half: bool,
+    is_half: bool,
 }
 
-struct Input {
-    port: Port,
+struct InputBuffer {
+    info: TensorInfo,
     values: ArrayD<f32>,
     /// The same in the type of the network, where that is not f32.
-    half: Option<ArrayD<f16>>,
+    half_values: Option<ArrayD<f16>>,
 }
 
 /// What can be stopped from another thread.
@@ -143,13 +143,13 @@ pub(crate) const MODEL_REMEDY: &str =
 impl Network {
     /// Opens a model file.
     ///
-    /// `threads` is how many threads one run may use; `beside` as in [`environment`].
+    /// `threads` is how many threads one run may use; `library_dir` as in [`environment`].
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
-    pub fn open(path: &Path, engine: &Engine, threads: usize, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, engine: &Engine, threads: usize, library_dir: Option<&Path>) -> Result<Self> {
         let graph = Error::guard(path, || Graph::read(path))?;
-        Self::open_graph(path, &graph, engine, threads, beside)
+        Self::open_graph(path, &graph, engine, threads, library_dir)
     }
 
     /// Opens a graph that was made of the model at `path`, which errors name; the rest is as for [`Self::open`].
@@ -161,10 +161,10 @@ impl Network {
         graph: &Graph,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
+        library_dir: Option<&Path>,
     ) -> Result<Self> {
         Error::guard(path, || {
-            let session = load(path, graph, engine, threads, beside, Optimisation::Full)?;
+            let session = load(path, graph, engine, threads, library_dir, Optimization::All)?;
             Self::new(path, session, if engine.is_processor() { RUN } else { RUN_COMPILED })
         })
     }
@@ -174,10 +174,12 @@ impl Network {
         // A session whose log is read for its placement would go on telling it about every run.
         options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
         let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(BOUNDARY_SUFFIX));
-        let inputs = inputs.map(|outlet| Ok(Input::new(Port::new(path, outlet)?))).collect::<Result<_>>()?;
+        let inputs = inputs
+            .map(|outlet| Ok(InputBuffer::new(TensorInfo::new(path, outlet)?)))
+            .collect::<Result<_>>()?;
         let output = match session.outputs() {
             [first, ..] if first.name().ends_with(BOUNDARY_SUFFIX) => None,
-            [output] => Some(Port::new(path, output)?),
+            [output] => Some(TensorInfo::new(path, output)?),
             outputs => {
                 return Err(Error::invalid(
                     path,
@@ -188,12 +190,12 @@ impl Network {
         };
         Ok(Self {
             path: path.into(),
-            limit: Duration::from_secs(seconds),
+            run_limit: Duration::from_secs(seconds),
             session,
             options: Arc::new(options),
             inputs,
             output,
-            converted: Vec::new(),
+            output_values: Vec::new(),
         })
     }
 
@@ -203,12 +205,12 @@ impl Network {
     }
 
     /// Its inputs, in the order of the file.
-    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &Port> {
-        self.inputs.iter().map(|input| &input.port)
+    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.inputs.iter().map(|input| &input.info)
     }
 
     /// Its output, unless that goes into another part.
-    pub fn output(&self) -> Option<&Port> {
+    pub fn output(&self) -> Option<&TensorInfo> {
         self.output.as_ref()
     }
 
@@ -219,69 +221,70 @@ impl Network {
 
     /// How long one run may take; whoever waits for it sees to that.
     pub fn run_limit(&self) -> Duration {
-        self.limit
+        self.run_limit
     }
 
     /// Items that go into one run.
     pub fn batch(&self) -> usize {
-        self.inputs().map(Port::batch).max().unwrap_or(1)
+        self.inputs().map(TensorInfo::batch).max().unwrap_or(1)
     }
 
     /// Its inputs and output with their shapes, for messages.
     pub fn shapes(&self) -> String {
-        let inputs: Vec<String> = self.inputs().map(Port::to_string).collect();
-        let output = self.output.as_ref().map(Port::to_string);
+        let inputs: Vec<String> = self.inputs().map(TensorInfo::to_string).collect();
+        let output = self.output.as_ref().map(TensorInfo::to_string);
         format!("{} to {}", inputs.join(" and "), output.unwrap_or_default())
     }
 
     /// The values of item `item` of input `index`, row-major, to be written before [`Self::run`].
     pub fn item_mut(&mut self, index: usize, item: usize) -> &mut [f32] {
         let input = &mut self.inputs[index];
-        let values = input.values.len() / input.port.batch();
-        &mut input.all_mut()[item * values..][..values]
+        let values = input.values.len() / input.info.batch();
+        &mut input.values_mut()[item * values..][..values]
     }
 
     /// Gives input `index` the shape `item` behind the batch, which its file must leave free, and returns its values.
     pub fn resize_input(&mut self, index: usize, item: &[usize]) -> &mut [f32] {
         let input = &mut self.inputs[index];
-        let shape: Vec<usize> = [input.port.batch()].iter().chain(item).copied().collect();
+        let shape: Vec<usize> = [input.info.batch()].iter().chain(item).copied().collect();
         if input.values.shape() != shape {
             input.allocate(shape);
         }
-        input.all_mut()
+        input.values_mut()
     }
 
     /// Runs on the inputs as they are and returns the output, row-major.
     ///
-    /// `given` are the inputs that come from another part, if it has such.
+    /// `branch_outputs` are the inputs that come from another part, if it has such.
     ///
     /// # Errors
     /// [`Error::Inference`], also where the run was interrupted.
-    pub fn run(&mut self, given: Option<&Tensors>) -> Result<&[f32]> {
-        self.compute(given)?;
+    pub fn run(&mut self, branch_outputs: Option<&Tensors>) -> Result<&[f32]> {
+        self.compute(branch_outputs)?;
         Ok(self.output_values())
     }
 
     /// What the last run has made, row-major.
     pub fn output_values(&self) -> &[f32] {
-        &self.converted
+        &self.output_values
     }
 
     /// Runs on the inputs as they are, for [`Self::output_values`].
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn compute(&mut self, given: Option<&Tensors>) -> Result<()> {
-        let (half, converted) = (self.output.as_ref().is_some_and(|port| port.half), &mut self.converted);
-        let outputs = run(&mut self.session, &mut self.inputs, &self.options, given);
+    pub fn compute(&mut self, branch_outputs: Option<&Tensors>) -> Result<()> {
+        let (is_half, output_values) =
+            (self.output.as_ref().is_some_and(|info| info.is_half), &mut self.output_values);
+        let outputs = run(&mut self.session, &mut self.inputs, &self.options, branch_outputs);
         let read = |outputs: SessionOutputs<'_>| {
-            converted.clear();
-            if half {
+            output_values.clear();
+            if is_half {
                 let (_, values) = outputs[0].try_extract_tensor::<f16>()?;
-                converted.extend(values.iter().map(|v| v.to_f32()));
+                output_values.extend(values.iter().map(|v| v.to_f32()));
             } else {
                 let (_, values) = outputs[0].try_extract_tensor::<f32>()?;
-                converted.extend_from_slice(values);
+                output_values.extend_from_slice(values);
             }
             Ok(())
         };
@@ -304,30 +307,31 @@ fn failed(path: &Path, problem: &ort::Error) -> Error {
 
 fn run<'s>(
     session: &'s mut Session,
-    inputs: &mut [Input],
+    inputs: &mut [InputBuffer],
     options: &'s RunOptions,
-    given: Option<&Tensors>,
+    branch_outputs: Option<&Tensors>,
 ) -> ort::Result<SessionOutputs<'s>> {
     for input in inputs.iter_mut() {
-        if let Some(half) = &mut input.half {
-            half.zip_mut_with(&input.values, |half, value| *half = f16::from_f32(*value));
+        if let Some(half_values) = &mut input.half_values {
+            half_values.zip_mut_with(&input.values, |half, value| *half = f16::from_f32(*value));
         }
     }
     let own = inputs.iter().map(|input| {
-        let value: SessionInputValue<'_> = match &input.half {
-            Some(half) => TensorRef::from_array_view(half)?.into(),
+        let value: SessionInputValue<'_> = match &input.half_values {
+            Some(half_values) => TensorRef::from_array_view(half_values)?.into(),
             None => TensorRef::from_array_view(&input.values)?.into(),
         };
-        Ok((input.port.name.as_str(), value))
+        Ok((input.info.name.as_str(), value))
     });
-    let values =
-        own.chain(given.into_iter().flat_map(Tensors::inputs).map(Ok)).collect::<ort::Result<Vec<_>>>()?;
+    let values = own
+        .chain(branch_outputs.into_iter().flat_map(Tensors::inputs).map(Ok))
+        .collect::<ort::Result<Vec<_>>>()?;
     session.run_with_options(values, options)
 }
 
 /// Whether the processor adds products of bytes in 16 bits, as x86 did before VNNI: there ONNX Runtime is told to take
 /// a slower way, which would be slower, too, where there is no need.
-fn products_of_bytes_overflow() -> bool {
+fn u8s8_dot_saturates() -> bool {
     #[cfg(target_arch = "x86_64")]
     let overflow = !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni"));
     #[cfg(not(target_arch = "x86_64"))]
@@ -344,14 +348,14 @@ pub(crate) fn load(
     graph: &Graph,
     engine: &Engine,
     threads: usize,
-    beside: Option<&Path>,
-    optimisation: Optimisation<'_>,
+    library_dir: Option<&Path>,
+    optimization: Optimization<'_>,
 ) -> Result<Session> {
-    let environment = environment(beside)?;
-    let (level, saved) = match optimisation {
-        Optimisation::Full => (GraphOptimizationLevel::All, None),
-        Optimisation::Saved(path) => (GraphOptimizationLevel::Level1, Some(path)),
-        Optimisation::None => (GraphOptimizationLevel::Disable, None),
+    let environment = environment(library_dir)?;
+    let (level, saved) = match optimization {
+        Optimization::All => (GraphOptimizationLevel::All, None),
+        Optimization::BasicToFile(path) => (GraphOptimizationLevel::Level1, Some(path)),
+        Optimization::Disabled => (GraphOptimizationLevel::Disable, None),
     };
     let builder = || {
         let mut builder = Session::builder(&environment)?
@@ -366,7 +370,7 @@ pub(crate) fn load(
                 "optimization.constant_folding_max_output_size_in_bytes",
                 CONSTANT_BYTES.to_string(),
             )?;
-        if products_of_bytes_overflow() {
+        if u8s8_dot_saturates() {
             builder = builder.with_precise_qmm()?;
         }
         if let Graph::WithFusedKernels(_, blocks) = graph {
@@ -383,12 +387,12 @@ pub(crate) fn load(
     let canceler = builder.canceler();
     let seconds = if engine.is_processor() { LOAD } else { LOAD_COMPILED };
     // It cannot fail on options that exist.
-    let stage = bounded::stage(path, seconds, move || drop(canceler.cancel()))?;
+    let stage = cancellation::begin_load(path, seconds, move || drop(canceler.cancel()))?;
     // The crate panics over sizes that ONNX Runtime finds to be below zero, as behind a kernel larger than what it is given.
     let session = caught(|| builder.commit_from_memory(bytes));
     let session = session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a size below zero")));
     drop(stage);
-    bounded::check()?;
+    cancellation::check()?;
     let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
     placement.check(path, engine)?;
     Ok(session)
@@ -398,10 +402,10 @@ fn unexpected(problem: &ort::Error) -> Error {
     Error::runtime(problem.to_string(), "Restart the program")
 }
 
-impl Port {
+impl TensorInfo {
     pub(crate) fn new(path: &Path, outlet: &Outlet) -> Result<Self> {
         let (name, kind) = (outlet.name(), outlet.dtype());
-        let half = match kind.tensor_type() {
+        let is_half = match kind.tensor_type() {
             Some(TensorElementType::Float32) => false,
             Some(TensorElementType::Float16) => true,
             _ => {
@@ -417,23 +421,23 @@ impl Port {
         if values.is_none_or(|n| n > VALUES) {
             return Err(Error::invalid(path, format!("\"{name}\" is {kind}, too large"), MODEL_REMEDY));
         }
-        Ok(Self { name: name.into(), shape, half })
+        Ok(Self { name: name.into(), shape, is_half })
     }
 
     /// Whether its shape behind the batch is `item`: what an input must say, for its buffer is made of it.
-    pub fn holds(&self, item: &[usize]) -> bool {
-        self.may_hold(item) && !self.shape[1..].contains(&-1)
+    pub fn has_item_shape(&self, item: &[usize]) -> bool {
+        self.may_have_item_shape(item) && !self.shape[1..].contains(&-1)
     }
 
     /// Whether its shape behind the batch is `item`, or is left free.
-    pub fn may_hold(&self, item: &[usize]) -> bool {
+    pub fn may_have_item_shape(&self, item: &[usize]) -> bool {
         self.shape.len() == item.len() + 1
             && self.shape[0] != 0
             && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
     }
 
     /// Whether its shape behind the batch has so many sizes, all of them free.
-    pub fn is_free(&self, sizes: usize) -> bool {
+    pub fn is_dynamic(&self, sizes: usize) -> bool {
         self.shape.len() == sizes + 1 && self.shape[1..].iter().all(|size| *size == -1)
     }
 
@@ -449,7 +453,7 @@ impl Port {
     }
 }
 
-impl std::fmt::Display for Port {
+impl std::fmt::Display for TensorInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "\"{}\" [", short(&self.name, 100))?;
         for (i, size) in self.shape.iter().enumerate() {
@@ -463,21 +467,21 @@ impl std::fmt::Display for Port {
     }
 }
 
-impl Input {
+impl InputBuffer {
     /// Buffers for one batch; the caller has checked the shape before it writes to them.
-    fn new(port: Port) -> Self {
-        let shape: Vec<usize> = port.shape.iter().map(|&size| size.max(1) as usize).collect();
-        let mut input = Self { port, values: ArrayD::zeros(vec![0]), half: None };
+    fn new(info: TensorInfo) -> Self {
+        let shape: Vec<usize> = info.shape.iter().map(|&size| size.max(1) as usize).collect();
+        let mut input = Self { info, values: ArrayD::zeros(vec![0]), half_values: None };
         input.allocate(shape);
         input
     }
 
     fn allocate(&mut self, shape: Vec<usize>) {
         self.values = ArrayD::zeros(shape.clone());
-        self.half = self.port.half.then(|| ArrayD::from_elem(shape, f16::ZERO));
+        self.half_values = self.info.is_half.then(|| ArrayD::from_elem(shape, f16::ZERO));
     }
 
-    fn all_mut(&mut self) -> &mut [f32] {
+    fn values_mut(&mut self) -> &mut [f32] {
         self.values.as_slice_mut().unwrap_or_else(|| unreachable!("the arrays are made in standard layout"))
     }
 }

@@ -27,7 +27,7 @@ pub enum Precision {
 }
 
 /// The entry of an 8-bit network that holds the SHA-256 sum of the generator of which it was made.
-pub const MADE_OF: &str = "lipsync.made_of";
+pub const SOURCE_SHA256: &str = "lipsync.made_of";
 
 const REMEDY: &str = "Run lipsync-avatar quantize on the avatar";
 
@@ -37,7 +37,7 @@ pub fn int8_file(generator: &Path) -> PathBuf {
 }
 
 /// The SHA-256 sum of some bytes, in hexadecimal.
-pub fn sum(bytes: &[u8]) -> String {
+pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -47,7 +47,7 @@ impl Precision {
     /// # Errors
     /// [`Error::NotFound`] where there is no 8-bit network and one is asked for; [`Error::Invalid`] where it was made
     /// of another generator.
-    pub(crate) fn choose(self, generator: &Path) -> Result<PathBuf> {
+    pub(crate) fn select_model(self, generator: &Path) -> Result<PathBuf> {
         let file = int8_file(generator);
         match self {
             Self::Fp32 | Self::Half => return Ok(generator.into()),
@@ -59,7 +59,7 @@ impl Precision {
             Self::Auto | Self::Int8 => {}
         }
         let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
-        if Model::read(&file)?.metadata(MADE_OF) != Some(&sum(&bytes)) {
+        if Model::read(&file)?.metadata(SOURCE_SHA256) != Some(&sha256_hex(&bytes)) {
             let problem = format!("was not made of {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));
         }

@@ -14,7 +14,7 @@ use ort::value::TensorElementType;
 
 use crate::error::{Error, Result};
 use crate::file;
-use crate::inference::network::{self, Graph, Optimisation, Port};
+use crate::inference::network::{self, Graph, Optimization, TensorInfo};
 use crate::inference::precision::{self, Precision};
 use crate::inference::runtime::Engine;
 use crate::kernels::{self, FusedKernels};
@@ -23,42 +23,42 @@ use crate::onnx::{BoundaryValue, DataType, Model};
 
 /// A generator's graph, ready to be opened by every worker.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedGraph {
     /// The file it was made of.
     pub path: PathBuf,
-    pub graph: Parts,
+    pub graph: GraphParts,
     /// The files of the cache that it was read from.
-    kept: Vec<PathBuf>,
+    cache_files: Vec<PathBuf>,
 }
 
 /// A graph, or two that make it up.
 #[derive(Debug, Clone)]
-pub enum Parts {
+pub enum GraphParts {
     /// All in one: it paints several faces at once, or runs where memory is not the processor's, or all of it hears.
     Whole(Graph),
     /// What sees the face, and what paints its mouth.
-    Apart { face: Graph, mouth: Graph },
+    Split { image_branch: Graph, audio_branch: Graph },
 }
 
 /// The names of the inputs of a generator that is one of the method.
-pub struct Inputs {
+pub struct InputNames {
     pub picture: String,
-    pub sound: String,
+    pub audio: String,
 }
 
 /// To be counted up when graphs are made in another way.
 const VERSION: u32 = 4;
 
 /// Number of characters of a sum in a file's name.
-const SHORT: usize = 16;
+const KEY_CHARS: usize = 16;
 
 /// Number of characters of a whole one.
-const SEAL: usize = 64;
+const CHECKSUM_CHARS: usize = 64;
 
-impl Prepared {
+impl PreparedGraph {
     /// A graph that was made of the file at `path`, in memory.
-    pub fn of(path: &Path, graph: Parts) -> Self {
-        Self { path: path.into(), graph, kept: Vec::new() }
+    pub fn of(path: &Path, graph: GraphParts) -> Self {
+        Self { path: path.into(), graph, cache_files: Vec::new() }
     }
 
     /// Chooses the generator's file by precision and prepares its graph. `inputs` looks at the ports, inputs and then
@@ -69,27 +69,27 @@ impl Prepared {
     pub fn new(
         generator: &Path,
         engine: &Engine,
-        beside: Option<&Path>,
-        inputs: impl Fn(&[Port], &[Port]) -> Result<Inputs>,
+        library_dir: Option<&Path>,
+        inputs: impl Fn(&[TensorInfo], &[TensorInfo]) -> Result<InputNames>,
     ) -> Result<Self> {
         if !generator.exists() {
             return Err(Error::not_found(generator, "no such model", "Copy the avatar's models again"));
         }
         let path = if engine.is_processor() || engine.precision != Precision::Auto {
-            engine.precision.choose(generator)?
+            engine.precision.select_model(generator)?
         } else {
             generator.into()
         };
         if !engine.is_processor() {
-            return Ok(Self::of(&path, Parts::Whole(Graph::read(&path)?)));
+            return Ok(Self::of(&path, GraphParts::Whole(Graph::read(&path)?)));
         }
-        let workshop = Workshop { path: &path, engine, beside };
-        let (graph, kept) = workshop.graph(inputs)?;
-        Ok(Self { path, graph, kept })
+        let builder = GraphBuilder { path: &path, engine, library_dir };
+        let (graph, cache_files) = builder.graph(inputs)?;
+        Ok(Self { path, graph, cache_files })
     }
 }
 
-impl Prepared {
+impl PreparedGraph {
     /// With the blocks of 8 bits taken out of the graph, to be computed by ourselves, where the processor can and there are
     /// any.
     ///
@@ -99,21 +99,23 @@ impl Prepared {
         if !kernels::are_supported() {
             return Ok(self.clone());
         }
-        let take = |graph: &Graph| {
+        let fuse = |graph: &Graph| {
             let Graph::Memory(bytes) = graph else { return Ok(graph.clone()) };
             let model = Model::decode(&self.path, bytes)?;
             Ok(fuse_blocks(model).unwrap_or_else(|| graph.clone()))
         };
         let graph = match &self.graph {
-            Parts::Whole(graph) => Parts::Whole(take(graph)?),
-            Parts::Apart { face, mouth } => Parts::Apart { face: take(face)?, mouth: take(mouth)? },
+            GraphParts::Whole(graph) => GraphParts::Whole(fuse(graph)?),
+            GraphParts::Split { image_branch, audio_branch } => {
+                GraphParts::Split { image_branch: fuse(image_branch)?, audio_branch: fuse(audio_branch)? }
+            }
         };
-        Ok(Self { path: self.path.clone(), graph, kept: self.kept.clone() })
+        Ok(Self { path: self.path.clone(), graph, cache_files: self.cache_files.clone() })
     }
 
     /// Removes the graph from the cache, if another process has not yet; false where it is not from there.
     pub fn discard(&self) -> bool {
-        self.kept.iter().map(std::fs::remove_file).count() > 0
+        self.cache_files.iter().map(std::fs::remove_file).count() > 0
     }
 }
 
@@ -132,63 +134,69 @@ pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
 ///
 /// # Errors
 /// As [`crate::inference::network::Network::open`].
-pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
+pub fn simplified(path: &Path, library_dir: Option<&Path>) -> Result<Model> {
     let mut model = Model::read(path)?;
     model.fix_batch_size();
-    let workshop = Workshop { path, engine: &Engine::default(), beside };
-    workshop.simplify(&model).map(|(model, _)| model)
+    let builder = GraphBuilder { path, engine: &Engine::default(), library_dir };
+    builder.simplify(&model).map(|(model, _)| model)
 }
 
 /// Where one file's graph is prepared.
-struct Workshop<'a> {
+struct GraphBuilder<'a> {
     path: &'a Path,
     engine: &'a Engine,
-    beside: Option<&'a Path>,
+    library_dir: Option<&'a Path>,
 }
 
-impl Workshop<'_> {
+impl GraphBuilder<'_> {
     /// The graph, and the files of the cache that it was read from.
-    fn graph(&self, inputs: impl Fn(&[Port], &[Port]) -> Result<Inputs>) -> Result<(Parts, Vec<PathBuf>)> {
+    fn graph(
+        &self,
+        inputs: impl Fn(&[TensorInfo], &[TensorInfo]) -> Result<InputNames>,
+    ) -> Result<(GraphParts, Vec<PathBuf>)> {
         let bytes = file::read(self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
         // Also loads the library, whose version is part of the key.
-        crate::inference::runtime::environment(self.beside)?;
-        let shelf = Shelf::of(self.path, &bytes);
-        if let Some(found) = shelf.as_ref().and_then(Shelf::find) {
+        crate::inference::runtime::environment(self.library_dir)?;
+        let cache = GraphCache::of(self.path, &bytes);
+        if let Some(found) = cache.as_ref().and_then(GraphCache::find) {
             return Ok(found);
         }
         let mut model = Model::decode(self.path, &bytes)?;
         drop(bytes);
         model.fix_batch_size();
         // The sum in the key does not cover weights in other files.
-        let shelf = shelf.filter(|_| !model.has_external_data());
+        let cache = cache.filter(|_| !model.has_external_data());
         let (model, session) = self.simplify(&model)?;
-        let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<Port>> {
-            outlets.iter().map(|outlet| Port::new(self.path, outlet)).collect()
+        let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<TensorInfo>> {
+            outlets.iter().map(|outlet| TensorInfo::new(self.path, outlet)).collect()
         };
         let (ins, outs) = (ports(session.inputs())?, ports(session.outputs())?);
         drop(session);
         let inputs = inputs(&ins, &outs)?;
         let one_at_a_time = ins.iter().all(|port| port.batch() == 1);
-        let split = if one_at_a_time { model.split_generator(&inputs.picture, &inputs.sound) } else { None };
-        let put = |name: &str, model: &Model| {
+        let split = if one_at_a_time { model.split_generator(&inputs.picture, &inputs.audio) } else { None };
+        let store = |name: &str, model: &Model| {
             let bytes = model.encode();
             // What cannot be kept is made again next time.
-            shelf.iter().for_each(|shelf| shelf.put(name, &bytes));
+            cache.iter().for_each(|cache| cache.store(name, &bytes));
             Graph::Memory(bytes.into())
         };
         if let Some(mut split) = split
             && let Some(values) = self.shapes(&split.face)?
         {
             split.declare_boundary(&values);
-            let parts = Parts::Apart { face: put(FACE, &split.face), mouth: put(MOUTH, &split.mouth) };
+            let parts = GraphParts::Split {
+                image_branch: store(IMAGE_BRANCH, &split.face),
+                audio_branch: store(AUDIO_BRANCH, &split.mouth),
+            };
             return Ok((parts, Vec::new()));
         }
-        Ok((Parts::Whole(put(WHOLE, &model)), Vec::new()))
+        Ok((GraphParts::Whole(store(WHOLE_GRAPH, &model)), Vec::new()))
     }
 
     /// Has ONNX Runtime simplify a graph, and does what that leaves; returns the session, too, for its ports.
     fn simplify(&self, model: &Model) -> Result<(Model, Session)> {
-        let mut written = Written::new().map_err(|e| {
+        let mut optimized_file = OptimizedModelFile::new().map_err(|e| {
             Error::runtime(
                 format!("there is no memory for a graph: {e}"),
                 "End other programs, or set TMPDIR",
@@ -197,8 +205,8 @@ impl Workshop<'_> {
         let graph = model.encode();
         let most = (4 * graph.len() as u64 + PREPARED_GROWTH).min(NETWORK_BYTES);
         let graph = Graph::Memory(graph.into());
-        let session = self.load(&graph, Optimisation::Saved(&written.path))?;
-        let bytes = written.read(most).map_err(|problem| {
+        let session = self.load(&graph, Optimization::BasicToFile(&optimized_file.path))?;
+        let bytes = optimized_file.read(most).map_err(|problem| {
             Error::invalid(self.path, format!("cannot be prepared: {problem}"), network::MODEL_REMEDY)
         })?;
         let mut model = Model::decode(self.path, &bytes)?;
@@ -209,7 +217,7 @@ impl Workshop<'_> {
 
     /// What the first part gives; `None` where that is of a kind that cannot be kept.
     fn shapes(&self, face: &Model) -> Result<Option<Vec<BoundaryValue>>> {
-        let session = self.load(&Graph::of(face), Optimisation::None)?;
+        let session = self.load(&Graph::of(face), Optimization::Disabled)?;
         let outputs = session.outputs().iter().map(|outlet| {
             let shape = outlet.dtype().tensor_shape()?.to_vec();
             let data_type = match outlet.dtype().tensor_type()? {
@@ -234,23 +242,23 @@ impl Workshop<'_> {
         Ok(values.filter(fits))
     }
 
-    fn load(&self, graph: &Graph, optimisation: Optimisation<'_>) -> Result<Session> {
-        network::load(self.path, graph, self.engine, 1, self.beside, optimisation)
+    fn load(&self, graph: &Graph, optimization: Optimization<'_>) -> Result<Session> {
+        network::load(self.path, graph, self.engine, 1, self.library_dir, optimization)
     }
 }
 
 /// A file that ONNX Runtime writes a graph to, and that is read back: in memory where the system can, so that no disk must
 /// have room.
-struct Written {
+struct OptimizedModelFile {
     file: File,
     path: PathBuf,
     /// Removes the file in the end, where it has a name.
     _named: Option<tempfile::TempPath>,
 }
 
-impl Written {
+impl OptimizedModelFile {
     fn new() -> std::io::Result<Self> {
-        if let Some((file, path)) = file_in_memory() {
+        if let Some((file, path)) = memfd() {
             return Ok(Self { file, path, _named: None });
         }
         let (file, path) = tempfile::Builder::new().suffix(".onnx").tempfile()?.into_parts();
@@ -275,7 +283,7 @@ impl Written {
 
 /// A file that is on no disk, and the path by which this process can open it.
 #[cfg(target_os = "linux")]
-fn file_in_memory() -> Option<(File, PathBuf)> {
+fn memfd() -> Option<(File, PathBuf)> {
     use std::os::fd::{AsRawFd as _, FromRawFd as _};
     // SAFETY: the name is text that ends in zero; what is returned is a file of this process, or negative.
     let file = unsafe {
@@ -287,92 +295,99 @@ fn file_in_memory() -> Option<(File, PathBuf)> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn file_in_memory() -> Option<(File, PathBuf)> {
+fn memfd() -> Option<(File, PathBuf)> {
     None
 }
 
-const WHOLE: &str = "whole";
-const FACE: &str = "face";
-const MOUTH: &str = "mouth";
+const WHOLE_GRAPH: &str = "whole";
+const IMAGE_BRANCH: &str = "face";
+const AUDIO_BRANCH: &str = "mouth";
 
 /// The place in the user's cache where the graphs made of one file are kept.
 ///
 /// A file there begins with a sum of what the graph was made of and of the graph itself, so that one that was cut short,
 /// damaged or exchanged for another is made again, and not run. It is no seal: who may write to the user's cache may as
 /// well write there what they like.
-struct Shelf {
+struct GraphCache {
     folder: PathBuf,
     /// Of the file, wherever it is now: what was made of older versions is found by it, and removed.
-    place: String,
+    path_hash: String,
     key: String,
     /// All that the key is the short form of.
-    made_of: String,
+    key_source: String,
 }
 
-impl Shelf {
+impl GraphCache {
     /// `None` where the user has no cache.
     fn of(path: &Path, bytes: &[u8]) -> Option<Self> {
-        Self::in_folder(graphs_folder()?, path, bytes)
+        Self::in_folder(graph_folder()?, path, bytes)
     }
 
     fn in_folder(folder: PathBuf, path: &Path, bytes: &[u8]) -> Option<Self> {
-        let short = |text: &[u8]| precision::sum(text)[..SHORT].to_owned();
-        let place = path.canonicalize().ok()?;
-        let made_of = format!("{VERSION} {} {}", ort::info(), precision::sum(bytes));
+        let short = |text: &[u8]| precision::sha256_hex(text)[..KEY_CHARS].to_owned();
+        let path_hash = path.canonicalize().ok()?;
+        let key_source = format!("{VERSION} {} {}", ort::info(), precision::sha256_hex(bytes));
         Some(Self {
             folder,
-            place: short(place.as_os_str().as_encoded_bytes()),
-            key: short(made_of.as_bytes()),
-            made_of,
+            path_hash: short(path_hash.as_os_str().as_encoded_bytes()),
+            key: short(key_source.as_bytes()),
+            key_source,
         })
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{}-{}-{name}.graph", self.place, self.key))
+        self.folder.join(format!("{}-{}-{name}.graph", self.path_hash, self.key))
     }
 
     /// What a file with that graph begins with.
-    fn seal(&self, name: &str, graph: &[u8]) -> String {
-        precision::sum(format!("{} {name} {}", self.made_of, precision::sum(graph)).as_bytes())
+    fn checksum(&self, name: &str, graph: &[u8]) -> String {
+        precision::sha256_hex(
+            format!("{} {name} {}", self.key_source, precision::sha256_hex(graph)).as_bytes(),
+        )
     }
 
     /// The graph, and its files.
-    fn find(&self) -> Option<(Parts, Vec<PathBuf>)> {
-        let apart = || Some(Parts::Apart { face: self.get(FACE)?, mouth: self.get(MOUTH)? });
-        if let Some(parts) = apart() {
-            return Some((parts, vec![self.file(FACE), self.file(MOUTH)]));
+    fn find(&self) -> Option<(GraphParts, Vec<PathBuf>)> {
+        let split = || {
+            Some(GraphParts::Split {
+                image_branch: self.load(IMAGE_BRANCH)?,
+                audio_branch: self.load(AUDIO_BRANCH)?,
+            })
+        };
+        if let Some(parts) = split() {
+            return Some((parts, vec![self.file(IMAGE_BRANCH), self.file(AUDIO_BRANCH)]));
         }
-        Some((Parts::Whole(self.get(WHOLE)?), vec![self.file(WHOLE)]))
+        Some((GraphParts::Whole(self.load(WHOLE_GRAPH)?), vec![self.file(WHOLE_GRAPH)]))
     }
 
-    fn get(&self, name: &str) -> Option<Graph> {
+    fn load(&self, name: &str) -> Option<Graph> {
         let mut bytes = file::read(&self.file(name), NETWORK_BYTES, "").ok()?;
-        let graph = (bytes.len() >= SEAL).then(|| bytes.split_off(SEAL))?;
-        (self.seal(name, &graph).as_bytes() == bytes).then(|| Graph::Memory(graph.into()))
+        let graph = (bytes.len() >= CHECKSUM_CHARS).then(|| bytes.split_off(CHECKSUM_CHARS))?;
+        (self.checksum(name, &graph).as_bytes() == bytes).then(|| Graph::Memory(graph.into()))
     }
 
     /// Keeps a graph, in place of those made of older versions of the file, if it can be written.
-    fn put(&self, name: &str, graph: &[u8]) {
+    fn store(&self, name: &str, graph: &[u8]) {
         let folder = &self.folder;
         let entries = std::fs::create_dir_all(folder).and_then(|()| std::fs::read_dir(folder));
         for entry in entries.into_iter().flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(|name| self.is_old(name)) {
+            if entry.file_name().to_str().is_some_and(|name| self.is_stale(name)) {
                 // Another process may have done it.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        let bytes = [self.seal(name, graph).as_bytes(), graph].concat();
+        let bytes = [self.checksum(name, graph).as_bytes(), graph].concat();
         let _ = file::replace(&self.file(name), &bytes);
     }
 
     /// Whether a file is of this place, but of another key.
-    fn is_old(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&self.place).and_then(|rest| rest.strip_prefix('-'));
+    fn is_stale(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.path_hash).and_then(|rest| rest.strip_prefix('-'));
         rest.is_some_and(|rest| !rest.starts_with(&self.key))
     }
 }
 
-fn graphs_folder() -> Option<PathBuf> {
+fn graph_folder() -> Option<PathBuf> {
     Some(cache_folder()?.join("graphs"))
 }
 
@@ -387,44 +402,45 @@ pub fn cache_folder() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn shelf(folder: &Path) -> Shelf {
-        let [place, key, made_of] = ["0123456789abcdef", "fedcba9876543210", "all"].map(String::from);
-        Shelf { folder: folder.into(), place, key, made_of }
+    fn cache(folder: &Path) -> GraphCache {
+        let [path_hash, key, key_source] = ["0123456789abcdef", "fedcba9876543210", "all"].map(String::from);
+        GraphCache { folder: folder.into(), path_hash, key, key_source }
     }
 
     #[test]
     fn what_was_put_is_found_until_it_is_damaged_or_exchanged() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = shelf(folder.path());
-        assert!(shelf.find().is_none());
-        shelf.put(FACE, b"a face");
-        shelf.put(MOUTH, b"a mouth");
-        let (parts, files) = shelf.find().unwrap();
-        let Parts::Apart { face: Graph::Memory(face), .. } = parts else { panic!("{parts:?}") };
+        let cache = cache(folder.path());
+        assert!(cache.find().is_none());
+        cache.store(IMAGE_BRANCH, b"a face");
+        cache.store(AUDIO_BRANCH, b"a mouth");
+        let (parts, files) = cache.find().unwrap();
+        let GraphParts::Split { image_branch: Graph::Memory(face), .. } = parts else { panic!("{parts:?}") };
         assert_eq!(&face[..], b"a face");
         let [face, mouth] = &files[..] else { panic!("{files:?}") };
         let bytes = std::fs::read(face).unwrap();
         for damaged in [&bytes[..bytes.len() - 1], &bytes[..10], b"", &std::fs::read(mouth).unwrap()] {
             std::fs::write(face, damaged).unwrap();
-            assert!(shelf.find().is_none());
+            assert!(cache.find().is_none());
         }
         std::fs::write(face, &bytes).unwrap();
-        assert!(shelf.find().is_some());
+        assert!(cache.find().is_some());
         // Made of something else whose key begins alike.
-        assert!(Shelf { made_of: "other".into(), ..shelf }.find().is_none());
+        assert!(GraphCache { key_source: "other".into(), ..cache }.find().is_none());
     }
 
     #[test]
     fn strange_names_in_the_cache_are_left_alone_and_old_graphs_go() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = shelf(folder.path());
-        let strange = [shelf.place.clone(), format!("{}é", shelf.place), format!("{}x", shelf.place)];
-        let old = [format!("{}-", shelf.place), format!("{}-0123-face.onnx", shelf.place)];
+        let cache = cache(folder.path());
+        let strange =
+            [cache.path_hash.clone(), format!("{}é", cache.path_hash), format!("{}x", cache.path_hash)];
+        let old = [format!("{}-", cache.path_hash), format!("{}-0123-face.onnx", cache.path_hash)];
         for name in strange.iter().chain(&old) {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        shelf.put(WHOLE, b"a graph");
-        assert!(shelf.find().is_some());
+        cache.store(WHOLE_GRAPH, b"a graph");
+        assert!(cache.find().is_some());
         assert!(strange.iter().all(|name| folder.path().join(name).exists()));
         assert!(!old.iter().any(|name| folder.path().join(name).exists()));
     }

@@ -95,29 +95,29 @@ const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have 
 
 /// The oldest ONNX Runtime that is loaded. Older ones read files and addresses that a network names, or take the places of
 /// sparse weights unchecked. Our own check refuses such networks, too; but neither is to be the only one.
-const OLDEST: [u32; 3] = [1, 24, 4];
+const MIN_VERSION: [u32; 3] = [1, 24, 4];
 
 /// The oldest with OpenVINO, which is published apart and has no newer release: it refuses files and addresses, and sparse
 /// weights are refused before it sees them ([`crate::onnx::Model::decode`]).
-const OLDEST_WITH_OPENVINO: [u32; 3] = [1, 24, 1];
+const MIN_VERSION_OPENVINO: [u32; 3] = [1, 24, 1];
 
 /// ONNX Runtime allows one environment in a process, ever, so it is kept until the process ends.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// The process's ONNX Runtime environment, loading the library at the first call.
 ///
-/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `beside` (the plugin's; where the plugin is
+/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `library_dir` (the plugin's; where the plugin is
 /// a link, also in that of the file itself), else what the system's loader finds. The first that exists is used or
 /// complained of, never passed over.
 ///
 /// # Errors
 /// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
-pub fn environment(beside: Option<&Path>) -> Result<Environment> {
+pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
     let mut environment = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }
-    let libraries = match chosen_library(beside)? {
+    let libraries = match chosen_library(library_dir)? {
         // It looks for its providers beside the path that it was loaded by: a link would lead it astray.
         Some(library) if library.is_symlink() => vec![library.canonicalize().unwrap_or(library)],
         Some(library) => vec![library],
@@ -152,11 +152,11 @@ fn check_version(library: &Path) -> std::result::Result<(), String> {
         (base, CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
     };
     let version = parse_version(&text);
-    if version >= OLDEST || (version >= OLDEST_WITH_OPENVINO && has_openvino(base)) {
+    if version >= MIN_VERSION || (version >= MIN_VERSION_OPENVINO && has_openvino(base)) {
         return Ok(());
     }
     let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
-    let (oldest, library) = (words(OLDEST), library.display());
+    let (oldest, library) = (words(MIN_VERSION), library.display());
     Err(format!(
         "{library} is of version {text:?}, older than {oldest}, and not safe with avatars of strangers"
     ))
@@ -187,14 +187,14 @@ fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
 }
 
 /// The library that the user or whoever installed the plugin has chosen, if any.
-fn chosen_library(beside: Option<&Path>) -> Result<Option<PathBuf>> {
+fn chosen_library(library_dir: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
         // A relative path would be looked up beside the host program.
         return std::path::absolute(&path)
             .map(Some)
             .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
     }
-    let dirs = beside.map(installation::library_dirs).unwrap_or_default();
+    let dirs = library_dir.map(installation::library_dirs).unwrap_or_default();
     let mut files = dirs.iter().flat_map(|dir| library_names().map(|name| dir.join(name)));
     Ok(files.find(|path| path.exists()))
 }
@@ -207,12 +207,12 @@ fn library_names() -> [String; 2] {
 }
 
 /// A provider with its options, and whether the loaded library has it.
-struct Offer {
+struct ProviderBuild {
     dispatch: ExecutionProviderDispatch,
     available: bool,
 }
 
-impl Offer {
+impl ProviderBuild {
     fn of<P: ep::ExecutionProvider + Into<ExecutionProviderDispatch>>(provider: P) -> Self {
         Self { dispatch: provider.into(), available: P::is_available().unwrap_or(false) }
     }
@@ -237,7 +237,7 @@ impl Engine {
         threads: usize,
     ) -> Result<(SessionBuilder, Placement)> {
         let placement = Placement::default();
-        let Offer { dispatch, available } = self.offer(threads)?;
+        let ProviderBuild { dispatch, available } = self.build_provider(threads)?;
         if self.provider == ExecutionProvider::Cpu {
             return Ok((builder, placement));
         }
@@ -292,40 +292,46 @@ impl Engine {
     }
 
     /// The provider in ONNX Runtime's terms.
-    fn offer(&self, threads: usize) -> Result<Offer> {
+    fn build_provider(&self, threads: usize) -> Result<ProviderBuild> {
         use ExecutionProvider as P;
         let half = self.precision == Precision::Half;
-        let told = [P::TensorRt, P::MiGraphX, P::OpenVino, P::CoreMl, P::Qnn, P::Nnapi];
-        if half && !told.contains(&self.provider) {
+        let half_capable = [P::TensorRt, P::MiGraphX, P::OpenVino, P::CoreMl, P::Qnn, P::Nnapi];
+        if half && !half_capable.contains(&self.provider) {
             return Err(Error::runtime(
                 format!("{self} computes in the network's own precision, not in precision=half"),
                 "Set precision=auto",
             ));
         }
         Ok(match self.provider {
-            P::Cpu => Offer::of(self.without_device(ep::CPU::default())?),
-            P::Cuda => Offer::of(ep::CUDA::default().with_device_id(self.number()?.into())),
-            P::TensorRt => {
-                Offer::of(ep::TensorRT::default().with_device_id(self.number()?.into()).with_fp16(half))
-            }
-            P::TensorRtRtx => Offer::of(ep::NVRTX::default().with_device_id(self.number()?.into())),
-            P::MiGraphX => {
-                Offer::of(ep::MIGraphX::default().with_device_id(self.number()?.into()).with_fp16(half))
-            }
-            P::Rocm => Offer::of(ep::ROCm::default().with_device_id(self.number()?.into())),
-            P::DirectMl => Offer::of(ep::DirectML::default().with_device_id(self.number()?.into())),
-            P::OpenVino => Offer::of(self.named(self.openvino(threads), "device_type")),
+            P::Cpu => ProviderBuild::of(self.without_device(ep::CPU::default())?),
+            P::Cuda => ProviderBuild::of(ep::CUDA::default().with_device_id(self.number()?.into())),
+            P::TensorRt => ProviderBuild::of(
+                ep::TensorRT::default().with_device_id(self.number()?.into()).with_fp16(half),
+            ),
+            P::TensorRtRtx => ProviderBuild::of(ep::NVRTX::default().with_device_id(self.number()?.into())),
+            P::MiGraphX => ProviderBuild::of(
+                ep::MIGraphX::default().with_device_id(self.number()?.into()).with_fp16(half),
+            ),
+            P::Rocm => ProviderBuild::of(ep::ROCm::default().with_device_id(self.number()?.into())),
+            P::DirectMl => ProviderBuild::of(ep::DirectML::default().with_device_id(self.number()?.into())),
+            P::OpenVino => ProviderBuild::of(self.named(self.openvino(threads), "device_type")),
             // Its other format knows fewer operators, and would leave more of a network to the processor.
             P::CoreMl => {
                 let provider = ep::CoreML::default().with_model_format(ep::coreml::ModelFormat::MLProgram);
-                Offer::of(self.named(provider.with_low_precision_accumulation_on_gpu(half), "MLComputeUnits"))
+                ProviderBuild::of(
+                    self.named(provider.with_low_precision_accumulation_on_gpu(half), "MLComputeUnits"),
+                )
             }
-            P::Qnn => Offer::of(self.named(ep::QNN::default().with_htp_fp16_precision(half), "backend_path")),
-            P::WebGpu => Offer::of(self.without_device(ep::WebGPU::default())?),
-            P::Nnapi => Offer::of(self.without_device(ep::NNAPI::default().with_fp16(half))?),
+            P::Qnn => ProviderBuild::of(
+                self.named(ep::QNN::default().with_htp_fp16_precision(half), "backend_path"),
+            ),
+            P::WebGpu => ProviderBuild::of(self.without_device(ep::WebGPU::default())?),
+            P::Nnapi => ProviderBuild::of(self.without_device(ep::NNAPI::default().with_fp16(half))?),
             P::Xnnpack => {
                 let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
-                Offer::of(self.without_device(ep::XNNPACK::default().with_intra_op_num_threads(threads))?)
+                ProviderBuild::of(
+                    self.without_device(ep::XNNPACK::default().with_intra_op_num_threads(threads))?,
+                )
             }
         })
     }
@@ -387,7 +393,7 @@ impl std::fmt::Display for Engine {
 fn available_names() -> Vec<&'static str> {
     let available = |&&provider: &&ExecutionProvider| {
         let engine = Engine { provider, ..Engine::default() };
-        engine.offer(1).is_ok_and(|offer| offer.available)
+        engine.build_provider(1).is_ok_and(|build_provider| build_provider.available)
     };
     ExecutionProvider::ALL.iter().filter(available).map(|provider| provider.name()).collect()
 }
@@ -465,10 +471,10 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        assert_eq!(parse_version("1.24.4"), OLDEST);
-        assert!(parse_version("1.24.10") > OLDEST && parse_version("1.32.0") > OLDEST);
+        assert_eq!(parse_version("1.24.4"), MIN_VERSION);
+        assert!(parse_version("1.24.10") > MIN_VERSION && parse_version("1.32.0") > MIN_VERSION);
         for old in ["1.24.3", "1.9.9", "1.24", "", "x", "0.99.99", "1.23.2-dev"] {
-            assert!(parse_version(old) < OLDEST, "{old}");
+            assert!(parse_version(old) < MIN_VERSION, "{old}");
         }
     }
 

@@ -6,56 +6,55 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::SystemTime;
 
 use crate::error::Result;
-use crate::inference::bounded::{self, Canceller};
+use crate::inference::cancellation::{self, Canceller};
 
 /// Things that are there already, by what they were made of.
 ///
 /// No lock is held while a thing is made. Whoever wants the same waits for it, but not for one whose making was called off:
 /// it may never end.
 pub struct Shared<K, T> {
-    places: Mutex<Vec<(K, Place<T>)>>,
+    entries: Mutex<Vec<(K, Entry<T>)>>,
     changed: Condvar,
 }
 
-enum Place<T> {
+enum Entry<T> {
     /// It is being made: the number of the attempt, and who calls it off.
-    Open(u64, Option<Canceller>),
-    Made(Weak<T>),
+    Building(u64, Option<Canceller>),
+    Ready(Weak<T>),
 }
 
-impl<T> Place<T> {
-    fn is_given_up(&self) -> bool {
+impl<T> Entry<T> {
+    fn is_abandoned(&self) -> bool {
         match self {
-            Self::Open(_, canceller) => canceller.as_ref().is_some_and(Canceller::is_cancelled),
-            Self::Made(thing) => thing.strong_count() == 0,
+            Self::Building(_, canceller) => canceller.as_ref().is_some_and(Canceller::is_cancelled),
+            Self::Ready(value) => value.strong_count() == 0,
         }
     }
 }
 
 /// An attempt to make a thing; it has failed where it is dropped before that has come of it.
-struct Attempt<'a, K, T> {
+struct BuildGuard<'a, K, T> {
     shared: &'a Shared<K, T>,
     number: u64,
 }
 
-impl<K, T> Attempt<'_, K, T> {
+impl<K, T> BuildGuard<'_, K, T> {
     /// Puts what was made in its place, if that is still kept for it, or leaves the place.
     fn end(&self, made: Option<Weak<T>>) {
-        let mut places = self.shared.lock();
-        let own =
-            |(_, place): &(K, Place<T>)| matches!(place, Place::Open(number, _) if *number == self.number);
-        if let Some(index) = places.iter().position(own) {
+        let mut entries = self.shared.lock();
+        let own = |(_, entry): &(K, Entry<T>)| matches!(entry, Entry::Building(number, _) if *number == self.number);
+        if let Some(index) = entries.iter().position(own) {
             match made {
-                Some(thing) => places[index].1 = Place::Made(thing),
-                None => drop(places.swap_remove(index)),
+                Some(value) => entries[index].1 = Entry::Ready(value),
+                None => drop(entries.swap_remove(index)),
             }
         }
-        drop(places);
+        drop(entries);
         self.shared.changed.notify_all();
     }
 }
 
-impl<K, T> Drop for Attempt<'_, K, T> {
+impl<K, T> Drop for BuildGuard<'_, K, T> {
     fn drop(&mut self) {
         self.end(None);
     }
@@ -68,15 +67,15 @@ impl<K: PartialEq, T> Default for Shared<K, T> {
 }
 
 impl<K, T> Shared<K, T> {
-    fn lock(&self) -> MutexGuard<'_, Vec<(K, Place<T>)>> {
-        self.places.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Vec<(K, Entry<T>)>> {
+        self.entries.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 impl<K: PartialEq, T> Shared<K, T> {
     /// Nothing yet.
     pub const fn new() -> Self {
-        Self { places: Mutex::new(Vec::new()), changed: Condvar::new() }
+        Self { entries: Mutex::new(Vec::new()), changed: Condvar::new() }
     }
 
     /// The thing of that key, made now if nobody has it.
@@ -84,31 +83,31 @@ impl<K: PartialEq, T> Shared<K, T> {
     /// # Errors
     /// That of `make`; [`crate::error::Error::Interrupted`] where the work of this thread is called off.
     pub fn get(&self, key: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
-        let mut places = self.lock();
+        static NEXT_ATTEMPT: AtomicU64 = AtomicU64::new(0);
+        let mut entries = self.lock();
         loop {
-            bounded::check()?;
-            places.retain(|(_, place)| !place.is_given_up());
-            match places.iter().find(|(other, _)| *other == key) {
+            cancellation::check()?;
+            entries.retain(|(_, entry)| !entry.is_abandoned());
+            match entries.iter().find(|(other, _)| *other == key) {
                 None => break,
-                Some((_, Place::Made(thing))) => {
-                    if let Some(thing) = thing.upgrade() {
-                        return Ok(thing);
+                Some((_, Entry::Ready(value))) => {
+                    if let Some(value) = value.upgrade() {
+                        return Ok(value);
                     }
                 }
-                Some((_, Place::Open(..))) => {
-                    let waiting = self.changed.wait_timeout(places, bounded::LOOK);
-                    places = waiting.unwrap_or_else(|e| e.into_inner()).0;
+                Some((_, Entry::Building(..))) => {
+                    let waiting = self.changed.wait_timeout(entries, cancellation::POLL_INTERVAL);
+                    entries = waiting.unwrap_or_else(|e| e.into_inner()).0;
                 }
             }
         }
-        let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
-        places.push((key, Place::Open(number, Canceller::current())));
-        drop(places);
-        let attempt = Attempt { shared: self, number };
-        let thing = Arc::new(make()?);
-        attempt.end(Some(Arc::downgrade(&thing)));
-        Ok(thing)
+        let number = NEXT_ATTEMPT.fetch_add(1, Ordering::Relaxed);
+        entries.push((key, Entry::Building(number, Canceller::current())));
+        drop(entries);
+        let guard = BuildGuard { shared: self, number };
+        let value = Arc::new(make()?);
+        guard.end(Some(Arc::downgrade(&value)));
+        Ok(value)
     }
 }
 
@@ -133,21 +132,21 @@ mod tests {
 
     #[test]
     fn a_thing_lives_as_long_as_somebody_has_it() {
-        let things = Shared::<u8, u32>::new();
-        let one = things.get(1, || Ok(10)).unwrap();
-        assert_eq!(*things.get(1, || unreachable!("it is there")).unwrap(), 10);
-        assert_eq!(*things.get(2, || Ok(20)).unwrap(), 20);
+        let values = Shared::<u8, u32>::new();
+        let one = values.get(1, || Ok(10)).unwrap();
+        assert_eq!(*values.get(1, || unreachable!("it is there")).unwrap(), 10);
+        assert_eq!(*values.get(2, || Ok(20)).unwrap(), 20);
         drop(one);
-        assert_eq!(*things.get(1, || Ok(11)).unwrap(), 11);
+        assert_eq!(*values.get(1, || Ok(11)).unwrap(), 11);
     }
 
     #[test]
     fn what_fails_or_panics_is_made_by_the_next() {
-        let things = Shared::<u8, u32>::new();
-        assert!(things.get(1, || Err(crate::error::Error::Interrupted)).is_err());
-        let panics = std::panic::AssertUnwindSafe(|| things.get(1, || panic!("while it is made")));
+        let values = Shared::<u8, u32>::new();
+        assert!(values.get(1, || Err(crate::error::Error::Interrupted)).is_err());
+        let panics = std::panic::AssertUnwindSafe(|| values.get(1, || panic!("while it is made")));
         assert!(std::panic::catch_unwind(panics).is_err());
-        assert_eq!(*things.get(1, || Ok(10)).unwrap(), 10);
+        assert_eq!(*values.get(1, || Ok(10)).unwrap(), 10);
     }
 
     #[test]
@@ -162,14 +161,14 @@ mod tests {
             Ok(10)
         };
         let theirs = canceller.clone();
-        let hangs = std::thread::spawn(move || bounded::run(&theirs, || THINGS.get(1, make)));
+        let hangs = std::thread::spawn(move || cancellation::run(&theirs, || THINGS.get(1, make)));
         begins.recv().unwrap();
         // Another thing is made meanwhile; the same is waited for until it is given up.
         assert_eq!(*THINGS.get(2, || Ok(20)).unwrap(), 20);
         let waits = std::thread::spawn(|| THINGS.get(1, || Ok(11)));
         canceller.cancel();
-        let thing = waits.join().unwrap().unwrap();
-        assert_eq!(*thing, 11);
+        let value = waits.join().unwrap().unwrap();
+        assert_eq!(*value, 11);
         assert!(hangs.join().unwrap().is_err());
         // What comes of it in the end is not what others have.
         drop(end);

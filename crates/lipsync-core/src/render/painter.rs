@@ -23,11 +23,11 @@ use image::RgbImage;
 use crate::avatar::Avatar;
 use crate::avatar::frames::{Frame, FrameStore, Mouth};
 use crate::error::{Error, Result, caught};
-use crate::features::{Context, Hearing};
+use crate::features::{AudioContextKind, Context};
 use crate::generator::face::{FaceOptions, Framing};
-use crate::generator::{Face as Seen, Generator};
-use crate::inference::aside::late;
-use crate::inference::bounded::{self, LOOK};
+use crate::generator::{FaceInput as Seen, Generator};
+use crate::inference::cancellation::{self, POLL_INTERVAL};
+use crate::inference::encoder_thread::run_timeout;
 use crate::inference::network::Interrupter;
 use crate::inference::runtime::Engine;
 use crate::inference::shared::{FileStamp, Shared};
@@ -96,10 +96,10 @@ impl Ticket {
     /// What the worker met, or [`Error::Interrupted`].
     pub fn wait(self) -> Result<Painted> {
         loop {
-            if let Some(result) = self.wait_for(LOOK) {
+            if let Some(result) = self.wait_for(POLL_INTERVAL) {
                 return result;
             }
-            bounded::check()?;
+            cancellation::check()?;
         }
     }
 
@@ -314,14 +314,14 @@ impl Desk {
         let mut locked = self.lock();
         let state = &mut *locked;
         let now = Instant::now();
-        if state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
+        if state.looked.is_some_and(|looked| now.duration_since(looked) < POLL_INTERVAL) {
             return;
         }
         state.looked = Some(now);
         let mut slots: Vec<Arc<Slot>> = Vec::new();
         for (running, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
             // Time in which nobody looks is none: the whole process may have stood still.
-            running.spent += LOOK;
+            running.spent += POLL_INTERVAL;
             if !running.busy || running.spent < self.limit {
                 continue;
             }
@@ -329,12 +329,12 @@ impl Desk {
             interrupter.interrupt();
             slots.extend(running.frames.iter_mut().filter_map(|run| run.slot.take()));
             if running.warms_up {
-                state.broken = Some(late(&self.network, self.limit));
+                state.broken = Some(run_timeout(&self.network, self.limit));
                 slots.extend(state.jobs.drain(..).map(|job| job.slot));
             }
         }
         drop(locked);
-        slots.into_iter().for_each(|slot| slot.fulfil(Err(late(&self.network, self.limit))));
+        slots.into_iter().for_each(|slot| slot.fulfil(Err(run_timeout(&self.network, self.limit))));
     }
 }
 
@@ -342,7 +342,7 @@ impl Desk {
 struct Workers {
     desk: Arc<Desk>,
     threads: Vec<JoinHandle<()>>,
-    hearing: Hearing,
+    hearing: AudioContextKind,
     framing: Framing,
     batch: usize,
     /// Whether what is seen can be seen ahead of time.
@@ -364,7 +364,7 @@ impl Workers {
     fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
         // Sessions of one thread each beat one session of many: nobody waits for the slowest.
         let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, beside, workers)?;
-        let hearing = generators[0].hearing();
+        let hearing = generators[0].context_kind();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let desk = Arc::new(Desk {
             state: Mutex::new(State {
@@ -377,7 +377,7 @@ impl Workers {
             network: avatar.generator.clone(),
             limit: generators[0].run_limit(),
         });
-        let sees_ahead = generators[0].sees_ahead();
+        let sees_ahead = generators[0].has_image_branch();
         let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch, sees_ahead };
         for (number, generator) in generators.into_iter().enumerate() {
             let desk = workers.desk.clone();
@@ -396,7 +396,7 @@ impl Drop for Workers {
         self.desk.lock().stopping = true;
         self.desk.interrupt(None);
         self.desk.wake.notify_all();
-        bounded::join(self.threads.drain(..), &self.desk.network);
+        cancellation::join_or_detach(self.threads.drain(..), &self.desk.network);
     }
 }
 
@@ -404,7 +404,7 @@ impl Drop for Workers {
 pub struct Painter {
     number: u64,
     workers: Arc<Workers>,
-    hearing: Hearing,
+    hearing: AudioContextKind,
     silence: Option<Arc<Context>>,
     /// The last frame asked for that others may repeat.
     last: Mutex<Option<Arc<Outcome>>>,
@@ -429,7 +429,7 @@ impl Painter {
             workers,
         };
         let workers = WORKERS.get(key, || Workers::open(avatar, engine, workers, beside))?;
-        let hearing = workers.hearing.chosen(avatar.context, &avatar.generator)?;
+        let hearing = workers.hearing.with_rows(avatar.context, &avatar.generator)?;
         let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
         Ok(Self { number, workers, hearing, silence: None, last: Mutex::default() })
     }
@@ -440,7 +440,7 @@ impl Painter {
     }
 
     /// What its generator hears.
-    pub fn hearing(&self) -> Hearing {
+    pub fn hearing(&self) -> AudioContextKind {
         self.hearing
     }
 
@@ -639,7 +639,7 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
 fn prepare(ahead: &Ahead, generator: &mut Generator) -> Result<()> {
     let frame = ahead.frames.get(ahead.index)?;
     if ahead.speaks {
-        generator.see(&frame.seen)?;
+        generator.encode_face(&frame.seen)?;
         ahead.frames.note_growth(ahead.index, &frame);
     }
     Ok(())

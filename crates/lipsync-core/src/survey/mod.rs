@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::avatar::{Avatar, Problems, frames};
 use crate::error::{Error, Result};
-use crate::features::Hearing;
+use crate::features::AudioContextKind;
 use crate::generator::face::Framing;
 use crate::inference::precision::int8_file;
 use crate::inference::runtime::Engine;
 use crate::onnx::{Model, ValueInfo, WeightCount};
 use crate::picture::image_file::{ImageFile, read, read_grey, read_sized};
-use trial::Step;
+use trial::TrialEvent;
 
 /// What an avatar is, and what is wrong with it.
 pub struct Survey {
@@ -25,7 +25,7 @@ pub struct Survey {
     /// The audio encoder's file, where there is one.
     pub audio_encoder: Option<NetworkFile>,
     /// What the generator hears and how it sees, where it can be opened.
-    pub painting: Option<(Hearing, Framing)>,
+    pub generator_info: Option<(AudioContextKind, Framing)>,
     /// What is wrong with the folder and the networks; frames are asked for one by one ([`Self::frame`]).
     pub problems: Problems,
 }
@@ -44,14 +44,17 @@ pub struct NetworkFile {
 impl Survey {
     /// Reads the folder, and opens and runs both networks once in this process; ONNX Runtime is looked for as in
     /// [`crate::inference::runtime::environment`].
-    pub fn open(folder: &Path, engine: &Engine, beside: Option<&Path>) -> Self {
-        Self::open_with(folder, |avatar, problems, tell| {
-            trial::run(avatar, problems, engine, beside, tell);
+    pub fn open(folder: &Path, engine: &Engine, library_dir: Option<&Path>) -> Self {
+        Self::open_with(folder, |avatar, problems, report| {
+            trial::run(avatar, problems, engine, library_dir, report);
         })
     }
 
     /// The same, but `try_out` opens and runs them: wherever it likes.
-    pub fn open_with(folder: &Path, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) -> Self {
+    pub fn open_with(
+        folder: &Path,
+        try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(TrialEvent)),
+    ) -> Self {
         let mut problems = Problems::default();
         let avatar = Avatar::survey(folder, &mut problems);
         let mut survey = Self {
@@ -59,7 +62,7 @@ impl Survey {
             generator: None,
             int8: None,
             audio_encoder: None,
-            painting: None,
+            generator_info: None,
             problems,
         };
         survey.try_background();
@@ -71,24 +74,26 @@ impl Survey {
         // Of frames that cannot be read the size is not known.
         let Some(avatar) = self.avatar.as_ref().filter(|avatar| avatar.image.size != (0, 0)) else { return };
         let Some(background) = &avatar.background else { return };
-        let tried = self.trouble(background, || read_sized(background, avatar.image.size, "the frames"));
+        let tried = self.problem_with(background, || read_sized(background, avatar.image.size, "the frames"));
         tried.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
-    fn try_networks(&mut self, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(Step))) {
+    fn try_networks(&mut self, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(TrialEvent))) {
         let Some(avatar) = &self.avatar else { return };
         // What is no file of the folder is not even looked at.
         let read = |path: &Path| if self.problems.names(path) { None } else { NetworkFile::read(path) };
         self.generator = read(&avatar.generator);
         self.int8 = read(&int8_file(&avatar.generator));
         self.audio_encoder = avatar.audio_encoder.as_deref().and_then(read);
-        let mut wrong = Vec::new();
-        try_out(avatar, &self.problems, &mut |step| match step {
-            Step::Wrong(problem) => wrong.push(problem),
-            Step::Paints(hearing, framing) => self.painting = Some((hearing, framing)),
-            Step::Loads(_) | Step::Runs(_) | Step::Done => {}
+        let mut found = Vec::new();
+        try_out(avatar, &self.problems, &mut |event| match event {
+            TrialEvent::Problem(problem) => found.push(problem),
+            TrialEvent::Generator(context_kind, framing) => {
+                self.generator_info = Some((context_kind, framing))
+            }
+            TrialEvent::Loading(_) | TrialEvent::Running(_) | TrialEvent::Finished => {}
         });
-        wrong.into_iter().for_each(|problem| self.problems.add(problem));
+        found.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
     /// What is wrong with the pictures of frame `index`, beyond what is in [`Self::problems`].
@@ -96,32 +101,32 @@ impl Survey {
         let Some(avatar) = &self.avatar else { return Vec::new() };
         let frame = &avatar.frames[index];
         let size = avatar.image.size;
-        let picture = self.trouble(&frame.picture, || frames::read_picture(frame, size));
+        let picture = self.problem_with(&frame.picture, || frames::read_picture(frame, size));
         let parsing = frame.parsing.iter();
-        let parsing = parsing.map(|path| self.trouble(path, || read_sized(path, size, "the frame")));
+        let parsing = parsing.map(|path| self.problem_with(path, || read_sized(path, size, "the frame")));
         let alpha = frame.alpha.iter();
-        let alpha = alpha.map(|path| self.trouble(path, || read_grey(path, size, "the frame")));
+        let alpha = alpha.map(|path| self.problem_with(path, || read_grey(path, size, "the frame")));
         let views = frame.views.iter().flat_map(|(face, masked)| [face, masked]);
-        let views = views.map(|path| self.trouble(path, || self.read_view(path)));
+        let views = views.map(|path| self.problem_with(path, || self.read_view(path)));
         std::iter::once(picture).chain(parsing).chain(alpha).chain(views).flatten().collect()
     }
 
     /// What is wrong with the picture of a frame that has no face rectangle.
     pub fn unplaced_frame(&self, picture: &Path) -> Option<Error> {
         let avatar = self.avatar.as_ref()?;
-        self.trouble(picture, || read_sized(picture, avatar.image.size, "the first frame"))
+        self.problem_with(picture, || read_sized(picture, avatar.image.size, "the first frame"))
     }
 
     /// Reads a ready-made picture for the network, whose size is known where the network could be opened.
     fn read_view(&self, path: &Path) -> Result<ImageFile> {
-        match self.painting {
+        match self.generator_info {
             Some((_, Framing { network, .. })) => read_sized(path, (network, network), "the network"),
             None => read(path),
         }
     }
 
     /// What is wrong with a file, unless that was told already.
-    fn trouble<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
+    fn problem_with<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
         if self.problems.names(path) { None } else { read().err() }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::audio::resample::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
 use crate::error::{Error, lossy};
-use crate::features::{self, Hearing};
+use crate::features::{self, AudioContextKind};
 use crate::generator::Generator;
 use crate::generator::face::Framing;
 use crate::inference::precision::int8_file;
@@ -17,17 +17,17 @@ use crate::rate::FrameRate;
 
 /// What is told of a trial.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
-pub enum Step {
+pub enum TrialEvent {
     /// This file is loaded now.
-    Loads(#[serde(with = "lossy")] PathBuf),
+    Loading(#[serde(with = "lossy")] PathBuf),
     /// It runs now.
-    Runs(#[serde(with = "lossy")] PathBuf),
+    Running(#[serde(with = "lossy")] PathBuf),
     /// Something is wrong.
-    Wrong(Error),
+    Problem(Error),
     /// What the generator hears, and how it sees.
-    Paints(Hearing, Framing),
+    Generator(AudioContextKind, Framing),
     /// All is told.
-    Done,
+    Finished,
 }
 
 /// Tries out the networks of an avatar that were not complained of.
@@ -35,40 +35,40 @@ pub fn run(
     avatar: &Avatar,
     problems: &Problems,
     engine: &Engine,
-    beside: Option<&Path>,
-    tell: &mut dyn FnMut(Step),
+    library_dir: Option<&Path>,
+    report: &mut dyn FnMut(TrialEvent),
 ) {
     let is_named = problems.names(&avatar.generator) || problems.names(&int8_file(&avatar.generator));
-    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, beside, tell) {
-        tell(Step::Wrong(problem));
+    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, library_dir, report) {
+        report(TrialEvent::Problem(problem));
     }
-    tell(Step::Done);
+    report(TrialEvent::Finished);
 }
 
 fn try_networks(
     avatar: &Avatar,
     problems: &Problems,
     engine: &Engine,
-    beside: Option<&Path>,
-    tell: &mut dyn FnMut(Step),
+    library_dir: Option<&Path>,
+    report: &mut dyn FnMut(TrialEvent),
 ) -> Result<(), Error> {
     let path = &avatar.generator;
-    tell(Step::Loads(path.clone()));
-    let mut generator = Generator::open(path, avatar.face, engine, 1, beside)?;
-    tell(Step::Runs(path.clone()));
+    report(TrialEvent::Loading(path.clone()));
+    let mut generator = Generator::open(path, avatar.face, engine, 1, library_dir)?;
+    report(TrialEvent::Running(path.clone()));
     if let Err(problem) = generator.try_out() {
-        tell(Step::Wrong(problem));
+        report(TrialEvent::Problem(problem));
     }
-    let hearing = generator.hearing().chosen(avatar.context, path)?;
-    tell(Step::Paints(hearing, generator.framing()));
+    let context_kind = generator.context_kind().with_rows(avatar.context, path)?;
+    report(TrialEvent::Generator(context_kind, generator.framing()));
     let encoder = avatar.audio_encoder.as_ref();
     if encoder.is_some_and(|encoder| problems.names(encoder)) {
         return Ok(());
     }
     let encoder = encoder.unwrap_or(path);
-    tell(Step::Loads(encoder.clone()));
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine, beside)?;
-    tell(Step::Runs(encoder.clone()));
+    report(TrialEvent::Loading(encoder.clone()));
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine, library_dir)?;
+    report(TrialEvent::Running(encoder.clone()));
     // A second of silence.
     track.restart(FrameRate::NATIVE);
     track.push(&vec![0.0; SAMPLE_RATE as usize]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use lipsync_core::avatar::Avatar;
-use lipsync_core::features::{self, FeatureTrack, Hearing};
+use lipsync_core::features::{self, AudioContextKind, FeatureTrack};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, Packed, PictureMut, PixelFormat};
 use lipsync_core::rate::FrameRate;
@@ -138,14 +138,14 @@ pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Ite
 }
 
 /// The track of an avatar of the fixtures.
-pub fn track(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Box<dyn FeatureTrack> {
+pub fn track(avatar: &Avatar, hearing: AudioContextKind, rate: FrameRate) -> Box<dyn FeatureTrack> {
     let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default(), None).unwrap();
     track.restart(rate);
     track
 }
 
 /// The contexts of every frame of the golden sound at `rate`, the sound coming in small pieces.
-pub fn contexts(avatar: &Avatar, hearing: Hearing, rate: FrameRate) -> Vec<Vec<f32>> {
+pub fn contexts(avatar: &Avatar, hearing: AudioContextKind, rate: FrameRate) -> Vec<Vec<f32>> {
     let mut track = track(avatar, hearing, rate);
     let samples: Array1<f32> = array("golden/audio_16k");
     let duration = samples.len() as u64 * 1_000_000_000 / 16_000;

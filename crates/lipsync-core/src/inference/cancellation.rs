@@ -2,7 +2,7 @@
 //! even that does not end it.
 //!
 //! A network may loop for ever, or compute for hours in a single operator, which ONNX Runtime does not interrupt. Threads
-//! cannot be killed, so nobody may wait for one without end: who stops gives it `GRACE`. What is left holds
+//! cannot be killed, so nobody may wait for one without end: who stops gives it `GRACE_PERIOD`. What is left holds
 //! nothing that anybody else waits for, and ends with its operator.
 
 use std::cell::RefCell;
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// How often those who wait look whether it is in vain.
-pub(crate) const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long what has been interrupted may take to end before it is left to itself.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
 /// As much as the main thread of a program has: graphs are gone through by recursion.
-const STACK: usize = 8 << 20;
+const STACK_SIZE: usize = 8 << 20;
 
 /// Calls off work that is done by [`run`], from any thread.
 #[derive(Clone, Default)]
@@ -31,15 +31,15 @@ pub struct Canceller(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     cancelled: bool,
-    stage: Option<Stage>,
+    load_stage: Option<LoadStage>,
 }
 
 /// What the work is at, where that has a limit.
-struct Stage {
+struct LoadStage {
     path: PathBuf,
     limit: Duration,
     /// As counted by those who look: time in which the whole process stood still is none.
-    spent: Duration,
+    elapsed: Duration,
     stop: Box<dyn Fn() + Send>,
 }
 
@@ -52,7 +52,7 @@ impl Canceller {
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        state.stage.iter().for_each(|stage| (stage.stop)());
+        state.load_stage.iter().for_each(|load_stage| (load_stage.stop)());
     }
 
     /// Whether the work has been called off.
@@ -61,17 +61,17 @@ impl Canceller {
     }
 
     /// Why the work is not to be waited for any longer, if so.
-    fn look(&self) -> Option<Error> {
+    fn poll(&self) -> Option<Error> {
         let mut state = self.lock();
         if state.cancelled {
             return Some(Error::Interrupted);
         }
-        let stage = state.stage.as_mut()?;
-        stage.spent += LOOK;
-        (stage.spent >= stage.limit).then(|| {
-            let problem = format!("has not been loaded after {} seconds", stage.limit.as_secs());
+        let load_stage = state.load_stage.as_mut()?;
+        load_stage.elapsed += POLL_INTERVAL;
+        (load_stage.elapsed >= load_stage.limit).then(|| {
+            let problem = format!("has not been loaded after {} seconds", load_stage.limit.as_secs());
             Error::invalid(
-                &stage.path,
+                &load_stage.path,
                 problem,
                 "Take a smaller network, or get it from somebody whom you trust",
             )
@@ -101,12 +101,12 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// Ends a stage when it is dropped.
-pub(crate) struct InStage(Option<Canceller>);
+pub(crate) struct LoadGuard(Option<Canceller>);
 
-impl Drop for InStage {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         if let Some(canceller) = &self.0 {
-            canceller.lock().stage = None;
+            canceller.lock().load_stage = None;
         }
     }
 }
@@ -116,21 +116,21 @@ impl Drop for InStage {
 ///
 /// # Errors
 /// [`Error::Interrupted`] where it has been called off already.
-pub(crate) fn stage(path: &Path, seconds: u64, stop: impl Fn() + Send + 'static) -> Result<InStage> {
+pub(crate) fn begin_load(path: &Path, seconds: u64, stop: impl Fn() + Send + 'static) -> Result<LoadGuard> {
     let canceller = Canceller::current();
     if let Some(canceller) = &canceller {
         let mut state = canceller.lock();
         if state.cancelled {
             return Err(Error::Interrupted);
         }
-        state.stage = Some(Stage {
+        state.load_stage = Some(LoadStage {
             path: path.into(),
             limit: Duration::from_secs(seconds),
-            spent: Duration::ZERO,
+            elapsed: Duration::ZERO,
             stop: Box::new(stop),
         });
     }
-    Ok(InStage(canceller))
+    Ok(LoadGuard(canceller))
 }
 
 /// Does work on a thread of its own, and waits until it has ended, is called off, or has taken longer than a stage of it
@@ -143,23 +143,23 @@ pub fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (send, receive) = sync_channel(1);
-    let theirs = canceller.clone();
+    let worker_canceller = canceller.clone();
     let work = move || {
-        CURRENT.set(Some(theirs));
+        CURRENT.set(Some(worker_canceller));
         // Where nobody waits any more it is dropped here.
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     };
-    let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK).spawn(work);
+    let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK_SIZE).spawn(work);
     thread.map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
     loop {
-        match receive.recv_timeout(LOOK) {
+        match receive.recv_timeout(POLL_INTERVAL) {
             Ok(done) => return done.unwrap_or_else(|panic| resume_unwind(panic)),
             Err(RecvTimeoutError::Disconnected) => unreachable!("what it sends is what ends it"),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some(error) = canceller.look() {
+        if let Some(error) = canceller.poll() {
             canceller.cancel();
-            if receive.recv_timeout(GRACE).is_err() {
+            if receive.recv_timeout(GRACE_PERIOD).is_err() {
                 warn(&format!("what is loaded cannot be interrupted, and is left to itself: {error}"));
             }
             return Err(error);
@@ -168,8 +168,8 @@ pub fn run<T: Send + 'static>(
 }
 
 /// Waits for threads that run a network and have been interrupted. Those that do not end soon are left to themselves.
-pub(crate) fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &Path) {
-    let until = Instant::now() + GRACE;
+pub(crate) fn join_or_detach(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &Path) {
+    let until = Instant::now() + GRACE_PERIOD;
     let mut pause = Duration::from_micros(50);
     let mut threads: Vec<_> = threads.into_iter().collect();
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
@@ -226,7 +226,7 @@ mod tests {
     fn what_is_not_loaded_in_time_is_stopped_and_named() {
         let (stopped, stop) = channel();
         let work = move || {
-            let _stage = stage(Path::new("generator.onnx"), 0, move || stopped.send(()).unwrap())?;
+            let _stage = begin_load(Path::new("generator.onnx"), 0, move || stopped.send(()).unwrap())?;
             stop.recv().unwrap();
             check()
         };

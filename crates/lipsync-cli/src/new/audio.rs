@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::part::RATE;
+use super::segment::RATE;
 
 const SAMPLE_RATE: usize = 16_000;
 
 /// Frames that may lie after the end of the sound: encoders cut some off. They are given silence.
-const LATE: usize = RATE / 2;
+const MAX_MISSING_SOUND: usize = RATE / 2;
 
 /// The loudest sample of what counts as silence: 60 dB below the loudest there is.
-const SILENT: u16 = 32;
+const SILENCE_PEAK: u16 = 32;
 
 /// Samples that belong to so many frames.
 pub fn samples_of(frames: usize) -> usize {
@@ -31,13 +31,13 @@ pub fn samples(bytes: &[u8]) -> Vec<i16> {
 }
 
 /// How many of `frames` have sound.
-pub fn heard(samples: &[i16], frames: usize) -> usize {
-    frames.min(samples.len() / samples_of(1) + LATE)
+pub fn frames_with_sound(samples: &[i16], frames: usize) -> usize {
+    frames.min(samples.len() / samples_of(1) + MAX_MISSING_SOUND)
 }
 
 /// Whether nothing is to be heard, as of a muted microphone.
 pub fn is_silent(samples: &[i16]) -> bool {
-    samples.iter().all(|sample| sample.unsigned_abs() < SILENT)
+    samples.iter().all(|sample| sample.unsigned_abs() < SILENCE_PEAK)
 }
 
 /// Writes the sound of some frames as a WAV file.

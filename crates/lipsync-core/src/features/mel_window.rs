@@ -11,14 +11,14 @@ use crate::inference::network::Interrupter;
 use crate::rate::FrameRate;
 
 /// A [`FeatureTrack`] without an encoder.
-pub struct WindowTrack {
+pub struct MelWindowTrack {
     mel: MelTrack,
     rate: FrameRate,
     /// Mel frames of a window that are waited for; later ones are taken to be like the last of these.
     known: usize,
 }
 
-impl WindowTrack {
+impl MelWindowTrack {
     /// A track whose frames wait for at most `limit` samples at 16 kHz from behind their own time.
     pub fn new(limit: u64) -> Self {
         let missing = mel_track::LOOKAHEAD.saturating_sub(limit).div_ceil(HOP as u64);
@@ -27,7 +27,7 @@ impl WindowTrack {
     }
 }
 
-impl FeatureTrack for WindowTrack {
+impl FeatureTrack for MelWindowTrack {
     fn push(&mut self, mono: &[f32]) {
         self.mel.push(mono);
     }

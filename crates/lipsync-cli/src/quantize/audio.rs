@@ -21,7 +21,7 @@ pub fn read(file: &Path) -> Result<Vec<f32>> {
     while !reader.has_ended()? {}
     let sound = sound.take();
     if sound.is_empty() {
-        return Err(reader.complaint("holds no sound"));
+        return Err(reader.file_error("holds no sound"));
     }
     Ok(sound.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }

@@ -5,30 +5,30 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::cli::New;
-use crate::words;
+use crate::format;
 
 /// Frames a second of a data set of SyncTalk_2D.
 pub const RATE: usize = 25;
 
 /// Frames from `start` to before `end`, or to the last.
 #[derive(Clone, Copy)]
-pub struct Part {
+pub struct Segment {
     pub start: usize,
     pub end: Option<usize>,
 }
 
-impl Part {
+impl Segment {
     pub fn of(options: &New) -> Result<Self> {
         let frame = |seconds: f64| (seconds * RATE as f64).round() as usize;
-        let part = Self { start: options.from.map_or(0, frame), end: options.to.map(frame) };
-        if part.end.is_some_and(|end| end <= part.start) {
+        let segment = Self { start: options.from.map_or(0, frame), end: options.to.map(frame) };
+        if segment.end.is_some_and(|end| end <= segment.start) {
             bail!(
                 "--from {} is not before --to {}: nothing would be left. Give an earlier --from or a later --to",
-                words::time(options.from.unwrap_or(0.0)),
-                words::time(options.to.unwrap_or(0.0))
+                format::time(options.from.unwrap_or(0.0)),
+                format::time(options.to.unwrap_or(0.0))
             );
         }
-        Ok(part)
+        Ok(segment)
     }
 
     pub fn contains(self, frame: usize) -> bool {
@@ -38,7 +38,7 @@ impl Part {
     /// Fails where a video of `frames` ends before the part begins.
     pub fn check(self, frames: usize, video: &Path) -> Result<()> {
         if self.start >= frames {
-            let time = |frame: usize| words::time(frame as f64 / RATE as f64);
+            let time = |frame: usize| format::time(frame as f64 / RATE as f64);
             bail!(
                 "{}: ends at {}, before --from {}. Give an earlier one",
                 video.display(),

@@ -14,18 +14,18 @@ use super::mel_track::{self, MelTrack, time_in_rows};
 use super::{Context, FeatureTrack, WINDOW};
 use crate::audio::mel::{BANDS, HOP};
 use crate::error::{Error, Result};
-use crate::inference::aside::Aside;
+use crate::inference::encoder_thread::EncoderThread;
 use crate::inference::network::{Interrupter, Network};
 use crate::inference::runtime::Engine;
 use crate::picture::pool::Floats;
 use crate::rate::FrameRate;
 
 /// Values in a row.
-const ROW: usize = 512;
+const ROW_VALUES: usize = 512;
 /// Rows in a context.
 const ROWS: usize = 16;
 /// Values in a context: what the generator's audio input takes.
-pub const CONTEXT: usize = ROWS * ROW;
+pub const CONTEXT: usize = ROWS * ROW_VALUES;
 
 /// Rows before the frame's own.
 const ROWS_BEFORE: i64 = 8;
@@ -37,7 +37,7 @@ const ROW_STEP: i64 = 16 * HOP as i64 / 5;
 /// How the 16 rows of a context are chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ContextKind {
+pub enum RowSelection {
     /// The 16 rows around the frame: what SyncTalk_2D trains with.
     #[default]
     Window,
@@ -45,7 +45,7 @@ pub enum ContextKind {
     Tile,
 }
 
-impl ContextKind {
+impl RowSelection {
     /// The last row of a context, counted from the frame's own.
     fn last_row(self) -> i64 {
         match self {
@@ -63,16 +63,16 @@ fn lookahead(row: i64) -> u64 {
 /// The last row of a frame that is waited for; later ones are taken to be like it.
 ///
 /// Two rows before the frame's own is the least that makes sense: 92.5 ms of lookahead.
-fn last_known_row(kind: ContextKind, limit: u64) -> i64 {
+fn last_known_row(kind: RowSelection, limit: u64) -> i64 {
     const EARLIEST: i64 = -2;
     let rows = (limit as i64 - mel_track::LOOKAHEAD as i64).div_euclid(ROW_STEP) + REPEATED_ROWS;
     rows.clamp(EARLIEST, kind.last_row())
 }
 
 /// A [`FeatureTrack`] with a mel encoder.
-pub struct RowTrack {
-    encoder: Aside,
-    kind: ContextKind,
+pub struct MelRowTrack {
+    encoder: EncoderThread,
+    kind: RowSelection,
     /// The last row that is waited for, counted from the frame's own.
     last_row: i64,
     rate: FrameRate,
@@ -81,31 +81,31 @@ pub struct RowTrack {
     rows: BTreeMap<u64, Floats>,
 }
 
-impl RowTrack {
+impl MelRowTrack {
     /// Opens the encoder and checks that it has the shape of the method.
     pub fn open(
         path: &Path,
-        kind: ContextKind,
+        kind: RowSelection,
         limit: u64,
         engine: &Engine,
-        beside: Option<&Path>,
+        library_dir: Option<&Path>,
     ) -> Result<Self> {
-        let encoder = Network::open(path, engine, 1, beside)?;
+        let encoder = Network::open(path, engine, 1, library_dir)?;
         let fits = encoder.inputs().len() == 1
-            && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
-            && encoder.output().is_some_and(|port| port.may_hold(&[ROW]));
+            && encoder.inputs().all(|port| port.has_item_shape(&[1, BANDS, WINDOW]))
+            && encoder.output().is_some_and(|port| port.may_have_item_shape(&[ROW_VALUES]));
         if !fits {
             return Err(Error::invalid(
                 path,
                 format!(
-                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW}]",
+                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW_VALUES}]",
                     encoder.shapes()
                 ),
                 "Give the mel encoder that the generator was trained with",
             ));
         }
         Ok(Self {
-            encoder: Aside::new(encoder)?,
+            encoder: EncoderThread::new(encoder)?,
             kind,
             last_row: last_known_row(kind, limit),
             rate: FrameRate::NATIVE,
@@ -136,7 +136,7 @@ impl RowTrack {
     }
 }
 
-impl FeatureTrack for RowTrack {
+impl FeatureTrack for MelRowTrack {
     fn push(&mut self, mono: &[f32]) {
         self.mel.push(mono);
     }
@@ -147,8 +147,8 @@ impl FeatureTrack for RowTrack {
 
     fn context(&mut self, n: u64) -> Result<Option<Context>> {
         let offsets = match self.kind {
-            ContextKind::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
-            ContextKind::Tile => 0..1,
+            RowSelection::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
+            RowSelection::Tile => 0..1,
         };
         let starts: Vec<Option<u64>> =
             offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
@@ -164,7 +164,7 @@ impl FeatureTrack for RowTrack {
 
         let mut context = Context::zeros(CONTEXT);
         let repeat = ROWS / starts.len();
-        for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW * repeat)) {
+        for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW_VALUES * repeat)) {
             // Rows that do not exist stay zero.
             let Some(start) = *start else { continue };
             let row = match self.rows.entry(start) {
@@ -174,7 +174,7 @@ impl FeatureTrack for RowTrack {
                     slot.insert(encode(&mut self.encoder)?)
                 }
             };
-            for copy in rows.chunks_exact_mut(ROW) {
+            for copy in rows.chunks_exact_mut(ROW_VALUES) {
                 copy.copy_from_slice(row);
             }
         }
@@ -197,9 +197,9 @@ impl FeatureTrack for RowTrack {
 }
 
 /// Runs the encoder; of a fixed batch only the first item counts.
-fn encode(encoder: &mut Aside) -> Result<Floats> {
+fn encode(encoder: &mut EncoderThread) -> Result<Floats> {
     let rows = encoder.run()?;
-    let row = rows.get(..ROW).filter(|row| row.iter().all(|v| v.is_finite()));
+    let row = rows.get(..ROW_VALUES).filter(|row| row.iter().all(|v| v.is_finite()));
     if let Some(row) = row {
         return Ok(row.into());
     }
@@ -220,13 +220,13 @@ mod tests {
     fn lookahead_is_what_the_last_row_hears() {
         let whole = |kind| lookahead(last_known_row(kind, u64::MAX >> 1));
         // 452.5 ms: six windows of 40 ms on, 15 mel frames of 12.5 ms, half an FFT window.
-        assert_eq!(whole(ContextKind::Window), 7240);
-        assert_eq!(whole(ContextKind::Tile), 2760);
+        assert_eq!(whole(RowSelection::Window), 7240);
+        assert_eq!(whole(RowSelection::Tile), 2760);
     }
 
     #[test]
     fn lookahead_keeps_to_its_limit_in_whole_rows() {
-        let limited = |limit| lookahead(last_known_row(ContextKind::Window, limit));
+        let limited = |limit| lookahead(last_known_row(RowSelection::Window, limit));
         assert_eq!(limited(7239), 7240 - 640);
         assert_eq!(limited(3400), 3400);
         assert_eq!(limited(1600), 1480);

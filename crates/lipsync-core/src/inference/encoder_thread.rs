@@ -9,21 +9,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::inference::bounded;
+use crate::inference::cancellation;
 use crate::inference::network::{Interrupter, Network, Stoppable};
 
 /// A network beside the thread that uses it.
-pub struct Aside {
+pub struct EncoderThread {
     path: PathBuf,
     /// `None` while it runs, also after who waited has left.
     network: Option<Box<Network>>,
     limit: Duration,
-    desk: Arc<Desk>,
+    handoff: Arc<Handoff>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Where the two threads hand it to each other.
-struct Desk {
+struct Handoff {
     state: Mutex<State>,
     changed: Condvar,
     /// Ends the run.
@@ -32,21 +32,21 @@ struct Desk {
 
 #[derive(Default)]
 struct State {
-    turn: Turn,
+    slot: Slot,
     /// No run is waited for, nor begun.
     interrupted: bool,
     closed: bool,
 }
 
 #[derive(Default)]
-enum Turn {
+enum Slot {
     #[default]
-    Nobody,
-    ToRun(Box<Network>),
+    Empty,
+    Queued(Box<Network>),
     Done(Box<Network>, Result<()>),
 }
 
-impl Desk {
+impl Handoff {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -58,32 +58,32 @@ impl Desk {
             if state.closed {
                 return None;
             }
-            match std::mem::take(&mut state.turn) {
-                Turn::ToRun(network) => {
+            match std::mem::take(&mut state.slot) {
+                Slot::Queued(network) => {
                     // Under the lock, so that an interruption comes either before this or during the run.
                     if !state.interrupted {
                         self.run.rearm();
                     }
                     return Some(network);
                 }
-                other => state.turn = other,
+                other => state.slot = other,
             }
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
     }
 
     /// The life of the thread.
-    fn work(&self) {
+    fn run_loop(&self) {
         while let Some(mut network) = self.next() {
             let done = Error::guard(network.path().to_owned().as_path(), || network.compute(None));
-            self.lock().turn = Turn::Done(network, done);
+            self.lock().slot = Slot::Done(network, done);
             self.changed.notify_all();
         }
         // A network that was handed back is dropped here, by whoever is last.
     }
 }
 
-impl Stoppable for Desk {
+impl Stoppable for Handoff {
     fn interrupt(&self) {
         self.lock().interrupted = true;
         self.run.interrupt();
@@ -96,20 +96,23 @@ impl Stoppable for Desk {
     }
 }
 
-impl Aside {
+impl EncoderThread {
     /// Starts a thread for a network.
     ///
     /// # Errors
     /// [`Error::Runtime`] where no thread can be started.
     pub fn new(network: Network) -> Result<Self> {
         let (path, limit) = (network.path().to_path_buf(), network.run_limit());
-        let desk =
-            Arc::new(Desk { state: Mutex::default(), changed: Condvar::new(), run: network.interrupter() });
-        let works = desk.clone();
-        let thread = std::thread::Builder::new().name("lipsync-hear".into()).spawn(move || works.work());
+        let handoff = Arc::new(Handoff {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            run: network.interrupter(),
+        });
+        let worker = handoff.clone();
+        let thread = std::thread::Builder::new().name("lipsync-hear".into()).spawn(move || worker.run_loop());
         let thread = thread
             .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
-        Ok(Self { path, network: Some(Box::new(network)), limit, desk, thread: Some(thread) })
+        Ok(Self { path, network: Some(Box::new(network)), limit, handoff, thread: Some(thread) })
     }
 
     /// The file that it came from.
@@ -119,7 +122,7 @@ impl Aside {
 
     /// A handle that has nobody wait for its runs, and ends them as soon as they can.
     pub fn interrupter(&self) -> Interrupter {
-        Interrupter::new(self.desk.clone())
+        Interrupter::new(self.handoff.clone())
     }
 
     /// The network, for its inputs to be written. Where somebody has left a run, it is waited for.
@@ -142,8 +145,8 @@ impl Aside {
     pub fn run(&mut self) -> Result<&[f32]> {
         self.network()?;
         if let Some(network) = self.network.take() {
-            self.desk.lock().turn = Turn::ToRun(network);
-            self.desk.changed.notify_all();
+            self.handoff.lock().slot = Slot::Queued(network);
+            self.handoff.changed.notify_all();
         }
         let (network, done) = self.wait()?;
         let network = self.network.insert(network);
@@ -153,43 +156,46 @@ impl Aside {
     /// Waits for the network to come back.
     fn wait(&self) -> Result<(Box<Network>, Result<()>)> {
         let mut spent = Duration::ZERO;
-        let mut state = self.desk.lock();
+        let mut state = self.handoff.lock();
         loop {
             if state.interrupted {
                 return Err(Error::Interrupted);
             }
-            match std::mem::take(&mut state.turn) {
-                Turn::Done(network, done) => return Ok((network, done)),
-                other => state.turn = other,
+            match std::mem::take(&mut state.slot) {
+                Slot::Done(network, done) => return Ok((network, done)),
+                other => state.slot = other,
             }
-            let waiting = self.desk.changed.wait_timeout(state, bounded::LOOK);
+            let waiting = self.handoff.changed.wait_timeout(state, cancellation::POLL_INTERVAL);
             let (locked, waited) = waiting.unwrap_or_else(|e| e.into_inner());
             state = locked;
             if !waited.timed_out() {
                 continue;
             }
-            spent += bounded::LOOK;
-            let left =
-                if spent < self.limit { bounded::check().err() } else { Some(late(&self.path, self.limit)) };
+            spent += cancellation::POLL_INTERVAL;
+            let left = if spent < self.limit {
+                cancellation::check().err()
+            } else {
+                Some(run_timeout(&self.path, self.limit))
+            };
             if let Some(error) = left {
-                self.desk.run.interrupt();
+                self.handoff.run.interrupt();
                 return Err(error);
             }
         }
     }
 }
 
-impl Drop for Aside {
+impl Drop for EncoderThread {
     fn drop(&mut self) {
-        self.desk.lock().closed = true;
-        self.desk.run.interrupt();
-        self.desk.changed.notify_all();
-        bounded::join(self.thread.take(), &self.path);
+        self.handoff.lock().closed = true;
+        self.handoff.run.interrupt();
+        self.handoff.changed.notify_all();
+        cancellation::join_or_detach(self.thread.take(), &self.path);
     }
 }
 
 /// The error for a run that takes too long.
-pub(crate) fn late(model: &Path, limit: Duration) -> Error {
+pub(crate) fn run_timeout(model: &Path, limit: Duration) -> Error {
     let problem = format!(
         "a run has not ended after {} seconds, and is stopped. Take a smaller network or a faster machine, or get the avatar \
          from somebody whom you trust",

@@ -20,9 +20,9 @@ const REMEDY: &str = "Copy the package again";
 
 /// What came of comparing.
 #[derive(Default)]
-pub struct Sums {
-    pub told: usize,
-    pub right: usize,
+pub struct Checksums {
+    pub listed: usize,
+    pub matching: usize,
     pub problems: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct Package<'a> {
     left: u64,
 }
 
-impl Sums {
+impl Checksums {
     /// Compares all files of which the folder tells a sum; `None` where it tells of none.
     pub fn of(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
@@ -58,17 +58,17 @@ impl Sums {
                 )));
             }
         };
-        let mut told = Vec::new();
-        entries(&value, &mut told);
-        if told.len() > SUMS {
-            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), told.len());
+        let mut listed = Vec::new();
+        entries(&value, &mut listed);
+        if listed.len() > SUMS {
+            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), listed.len());
             return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
         let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
-        let mut sums = Self { told: told.len(), ..Self::default() };
-        for (file, sum) in told {
+        let mut sums = Self { listed: listed.len(), ..Self::default() };
+        for (file, sum) in listed {
             match package.compare(file, sum) {
-                Ok(()) => sums.right += 1,
+                Ok(()) => sums.matching += 1,
                 Err(problem) => sums.problems.push(problem),
             }
         }
@@ -81,17 +81,17 @@ impl Sums {
 }
 
 /// Files and their sums; entries with both may lie at any depth.
-fn entries<'a>(value: &'a Value, told: &mut Vec<(&'a str, &'a str)>) {
+fn entries<'a>(value: &'a Value, listed: &mut Vec<(&'a str, &'a str)>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     if let (Some(file), Some(sum)) = (text("file"), text("sha256")) {
         if value.get("included") != Some(&Value::Bool(false)) {
-            told.push((file, sum));
+            listed.push((file, sum));
         }
         return;
     }
     match value {
-        Value::Object(object) => object.values().for_each(|child| entries(child, told)),
-        Value::Array(array) => array.iter().for_each(|child| entries(child, told)),
+        Value::Object(object) => object.values().for_each(|child| entries(child, listed)),
+        Value::Array(array) => array.iter().for_each(|child| entries(child, listed)),
         _ => {}
     }
 }
@@ -120,7 +120,7 @@ impl Package<'_> {
         let mut block = vec![0; 1 << 20];
         loop {
             let read = file.read(&mut block).map_err(|e| Error::io(path, &e, REMEDY))?;
-            if read == 0 || interrupt::asked() {
+            if read == 0 || interrupt::requested() {
                 break;
             }
             self.left = self.left.saturating_sub(read as u64);

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::part::RATE;
-use crate::words;
+use super::segment::RATE;
+use crate::format;
 
 /// What is to be said of a frame.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Verdict {
+pub enum FrameVerdict {
     /// One whole face, its square so many pixels wide.
     Good(i64),
     NoFace,
@@ -19,11 +19,11 @@ pub enum Verdict {
 }
 
 /// The longest run of good frames, the first of those of the same length.
-pub fn longest(verdicts: &[Verdict]) -> Range<usize> {
+pub fn longest(verdicts: &[FrameVerdict]) -> Range<usize> {
     let mut best = 0..0;
     let mut start = 0;
     for (n, verdict) in verdicts.iter().enumerate() {
-        if !matches!(verdict, Verdict::Good(_)) {
+        if !matches!(verdict, FrameVerdict::Good(_)) {
             start = n + 1;
         } else if n + 1 - start > best.len() {
             best = start..n + 1;
@@ -33,18 +33,18 @@ pub fn longest(verdicts: &[Verdict]) -> Range<usize> {
 }
 
 /// What is wrong with the other frames and where; `first` is the number of the first frame in the video.
-pub fn reasons(verdicts: &[Verdict], first: usize) -> Vec<String> {
+pub fn reasons(verdicts: &[FrameVerdict], first: usize) -> Vec<String> {
     let kinds = [
-        (Verdict::NoFace, "no face is found in"),
-        (Verdict::SeveralFaces, "more than one face is found in"),
-        (Verdict::Outside, "the face's square leaves the picture in"),
+        (FrameVerdict::NoFace, "no face is found in"),
+        (FrameVerdict::SeveralFaces, "more than one face is found in"),
+        (FrameVerdict::Outside, "the face's square leaves the picture in"),
     ];
     let mut reasons = Vec::new();
     for (kind, what) in kinds {
         let frames = (0..verdicts.len()).filter(|&n| verdicts[n] == kind).map(|n| first + n);
         let frames: Vec<usize> = frames.collect();
         if !frames.is_empty() {
-            reasons.push(format!("{what} {} ({})", words::count(frames.len(), "frame"), times(&frames)));
+            reasons.push(format!("{what} {} ({})", format::count(frames.len(), "frame"), times(&frames)));
         }
     }
     reasons
@@ -52,19 +52,19 @@ pub fn reasons(verdicts: &[Verdict], first: usize) -> Vec<String> {
 
 /// When frames of the video are, runs of them shortened.
 fn times(frames: &[usize]) -> String {
-    words::runs(frames, |frame| time(*frame))
+    format::runs(frames, |frame| time(*frame))
 }
 
 /// When a frame of the video is.
 pub fn time(frame: usize) -> String {
-    words::time(frame as f64 / RATE as f64)
+    format::time(frame as f64 / RATE as f64)
 }
 
 /// Smallest and largest side of the faces' squares, in pixels.
-pub fn sides(verdicts: &[Verdict]) -> (i64, i64) {
+pub fn sides(verdicts: &[FrameVerdict]) -> (i64, i64) {
     let sides = || {
         verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Good(side) => Some(*side),
+            FrameVerdict::Good(side) => Some(*side),
             _ => None,
         })
     };
@@ -72,18 +72,18 @@ pub fn sides(verdicts: &[Verdict]) -> (i64, i64) {
 }
 
 /// Keeps the files N.`ending` of a stretch, numbered from 0, of those of `count` frames.
-pub fn keep(folder: &Path, ending: &str, stretch: &Range<usize>, count: usize) -> Result<()> {
+pub fn keep(folder: &Path, ending: &str, range: &Range<usize>, count: usize) -> Result<()> {
     let file = |n: usize| folder.join(format!("{n}.{ending}"));
-    for n in (0..count).filter(|n| !stretch.contains(n)) {
+    for n in (0..count).filter(|n| !range.contains(n)) {
         let path = file(n);
         // Frames without a face have no landmarks.
         if path.exists() {
             std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
     }
-    for n in stretch.clone().filter(|_| stretch.start > 0) {
+    for n in range.clone().filter(|_| range.start > 0) {
         let path = file(n);
-        std::fs::rename(&path, file(n - stretch.start))
+        std::fs::rename(&path, file(n - range.start))
             .with_context(|| format!("{}: cannot be renamed", path.display()))?;
     }
     Ok(())
@@ -92,7 +92,7 @@ pub fn keep(folder: &Path, ending: &str, stretch: &Range<usize>, count: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Good, NoFace, Outside, SeveralFaces};
+    use FrameVerdict::{Good, NoFace, Outside, SeveralFaces};
 
     #[test]
     fn the_longest_stretch_is_between_bad_frames() {
