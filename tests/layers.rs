@@ -13,7 +13,7 @@ use syn::visit::Visit;
 
 /// The rooms of the core, floor by floor, the ground first. A room may import from the floors below its own.
 const FLOORS: &[&[&str]] = &[
-    &["installation", "limits", "rate", "text"],
+    &["installation", "limits", "rate", "sync", "text"],
     &["error"],
     &["audio", "file", "kernels"],
     &["onnx", "picture"],

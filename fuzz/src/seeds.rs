@@ -11,7 +11,7 @@ fn main() -> std::io::Result<()> {
     let generator = generator();
     let in_eight_bits = in_eight_bits(&generator);
     let model = Model::decode(Path::new("generator.int8.onnx"), &in_eight_bits).expect("it was just made");
-    assert!(model.clone().take_blocks().is_some(), "without a block our kernels would not be met");
+    assert!(model.clone().fuse_blocks().is_some(), "without a block our kernels would not be met");
     for target in ["graphs", "generators"] {
         write(&folder, target, "generator.onnx", &generator)?;
         write(&folder, target, "generator.int8.onnx", &in_eight_bits)?;

@@ -48,10 +48,10 @@ fuzz_target!(|input: &[u8]| {
         split.declare_boundary(&kept);
         again(&split.face);
         again(&split.mouth);
-        drop((split.face.take_blocks(), split.mouth.take_blocks()));
+        drop((split.face.fuse_blocks(), split.mouth.fuse_blocks()));
     }
     let mut taken = clean.clone();
-    if taken.take_blocks().is_some() {
+    if taken.fuse_blocks().is_some() {
         // Its operators are not for files.
         Model::decode_unchecked(path, &taken.encode()).expect("what was written is read");
     }
@@ -69,7 +69,7 @@ fuzz_target!(|input: &[u8]| {
     quantized.add_outputs(&Model::values_to_calibrate(&layers));
     quantized.quantize(&layers, &ranges);
     again(&quantized);
-    drop(quantized.take_blocks());
+    drop(quantized.fuse_blocks());
 });
 
 /// What is written can be read, and is allowed.

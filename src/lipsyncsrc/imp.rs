@@ -182,7 +182,10 @@ impl LipsyncSrc {
         let processing = lock(&self.settings).processing_latency;
         let timing = *lock(&self.timing);
         // Until there is an avatar: the most that networks with a mel encoder hear, and a frame of the method.
-        let before = timing.map_or(452_500_000 + FrameRate::NATIVE.time_of(1), Timing::until_taken_up);
+        let before = timing.map_or(
+            lipsync_core::features::MAX_MEL_LOOKAHEAD + FrameRate::NATIVE.time_of(1),
+            Timing::until_taken_up,
+        );
         gst::ClockTime::from_nseconds(before) + processing
     }
 

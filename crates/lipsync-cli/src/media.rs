@@ -1,7 +1,7 @@
 //! Films and sounds, read with GStreamer: what `new` and `quantize` share.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
@@ -147,8 +147,7 @@ pub struct AudioBytes(Arc<Mutex<Vec<u8>>>);
 
 impl AudioBytes {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
-        // Bytes are whole, whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lipsync_core::sync::lock(&self.0)
     }
 
     /// Bytes so far.

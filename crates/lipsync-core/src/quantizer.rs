@@ -8,11 +8,11 @@ use ort::value::TensorRef;
 
 use crate::error::{Error, Result};
 use crate::features::{AudioContextKind, Context};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::generator::face::{FaceOptions, Framing, INPUT_CHANNELS};
 use crate::generator::{FaceInput, Generator};
 use crate::inference::network::{self, Graph, Optimization};
-use crate::inference::precision::{Precision, SOURCE_SHA256, sha256_hex};
+use crate::inference::precision::{Precision, SOURCE_SHA256};
 use crate::inference::prepare::{self, GraphParts, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::limits::NETWORK_BYTES;

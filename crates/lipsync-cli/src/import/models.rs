@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use lipsync_core::avatar::{Avatar, names};
-use lipsync_core::file;
-use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file, sha256_hex};
+use lipsync_core::file::{self, sha256_hex};
+use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file};
 use lipsync_core::limits::NETWORK_BYTES;
 use lipsync_core::onnx::{Float16Conversion, Model};
 

@@ -5,10 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::limits::NETWORK_BYTES;
 use crate::onnx::Model;
 
@@ -34,11 +32,6 @@ const REMEDY: &str = "Run lipsync-avatar quantize on the avatar";
 /// The 8-bit network of a generator: `generator.int8.onnx` beside `generator.onnx`.
 pub fn int8_file(generator: &Path) -> PathBuf {
     generator.with_extension("int8.onnx")
-}
-
-/// The SHA-256 sum of some bytes, in hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Precision {

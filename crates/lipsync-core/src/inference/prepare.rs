@@ -13,9 +13,9 @@ use ort::session::Session;
 use ort::value::TensorElementType;
 
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::inference::network::{self, Graph, Optimization, TensorInfo};
-use crate::inference::precision::{self, Precision};
+use crate::inference::precision::Precision;
 use crate::inference::runtime::Engine;
 use crate::kernels::{self, FusedKernels};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
@@ -324,9 +324,9 @@ impl GraphCache {
     }
 
     fn in_folder(folder: PathBuf, path: &Path, bytes: &[u8]) -> Option<Self> {
-        let short = |text: &[u8]| precision::sha256_hex(text)[..KEY_CHARS].to_owned();
+        let short = |text: &[u8]| sha256_hex(text)[..KEY_CHARS].to_owned();
         let path_hash = path.canonicalize().ok()?;
-        let key_source = format!("{VERSION} {} {}", ort::info(), precision::sha256_hex(bytes));
+        let key_source = format!("{VERSION} {} {}", ort::info(), sha256_hex(bytes));
         Some(Self {
             folder,
             path_hash: short(path_hash.as_os_str().as_encoded_bytes()),
@@ -341,9 +341,7 @@ impl GraphCache {
 
     /// What a file with that graph begins with.
     fn checksum(&self, name: &str, graph: &[u8]) -> String {
-        precision::sha256_hex(
-            format!("{} {name} {}", self.key_source, precision::sha256_hex(graph)).as_bytes(),
-        )
+        sha256_hex(format!("{} {name} {}", self.key_source, sha256_hex(graph)).as_bytes())
     }
 
     /// The graph, and its files.
@@ -391,11 +389,9 @@ fn graph_folder() -> Option<PathBuf> {
     Some(cache_folder()?.join("graphs"))
 }
 
-/// The folder `lipsync` in the user's cache: `XDG_CACHE_HOME`, else `~/.cache`.
+/// The folder `lipsync` in the user's cache: on Linux in `XDG_CACHE_HOME`, else in `~/.cache`.
 pub fn cache_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(cache.join("lipsync"))
+    Some(dirs::cache_dir()?.join("lipsync"))
 }
 
 #[cfg(test)]
