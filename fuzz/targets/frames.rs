@@ -12,7 +12,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
-use lipsync_core::generator::face::{Framing, Style, painted};
+use lipsync_core::generator::face::{Framing, Style, decode_output};
 use lipsync_core::picture::formats::{Canvas, Matrix, Packed, Picture, PixelFormat, Range, YuvCoding};
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| folder::temporary().keep());
@@ -39,7 +39,7 @@ fn show(input: &mut Unstructured<'_>) -> Result<()> {
     let values = 3 * (side * side) as usize;
     let levels: [f32; 4] = input.arbitrary()?;
     let output: Vec<f32> = levels.iter().copied().cycle().take(values).collect();
-    let Some(mouth) = painted(&output, side) else { return Ok(()) };
+    let Some(mouth) = decode_output(&output, side) else { return Ok(()) };
     let mouth = store.mouth(&frame, &mouth);
     let mut target = Picture::new(&RgbImage::new(width, height), None, format);
     frame.draw(None, &mut target.as_mut());
