@@ -17,6 +17,7 @@ RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugin
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
 	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
 TEST_PACKAGES := nginx libnginx-mod-rtmp
+LINT_PACKAGES := shellcheck
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
@@ -91,11 +92,14 @@ faults: runtime fixtures ## lipsyncsrc through 200 random faults in an hour of m
 air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
 	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
 
-lint: packages ## formatting, clippy, the core on its own
+lint: packages ## formatting, clippy, the core on its own, the shell scripts, licence lines
+	@scripts/install-packages.sh $(LINT_PACKAGES)
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p lipsync-core --all-targets -- -D warnings
+	shellcheck $$(git ls-files '*.sh')
+	scripts/check-spdx.sh
 
 $(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
 	@$(PIP_INSTALL) -r $<

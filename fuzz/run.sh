@@ -10,6 +10,7 @@ root=$(dirname "$here")
 out=$root/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 built=$out/build/$host/release
+# shellcheck disable=SC2012,SC2046 # names of Rust files, without spaces
 [ $# -gt 0 ] || set -- $(ls "$here/targets" | sed 's/\.rs$//')
 
 if [ -z "${NO_BUILD:-}" ]; then
@@ -32,6 +33,7 @@ trap 'exit 130' INT TERM
 # Real memory is limited by libFuzzer, which looks at it every second, and what is asked for at once by the shell. Graphs
 # are prepared anew every time.
 limit() {
+    # shellcheck disable=SC3045 # dash and bash have it
     ulimit -v 8000000
     RUST_BACKTRACE=0 XDG_CACHE_HOME=/dev/null/none ORT_DYLIB_PATH=$root/target/onnxruntime/libonnxruntime.so \
         GST_REGISTRY=$out/registry.bin LIPSYNC_FUZZ_FIXTURES=$root/target/fixtures "$@"
@@ -59,6 +61,7 @@ for target in "$@"; do
         -artifact_prefix="$out/artifacts/$target/" "$out/corpus/$target" "$out/seeds/$target" >"$log" 2>&1 || true
     grep -aE '^#[0-9]+: cov' "$log" | tail -1 || true
     # One of each kind will do: the same mistake may have been met hundreds of times.
+    # shellcheck disable=SC2012 # the newest first; libFuzzer names them by their SHA-1
     ls -t "$out/artifacts/$target" | head -n 60 | while read -r name; do
         input=$out/artifacts/$target/$name
         said=$(verdict "$target" "$input")

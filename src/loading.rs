@@ -12,6 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use lipsync_core::error::{Error, Result, caught};
 use lipsync_core::inference::cancellation::Canceller;
+use lipsync_core::sync::wait_timeout_while;
 
 use super::lock;
 use super::settings::Settings;
@@ -79,8 +80,7 @@ impl<T: Send + 'static> Loading<T> {
                 return None;
             }
             result = lock(&self.shared.result);
-            let wait = self.shared.there.wait_timeout_while(result, LOOK, |result| result.is_none());
-            result = wait.unwrap_or_else(|e| e.into_inner()).0;
+            result = wait_timeout_while(&self.shared.there, result, LOOK, |result| result.is_none()).0;
         }
         result.take()
     }

@@ -1,6 +1,8 @@
 //! Once it runs, a frame takes no memory from the system but small change, and its picture is copied once: into the
 //! buffer that goes downstream.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -25,6 +27,7 @@ static LARGEST: AtomicU64 = AtomicU64::new(0);
 /// Less is small change: the names of inputs, a ticket, the list of a batch of one.
 const SMALL_CHANGE: usize = 2048;
 
+// SAFETY: every call is passed on to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if COUNTS.load(Ordering::Relaxed) {
@@ -32,10 +35,12 @@ unsafe impl GlobalAlloc for Counting {
             count.fetch_add(1, Ordering::Relaxed);
             LARGEST.fetch_max(layout.size() as u64, Ordering::Relaxed);
         }
+        // SAFETY: the caller keeps to what `GlobalAlloc` demands.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; the memory came from `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -1,6 +1,8 @@
 //! Avatars with an alpha channel or with masks in pipelines: alpha where downstream takes it, a background where it
 //! does not.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

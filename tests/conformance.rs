@@ -1,6 +1,8 @@
 //! `lipsync` beside `identity` and `queue`: the same events, seeks, queries, states and flows have the same outcome,
 //! but for what video instead of sound, and a face that speaks forward only, make different.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

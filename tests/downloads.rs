@@ -1,5 +1,7 @@
 //! What is downloaded is known by its SHA-256 before it is used, and Python runs nothing from the current folder.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! The element in pipelines of this process: formats, times, and all that can happen to a stream.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::gst::{avatar, bytes, frames, init, pipeline, play, sound};

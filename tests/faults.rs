@@ -2,6 +2,8 @@
 //!
 //! `make faults` runs 200 of them in an hour of media time. `LIPSYNC_FAULTS` says how many (18 seconds each), `LIPSYNC_SEED` which.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

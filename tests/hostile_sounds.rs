@@ -1,5 +1,7 @@
 //! Sounds that ask for too much: rates and channels that nobody has, and gaps that nobody waits for.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

@@ -3,6 +3,8 @@
 //! Waits have a generous limit, so that what hangs fails. What computes for minutes in a single operator goes on until
 //! the test's process ends.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Real programs: `gst-launch-1.0` with the plugin as users have it, and `ffprobe` on what it writes.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

@@ -4,6 +4,8 @@
 //! What a file imports is read from its `use` lines and from paths that begin with `crate` or `super`; its unit tests
 //! are left out. The floors are those of docs/architecture.md.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! `lipsyncsrc`, on a clock that the tests turn.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::gst::avatar;

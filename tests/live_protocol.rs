@@ -1,5 +1,7 @@
 //! `lipsyncsrc` and what is around it: pads that come and go, ends, queries, avatars that do not fit.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::{Duration, Instant};

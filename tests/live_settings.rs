@@ -1,5 +1,7 @@
 //! The properties of the elements: when they are taken, and their extremes.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::gst::{avatar, pipeline, soon};

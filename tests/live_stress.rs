@@ -1,5 +1,7 @@
 //! `lipsyncsrc` in random sequences of whatever an application may do: nothing hangs, fails, panics or leaks.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,8 @@
 //! On air through real programs: nginx with its RTMP module, SRT, ffmpeg. Here picture and sound have but to arrive, which
 //! they do on the busiest machine; `make air` judges them: every frame, all sound, both in step and in time.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

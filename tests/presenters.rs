@@ -1,5 +1,7 @@
 //! The shipped avatars: the mouth is shut in silence and moves with speech, painted by their networks.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;

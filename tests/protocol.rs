@@ -1,5 +1,7 @@
 //! What GStreamer asks of an element: seeks, segments, flushes, queries, ends, in pipelines as applications build them.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The launch lines of the README and of the pages behind it, taken from there.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! Endurance of `lipsyncsrc`: hours, by a clock that the test turns, and minutes in real time. `make soak` runs them;
 //! they take too long for every day.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Instant;

@@ -1,5 +1,7 @@
 //! Sound as people have it: files of every kind that Debian's decoders read, in either layout, with pictures or without.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::{Path, PathBuf};

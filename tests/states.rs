@@ -1,5 +1,7 @@
 //! Changes of state and flushes at any moment: nothing hangs, nothing leaks.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::time::{Duration, Instant};

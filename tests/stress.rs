@@ -1,6 +1,8 @@
 //! `lipsync` in random sequences of whatever upstream, downstream and an application may do: nothing hangs, fails, panics or
 //! leaks.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};

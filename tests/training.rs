@@ -1,5 +1,7 @@
 //! The kit says what is missing before it installs anything.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;

@@ -3,7 +3,14 @@
 use libfuzzer_sys::fuzzer_mutate;
 use prost::Message;
 
-use crate::proto::{self, Attribute, Dimension, Graph, Kind, Node, Size, Tensor, TensorShape, ValueInfo};
+use lipsync_core::onnx::DataType;
+use lipsync_core::onnx::proto::attribute_proto::AttributeType;
+use lipsync_core::onnx::proto::tensor_proto::DataLocation;
+use lipsync_core::onnx::proto::tensor_shape_proto::{Dimension, dimension};
+use lipsync_core::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, ValueInfoProto, type_proto,
+};
 
 /// Sizes at which something ends.
 const EDGES: [i64; 24] = [
@@ -150,7 +157,7 @@ impl Random {
 /// A mutator of networks for libFuzzer.
 pub fn network(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let mut random = Random::new(seed);
-    let model = proto::Model::decode(&data[..size]).ok().filter(|model| model.graph.is_some());
+    let model = ModelProto::decode(&data[..size]).ok().filter(|model| model.graph.is_some());
     let Some(mut model) = model.filter(|_| random.below(16) != 0) else {
         return fuzzer_mutate(data, size, max_size);
     };
@@ -165,7 +172,7 @@ pub fn network(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usiz
     bytes.len()
 }
 
-fn change(model: &mut proto::Model, random: &mut Random) {
+fn change(model: &mut ModelProto, random: &mut Random) {
     let kind = random.below(20);
     if kind == 0 {
         if let Some(set) = random.one_mut(&mut model.opset_import) {
@@ -189,7 +196,7 @@ fn change(model: &mut proto::Model, random: &mut Random) {
 
 /// Replaces a size wherever it stands, as if the network had been made so: in weights, whose values follow, in ports and in
 /// arguments.
-fn replace_size(graph: &mut Graph, random: &mut Random) {
+fn replace_size(graph: &mut GraphProto, random: &mut Random) {
     let sizes: Vec<i64> = graph.initializer.iter().flat_map(|tensor| tensor.dims.iter().copied()).collect();
     let Some(&old) = random.one_of(&sizes) else { return };
     let new = match random.below(4) {
@@ -210,7 +217,7 @@ fn replace_size(graph: &mut Graph, random: &mut Random) {
     }
     let ports = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
     for dimension in ports.filter_map(shape).flat_map(|shape| &mut shape.dim) {
-        if let Some(Size::Value(size)) = &mut dimension.value {
+        if let Some(dimension::Value::DimValue(size)) = &mut dimension.value {
             replace(size);
         }
     }
@@ -223,13 +230,13 @@ fn replace_size(graph: &mut Graph, random: &mut Random) {
 }
 
 /// Gives a weight as many values as its shape says, if that is not too many.
-fn fit(tensor: &mut Tensor) {
+fn fit(tensor: &mut TensorProto) {
     const MOST: usize = 1 << 16;
     let count = tensor.dims.iter().try_fold(1usize, |n, size| n.checked_mul(usize::try_from(*size).ok()?));
-    let bytes = match tensor.data_type() {
-        proto::UINT8 | proto::INT8 => 1,
-        proto::FLOAT16 => 2,
-        proto::INT64 => 8,
+    let bytes = match DataType::try_from(tensor.data_type()) {
+        Ok(DataType::Uint8 | DataType::Int8) => 1,
+        Ok(DataType::Float16) => 2,
+        Ok(DataType::Int64) => 8,
         _ => 4,
     };
     let Some(count) = count.filter(|count| *count <= MOST) else { return };
@@ -239,7 +246,7 @@ fn fit(tensor: &mut Tensor) {
     }
 }
 
-fn change_tensor(graph: &mut Graph, random: &mut Random) {
+fn change_tensor(graph: &mut GraphProto, random: &mut Random) {
     let edge = random.edge();
     let Some(tensor) = random.one_mut(&mut graph.initializer) else { return };
     match random.below(6) {
@@ -266,7 +273,7 @@ fn change_tensor(graph: &mut Graph, random: &mut Random) {
 }
 
 /// Puts a strange number among the values of a weight.
-fn change_values(graph: &mut Graph, random: &mut Random) {
+fn change_values(graph: &mut GraphProto, random: &mut Random) {
     let value =
         [f32::NAN, f32::INFINITY, 0.0, -0.0, -1.0, f32::MIN_POSITIVE, f32::MAX, 1e-40][random.below(8)];
     let Some(tensor) = random.one_mut(&mut graph.initializer) else { return };
@@ -278,26 +285,29 @@ fn change_values(graph: &mut Graph, random: &mut Random) {
     }
 }
 
-fn change_attribute(graph: &mut Graph, random: &mut Random) {
+fn change_attribute(graph: &mut GraphProto, random: &mut Random) {
     let (edge, text) = (random.edge(), random.text());
     let name = ATTRIBUTES[random.below(ATTRIBUTES.len())];
     let Some(node) = random.one_mut(&mut graph.node) else { return };
     if node.attribute.is_empty() || random.below(4) == 0 {
         node.attribute.push(match random.below(3) {
-            0 => {
-                Attribute { name: Some(name.into()), r#type: Some(2), i: Some(edge), ..Attribute::default() }
-            }
-            1 => Attribute {
+            0 => AttributeProto {
                 name: Some(name.into()),
-                r#type: Some(7),
-                ints: vec![edge; random.below(5)],
-                ..Attribute::default()
+                r#type: Some(AttributeType::Int.into()),
+                i: Some(edge),
+                ..AttributeProto::default()
             },
-            _ => Attribute {
+            1 => AttributeProto {
                 name: Some(name.into()),
-                r#type: Some(3),
+                r#type: Some(AttributeType::Ints.into()),
+                ints: vec![edge; random.below(5)],
+                ..AttributeProto::default()
+            },
+            _ => AttributeProto {
+                name: Some(name.into()),
+                r#type: Some(AttributeType::String.into()),
                 s: Some(text.into_bytes()),
-                ..Attribute::default()
+                ..AttributeProto::default()
             },
         });
         return;
@@ -320,14 +330,14 @@ fn change_attribute(graph: &mut Graph, random: &mut Random) {
 }
 
 /// All values that a graph has a name for.
-fn names(graph: &Graph) -> Vec<String> {
+fn names(graph: &GraphProto) -> Vec<String> {
     let ports = graph.input.iter().map(|port| port.name().to_owned());
     let weights = graph.initializer.iter().map(|tensor| tensor.name().to_owned());
     let made = graph.node.iter().flat_map(|node| node.output.iter().cloned());
     ports.chain(weights).chain(made).chain([String::new()]).collect()
 }
 
-fn change_input(graph: &mut Graph, random: &mut Random) {
+fn change_input(graph: &mut GraphProto, random: &mut Random) {
     let names = names(graph);
     let name = random.one_of(&names).cloned().unwrap_or_default();
     let Some(node) = random.one_mut(&mut graph.node) else { return };
@@ -341,7 +351,7 @@ fn change_input(graph: &mut Graph, random: &mut Random) {
     }
 }
 
-fn change_node(graph: &mut Graph, random: &mut Random) {
+fn change_node(graph: &mut GraphProto, random: &mut Random) {
     let operator = OPERATORS[random.below(OPERATORS.len())];
     let text = random.text();
     let place = random.below(graph.node.len());
@@ -360,30 +370,34 @@ fn change_node(graph: &mut Graph, random: &mut Random) {
 }
 
 /// Another operator for what a node makes, before others get it.
-fn insert_behind(graph: &mut Graph, place: usize, operator: &str) {
+fn insert_behind(graph: &mut GraphProto, place: usize, operator: &str) {
     let Some(output) = graph.node[place].output.first().cloned() else { return };
     let before = format!("{output}.{}", graph.node.len());
     graph.node[place].output[0].clone_from(&before);
-    let node =
-        Node { input: vec![before], output: vec![output], op_type: Some(operator.into()), ..Node::default() };
+    let node = NodeProto {
+        input: vec![before],
+        output: vec![output],
+        op_type: Some(operator.into()),
+        ..NodeProto::default()
+    };
     graph.node.insert(place + 1, node);
 }
 
-fn shape(port: &mut ValueInfo) -> Option<&mut TensorShape> {
+fn shape(port: &mut ValueInfoProto) -> Option<&mut TensorShapeProto> {
     match port.r#type.as_mut()?.value.as_mut()? {
-        Kind::Tensor(tensor) => tensor.shape.as_mut(),
+        type_proto::Value::TensorType(tensor) => tensor.shape.as_mut(),
         _ => None,
     }
 }
 
-fn change_port(graph: &mut Graph, random: &mut Random) {
+fn change_port(graph: &mut GraphProto, random: &mut Random) {
     let names = names(graph);
     let name = random.one_of(&names).cloned();
     let edge = random.edge();
     let ports = if random.below(2) == 0 { &mut graph.input } else { &mut graph.output };
     let kind = random.below(7);
     if kind == 0 {
-        ports.push(ValueInfo { name, ..ValueInfo::default() });
+        ports.push(ValueInfoProto { name, ..ValueInfoProto::default() });
         return;
     }
     let place = random.below(ports.len());
@@ -392,13 +406,19 @@ fn change_port(graph: &mut Graph, random: &mut Random) {
         1 => drop(ports.remove(place)),
         2 => port.name = name,
         3 => {
-            if let Some(Kind::Tensor(tensor)) = port.r#type.as_mut().and_then(|kind| kind.value.as_mut()) {
+            if let Some(type_proto::Value::TensorType(tensor)) =
+                port.r#type.as_mut().and_then(|kind| kind.value.as_mut())
+            {
                 tensor.elem_type = Some(random.below(30) as i32);
             }
         }
         _ => {
             let Some(shape) = shape(port) else { return };
-            let value = if kind == 4 { Size::Param("N".into()) } else { Size::Value(edge) };
+            let value = if kind == 4 {
+                dimension::Value::DimParam("N".into())
+            } else {
+                dimension::Value::DimValue(edge)
+            };
             let dimension = Dimension { value: Some(value), ..Dimension::default() };
             match random.below(5) {
                 0 => shape.dim.push(dimension),
@@ -410,15 +430,15 @@ fn change_port(graph: &mut Graph, random: &mut Random) {
 }
 
 /// Has a weight lie in another file, or be one of which only some values are kept.
-fn scatter(graph: &mut Graph, random: &mut Random) {
+fn scatter(graph: &mut GraphProto, random: &mut Random) {
     let location = random.text();
     let (offset, length) = (random.edge(), random.edge());
     let place = random.below(graph.initializer.len());
     let Some(tensor) = graph.initializer.get_mut(place) else { return };
     if random.below(2) == 0 {
         let entry =
-            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
-        tensor.data_location = Some(proto::EXTERNAL);
+            |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+        tensor.data_location = Some(DataLocation::External.into());
         tensor.external_data = vec![
             entry("location", location),
             entry("offset", offset.to_string()),
@@ -429,24 +449,26 @@ fn scatter(graph: &mut Graph, random: &mut Random) {
     let mut values = graph.initializer.remove(place);
     let dims = std::mem::replace(&mut values.dims, vec![1]);
     values.raw_data = values.raw_data.map(|raw| raw.into_iter().take(4).collect());
-    let indices = Tensor {
+    let indices = TensorProto {
         dims: vec![1],
-        data_type: Some(proto::INT64),
+        data_type: Some(DataType::Int64.into()),
         raw_data: Some(offset.to_le_bytes().into()),
-        ..Tensor::default()
+        ..TensorProto::default()
     };
-    graph.sparse_initializer.push(proto::SparseTensor { values: Some(values), indices: Some(indices), dims });
+    graph.sparse_initializer.push(SparseTensorProto { values: Some(values), indices: Some(indices), dims });
 }
 
 /// Puts a graph into a node.
-fn nest(graph: &mut Graph, random: &mut Random) {
-    let inner =
-        Graph { node: graph.node.iter().take(random.below(3)).cloned().collect(), ..Graph::default() };
+fn nest(graph: &mut GraphProto, random: &mut Random) {
+    let inner = GraphProto {
+        node: graph.node.iter().take(random.below(3)).cloned().collect(),
+        ..GraphProto::default()
+    };
     let Some(node) = random.one_mut(&mut graph.node) else { return };
-    node.attribute.push(Attribute {
+    node.attribute.push(AttributeProto {
         name: Some("body".into()),
-        r#type: Some(5),
+        r#type: Some(AttributeType::Graph.into()),
         g: Some(inner),
-        ..Attribute::default()
+        ..AttributeProto::default()
     });
 }

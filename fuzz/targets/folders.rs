@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let frames = avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
     let survey =
-        Survey { avatar, generator: None, int8: None, audio_encoder: None, painting: None, problems };
+        Survey { avatar, generator: None, int8: None, audio_encoder: None, generator_info: None, problems };
     for frame in 0..frames {
         survey.frame(frame).iter().for_each(|problem| drop(problem.to_string()));
     }

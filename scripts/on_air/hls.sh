@@ -47,4 +47,4 @@ start receiver ffmpeg -nostdin -y -live_start_index 0 -i "http://127.0.0.1:$port
 wait_for receiver 60
 stop server
 judge "$WORK/received.ts" --seconds "$LENGTH" --log "$WORK/sender.log" "$WORK/receiver.log" && good=0 || good=1
-judge "$folder/posted" && exit $good
+judge "$folder/posted" && exit "$good"

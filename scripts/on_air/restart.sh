@@ -11,8 +11,9 @@ start_nginx
 say "the presenter goes on air for twice $LENGTH s"
 make_speech $((LENGTH + 60))
 mkfifo "$WORK/film"
+# shellcheck disable=SC2016 # for the shell that is started
 start carrier bash -c 'exec "$0" "$1" <"$2"' "$HERE/keep_on_air.sh" "$RTMP_URL" "$WORK/film"
-# shellcheck disable=SC2086 # a launch line is a list of words
+# shellcheck disable=SC2016,SC2086 # for the shell that is started; a launch line is a list of words
 start sender bash -c 'exec gst-launch-1.0 -q "$@" >"$0"' "$WORK/film" $PRESENTER $PICTURE ! $VIDEO ! h264parse ! queue ! mux. \
     $SOUND ! $AUDIO ! mux. flvmux name=mux streamable=true latency="$MUX_LATENCY" ! fdsink
 sleep 4
@@ -33,4 +34,4 @@ stop carrier
 stop sender
 stop nginx
 judge "$WORK/before.flv" --seconds "$LENGTH" --log "$WORK/on-air.log" && good=0 || good=1
-judge "$WORK/after.flv" --seconds "$LENGTH" && exit $good
+judge "$WORK/after.flv" --seconds "$LENGTH" && exit "$good"

@@ -57,7 +57,7 @@ impl Latency {
 /// Until there is a listener: the most that networks with a mel encoder hear.
 impl Default for Latency {
     fn default() -> Self {
-        Self { lookahead: 452_500_000, frame_rate: FrameRate::NATIVE }
+        Self { lookahead: lipsync_core::features::MAX_MEL_LOOKAHEAD, frame_rate: FrameRate::NATIVE }
     }
 }
 

@@ -305,7 +305,10 @@ impl LipsyncSrc {
         let processing = self.settings().common.processing_latency;
         let timing = self.state().timing;
         // Until there is an avatar: the most that networks with a mel encoder hear, and a frame of the method.
-        let before = timing.map_or(452_500_000 + FrameRate::NATIVE.time_of(1), Timing::until_scheduled);
+        let before = timing.map_or(
+            lipsync_core::features::MAX_MEL_LOOKAHEAD + FrameRate::NATIVE.time_of(1),
+            Timing::until_scheduled,
+        );
         gst::ClockTime::from_nseconds(before) + processing
     }
 

@@ -176,9 +176,9 @@ fn print_network(what: &str, network: Option<&NetworkFile>) {
     let weights: Vec<String> = network
         .weights
         .iter()
-        .map(|weights| format!("{} {}", format::number(weights.count), weights.kind))
+        .map(|weights| format!("{} {}", format::number(weights.count), weights.data_type))
         .collect();
-    let ports = |ports: &[lipsync_core::onnx::Port]| {
+    let ports = |ports: &[lipsync_core::onnx::ValueInfo]| {
         ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     };
     let name = plain(name);

@@ -5,11 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lipsync_core::error::Error;
-use lipsync_core::file::{self, Inside};
+use lipsync_core::file::{self, Inside, Sha256};
 use lipsync_core::limits::{MANIFEST_BYTES, NETWORK_BYTES, SUMS};
 use lipsync_core::text::{plain, short};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::interrupt;
 
@@ -117,7 +116,7 @@ impl Package<'_> {
     fn sum(&mut self, path: &Path) -> Result<String, Error> {
         self.inside.check(path)?;
         let mut file = file::open(path, self.left, REMEDY)?;
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::default();
         let mut block = vec![0; 1 << 20];
         loop {
             let read = file.read(&mut block).map_err(|e| Error::io(path, &e, REMEDY))?;
@@ -127,6 +126,6 @@ impl Package<'_> {
             self.left = self.left.saturating_sub(read as u64);
             hash.update(&block[..read]);
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hash.finish())
     }
 }

@@ -1,7 +1,7 @@
 //! Reads video and audio files with GStreamer, for `new` and `quantize`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
@@ -147,8 +147,7 @@ pub struct AudioBytes(Arc<Mutex<Vec<u8>>>);
 
 impl AudioBytes {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
-        // The bytes are valid even where a holder of the lock has panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lipsync_core::sync::lock(&self.0)
     }
 
     /// Bytes so far.

@@ -1,5 +1,7 @@
 //! `make install` and `make uninstall`, and GStreamer on what they leave, with none of our variables set.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 #[path = "../../lipsync-core/tests/common/mod.rs"]
 mod common;
 

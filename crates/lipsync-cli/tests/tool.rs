@@ -1,5 +1,7 @@
 //! The tool `lipsync-avatar` as users have it: `check`, `list` and the manual.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 #[path = "../../lipsync-core/tests/common/mod.rs"]
 mod common;
 #[path = "common/tool.rs"]

@@ -25,7 +25,7 @@
 //! | [`onnx`], [`picture`] | networks' files and what is changed in them; pictures, their files, formats and sizes |
 //! | [`audio`], [`file`](mod@file), [`kernels`] | steps 1 and 2; how files are read; what is computed in ONNX Runtime's place |
 //! | [`error`](mod@error) | what can go wrong |
-//! | [`limits`], [`rate`], [`text`] | what may be asked for; the time grid of the video; how texts of strangers are shown |
+//! | [`limits`], [`rate`], [`sync`], [`text`] | what may be asked for; the time grid of the video; locks that outlive a panic; how texts of strangers are shown |
 
 pub mod audio;
 pub mod avatar;
@@ -43,6 +43,7 @@ pub mod quantizer;
 pub mod rate;
 pub mod render;
 pub mod survey;
+pub mod sync;
 pub mod text;
 
 pub use avatar::Avatar;

@@ -9,11 +9,11 @@ use ort::value::TensorRef;
 
 use crate::error::{Error, Result};
 use crate::features::{AudioContextKind, Context};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::generator::face::{FaceOptions, Framing, INPUT_CHANNELS};
 use crate::generator::{FaceInput, Generator};
 use crate::inference::network::{self, Graph, Optimization};
-use crate::inference::precision::{Precision, SOURCE_SHA256, sha256_hex};
+use crate::inference::precision::{Precision, SOURCE_SHA256};
 use crate::inference::prepare::{self, GraphParts, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::limits::NETWORK_BYTES;
@@ -56,7 +56,7 @@ impl Quantizer {
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
         let model = prepare::simplified(path, library_dir)?;
-        let layers = model.layers();
+        let layers = model.quantizable_layers();
         if layers.is_empty() {
             return Err(Error::invalid(path, "has no convolution that can be quantized", "Use it as it is"));
         }
@@ -89,7 +89,7 @@ impl Quantizer {
     /// # Errors
     /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` returns false.
     pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
-        let values = Model::values(&self.layers);
+        let values = Model::values_to_calibrate(&self.layers);
         let mut model = self.model.clone();
         model.add_outputs(&values);
         let mut session = self.load(&model)?;
@@ -113,14 +113,15 @@ impl Quantizer {
         let mut picture = vec![0.0; INPUT_CHANNELS * side * side];
         framing.write(&face.views, &mut picture);
         let inputs = self.model.inputs();
-        let shape = |port: &crate::onnx::Port| -> Vec<i64> {
+        let shape = |port: &crate::onnx::ValueInfo| -> Vec<i64> {
             port.shape.iter().map(|size| size.parse().unwrap_or(1)).collect()
         };
         let failed = |e: ort::Error| Error::Inference {
             model: self.path.clone(),
             problem: format!("the network failed: {e}"),
         };
-        let is_picture = |port: &&crate::onnx::Port| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
+        let is_picture =
+            |port: &&crate::onnx::ValueInfo| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
         let feeds = inputs.iter().map(|port| {
             let values: &[f32] = if is_picture(&port) { &picture } else { context };
             Ok((port.name.clone(), TensorRef::from_array_view((shape(port), values))?))
@@ -143,11 +144,11 @@ impl Quantizer {
     /// The network with these layers quantized; the other weights are stored as float16.
     ///
     /// # Errors
-    /// As [`Model::halve_weights`].
+    /// As [`Model::convert_weights_to_float16`].
     pub fn quantized(&self, layers: &[Layer]) -> Result<Model> {
         let mut model = self.model.clone();
         model.quantize(layers, &self.ranges);
-        model.halve_weights()?;
+        model.convert_weights_to_float16()?;
         Ok(model)
     }
 
@@ -157,7 +158,7 @@ impl Quantizer {
     /// [`Error::Invalid`] where it cannot be written.
     pub fn write(&self, mut model: Model, file: &Path) -> Result<()> {
         let bytes = file::read(&self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
-        model.set_entry(SOURCE_SHA256, sha256_hex(&bytes));
+        model.set_metadata(SOURCE_SHA256, sha256_hex(&bytes));
         model.write(file)
     }
 

@@ -1,5 +1,7 @@
 //! The networks of the family beside SyncTalk_2D's usual one, against the independent implementation in Python.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::{

@@ -1,5 +1,7 @@
 //! Contexts of a stream.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::avatar;

@@ -1,5 +1,7 @@
 //! The core against an independent implementation in Python (librosa, OpenCV, ONNX Runtime): `tests/python`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};

@@ -1,5 +1,7 @@
 //! Frames that repeat a mouth: that of the frame before them, however many workers paint at the same time.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Generators that are split into image branch and audio branch: the output is the same, and the image branch
 //! runs once for a face.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;
@@ -125,7 +127,7 @@ fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
         panic!("no blocks are found in {:?}", ours.graph);
     };
     let left = [face, mouth].map(|bytes| Model::decode_unchecked(Path::new("memory"), bytes).unwrap());
-    let count = |name: &str| left.iter().flat_map(Model::operators).filter(|other| *other == name).count();
+    let count = |name: &str| left.iter().flat_map(Model::op_types).filter(|other| *other == name).count();
 
     let mut exact = open(&prepared(&model("generator_half")));
     let (mut plain, mut ours) = (open(plain), open(&ours));
@@ -188,10 +190,10 @@ fn graphs_are_free_of_sizes_and_paddings() {
             }
         };
         let models = [&face, &mouth].map(read);
-        models.iter().flat_map(Model::operators).map(str::to_owned).collect()
+        models.iter().flat_map(Model::op_types).map(str::to_owned).collect()
     };
     let padded = Model::read(&model("generator_half_padded")).unwrap();
-    assert!(padded.operators().contains(&"Pad") && padded.operators().contains(&"Shape"));
+    assert!(padded.op_types().contains(&"Pad") && padded.op_types().contains(&"Shape"));
     assert_eq!(operators("generator_half_padded"), operators("generator_half"));
 }
 

@@ -1,6 +1,8 @@
 //! Frames that will be shown soon are decoded, and seen by the network, by workers that have nothing to paint, within the
 //! memory budget.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

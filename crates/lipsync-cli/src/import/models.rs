@@ -4,27 +4,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use lipsync_core::avatar::{Avatar, names};
-use lipsync_core::file;
-use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file, sha256_hex};
+use lipsync_core::file::{self, sha256_hex};
+use lipsync_core::inference::precision::{SOURCE_SHA256, int8_file};
 use lipsync_core::limits::NETWORK_BYTES;
-use lipsync_core::onnx::{Halved, Model};
+use lipsync_core::onnx::{Float16Conversion, Model};
 
 use crate::interrupt;
 
 /// Copies both networks, with float16 weights if `halve`.
-pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Halved> {
-    let mut halved = Halved::default();
+pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Float16Conversion> {
+    let mut halved = Float16Conversion::default();
     let encoder = avatar.audio_encoder.as_ref().map(|encoder| (encoder, names::AUDIO_ENCODER));
     for (path, name) in encoder.into_iter().chain([(&avatar.generator, names::GENERATOR)]) {
         interrupt::check()?;
         let target = folder.join(name);
         let mut model = Model::read(path)?;
         if halve {
-            let more = model.halve_weights()?;
+            let more = model.convert_weights_to_float16()?;
             halved.values += more.values;
             halved.too_large += more.too_large;
         }
-        if halve || model.is_scattered() {
+        if halve || model.has_external_data() {
             model.write(&target)?;
         } else {
             file::copy(path, &target, NETWORK_BYTES, "Copy the avatar's models again")?;
@@ -42,7 +42,7 @@ fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
     }
     let mut model = Model::read(&source)?;
     let bytes = file::read(generator, NETWORK_BYTES, "Copy the avatar's models again")?;
-    model.set_entry(SOURCE_SHA256, sha256_hex(&bytes));
+    model.set_metadata(SOURCE_SHA256, sha256_hex(&bytes));
     model.write(&int8_file(generator))?;
     Ok(())
 }

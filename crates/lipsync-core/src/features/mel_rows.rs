@@ -14,6 +14,7 @@ use std::path::Path;
 use super::mel_track::{self, MelTrack, time_in_rows};
 use super::{Context, FeatureTrack, WINDOW};
 use crate::audio::mel::{BANDS, HOP};
+use crate::audio::resample::SAMPLE_RATE;
 use crate::error::{Error, Result};
 use crate::inference::encoder_thread::EncoderThread;
 use crate::inference::network::{Interrupter, Network};
@@ -48,7 +49,7 @@ pub enum RowSelection {
 
 impl RowSelection {
     /// The last row of a context, relative to the frame's own.
-    fn last_row(self) -> i64 {
+    const fn last_row(self) -> i64 {
         match self {
             Self::Window => ROWS as i64 - 1 - ROWS_BEFORE,
             Self::Tile => 0,
@@ -57,9 +58,13 @@ impl RowSelection {
 }
 
 /// Audio that the row at offset `row` needs after the frame's time, in samples at 16 kHz.
-fn lookahead(row: i64) -> u64 {
+const fn lookahead(row: i64) -> u64 {
     mel_track::LOOKAHEAD.saturating_add_signed((row - REPEATED_ROWS) * ROW_STEP)
 }
+
+/// The longest lookahead of networks with a mel encoder, in nanoseconds.
+pub const MAX_MEL_LOOKAHEAD: u64 =
+    lookahead(RowSelection::Window.last_row()) * 1_000_000_000 / SAMPLE_RATE as u64;
 
 /// The last row to wait for, relative to the frame's own; later rows repeat it.
 ///
@@ -225,6 +230,7 @@ mod tests {
         // 452.5 ms: six windows of 40 ms, 15 mel frames of 12.5 ms, and half an FFT window.
         assert_eq!(whole(RowSelection::Window), 7240);
         assert_eq!(whole(RowSelection::Tile), 2760);
+        assert_eq!(MAX_MEL_LOOKAHEAD, 452_500_000);
     }
 
     #[test]

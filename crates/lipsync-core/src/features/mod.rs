@@ -12,7 +12,7 @@ mod mel_window;
 use std::path::Path;
 
 pub use hubert::HubertSpan;
-pub use mel_rows::RowSelection;
+pub use mel_rows::{MAX_MEL_LOOKAHEAD, RowSelection};
 
 use crate::audio::mel::BANDS;
 use crate::audio::resample::SAMPLE_RATE;

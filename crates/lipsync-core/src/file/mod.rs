@@ -1,6 +1,7 @@
 //! Files that may come from strangers: only regular ones are read, and no more of them than is allowed.
 
 mod inside;
+mod sha256;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
@@ -9,6 +10,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 pub use inside::Inside;
+pub use sha256::{Sha256, sha256_hex};
 
 /// Reads a file of at most `most` bytes.
 ///

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::sync;
 
 /// How often waiting threads check for cancellation and limits.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -45,7 +46,7 @@ struct LoadStage {
 
 impl Canceller {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.0)
     }
 
     /// Cancels the work: it ends as soon as it can.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::inference::cancellation;
 use crate::inference::network::{Interrupter, Network, Stoppable};
+use crate::sync;
 
 /// A network that runs on a thread of its own.
 pub struct EncoderThread {
@@ -49,7 +50,7 @@ enum Slot {
 
 impl Handoff {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.state)
     }
 
     /// The network to run next; `None` at the end.
@@ -69,7 +70,7 @@ impl Handoff {
                 }
                 other => state.slot = other,
             }
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            state = sync::wait(&self.changed, state);
         }
     }
 
@@ -166,8 +167,8 @@ impl EncoderThread {
                 Slot::Done(network, done) => return Ok((network, done)),
                 other => state.slot = other,
             }
-            let waiting = self.handoff.changed.wait_timeout(state, cancellation::POLL_INTERVAL);
-            let (locked, waited) = waiting.unwrap_or_else(|e| e.into_inner());
+            let (locked, waited) =
+                sync::wait_timeout(&self.handoff.changed, state, cancellation::POLL_INTERVAL);
             state = locked;
             if !waited.timed_out() {
                 continue;

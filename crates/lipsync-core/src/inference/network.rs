@@ -17,7 +17,7 @@ use crate::inference::runtime::{Engine, environment};
 use crate::inference::tensors::Tensors;
 use crate::kernels::FusedKernels;
 use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALUES};
-use crate::onnx::{KEPT, Model};
+use crate::onnx::{BOUNDARY_SUFFIX, Model};
 use crate::text::short;
 
 /// A network with float inputs and one float output, which runs one batch at a time.
@@ -174,12 +174,12 @@ impl Network {
         let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
         // With the verbose log that tells node placement, the session would log every run.
         options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
-        let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(KEPT));
+        let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(BOUNDARY_SUFFIX));
         let inputs = inputs
             .map(|outlet| Ok(InputBuffer::new(TensorInfo::new(path, outlet)?)))
             .collect::<Result<_>>()?;
         let output = match session.outputs() {
-            [first, ..] if first.name().ends_with(KEPT) => None,
+            [first, ..] if first.name().ends_with(BOUNDARY_SUFFIX) => None,
             [output] => Some(TensorInfo::new(path, output)?),
             outputs => {
                 return Err(Error::invalid(

@@ -6,10 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::limits::NETWORK_BYTES;
 use crate::onnx::Model;
 
@@ -38,11 +36,6 @@ pub fn int8_file(generator: &Path) -> PathBuf {
     generator.with_extension("int8.onnx")
 }
 
-/// SHA-256 in hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Precision {
     /// The file to run for a generator.
     ///
@@ -61,7 +54,7 @@ impl Precision {
             Self::Auto | Self::Int8 => {}
         }
         let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
-        if Model::read(&file)?.entry(SOURCE_SHA256) != Some(&sha256_hex(&bytes)) {
+        if Model::read(&file)?.metadata(SOURCE_SHA256) != Some(&sha256_hex(&bytes)) {
             let problem = format!("was not made from {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));
         }

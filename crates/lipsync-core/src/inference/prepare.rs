@@ -1,7 +1,7 @@
 //! Graph preparation, before step 5: the generator's graph is optimized once for all workers.
 //!
 //! Its batch size is fixed to one, so that ONNX Runtime knows all shapes when it optimizes; then it is split
-//! in two, so that the image branch runs once for each frame of the avatar ([`crate::onnx::Split`]). The
+//! in two, so that the image branch runs once for each frame of the avatar ([`crate::onnx::SplitGenerator`]). The
 //! result is cached in the user's cache folder under a hash of everything that it was made from; where that
 //! cannot be written, it stays in memory.
 
@@ -13,13 +13,13 @@ use ort::session::Session;
 use ort::value::TensorElementType;
 
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, sha256_hex};
 use crate::inference::network::{self, Graph, Optimization, TensorInfo};
-use crate::inference::precision::{self, Precision};
+use crate::inference::precision::Precision;
 use crate::inference::runtime::Engine;
 use crate::kernels::{self, FusedKernels};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
-use crate::onnx::{Kept, Model};
+use crate::onnx::{BoundaryValue, DataType, Model};
 
 /// A generator's optimized graph, from which every worker opens its session.
 #[derive(Debug, Clone)]
@@ -124,7 +124,7 @@ impl PreparedGraph {
 /// there are none.
 pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
     // The kernels take a batch of one.
-    let is_one = |port: &crate::onnx::Port| port.shape.first().is_some_and(|batch| batch == "1");
+    let is_one = |port: &crate::onnx::ValueInfo| port.shape.first().is_some_and(|batch| batch == "1");
     if !kernels::are_supported() || !model.inputs().iter().all(is_one) {
         return None;
     }
@@ -138,7 +138,7 @@ pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
 /// As [`crate::inference::network::Network::open`].
 pub fn simplified(path: &Path, library_dir: Option<&Path>) -> Result<Model> {
     let mut model = Model::read(path)?;
-    model.fix_batch();
+    model.fix_batch_size();
     let builder = GraphBuilder { path, engine: &Engine::default(), library_dir };
     builder.simplify(&model).map(|(model, _)| model)
 }
@@ -165,9 +165,9 @@ impl GraphBuilder<'_> {
         }
         let mut model = Model::decode(self.path, &bytes)?;
         drop(bytes);
-        model.fix_batch();
+        model.fix_batch_size();
         // The hash in the key does not cover external weights.
-        let cache = cache.filter(|_| !model.is_scattered());
+        let cache = cache.filter(|_| !model.has_external_data());
         let (model, session) = self.simplify(&model)?;
         let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<TensorInfo>> {
             outlets.iter().map(|outlet| TensorInfo::new(self.path, outlet)).collect()
@@ -176,7 +176,7 @@ impl GraphBuilder<'_> {
         drop(session);
         let inputs = inputs(&ins, &outs)?;
         let one_at_a_time = ins.iter().all(|port| port.batch() == 1);
-        let split = if one_at_a_time { model.split(&inputs.picture, &inputs.audio) } else { None };
+        let split = if one_at_a_time { model.split_generator(&inputs.picture, &inputs.audio) } else { None };
         let store = |name: &str, model: &Model| {
             let bytes = model.encode();
             // What cannot be cached is prepared again next time.
@@ -186,7 +186,7 @@ impl GraphBuilder<'_> {
         if let Some(mut split) = split
             && let Some(values) = self.shapes(&split.face)?
         {
-            split.store(&values);
+            split.declare_boundary(&values);
             let parts = GraphParts::Split {
                 image_branch: store(IMAGE_BRANCH, &split.face),
                 audio_branch: store(AUDIO_BRANCH, &split.mouth),
@@ -213,29 +213,30 @@ impl GraphBuilder<'_> {
             Error::invalid(self.path, format!("cannot be prepared: {problem}"), network::MODEL_REMEDY)
         })?;
         let mut model = Model::decode(self.path, &bytes)?;
-        model.drop_idle_pads();
-        model.fill_channels();
+        model.remove_noop_pads();
+        model.pad_depthwise_channels();
         Ok((model, session))
     }
 
     /// Shapes and types of the image branch's outputs; `None` where they cannot be kept.
-    fn shapes(&self, face: &Model) -> Result<Option<Vec<Kept>>> {
+    fn shapes(&self, face: &Model) -> Result<Option<Vec<BoundaryValue>>> {
         let session = self.load(&Graph::of(face), Optimization::Disabled)?;
         let outputs = session.outputs().iter().map(|outlet| {
             let shape = outlet.dtype().tensor_shape()?.to_vec();
             let data_type = match outlet.dtype().tensor_type()? {
-                TensorElementType::Float32 => crate::onnx::FLOAT32,
-                TensorElementType::Uint8 => crate::onnx::UINT8,
-                TensorElementType::Int8 => crate::onnx::INT8,
+                TensorElementType::Float32 => DataType::Float,
+                TensorElementType::Uint8 => DataType::Uint8,
+                TensorElementType::Int8 => DataType::Int8,
                 _ => return None,
             };
             let is_known = shape.iter().all(|size| *size > 0);
-            is_known.then(|| Kept { name: outlet.name().into(), data_type, shape })
+            is_known.then(|| BoundaryValue { name: outlet.name().into(), data_type, shape })
         });
-        let values: Option<Vec<Kept>> = outputs.collect();
+        let values: Option<Vec<BoundaryValue>> = outputs.collect();
         // They are in memory once for every frame.
-        let count = |value: &Kept| value.shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
-        let fits = |values: &Vec<Kept>| {
+        let count =
+            |value: &BoundaryValue| value.shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
+        let fits = |values: &Vec<BoundaryValue>| {
             values
                 .iter()
                 .try_fold(0u64, |sum, value| sum.checked_add(count(value)?))
@@ -325,9 +326,9 @@ impl GraphCache {
     }
 
     fn in_folder(folder: PathBuf, path: &Path, bytes: &[u8]) -> Option<Self> {
-        let short = |text: &[u8]| precision::sha256_hex(text)[..KEY_CHARS].to_owned();
+        let short = |text: &[u8]| sha256_hex(text)[..KEY_CHARS].to_owned();
         let path_hash = path.canonicalize().ok()?;
-        let key_source = format!("{VERSION} {} {}", ort::info(), precision::sha256_hex(bytes));
+        let key_source = format!("{VERSION} {} {}", ort::info(), sha256_hex(bytes));
         Some(Self {
             folder,
             path_hash: short(path_hash.as_os_str().as_encoded_bytes()),
@@ -342,9 +343,7 @@ impl GraphCache {
 
     /// The checksum at the beginning of a cache file.
     fn checksum(&self, name: &str, graph: &[u8]) -> String {
-        precision::sha256_hex(
-            format!("{} {name} {}", self.key_source, precision::sha256_hex(graph)).as_bytes(),
-        )
+        sha256_hex(format!("{} {name} {}", self.key_source, sha256_hex(graph)).as_bytes())
     }
 
     /// The graph, and its cache files.
@@ -392,11 +391,9 @@ fn graph_folder() -> Option<PathBuf> {
     Some(cache_folder()?.join("graphs"))
 }
 
-/// The folder `lipsync` in the user's cache: `XDG_CACHE_HOME`, else `~/.cache`.
+/// The folder `lipsync` in the user's cache: on Linux in `XDG_CACHE_HOME`, else in `~/.cache`.
 pub fn cache_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
-    Some(cache.join("lipsync"))
+    Some(dirs::cache_dir()?.join("lipsync"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::inference::precision::Precision;
 use crate::installation;
 use crate::onnx::Model;
+use crate::sync;
 
 /// The execution providers other than the CPU: variant, name in `execution-provider`, description. The table
 /// is passed to the macro `make`.
@@ -114,7 +115,7 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 /// # Errors
 /// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
 pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
-    let mut environment = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
+    let mut environment = sync::lock(&ENVIRONMENT);
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }

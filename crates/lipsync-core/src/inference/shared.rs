@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crate::error::Result;
 use crate::inference::cancellation::{self, Canceller};
+use crate::sync;
 
 /// A cache that holds weak references by key.
 ///
@@ -68,7 +69,7 @@ impl<K: PartialEq, T> Default for Shared<K, T> {
 
 impl<K, T> Shared<K, T> {
     fn lock(&self) -> MutexGuard<'_, Vec<(K, Entry<T>)>> {
-        self.entries.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.entries)
     }
 }
 
@@ -96,8 +97,7 @@ impl<K: PartialEq, T> Shared<K, T> {
                     }
                 }
                 Some((_, Entry::Building(..))) => {
-                    let waiting = self.changed.wait_timeout(entries, cancellation::POLL_INTERVAL);
-                    entries = waiting.unwrap_or_else(|e| e.into_inner()).0;
+                    entries = sync::wait_timeout(&self.changed, entries, cancellation::POLL_INTERVAL).0;
                 }
             }
         }

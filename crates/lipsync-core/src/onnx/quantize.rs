@@ -1,46 +1,47 @@
-//! Networks that compute in whole numbers of 8 bits, written as ONNX does: with a `QuantizeLinear` and a
-//! `DequantizeLinear` at every value that is rounded. The runtime fuses these with the operators between them.
+//! Static 8-bit quantization in the QDQ format: a `QuantizeLinear` and a `DequantizeLinear` at every quantized value.
+//! ONNX Runtime fuses them with the operators between.
 //!
-//! Weights are signed and scaled for each channel of the output; values are unsigned and scaled by the range that was
-//! seen of them.
+//! Weights are int8, symmetric, with a scale per output channel; activations are uint8, with a scale and a zero point
+//! per tensor, from their calibrated range.
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Node, StringStringEntry, Tensor, ValueInfo};
-use super::{Model, floats};
+use super::proto::tensor_proto::DataType;
+use super::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
+use super::{Model, float_values};
 
-/// The least and the largest value that was seen of each value, by name.
+/// The calibrated range (minimum and maximum) of each value, by name.
 pub type Ranges = HashMap<String, (f32, f32)>;
 
-/// An operator that can compute in 8 bits, with the ReLU behind it, by the name of the value that it makes.
+/// An operator that can be quantized, with the ReLU that follows it, named by its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     pub output: String,
-    /// Values that go in, weights left out.
+    /// Its inputs, without weights.
     inputs: Vec<String>,
     node: usize,
     relu: Option<usize>,
 }
 
-/// Levels of a signed weight on each side of zero.
-const WEIGHT_LEVELS: f32 = 127.0;
-/// Steps between the least and the largest unsigned value.
-const VALUE_STEPS: f32 = 255.0;
-/// No scale is smaller: what is always zero must not be divided by zero.
-const SMALLEST_SCALE: f32 = 1e-12;
+/// The largest quantized weight.
+const WEIGHT_MAX: f32 = 127.0;
+/// Steps between the smallest and the largest quantized activation.
+const ACTIVATION_STEPS: f32 = 255.0;
+/// The smallest scale, so that a tensor of zeros is not divided by zero.
+const MIN_SCALE: f32 = 1e-12;
 
 impl Model {
-    /// The operators that can compute in 8 bits: convolutions with weights of their own, and those that only pass on,
-    /// join, add or scale what these make.
-    pub fn layers(&self) -> Vec<Layer> {
+    /// The operators that can be quantized: convolutions with constant weights, and `Add`, `Concat` and `Resize`
+    /// between them.
+    pub fn quantizable_layers(&self) -> Vec<Layer> {
         let graph = self.graph();
-        if graph.has_graphs() {
+        if graph.has_subgraphs() {
             return Vec::new();
         }
-        let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
-        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfo::name).collect();
-        let users = graph.users();
-        let layer = |(n, node): (usize, &Node)| {
+        let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
+        let consumers = graph.consumers();
+        let layer = |(n, node): (usize, &NodeProto)| {
             let [output] = &node.output[..] else { return None };
             let values = || node.input.iter().filter(|input| !input.is_empty());
             let is_computed = |input: &&String| !weights.contains(input.as_str());
@@ -52,9 +53,9 @@ impl Model {
                 "Resize" => values().take(1).filter(is_computed).cloned().collect(),
                 _ => return None,
             };
-            let relu = match users.get(output.as_str()).map(Vec::as_slice) {
-                Some(&[user]) if node.op_type() == "Conv" && !outputs.contains(output.as_str()) => {
-                    Some(user).filter(|user| graph.node[*user].op_type() == "Relu")
+            let relu = match consumers.get(output.as_str()).map(Vec::as_slice) {
+                Some(&[consumer]) if node.op_type() == "Conv" && !outputs.contains(output.as_str()) => {
+                    Some(consumer).filter(|consumer| graph.node[*consumer].op_type() == "Relu")
                 }
                 _ => None,
             };
@@ -64,29 +65,29 @@ impl Model {
         graph.node.iter().enumerate().filter_map(layer).collect()
     }
 
-    /// Names of the values around those layers: what must be seen for [`Self::quantize`].
-    pub fn values(layers: &[Layer]) -> Vec<String> {
+    /// Names of the inputs and outputs of those layers, whose ranges [`Self::quantize`] needs.
+    pub fn values_to_calibrate(layers: &[Layer]) -> Vec<String> {
         let all = layers.iter().flat_map(|layer| layer.inputs.iter().chain([&layer.output]));
         let unique: HashSet<&String> = all.collect();
         unique.into_iter().cloned().collect()
     }
 
-    /// Adds outputs, whose types and shapes the runtime finds.
+    /// Adds outputs to the graph; ONNX Runtime infers their types and shapes.
     pub fn add_outputs(&mut self, names: &[String]) {
         let Some(graph) = &mut self.proto.graph else { return };
         let there: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
         let missing = names.iter().filter(|name| !there.contains(*name));
-        let output = |name: &String| ValueInfo { name: Some(name.clone()), ..ValueInfo::default() };
+        let output = |name: &String| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() };
         graph.output.extend(missing.map(output));
     }
 
-    /// Has these layers, of [`Self::layers`], compute in 8 bits.
+    /// Quantizes these layers, of [`Self::quantizable_layers`].
     ///
-    /// Operators other than convolutions do so only between others that do: alone they would gain nothing.
+    /// Operators other than convolutions are quantized only between quantized ones: alone they would gain nothing.
     pub fn quantize(&mut self, layers: &[Layer], ranges: &Ranges) {
         let layers = self.worthwhile(layers);
         let Some(graph) = &mut self.proto.graph else { return };
-        let weights = graph.weights();
+        let weights = graph.initializers();
         let made: HashSet<&str> = layers.iter().map(|layer| layer.output.as_str()).collect();
         let used: HashSet<&str> = layers.iter().flat_map(|layer| &layer.inputs).map(String::as_str).collect();
         let mut of_node: HashMap<usize, &Layer> = HashMap::new();
@@ -94,10 +95,10 @@ impl Model {
             of_node.extend(std::iter::once(layer.node).chain(layer.relu).map(|node| (node, layer)));
         }
 
-        let mut writer = Writer { nodes: Vec::new(), tensors: Vec::new(), ranges };
+        let mut writer = QdqWriter { nodes: Vec::new(), tensors: Vec::new(), ranges };
         for input in &graph.input {
             if used.contains(input.name()) {
-                writer.round(input.name(), input.name(), &read_name(input.name()));
+                writer.quantize_dequantize(input.name(), input.name(), &dequantized_name(input.name()));
             }
         }
         for (n, node) in graph.node.iter().enumerate() {
@@ -105,13 +106,13 @@ impl Model {
             let layer = of_node.get(&n);
             if let Some(layer) = layer.filter(|layer| layer.node == n) {
                 for input in node.input.iter_mut().filter(|input| layer.inputs.contains(input)) {
-                    // What another such layer makes is read under its own name.
+                    // The output of a quantized layer keeps its name behind its own QDQ pair.
                     if !made.contains(input.as_str()) {
-                        *input = read_name(input);
+                        *input = dequantized_name(input);
                     }
                 }
                 if node.op_type() == "Conv" {
-                    writer.round_weights(&mut node, &weights, &layer.inputs[0]);
+                    writer.quantize_weights(&mut node, &weights, &layer.inputs[0]);
                 }
             }
             let outputs = node.output.clone();
@@ -120,53 +121,54 @@ impl Model {
                 let exact = format!("{name}.exact");
                 node.output[0].clone_from(&exact);
                 writer.nodes.push(node);
-                writer.round(&name, &exact, &name);
+                writer.quantize_dequantize(&name, &exact, &name);
                 continue;
             }
             writer.nodes.push(node);
             for output in outputs.iter().filter(|output| used.contains(output.as_str())) {
-                writer.round(output, output, &read_name(output));
+                writer.quantize_dequantize(output, output, &dequantized_name(output));
             }
         }
-        let Writer { nodes, mut tensors, .. } = writer;
+        let QdqWriter { nodes, mut tensors, .. } = writer;
         graph.node = nodes;
         graph.initializer.append(&mut tensors);
-        graph.drop_unused_weights();
+        graph.remove_unused_initializers();
     }
 
-    /// Writes an entry among the notes about the model.
-    pub fn set_entry(&mut self, key: &str, value: String) {
+    /// Sets a key in `metadata_props`.
+    pub fn set_metadata(&mut self, key: &str, value: String) {
         self.proto.metadata_props.retain(|entry| entry.key() != key);
-        self.proto.metadata_props.push(StringStringEntry { key: Some(key.into()), value: Some(value) });
+        self.proto.metadata_props.push(StringStringEntryProto { key: Some(key.into()), value: Some(value) });
     }
 
-    /// Convolutions, and of the others those between such.
+    /// The convolutions, and those of the other layers that lie between quantized ones.
     fn worthwhile(&self, layers: &[Layer]) -> Vec<Layer> {
         let graph = self.graph();
         let is_conv = |layer: &Layer| graph.node[layer.node].op_type() == "Conv";
-        let makers: HashMap<&str, usize> =
+        let producers: HashMap<&str, usize> =
             layers.iter().enumerate().map(|(n, layer)| (layer.output.as_str(), n)).collect();
-        let mut users: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
-        let made_by = |layer: &Layer| -> Vec<usize> {
-            layer.inputs.iter().filter_map(|input| makers.get(input.as_str()).copied()).collect()
+        let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
+        let producers_of = |layer: &Layer| -> Vec<usize> {
+            layer.inputs.iter().filter_map(|input| producers.get(input.as_str()).copied()).collect()
         };
         for (n, layer) in layers.iter().enumerate() {
-            made_by(layer).into_iter().for_each(|maker| users[maker].push(n));
+            producers_of(layer).into_iter().for_each(|producer| consumers[producer].push(n));
         }
-        // One that goes takes those with it that it feeds, and those that fed nobody else.
-        let mut used: Vec<usize> = users.iter().map(Vec::len).collect();
+        // Removing a layer removes those that read it, and those that nothing else reads.
+        let mut used: Vec<usize> = consumers.iter().map(Vec::len).collect();
         let mut kept = vec![true; layers.len()];
-        let is_idle = |n: &usize| made_by(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
-        let mut going: Vec<usize> = (0..layers.len()).filter(is_idle).collect();
-        while let Some(n) = going.pop() {
+        let is_removable =
+            |n: &usize| producers_of(&layers[*n]).len() < layers[*n].inputs.len() || used[*n] == 0;
+        let mut to_remove: Vec<usize> = (0..layers.len()).filter(is_removable).collect();
+        while let Some(n) = to_remove.pop() {
             if is_conv(&layers[n]) || !std::mem::replace(&mut kept[n], false) {
                 continue;
             }
-            going.extend(&users[n]);
-            for maker in made_by(&layers[n]) {
-                used[maker] -= 1;
-                if used[maker] == 0 {
-                    going.push(maker);
+            to_remove.extend(&consumers[n]);
+            for producer in producers_of(&layers[n]) {
+                used[producer] -= 1;
+                if used[producer] == 0 {
+                    to_remove.push(producer);
                 }
             }
         }
@@ -174,140 +176,146 @@ impl Model {
     }
 }
 
-/// What a value is called where it is read rounded, though its maker does not round it.
-fn read_name(value: &str) -> String {
+/// The name of a dequantized value whose producer is not quantized.
+fn dequantized_name(value: &str) -> String {
     format!("{value}.read")
 }
 
-/// The new graph as it grows.
-struct Writer<'a> {
-    nodes: Vec<Node>,
-    tensors: Vec<Tensor>,
+/// Collects the nodes and tensors of the quantized graph.
+struct QdqWriter<'a> {
+    nodes: Vec<NodeProto>,
+    tensors: Vec<TensorProto>,
     ranges: &'a Ranges,
 }
 
-impl Writer<'_> {
-    /// Rounds the value `from`, whose range is known under `name`, and calls the result `to`.
-    fn round(&mut self, name: &str, from: &str, to: &str) {
-        let (scale, zero) = self.grid(name);
-        let (scale_name, zero_name) = (format!("{name}.scale"), format!("{name}.zero"));
+impl QdqWriter<'_> {
+    /// Appends a QDQ pair from `from` to `to`, with the range that was calibrated for `name`.
+    fn quantize_dequantize(&mut self, name: &str, from: &str, to: &str) {
+        let (scale, zero_point) = self.quant_params(name);
+        let (scale_name, zero_point_name) = (format!("{name}.scale"), format!("{name}.zero"));
         self.tensors.push(float_tensor(&scale_name, &[], &[scale]));
-        self.tensors.push(byte_tensor(&zero_name, &[], proto::UINT8, vec![zero]));
+        self.tensors.push(byte_tensor(&zero_point_name, &[], DataType::Uint8, vec![zero_point]));
         let bytes = format!("{name}.bytes");
-        let parameters = [scale_name, zero_name];
-        self.nodes.push(linear("QuantizeLinear", from, &parameters, &bytes, None));
-        self.nodes.push(linear("DequantizeLinear", &bytes, &parameters, to, None));
+        let parameters = [scale_name, zero_point_name];
+        self.nodes.push(qdq_node("QuantizeLinear", from, &parameters, &bytes, None));
+        self.nodes.push(qdq_node("DequantizeLinear", &bytes, &parameters, to, None));
     }
 
-    /// The step of a value's levels, and the level of zero.
-    fn grid(&self, name: &str) -> (f32, u8) {
+    /// The scale and zero point of a value.
+    fn quant_params(&self, name: &str) -> (f32, u8) {
         let (low, high) = self.ranges.get(name).copied().unwrap_or_default();
-        // Zero must be a level: borders are padded with it.
+        // Zero must be representable exactly: convolutions pad with it.
         let (low, high) = (low.min(0.0), high.max(0.0));
-        let scale = ((high - low) / VALUE_STEPS).max(SMALLEST_SCALE);
+        let scale = ((high - low) / ACTIVATION_STEPS).max(MIN_SCALE);
         (scale, (-low / scale).round() as u8)
     }
 
-    /// Rounds weights and bias of a convolution that reads the value `input`.
-    fn round_weights(&mut self, node: &mut Node, all: &HashMap<&str, &Tensor>, input: &str) {
+    /// Quantizes the weights (int8) and the bias (int32) of a convolution that reads the value `input`.
+    fn quantize_weights(&mut self, node: &mut NodeProto, all: &HashMap<&str, &TensorProto>, input: &str) {
         let weight = |place: usize| node.input.get(place).and_then(|name| all.get(name.as_str()));
-        let Some((tensor, weights)) = weight(1).and_then(|tensor| Some((tensor, floats(tensor)?))) else {
+        let Some((tensor, weights)) = weight(1).and_then(|tensor| Some((tensor, float_values(tensor)?)))
+        else {
             return;
         };
         let channels = tensor.dims.first().and_then(|size| usize::try_from(*size).ok());
         let Some(channels) = channels.filter(|channels| (1..=weights.len()).contains(channels)) else {
             return;
         };
-        // One of another length is left to ONNX Runtime to refuse.
-        let bias = weight(2).and_then(|tensor| floats(tensor)).filter(|bias| bias.len() == channels);
+        // ONNX Runtime refuses a bias of another length.
+        let bias = weight(2).and_then(|tensor| float_values(tensor)).filter(|bias| bias.len() == channels);
         let output = node.output[0].clone();
         let name = |what: &str| format!("{output}.{what}");
         let mut scales = Vec::with_capacity(channels);
         let mut bytes = Vec::with_capacity(weights.len());
         for channel in weights.chunks_exact(weights.len() / channels) {
             let largest = channel.iter().fold(0f32, |largest, weight| largest.max(weight.abs()));
-            let scale = (largest / WEIGHT_LEVELS).max(SMALLEST_SCALE);
+            let scale = (largest / WEIGHT_MAX).max(MIN_SCALE);
             bytes.extend(channel.iter().map(|weight| (weight / scale).round() as i8 as u8));
             scales.push(scale);
         }
         let axis = Some(0);
         let parameters = [name("weight.scale"), name("weight.zero")];
-        self.tensors.push(byte_tensor(&name("weight.bytes"), &tensor.dims, proto::INT8, bytes));
+        self.tensors.push(byte_tensor(&name("weight.bytes"), &tensor.dims, DataType::Int8, bytes));
         self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
-        self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT8, vec![0; channels]));
+        self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], DataType::Int8, vec![0; channels]));
         let read = name("weight.read");
-        self.nodes.push(linear("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
+        self.nodes.push(qdq_node("DequantizeLinear", &name("weight.bytes"), &parameters, &read, axis));
         node.input[1] = read;
 
         if let Some(bias) = bias {
-            let (input_scale, _) = self.grid(input);
+            let (input_scale, _) = self.quant_params(input);
             let scales: Vec<f32> = scales.iter().map(|scale| scale * input_scale).collect();
             let integers = bias.iter().zip(&scales).map(|(bias, scale)| (bias / scale).round() as i32);
             let bytes = integers.flat_map(i32::to_le_bytes).collect();
             let parameters = [name("bias.scale"), name("bias.zero")];
             let zeros = vec![0; 4 * channels];
-            self.tensors.push(byte_tensor(&name("bias.integers"), &[channels as i64], proto::INT32, bytes));
+            self.tensors.push(byte_tensor(
+                &name("bias.integers"),
+                &[channels as i64],
+                DataType::Int32,
+                bytes,
+            ));
             self.tensors.push(float_tensor(&parameters[0], &[channels as i64], &scales));
-            self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], proto::INT32, zeros));
+            self.tensors.push(byte_tensor(&parameters[1], &[channels as i64], DataType::Int32, zeros));
             let read = name("bias.read");
-            self.nodes.push(linear("DequantizeLinear", &name("bias.integers"), &parameters, &read, axis));
+            self.nodes.push(qdq_node("DequantizeLinear", &name("bias.integers"), &parameters, &read, axis));
             node.input[2] = read;
         }
     }
 }
 
-/// A node that rounds, or makes real numbers of rounded ones again.
-fn linear(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> Node {
-    Node {
+/// A `QuantizeLinear` or `DequantizeLinear` node; `parameters` are its scale and zero point.
+fn qdq_node(operator: &str, from: &str, parameters: &[String; 2], to: &str, axis: Option<i64>) -> NodeProto {
+    NodeProto {
         input: std::iter::once(from.into()).chain(parameters.iter().cloned()).collect(),
         output: vec![to.into()],
         name: Some(format!("{operator} {to}")),
         op_type: Some(operator.into()),
-        attribute: axis.map(|axis| Attribute::int("axis", axis)).into_iter().collect(),
-        ..Node::default()
+        attribute: axis.map(|axis| AttributeProto::int("axis", axis)).into_iter().collect(),
+        ..NodeProto::default()
     }
 }
 
-fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> Tensor {
-    byte_tensor(name, dims, proto::FLOAT32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    byte_tensor(name, dims, DataType::Float, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-fn byte_tensor(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> Tensor {
-    Tensor {
+fn byte_tensor(name: &str, dims: &[i64], data_type: DataType, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto {
         name: Some(name.into()),
         dims: dims.to_vec(),
-        data_type: Some(data_type),
+        data_type: Some(data_type.into()),
         raw_data: Some(raw_data),
-        ..Tensor::default()
+        ..TensorProto::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::{self, Graph};
+    use super::super::proto::{GraphProto, ModelProto};
     use super::*;
 
     #[test]
     fn a_bias_of_another_length_is_no_weight_of_whole_numbers() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let conv = Node {
+        let conv = NodeProto {
             input: names(&["picture", "weight", "bias"]),
             output: names(&["out"]),
             op_type: Some("Conv".into()),
-            ..Node::default()
+            ..NodeProto::default()
         };
-        let graph = Graph {
+        let graph = GraphProto {
             node: vec![conv],
             initializer: vec![
                 float_tensor("weight", &[2, 1, 1, 1], &[1.0, 2.0]),
                 float_tensor("bias", &[1], &[3.0]),
             ],
-            ..Graph::default()
+            ..GraphProto::default()
         };
-        let proto = proto::Model { graph: Some(graph), ..proto::Model::default() };
+        let proto = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let path = std::path::Path::new("generator.onnx");
         let mut model = Model::decode(path, &prost::Message::encode_to_vec(&proto)).unwrap();
-        let layers = model.layers();
+        let layers = model.quantizable_layers();
         model.quantize(&layers, &Ranges::new());
         Model::decode(path, &model.encode()).map(drop).unwrap();
     }

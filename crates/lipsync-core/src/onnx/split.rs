@@ -1,27 +1,28 @@
-//! A generator cut in two: what depends on the avatar's frame alone, and what hears.
+//! Splits a generator in two: the image branch, which depends on the avatar's frame alone, and the rest, which depends
+//! on the audio.
 //!
-//! Every value in the graph is of one of four kinds, by what it is computed from. The first part computes what was
-//! learnt to be seen in the picture, once for each frame of the avatar; the second goes on from there with every sound.
+//! Every value in the graph is classified by what it depends on. The first part computes the image features, once for
+//! each frame of the avatar; the second continues from them for every audio window.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Model;
-use super::proto::{Graph, Node, ValueInfo};
+use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
-/// What a value is computed from.
+/// What a value depends on, in increasing order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    /// Weights alone.
+enum DependsOn {
+    /// On weights alone.
     Weights,
-    /// The picture, without a layer of the network: cut, moved or scaled. Quicker done again than kept.
-    Picture,
-    /// The picture, through at least one layer.
-    Seen,
-    /// The sound, too.
-    Heard,
+    /// On the image, through data movement only (crops, transpositions, scaling): cheaper to repeat than to cache.
+    Image,
+    /// On the image, through at least one layer.
+    ImageFeatures,
+    /// On the audio.
+    Audio,
 }
 
-/// Operators that are layers: what they make is worth keeping.
+/// Operators with weights, whose outputs are worth caching.
 const LAYERS: [&str; 10] = [
     "Conv",
     "ConvTranspose",
@@ -35,102 +36,104 @@ const LAYERS: [&str; 10] = [
     "LSTM",
 ];
 
-/// The two parts of a generator.
-pub struct Split {
-    /// From the picture to [`Self::kept`].
+/// The two parts of a split generator.
+pub struct SplitGenerator {
+    /// The image branch: from the image to [`Self::boundary`].
     pub face: Model,
-    /// From [`Self::kept`], the sound and, where it is needed once more, the picture, to the output.
+    /// The rest: from [`Self::boundary`], the audio and, where a skip connection needs it, the image, to the output.
     pub mouth: Model,
-    /// The values that pass from one to the other.
-    pub kept: Vec<String>,
+    /// Names of the values that pass from one to the other.
+    pub boundary: Vec<String>,
 }
 
 impl Model {
-    /// Cuts a generator in two by its inputs; `None` where nothing is seen that does not hear, or where nodes hold
-    /// graphs of their own (loops and branches), which may reach for any value.
-    pub fn split(&self, picture: &str, sound: &str) -> Option<Split> {
+    /// Splits a generator by its inputs; `None` where it has no image features that are independent of the audio, or
+    /// where nodes have subgraphs, which may capture any value.
+    pub fn split_generator(&self, picture: &str, sound: &str) -> Option<SplitGenerator> {
         let graph = self.graph();
-        if graph.has_graphs() {
+        if graph.has_subgraphs() {
             return None;
         }
-        let sources = sources(graph, picture, sound);
-        let source = |name: &str| sources.get(name).copied().unwrap_or(Source::Weights);
-        let makers: HashMap<&str, usize> = (graph.node.iter().enumerate())
+        let dependencies = dependencies(graph, picture, sound);
+        let dependency = |name: &str| dependencies.get(name).copied().unwrap_or(DependsOn::Weights);
+        let producers: HashMap<&str, usize> = (graph.node.iter().enumerate())
             .flat_map(|(n, node)| node.output.iter().map(move |output| (output.as_str(), n)))
             .collect();
 
-        // From the outputs backward: the nodes of the second part, and what it takes from the first.
+        // Backward from the outputs: the nodes of the second part, and the values that it needs from the first.
         let mut mouth = HashSet::new();
-        let mut kept: Vec<String> = Vec::new();
-        let mut is_kept = HashSet::new();
-        let mut wanted: Vec<&str> = graph.output.iter().map(ValueInfo::name).collect();
-        if wanted.iter().any(|name| source(name) != Source::Heard) {
+        let mut boundary: Vec<String> = Vec::new();
+        let mut is_boundary = HashSet::new();
+        let mut pending: Vec<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
+        if pending.iter().any(|name| dependency(name) != DependsOn::Audio) {
             return None;
         }
-        while let Some(name) = wanted.pop() {
-            let Some(&maker) = makers.get(name) else { continue };
-            let node = &graph.node[maker];
-            // What is kept as whole numbers is kept so: they become real numbers in the second part.
-            if source(name) == Source::Seen && node.op_type() != "DequantizeLinear" {
-                if is_kept.insert(name) {
-                    kept.push(name.into());
+        while let Some(name) = pending.pop() {
+            let Some(&producer) = producers.get(name) else { continue };
+            let node = &graph.node[producer];
+            // Quantized values cross the boundary as 8 bits: they are dequantized in the second part.
+            if dependency(name) == DependsOn::ImageFeatures && node.op_type() != "DequantizeLinear" {
+                if is_boundary.insert(name) {
+                    boundary.push(name.into());
                 }
-            } else if mouth.insert(maker) {
-                wanted.extend(node.input.iter().map(String::as_str));
+            } else if mouth.insert(producer) {
+                pending.extend(node.input.iter().map(String::as_str));
             }
         }
-        if kept.is_empty() {
+        if boundary.is_empty() {
             return None;
         }
         let mut face = HashSet::new();
-        let mut wanted: Vec<&str> = kept.iter().map(String::as_str).collect();
-        while let Some(name) = wanted.pop() {
-            if let Some(&maker) = makers.get(name)
-                && face.insert(maker)
+        let mut pending: Vec<&str> = boundary.iter().map(String::as_str).collect();
+        while let Some(name) = pending.pop() {
+            if let Some(&producer) = producers.get(name)
+                && face.insert(producer)
             {
-                wanted.extend(graph.node[maker].input.iter().map(String::as_str));
+                pending.extend(graph.node[producer].input.iter().map(String::as_str));
             }
         }
-        let outputs = kept.iter().map(|name| ValueInfo { name: Some(name.clone()), ..ValueInfo::default() });
-        Some(Split {
-            face: self.part(&face, outputs.collect()),
-            mouth: self.part(&mouth, graph.output.clone()),
-            kept,
+        let outputs = boundary
+            .iter()
+            .map(|name| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() });
+        Some(SplitGenerator {
+            face: self.subgraph(&face, outputs.collect()),
+            mouth: self.subgraph(&mouth, graph.output.clone()),
+            boundary,
         })
     }
 
-    /// Some of the nodes, with the weights and inputs that they use.
-    fn part(&self, nodes: &HashSet<usize>, output: Vec<ValueInfo>) -> Self {
+    /// A model of some of the nodes, with the initializers and inputs that they use.
+    fn subgraph(&self, nodes: &HashSet<usize>, output: Vec<ValueInfoProto>) -> Self {
         let graph = self.graph();
-        let node: Vec<Node> = (graph.node.iter().enumerate())
+        let node: Vec<NodeProto> = (graph.node.iter().enumerate())
             .filter(|(n, _)| nodes.contains(n))
             .map(|(_, node)| node.clone())
             .collect();
         let used: HashSet<&str> = node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
-        let part = Graph {
+        let subgraph = GraphProto {
             initializer: graph.initializer.iter().filter(|t| used.contains(t.name())).cloned().collect(),
             input: graph.input.iter().filter(|input| used.contains(input.name())).cloned().collect(),
             name: graph.name.clone(),
             output,
             node,
-            ..Graph::default()
+            ..GraphProto::default()
         };
-        let mut proto = super::proto::Model { graph: None, ..self.proto.clone() };
-        proto.graph = Some(part);
-        Self { path: self.path.clone(), proto, scattered: false }
+        let mut proto = ModelProto { graph: None, ..self.proto.clone() };
+        proto.graph = Some(subgraph);
+        Self { path: self.path.clone(), proto, external_data: false }
     }
 }
 
-/// What every value is computed from. Nodes are in the order of computation, as the format demands.
-fn sources<'a>(graph: &'a Graph, picture: &'a str, sound: &'a str) -> HashMap<&'a str, Source> {
-    let mut sources = HashMap::from([(picture, Source::Picture), (sound, Source::Heard)]);
+/// What every value depends on. The format demands that nodes are sorted topologically.
+fn dependencies<'a>(graph: &'a GraphProto, picture: &'a str, sound: &'a str) -> HashMap<&'a str, DependsOn> {
+    let mut dependencies = HashMap::from([(picture, DependsOn::Image), (sound, DependsOn::Audio)]);
     for node in &graph.node {
-        let of = |name: &String| sources.get(name.as_str()).copied();
-        let mut source = node.input.iter().filter_map(of).max().unwrap_or(Source::Weights);
-        if source == Source::Picture && LAYERS.contains(&node.op_type()) {
-            source = Source::Seen;
+        let of = |name: &String| dependencies.get(name.as_str()).copied();
+        let mut dependency = node.input.iter().filter_map(of).max().unwrap_or(DependsOn::Weights);
+        if dependency == DependsOn::Image && LAYERS.contains(&node.op_type()) {
+            dependency = DependsOn::ImageFeatures;
         }
-        sources.extend(node.output.iter().map(|output| (output.as_str(), source)));
+        dependencies.extend(node.output.iter().map(|output| (output.as_str(), dependency)));
     }
-    sources
+    dependencies
 }

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 
 use image::RgbImage;
 
+use crate::sync;
+
 /// Buffers that nobody uses at the moment.
 struct Shelf<T>(Mutex<Vec<Vec<T>>>);
 
@@ -17,7 +19,7 @@ const MOST: usize = 64;
 impl<T: Copy + Default> Shelf<T> {
     /// A buffer of that many values, of whatever was in its memory.
     fn take(&self, size: usize) -> Vec<T> {
-        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = sync::lock(&self.0);
         // Neither too small nor so large that another would miss it.
         let fits = |buffer: &Vec<T>| (size..=2 * size).contains(&buffer.capacity());
         let fitting = free.iter().position(fits).map(|place| free.swap_remove(place));
@@ -28,7 +30,7 @@ impl<T: Copy + Default> Shelf<T> {
     }
 
     fn put(&self, buffer: Vec<T>) {
-        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = sync::lock(&self.0);
         if free.len() == MOST {
             // The oldest are of sizes that are no longer asked for.
             free.remove(0);

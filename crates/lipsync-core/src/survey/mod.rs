@@ -10,7 +10,7 @@ use crate::features::AudioContextKind;
 use crate::generator::face::Framing;
 use crate::inference::precision::int8_file;
 use crate::inference::runtime::Engine;
-use crate::onnx::{Model, Port, Weights};
+use crate::onnx::{Model, ValueInfo, WeightCount};
 use crate::picture::image_file::{ImageFile, read, read_grey, read_sized};
 use trial::TrialEvent;
 
@@ -35,10 +35,10 @@ pub struct Survey {
 pub struct NetworkFile {
     pub path: PathBuf,
     pub bytes: u64,
-    pub inputs: Vec<Port>,
-    pub outputs: Vec<Port>,
+    pub inputs: Vec<ValueInfo>,
+    pub outputs: Vec<ValueInfo>,
     /// Its weights by type, the most frequent type first.
-    pub weights: Vec<Weights>,
+    pub weights: Vec<WeightCount>,
 }
 
 impl Survey {
@@ -140,7 +140,7 @@ impl NetworkFile {
             bytes: std::fs::metadata(path).ok()?.len(),
             inputs: model.inputs(),
             outputs: model.outputs(),
-            weights: model.weights(),
+            weights: model.weight_counts(),
         })
     }
 

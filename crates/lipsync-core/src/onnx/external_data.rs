@@ -1,59 +1,60 @@
-//! Weights that lie in files of their own beside a model, taken in.
+//! External data: tensors that a model stores in files beside it, loaded into the model.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use super::proto::{self, Graph, Tensor};
+use super::proto::tensor_proto::DataLocation;
+use super::proto::{GraphProto, TensorProto};
 use crate::error::{Error, Result};
 use crate::file::{self, Inside};
 use crate::limits::NETWORK_BYTES;
 
-/// Takes in all weights of a model, wherever in the graph they are; tells whether there were any in other files.
+/// Loads the external data of a graph and its subgraphs; returns whether there was any.
 ///
 /// # Errors
-/// [`Error::Invalid`] where one is not in a file beside the model; [`Error::NotFound`] where there is no such file.
-pub fn take_in(model: &Path, graph: &mut Graph) -> Result<bool> {
-    let mut outside = Outside::new(model);
-    outside.take_in(graph)?;
-    Ok(outside.found)
+/// [`Error::Invalid`] where a location is not a file beside the model; [`Error::NotFound`] where that file is missing.
+pub fn load(model: &Path, graph: &mut GraphProto) -> Result<bool> {
+    let mut loader = Loader::new(model);
+    loader.load(graph)?;
+    Ok(loader.found)
 }
 
-/// What ONNX Runtime takes for an address, not for a name.
-const ADDRESS: &str = "_ORT_MEM_ADDR_";
+/// ONNX Runtime reads a location with this marker as an address in memory.
+const MEMORY_ADDRESS: &str = "_ORT_MEM_ADDR_";
 
-/// The weights that a model keeps in other files, as they are taken in.
-struct Outside<'a> {
+/// Loads external data, within a limit of bytes for the whole model.
+struct Loader<'a> {
     model: &'a Path,
     folder: &'a Path,
-    /// Bytes that may still be read: the same part of a file can be asked for again and again.
+    /// Bytes that may still be read. Many tensors can name the same range of a file, so file sizes bound nothing.
     left: u64,
     found: bool,
 }
 
-impl<'a> Outside<'a> {
+impl<'a> Loader<'a> {
     const REMEDY: &'static str = "Copy the file of weights beside the model, or export the model as one file";
 
     fn new(model: &'a Path) -> Self {
-        // The folder of a model that is named without one is the current.
+        // A model path without a folder is relative to the current one.
         let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty());
         Self { model, folder: folder.unwrap_or(Path::new(".")), left: NETWORK_BYTES, found: false }
     }
 
-    fn take_in(&mut self, graph: &mut Graph) -> Result<()> {
-        graph.initializer.iter_mut().try_for_each(|tensor| self.take_in_tensor(tensor))?;
+    fn load(&mut self, graph: &mut GraphProto) -> Result<()> {
+        graph.initializer.iter_mut().try_for_each(|tensor| self.load_tensor(tensor))?;
         for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
             let mut tensors = attribute.t.iter_mut().chain(&mut attribute.tensors);
-            tensors.try_for_each(|tensor| self.take_in_tensor(tensor))?;
-            // How deep they go was bounded when the file was read.
+            tensors.try_for_each(|tensor| self.load_tensor(tensor))?;
+            // Reading the file has bounded the nesting.
             let mut graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
-            graphs.try_for_each(|graph| self.take_in(graph))?;
+            graphs.try_for_each(|graph| self.load(graph))?;
         }
         Ok(())
     }
 
-    fn take_in_tensor(&mut self, tensor: &mut Tensor) -> Result<()> {
-        if tensor.data_location() == proto::EXTERNAL {
-            tensor.raw_data = Some(self.values(tensor)?);
+    fn load_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
+        if tensor.data_location() == DataLocation::External {
+            tensor.raw_data = Some(self.read(tensor)?);
             tensor.external_data.clear();
             tensor.data_location = None;
             self.found = true;
@@ -61,8 +62,8 @@ impl<'a> Outside<'a> {
         Ok(())
     }
 
-    /// The bytes of a weight.
-    fn values(&mut self, tensor: &Tensor) -> Result<Vec<u8>> {
+    /// Reads the bytes of a tensor from its file.
+    fn read(&mut self, tensor: &TensorProto) -> Result<Vec<u8>> {
         let entry = |key: &str| {
             tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value())
         };
@@ -70,7 +71,7 @@ impl<'a> Outside<'a> {
         let invalid = |problem: String| Error::invalid(self.model, problem, Self::REMEDY);
         let name = tensor.name();
         let location = entry("location").unwrap_or_default();
-        let path = self.find(name, location)?;
+        let path = self.resolve(name, location)?;
         let (Ok(offset), Ok(length)) = (number("offset"), number("length")) else {
             return Err(invalid(format!("does not say where in {location} the weight \"{name}\" is")));
         };
@@ -91,11 +92,11 @@ impl<'a> Outside<'a> {
         Ok(values)
     }
 
-    /// The file of a weight: a model must not reach for files elsewhere.
-    fn find(&self, name: &str, location: &str) -> Result<PathBuf> {
+    /// The path of a tensor's file, which must lie inside the model's folder.
+    fn resolve(&self, name: &str, location: &str) -> Result<PathBuf> {
         let is_inside = |part| matches!(part, Component::Normal(_));
         let path = self.folder.join(location);
-        let is_path = Path::new(location).components().all(is_inside) && !location.contains(ADDRESS);
+        let is_path = Path::new(location).components().all(is_inside) && !location.contains(MEMORY_ADDRESS);
         let problem = if location.is_empty() || !is_path {
             "no file beside it"
         } else if Inside::new(self.folder)?.check(&path).is_err() {
@@ -112,22 +113,23 @@ impl<'a> Outside<'a> {
 mod tests {
     use super::*;
     use crate::onnx::Model;
+    use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 
     /// A model of one weight in another file.
     fn model(location: &str, entries: &[(&str, u64)]) -> Vec<u8> {
         let entry =
-            |key: &str, value: String| proto::StringStringEntry { key: Some(key.into()), value: Some(value) };
+            |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
         let location = entry("location", location.into());
         let numbers = entries.iter().map(|(key, number)| entry(key, number.to_string()));
-        let weight = Tensor {
+        let weight = TensorProto {
             name: Some("w\u{1b}[2J".into()),
-            data_location: Some(proto::EXTERNAL),
+            data_location: Some(DataLocation::External.into()),
             external_data: std::iter::once(location).chain(numbers).collect(),
             ..Default::default()
         };
-        let graph = Graph { initializer: vec![weight], ..Default::default() };
-        proto::Model { graph: Some(graph), ..Default::default() }.encode_to_vec()
+        let graph = GraphProto { initializer: vec![weight], ..Default::default() };
+        ModelProto { graph: Some(graph), ..Default::default() }.encode_to_vec()
     }
 
     #[cfg(unix)]
@@ -173,12 +175,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         std::fs::write(folder.path().join("weights"), [0; 100]).unwrap();
-        let mut outside = Outside::new(&path);
-        outside.left = 150;
-        let model = proto::Model::decode(&model("weights", &[])[..]).unwrap();
+        let mut loader = Loader::new(&path);
+        loader.left = 150;
+        let model = ModelProto::decode(&model("weights", &[])[..]).unwrap();
         let weight = &model.graph.unwrap().initializer[0];
-        assert_eq!(outside.values(weight).unwrap().len(), 100);
-        let error = outside.values(weight).unwrap_err().to_string();
+        assert_eq!(loader.read(weight).unwrap().len(), 100);
+        let error = loader.read(weight).unwrap_err().to_string();
         assert!(error.contains("bytes of a model in other files"), "{error}");
     }
 }

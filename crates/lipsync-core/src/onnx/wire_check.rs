@@ -1,13 +1,13 @@
-//! The memory that a file will take, counted before it is read.
+//! Bounds the memory that decoding a file takes, by a walk over its protobuf wire format beforehand.
 //!
-//! A node that says nothing is two bytes in a file and hundreds in memory, so the size of a file bounds nothing. Its fields
-//! are counted along the messages that the format knows; what it does not know is skipped, as by the reader.
+//! An empty node takes two bytes in a file and hundreds in memory, so the size of a file bounds nothing. The walk follows
+//! the messages of the format; unknown fields are skipped, as the decoder does.
 
 use crate::limits::NETWORK_MEMORY;
 
-/// What a field holds.
+/// The type of a field, as far as it matters for memory.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum Message {
     Model,
     Graph,
     Node,
@@ -16,10 +16,10 @@ enum Kind {
     SparseTensor,
     ValueInfo,
     Type,
-    /// The type of a tensor.
+    /// `TypeProto.Tensor` and `SparseTensor`.
     TensorType,
     Shape,
-    /// A type that is made of others.
+    /// `TypeProto.Sequence`, `Map` and `Optional`.
     WrappedType,
     Function,
     Training,
@@ -27,42 +27,42 @@ enum Kind {
     Sharding,
     ShardedDim,
     IntList,
-    /// A message that may hold many values, but no messages that do.
+    /// A message whose repeated fields are all leaves.
     Flat,
-    /// Whole numbers side by side.
+    /// Packed integers.
     Numbers,
-    /// Text, bytes, or a message of a few of these.
+    /// A string, bytes, or a message of a few of these.
     Leaf,
 }
 
-/// Levels of messages: some for every graph within a graph.
+/// Nested messages; every subgraph takes some.
 const DEPTH: usize = 48;
 
-/// Refuses a file that would take far more memory than it has bytes.
+/// Refuses a file that would take too much memory beside its raw data.
 ///
 /// # Errors
 /// What is wrong.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
-    Budget(NETWORK_MEMORY).message(bytes, Kind::Model, DEPTH)
+    Budget(NETWORK_MEMORY).message(bytes, Message::Model, DEPTH)
 }
 
-/// Bytes of memory that are left.
+/// Bytes of memory that may still be used.
 struct Budget(usize);
 
 impl Budget {
-    fn message(&mut self, mut bytes: &[u8], kind: Kind, depth: usize) -> Result<(), String> {
+    fn message(&mut self, mut bytes: &[u8], message: Message, depth: usize) -> Result<(), String> {
         if depth == 0 {
             return Err("has messages too deep within each other".into());
         }
         while !bytes.is_empty() {
             let tag = varint(&mut bytes).ok_or("ends within a field")?;
             let field = field(&mut bytes, tag & 7).ok_or("ends within a field")?;
-            let child = if field.is_some() { child(kind, tag >> 3) } else { Kind::Leaf };
+            let child = if field.is_some() { child(message, tag >> 3) } else { Message::Leaf };
             self.spend(child.size())?;
             match (field, child) {
-                (None, _) | (_, Kind::Leaf) => {}
-                // The last byte of a number is known by its highest bit.
-                (Some(field), Kind::Numbers) => {
+                (None, _) | (_, Message::Leaf) => {}
+                // The last byte of a varint has its highest bit clear.
+                (Some(field), Message::Numbers) => {
                     let numbers = field.iter().filter(|byte| **byte < 0x80).count();
                     self.spend(numbers.saturating_mul(size_of::<i64>()))?;
                 }
@@ -79,7 +79,7 @@ impl Budget {
     }
 }
 
-/// Takes a field's value: `Some(None)` where it is a single number.
+/// Splits off the value of a field: `Some(None)` for a single number.
 fn field<'a>(bytes: &mut &'a [u8], wire_type: u64) -> Option<Option<&'a [u8]>> {
     match wire_type {
         0 => varint(bytes).map(|_| None),
@@ -89,7 +89,7 @@ fn field<'a>(bytes: &mut &'a [u8], wire_type: u64) -> Option<Option<&'a [u8]>> {
             bytes.split_off(..length).map(Some)
         }
         5 => bytes.split_off(..4).map(|_| None),
-        // Groups are of a time before ONNX.
+        // ONNX has no groups, which protobuf deprecated before it.
         _ => None,
     }
 }
@@ -106,8 +106,8 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-impl Kind {
-    /// About what an entry takes in memory, without what is counted in it.
+impl Message {
+    /// Roughly the memory of an entry, without its own fields.
     fn size(self) -> usize {
         match self {
             Self::Attribute | Self::SparseTensor => 1024,
@@ -118,32 +118,36 @@ impl Kind {
     }
 }
 
-/// What field number `field` of a message holds, as [`super::proto`] has it.
-fn child(kind: Kind, field: u64) -> Kind {
-    match (kind, field) {
-        (Kind::Model, 7) | (Kind::Attribute, 6 | 11) | (Kind::Training, 1 | 2) => Kind::Graph,
-        (Kind::Model, 20) => Kind::Training,
-        (Kind::Model, 25) => Kind::Function,
-        (Kind::Graph, 1) | (Kind::Function, 7) => Kind::Node,
-        (Kind::Node, 5) | (Kind::Function, 11) => Kind::Attribute,
-        (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::SparseTensor, 1 | 2) => Kind::Tensor,
-        (Kind::Graph, 15) | (Kind::Attribute, 22 | 23) => Kind::SparseTensor,
-        (Kind::Graph, 11..=13) | (Kind::Function, 12) => Kind::ValueInfo,
-        (Kind::ValueInfo, 2) | (Kind::Attribute, 14 | 15) | (Kind::WrappedType, 1 | 2) => Kind::Type,
-        (Kind::Type, 1 | 8) => Kind::TensorType,
-        (Kind::Type, 4 | 5 | 9) => Kind::WrappedType,
-        (Kind::TensorType, 2) => Kind::Shape,
-        (Kind::Node, 10) => Kind::NodeDevices,
-        (Kind::NodeDevices, 2) => Kind::Sharding,
-        (Kind::Sharding, 3) => Kind::IntList,
-        (Kind::Sharding, 4) => Kind::ShardedDim,
-        (Kind::Model, 26) | (Kind::Graph, 14) | (Kind::ShardedDim, 2) => Kind::Flat,
-        // Numbers may lie side by side wherever there may be several.
-        (Kind::Tensor, 1 | 5 | 7 | 11)
-        | (Kind::Attribute, 8)
-        | (Kind::SparseTensor, 3)
-        | (Kind::Sharding | Kind::IntList, 2) => Kind::Numbers,
-        _ => Kind::Leaf,
+/// The type of a field by its number, as in `onnx.proto`.
+fn child(message: Message, field: u64) -> Message {
+    match (message, field) {
+        (Message::Model, 7) | (Message::Attribute, 6 | 11) | (Message::Training, 1 | 2) => Message::Graph,
+        (Message::Model, 20) => Message::Training,
+        (Message::Model, 25) => Message::Function,
+        (Message::Graph, 1) | (Message::Function, 7) => Message::Node,
+        (Message::Node, 5) | (Message::Function, 11) => Message::Attribute,
+        (Message::Graph, 5) | (Message::Attribute, 5 | 10) | (Message::SparseTensor, 1 | 2) => {
+            Message::Tensor
+        }
+        (Message::Graph, 15) | (Message::Attribute, 22 | 23) => Message::SparseTensor,
+        (Message::Graph, 11..=13) | (Message::Function, 12) => Message::ValueInfo,
+        (Message::ValueInfo, 2) | (Message::Attribute, 14 | 15) | (Message::WrappedType, 1 | 2) => {
+            Message::Type
+        }
+        (Message::Type, 1 | 8) => Message::TensorType,
+        (Message::Type, 4 | 5 | 9) => Message::WrappedType,
+        (Message::TensorType, 2) => Message::Shape,
+        (Message::Node, 10) => Message::NodeDevices,
+        (Message::NodeDevices, 2) => Message::Sharding,
+        (Message::Sharding, 3) => Message::IntList,
+        (Message::Sharding, 4) => Message::ShardedDim,
+        (Message::Model, 26) | (Message::Graph, 14) | (Message::ShardedDim, 2) => Message::Flat,
+        // A decoder accepts packed integers in every repeated field.
+        (Message::Tensor, 1 | 5 | 7 | 11)
+        | (Message::Attribute, 8)
+        | (Message::SparseTensor, 3)
+        | (Message::Sharding | Message::IntList, 2) => Message::Numbers,
+        _ => Message::Leaf,
     }
 }
 
@@ -166,7 +170,7 @@ mod tests {
         for file in ["models/iris/generator.onnx", "models/iris/audio_encoder.onnx"] {
             let bytes = std::fs::read(root.join(file)).unwrap();
             let mut budget = Budget(NETWORK_MEMORY);
-            budget.message(&bytes, Kind::Model, DEPTH).unwrap();
+            budget.message(&bytes, Message::Model, DEPTH).unwrap();
             let spent = NETWORK_MEMORY - budget.0;
             assert!((10_000..NETWORK_MEMORY / 100).contains(&spent), "{file}: {spent}");
         }
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn small_files_of_many_entries_are_refused() {
-        let spend = |bytes: &[u8]| Budget(1 << 20).message(bytes, Kind::Model, DEPTH);
+        let spend = |bytes: &[u8]| Budget(1 << 20).message(bytes, Message::Model, DEPTH);
         let nodes = wrapped(7, &wrapped(1, &[]).repeat(1 << 13));
         assert!(spend(&nodes).unwrap_err().contains("would take more than"));
         let attributes = wrapped(7, &wrapped(1, &wrapped(5, &[]).repeat(1 << 11)));

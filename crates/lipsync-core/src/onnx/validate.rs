@@ -1,22 +1,24 @@
-//! What a network of a stranger must be like before ONNX Runtime, or anything of ours, computes with it.
+//! Validation of untrusted models before ONNX Runtime, or this crate, computes with them.
 //!
-//! ONNX Runtime checks much itself, but not all, and versions differ: layers with no groups have ended the process, weights
-//! have reached for files elsewhere and for addresses. What no network of the method needs is refused.
+//! ONNX Runtime validates much itself, but not all, and its versions differ: convolutions with zero groups have ended the
+//! process, external data has named files elsewhere and addresses in memory. What no supported network needs is refused.
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{self, Attribute, Dimension, Graph, Kind, Node, Size, Tensor, ValueInfo};
-use super::{elements, integers};
+use super::proto::tensor_proto::{DataLocation, DataType};
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::{element_count, int64_values};
 use crate::kernels::OP_DOMAIN;
 use crate::limits::{BATCH, GRAPH_DEPTH, LAYER_SIZE, NODES, PORTS, RANK, VALUES, WEIGHTS};
 
-/// Families of operators that networks may use.
-const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+/// Operator domains that models may use.
+const ALLOWED_DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 
-/// Operators that hold code or name files.
-const REFUSED: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
+/// Operators that contain code or name files.
+const REFUSED_OP_TYPES: [&str; 4] = ["EPContext", "Snpe", "PythonOp", "PythonOpGrad"];
 
-/// Convolutions, and which of their inputs the weights are.
+/// Convolutions, with the index of the input that is the weights.
 const CONVOLUTIONS: [(&str, usize); 6] = [
     ("Conv", 1),
     ("FusedConv", 1),
@@ -26,12 +28,12 @@ const CONVOLUTIONS: [(&str, usize); 6] = [
     ("QLinearConv", 3),
 ];
 
-/// Arguments that something is divided by.
-const DIVISORS: [&str; 8] =
+/// Attributes that ONNX Runtime divides by.
+const DIVISOR_ATTRIBUTES: [&str; 8] =
     ["group", "groups", "num_groups", "offset_group", "blocksize", "num_heads", "hidden_size", "num_outputs"];
 
-/// Arguments that are sizes of a layer along its axes, and the least that they may be.
-const SIZES: [(&str, i64); 6] = [
+/// Attributes that are sizes along the axes, with their minimum.
+const SIZE_ATTRIBUTES: [(&str, i64); 6] = [
     ("kernel_shape", 1),
     ("strides", 1),
     ("dilations", 1),
@@ -40,17 +42,17 @@ const SIZES: [(&str, i64); 6] = [
     ("pads", -LAYER_SIZE),
 ];
 
-/// How problems of a node begin.
+/// How messages about a node begin.
 const NODE: &str = "has the node";
 
-/// What is wrong.
-type Checked = Result<(), String>;
+/// `Err` says what is wrong.
+type Validity = Result<(), String>;
 
-/// Checks all that a file says; weights in other files have been taken in.
+/// Validates a model whose external data has been loaded.
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(model: &proto::Model) -> Checked {
+pub fn validate(model: &ModelProto) -> Validity {
     if let Some(function) = model.functions.first() {
         let name = function.name.as_deref().unwrap_or_default();
         return Err(format!("has a function of its own, {name:?}, which must be part of the graph"));
@@ -59,13 +61,13 @@ pub fn check(model: &proto::Model) -> Checked {
         return Err(format!("uses operators of the domain {OP_DOMAIN:?}, which are not for files"));
     }
     let Some(graph) = &model.graph else { return Err("has no graph".into()) };
-    check_ports(graph)?;
-    Checker::default().graph(graph, None, 0)
+    check_inputs_and_outputs(graph)?;
+    Validator::default().graph(graph, None, 0)
 }
 
-/// Checks what goes in and comes out: buffers are made of it.
-fn check_ports(graph: &Graph) -> Checked {
-    let weights: HashSet<&str> = graph.initializer.iter().map(Tensor::name).collect();
+/// Validates the declared inputs and outputs, for which buffers are allocated.
+fn check_inputs_and_outputs(graph: &GraphProto) -> Validity {
+    let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     let inputs = || graph.input.iter().filter(|input| !weights.contains(input.name()));
     for (ports, count) in [("inputs", inputs().count()), ("outputs", graph.output.len())] {
         if count > PORTS {
@@ -87,47 +89,44 @@ fn check_ports(graph: &Graph) -> Checked {
     if all > VALUES { Err(format!("has inputs and outputs of more than {VALUES} values")) } else { Ok(()) }
 }
 
-/// The sizes of an input or output, where it is a tensor.
-fn sizes(port: &ValueInfo) -> &[Dimension] {
-    match port.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
-        Some(Kind::Tensor(tensor)) => tensor.shape.as_ref().map_or(&[], |shape| &shape.dim),
-        _ => &[],
-    }
+/// The dimensions of an input or output, where it is a tensor.
+fn sizes(port: &ValueInfoProto) -> &[Dimension] {
+    port.tensor_type().and_then(|tensor| tensor.shape.as_ref()).map_or(&[], |shape| &shape.dim)
 }
 
-/// The first size of several, where it is fixed. That of a sound is its length.
-fn batch(port: &ValueInfo) -> Option<i64> {
+/// The batch size, where it is fixed: the first of three dimensions or more, since that of raw audio is its length.
+fn batch(port: &ValueInfoProto) -> Option<i64> {
     match sizes(port) {
-        [Dimension { value: Some(Size::Value(batch)), .. }, _, _, ..] => Some(*batch),
+        [Dimension { value: Some(dimension::Value::DimValue(batch)), .. }, _, _, ..] => Some(*batch),
         _ => None,
     }
 }
 
-/// Values in an input or output, free sizes taken to be 1; `None` for sizes that cannot be.
-fn values_of(port: &ValueInfo) -> Option<u64> {
+/// The elements of an input or output, with dynamic dimensions as 1; `None` for dimensions below 1.
+fn values_of(port: &ValueInfoProto) -> Option<u64> {
     let size = |dimension: &Dimension| match &dimension.value {
-        Some(Size::Value(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
+        Some(dimension::Value::DimValue(size)) => u64::try_from(*size).ok().filter(|size| *size > 0),
         _ => Some(1),
     };
     sizes(port).iter().map(size).try_fold(1u64, |values, size| values.checked_mul(size?))
 }
 
-/// What is known of a value when the file is read.
+/// What is known of a value statically.
 #[derive(Clone, Copy)]
-struct Known<'a> {
+struct KnownValue<'a> {
     dims: &'a [i64],
-    /// The weight that it is; `None` for one that is computed of it.
-    tensor: Option<&'a Tensor>,
+    /// The constant; `None` for a value that is computed from one.
+    tensor: Option<&'a TensorProto>,
 }
 
-/// The values that are known in a graph, and in those around it.
+/// The statically known values of a graph, and of those around it.
 struct Scope<'a> {
-    known: HashMap<&'a str, Known<'a>>,
+    known: HashMap<&'a str, KnownValue<'a>>,
     outer: Option<&'a Scope<'a>>,
 }
 
 impl<'a> Scope<'a> {
-    fn get(&self, name: &str) -> Option<Known<'a>> {
+    fn get(&self, name: &str) -> Option<KnownValue<'a>> {
         let mut scope = Some(self);
         std::iter::from_fn(|| {
             let here = scope?;
@@ -138,18 +137,18 @@ impl<'a> Scope<'a> {
     }
 
     /// An input of a node.
-    fn input(&self, node: &Node, place: usize) -> Option<Known<'a>> {
+    fn input(&self, node: &NodeProto, place: usize) -> Option<KnownValue<'a>> {
         self.get(node.input.get(place)?)
     }
 
-    /// Notes what is known of a node's output, where that is of the shape of a weight.
-    fn note(&mut self, node: &'a Node) {
+    /// Records the output of a node that has the shape of a constant.
+    fn note(&mut self, node: &'a NodeProto) {
         let Some(output) = node.output.first() else { return };
         let known = match node.op_type() {
             "Constant" => node.attribute.iter().find_map(|attribute| attribute.t.as_ref()).map(known),
             "Identity" => self.input(node, 0),
             "Cast" | "DequantizeLinear" | "QuantizeLinear" => {
-                self.input(node, 0).map(|known| Known { tensor: None, ..known })
+                self.input(node, 0).map(|known| KnownValue { tensor: None, ..known })
             }
             _ => None,
         };
@@ -157,24 +156,24 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn known(tensor: &Tensor) -> Known<'_> {
-    Known { dims: &tensor.dims, tensor: Some(tensor) }
+fn known(tensor: &TensorProto) -> KnownValue<'_> {
+    KnownValue { dims: &tensor.dims, tensor: Some(tensor) }
 }
 
-/// Goes through all graphs and counts.
+/// Visits all graphs, and counts nodes and tensors.
 #[derive(Default)]
-struct Checker {
+struct Validator {
     nodes: usize,
     weights: usize,
 }
 
-impl Checker {
-    fn graph(&mut self, graph: &Graph, outer: Option<&Scope<'_>>, depth: usize) -> Checked {
+impl Validator {
+    fn graph(&mut self, graph: &GraphProto, outer: Option<&Scope<'_>>, depth: usize) -> Validity {
         if depth > GRAPH_DEPTH {
             return Err(format!("has more than {GRAPH_DEPTH} graphs within each other"));
         }
         if let Some(sparse) = graph.sparse_initializer.first() {
-            let name = sparse.values.as_ref().map(Tensor::name).unwrap_or_default();
+            let name = sparse.values.as_ref().map(TensorProto::name).unwrap_or_default();
             return Err(sparse_problem(name));
         }
         self.nodes += graph.node.len();
@@ -187,7 +186,7 @@ impl Checker {
         let weights = graph.initializer.iter().map(|tensor| (tensor.name(), known(tensor)));
         let mut scope = Scope { known: weights.collect(), outer };
         for node in &graph.node {
-            // The innermost of several is told.
+            // With nested nodes, the innermost is named.
             self.node(node, &scope, depth).map_err(|problem| match problem.starts_with(NODE) {
                 true => problem,
                 false => {
@@ -199,12 +198,12 @@ impl Checker {
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn node(&mut self, node: &NodeProto, scope: &Scope<'_>, depth: usize) -> Validity {
         let domain = node.domain();
-        if !DOMAINS.contains(&domain) {
-            return Err(format!("is of the domain {domain:?}, not of {}", DOMAINS[1..].join(", ")));
+        if !ALLOWED_DOMAINS.contains(&domain) {
+            return Err(format!("is of the domain {domain:?}, not of {}", ALLOWED_DOMAINS[1..].join(", ")));
         }
-        if REFUSED.contains(&node.op_type()) {
+        if REFUSED_OP_TYPES.contains(&node.op_type()) {
             return Err("runs code, or reads files, that are not in the network".into());
         }
         for attribute in &node.attribute {
@@ -215,7 +214,7 @@ impl Checker {
         check_growth(node, scope)
     }
 
-    fn attribute(&mut self, attribute: &Attribute, scope: &Scope<'_>, depth: usize) -> Checked {
+    fn attribute(&mut self, attribute: &AttributeProto, scope: &Scope<'_>, depth: usize) -> Validity {
         if attribute.ref_attr_name.is_some() {
             return Err(format!("takes {:?} from a function that there is not", attribute.name()));
         }
@@ -231,7 +230,7 @@ impl Checker {
         Ok(())
     }
 
-    fn tensor(&mut self, tensor: &Tensor) -> Checked {
+    fn tensor(&mut self, tensor: &TensorProto) -> Validity {
         self.weights += 1;
         if self.weights > WEIGHTS {
             return Err(format!("has more than {WEIGHTS} weights"));
@@ -244,9 +243,9 @@ fn sparse_problem(name: &str) -> String {
     format!("has a sparse weight, {name:?}, and no network of the method has such")
 }
 
-/// Checks that a weight has as many bytes as its shape and type say.
-fn check_tensor(tensor: &Tensor) -> Checked {
-    if tensor.data_location() == proto::EXTERNAL {
+/// Checks that the data of a tensor matches its shape and type.
+fn check_tensor(tensor: &TensorProto) -> Validity {
+    if tensor.data_location() == DataLocation::External {
         return Err("lies in a file that was not read".into());
     }
     if tensor.segment.is_some() {
@@ -255,11 +254,11 @@ fn check_tensor(tensor: &Tensor) -> Checked {
     if tensor.dims.len() > RANK {
         return Err(format!("has {} sizes, more than {RANK}", tensor.dims.len()));
     }
-    let count = elements(tensor).and_then(|count| usize::try_from(count).ok());
+    let count = element_count(tensor).and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or_else(|| format!("has the sizes {:?}, which cannot be", tensor.dims))?;
     let (have, want) = match &tensor.raw_data {
-        Some(bytes) => (bytes.len(), raw_size(tensor.data_type(), count)),
-        None => listed(tensor, count),
+        Some(bytes) => (bytes.len(), raw_byte_count(tensor.data_type(), count)),
+        None => typed_element_count(tensor, count),
     };
     match want {
         None => Err(format!("is of type {}, which is unknown or too large", tensor.data_type())),
@@ -271,48 +270,55 @@ fn check_tensor(tensor: &Tensor) -> Checked {
     }
 }
 
-/// Bytes of so many values of a type, as they are; `None` for a type that is not written so.
-fn raw_size(data_type: i32, count: usize) -> Option<usize> {
-    let bits = match data_type {
-        25 | 26 => 2,
-        21..=23 => 4,
-        2 | 3 | 9 | 17..=20 | 24 => 8,
-        4 | 5 | 10 | 16 => 16,
-        1 | 6 | 12 => 32,
-        7 | 11 | 13 | 14 => 64,
-        15 => 128,
-        _ => return None,
+/// The length of `raw_data` for `count` elements; `None` for a type that cannot be stored there.
+fn raw_byte_count(data_type: i32, count: usize) -> Option<usize> {
+    use DataType as T;
+    let bits = match T::try_from(data_type).ok()? {
+        T::Uint2 | T::Int2 => 2,
+        T::Uint4 | T::Int4 | T::Float4e2m1 => 4,
+        T::Uint8 | T::Int8 | T::Bool => 8,
+        T::Float8e4m3fn | T::Float8e4m3fnuz | T::Float8e5m2 | T::Float8e5m2fnuz | T::Float8e8m0 => 8,
+        T::Uint16 | T::Int16 | T::Float16 | T::Bfloat16 => 16,
+        T::Float | T::Int32 | T::Uint32 => 32,
+        T::Int64 | T::Double | T::Uint64 | T::Complex64 => 64,
+        T::Complex128 => 128,
+        T::Undefined | T::String | T::Float6e2m3 | T::Float6e3m2 => return None,
     };
     Some(count.checked_mul(bits)?.div_ceil(8))
 }
 
-/// How many numbers a tensor lists, and how many it must; the same as above.
-fn listed(tensor: &Tensor, count: usize) -> (usize, Option<usize>) {
-    let whole = tensor.int32_data.len();
-    match tensor.data_type() {
-        1 => (tensor.float_data.len(), Some(count)),
-        14 => (tensor.float_data.len(), count.checked_mul(2)),
-        7 => (tensor.int64_data.len(), Some(count)),
-        8 => (tensor.string_data.len(), Some(count)),
-        11 => (tensor.double_data.len(), Some(count)),
-        15 => (tensor.double_data.len(), count.checked_mul(2)),
-        12 | 13 => (tensor.uint64_data.len(), Some(count)),
-        21..=23 => (whole, Some(count.div_ceil(2))),
-        25 | 26 => (whole, Some(count.div_ceil(4))),
-        2..=6 | 9 | 10 | 16..=20 | 24 => (whole, Some(count)),
-        _ => (0, None),
+/// The entries in the field of a tensor's type, and how many there must be; `None` as in [`raw_byte_count`].
+fn typed_element_count(tensor: &TensorProto, count: usize) -> (usize, Option<usize>) {
+    use DataType as T;
+    let in_int32 = tensor.int32_data.len();
+    match T::try_from(tensor.data_type()).unwrap_or_default() {
+        T::Float => (tensor.float_data.len(), Some(count)),
+        T::Complex64 => (tensor.float_data.len(), count.checked_mul(2)),
+        T::Int64 => (tensor.int64_data.len(), Some(count)),
+        T::String => (tensor.string_data.len(), Some(count)),
+        T::Double => (tensor.double_data.len(), Some(count)),
+        T::Complex128 => (tensor.double_data.len(), count.checked_mul(2)),
+        T::Uint32 | T::Uint64 => (tensor.uint64_data.len(), Some(count)),
+        T::Uint4 | T::Int4 | T::Float4e2m1 => (in_int32, Some(count.div_ceil(2))),
+        T::Uint2 | T::Int2 => (in_int32, Some(count.div_ceil(4))),
+        T::Uint8 | T::Int8 | T::Uint16 | T::Int16 | T::Int32 | T::Bool => (in_int32, Some(count)),
+        T::Float16 | T::Bfloat16 => (in_int32, Some(count)),
+        T::Float8e4m3fn | T::Float8e4m3fnuz | T::Float8e5m2 | T::Float8e5m2fnuz | T::Float8e8m0 => {
+            (in_int32, Some(count))
+        }
+        T::Undefined | T::Float6e2m3 | T::Float6e3m2 => (0, None),
     }
 }
 
-/// Checks arguments that are sizes, or that sizes are divided by.
-fn check_sizes(node: &Node) -> Checked {
+/// Checks attributes that are sizes or divisors.
+fn check_sizes(node: &NodeProto) -> Validity {
     for attribute in &node.attribute {
         let name = attribute.name();
-        if DIVISORS.contains(&name) && attribute.i() < 1 {
+        if DIVISOR_ATTRIBUTES.contains(&name) && attribute.i() < 1 {
             return Err(format!("has {name} = {}, not 1 or more", attribute.i()));
         }
-        let Some((_, least)) = SIZES.iter().find(|(other, _)| *other == name) else { continue };
-        // Only paddings by themselves may cut.
+        let Some((_, least)) = SIZE_ATTRIBUTES.iter().find(|(other, _)| *other == name) else { continue };
+        // Negative amounts crop, which only `Pad` supports.
         let least = if name == "pads" && node.op_type() != "Pad" { 0 } else { *least };
         if attribute.ints.iter().any(|size| !(least..=LAYER_SIZE).contains(size)) {
             return Err(format!("has {name} = {:?}, not all in {least} to {LAYER_SIZE}", attribute.ints));
@@ -321,34 +327,34 @@ fn check_sizes(node: &Node) -> Checked {
     Ok(())
 }
 
-/// Checks the weights of a convolution, as far as they are known.
-fn check_convolution(node: &Node, scope: &Scope<'_>) -> Checked {
+/// Checks the weights of a convolution, where they are known statically.
+fn check_convolution(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let Some((_, place)) = CONVOLUTIONS.iter().find(|(name, _)| *name == node.op_type()) else {
         return Ok(());
     };
-    let Some(Known { dims, .. }) = scope.input(node, *place) else { return Ok(()) };
+    let Some(KnownValue { dims, .. }) = scope.input(node, *place) else { return Ok(()) };
     if dims.len() < 3 || dims.contains(&0) {
         return Err(format!("has weights of the sizes {dims:?}"));
     }
-    let group = node.argument("group").map_or(1, Attribute::i);
-    // Both kinds of convolutions have there what the groups divide.
+    let group = node.find_attribute("group").map_or(1, AttributeProto::i);
+    // In ordinary and transposed convolutions, the groups divide the first dimension.
     if dims[0] % group != 0 {
         return Err(format!("divides {} channels into {group} groups", dims[0]));
     }
     Ok(())
 }
 
-/// Checks nodes that make much of little, as far as it is known how much.
-fn check_growth(node: &Node, scope: &Scope<'_>) -> Checked {
+/// Checks nodes whose output can be far larger than their inputs, where its shape is known statically.
+fn check_growth(node: &NodeProto, scope: &Scope<'_>) -> Validity {
     let sizes = match node.op_type() {
         "ConstantOfShape" => scope.input(node, 0),
         "Expand" | "Tile" => scope.input(node, 1),
         "Resize" => scope.input(node, 3),
         _ => None,
     };
-    let sizes = sizes.and_then(|known| integers(known.tensor?));
-    // Random numbers are made of a shape among the arguments.
-    let sizes = sizes.or_else(|| node.argument("shape").map(|shape| shape.ints.clone()));
+    let sizes = sizes.and_then(|known| int64_values(known.tensor?));
+    // Random generators have their shape as an attribute.
+    let sizes = sizes.or_else(|| node.find_attribute("shape").map(|shape| shape.ints.clone()));
     let Some(sizes) = sizes else { return Ok(()) };
     let values = sizes.iter().try_fold(1u64, |values, size| values.checked_mul(size.unsigned_abs()));
     match values {

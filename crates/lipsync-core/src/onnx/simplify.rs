@@ -1,0 +1,67 @@
+//! Simplification: a fixed batch size, and no nodes without effect.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{NodeProto, ValueInfoProto};
+use super::{Model, int64_values};
+
+impl Model {
+    /// Fixes the batch size of every input to one, where it is dynamic. All other declared shapes are removed: ONNX
+    /// Runtime infers them.
+    pub fn fix_batch_size(&mut self) {
+        let Some(graph) = &mut self.proto.graph else { return };
+        for input in &mut graph.input {
+            if let Some(batch) = dimensions(input).and_then(|dimensions| dimensions.first_mut())
+                && !matches!(batch.value, Some(dimension::Value::DimValue(_)))
+            {
+                batch.value = Some(dimension::Value::DimValue(1));
+            }
+        }
+        graph.value_info.clear();
+        for output in &mut graph.output {
+            if let Some(tensor) = output.tensor_type_mut() {
+                tensor.shape = None;
+            }
+        }
+    }
+
+    /// Removes `Pad` nodes that pad by zero, which exporters leave behind where shapes might have differed.
+    ///
+    /// The amounts must be initializers, so constants must have been folded before.
+    pub fn remove_noop_pads(&mut self) {
+        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
+        let weights = graph.initializers();
+        let amounts = |node: &NodeProto| -> Option<Vec<i64>> {
+            match (node.find_attribute("pads"), node.input.get(1)) {
+                (Some(pads), _) => Some(pads.ints.clone()),
+                (None, Some(name)) => weights.get(name.as_str()).and_then(|tensor| int64_values(tensor)),
+                (None, None) => None,
+            }
+        };
+        let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        let mut nodes = Vec::with_capacity(graph.node.len());
+        for node in &graph.node {
+            let mut node = node.clone();
+            for input in &mut node.input {
+                if let Some(name) = renamed.get(input) {
+                    input.clone_from(name);
+                }
+            }
+            let is_noop = node.op_type() == "Pad"
+                && amounts(&node).is_some_and(|amounts| amounts.iter().all(|amount| *amount == 0));
+            match (is_noop, &node.output[..], node.input.first()) {
+                (true, [output], Some(input)) if !outputs.contains(output.as_str()) => {
+                    renamed.insert(output.clone(), input.clone());
+                }
+                _ => nodes.push(node),
+            }
+        }
+        graph.node = nodes;
+    }
+}
+
+fn dimensions(value: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
+    Some(&mut value.tensor_type_mut()?.shape.as_mut()?.dim)
+}
