@@ -17,7 +17,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
-use lipsync_core::render::painter::{Painter, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter};
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 const PROPERTIES: &str = "cache-size=0 n-threads=1 lookahead=92500000";
@@ -288,7 +288,7 @@ impl Air {
         let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1, None) else { return };
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.into(), canvas, painter.framing(), 0);
-        let asked = painter.submit(&frames.into(), 0, Wish::Speak(Context::zeros(3)));
+        let asked = painter.submit(&frames.into(), 0, MouthRequest::Speech(Context::zeros(3)));
         assert!(asked.wait().is_err());
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
-use lipsync_core::render::painter::Ticket;
+use lipsync_core::render::painter::PendingFrame;
 
 use super::imp::Lipsync;
 use crate::messages::{Failure, Stop};
@@ -52,7 +52,7 @@ pub struct Frame {
     /// Number since the last discontinuity; 0 is marked as one.
     pub number: u64,
     /// `None`: it would be late, so the last picture is shown once more.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<PendingFrame>,
 }
 
 impl Lipsync {

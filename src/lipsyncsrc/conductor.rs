@@ -17,7 +17,7 @@ use lipsync_core::error::{Error, caught};
 use lipsync_core::features::Context;
 use lipsync_core::rate::{FrameRate, SECOND};
 use lipsync_core::render::live::{Live, Sound, Speech};
-use lipsync_core::render::painter::{Painter, Ticket, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter, PendingFrame};
 
 use super::avatars::Ready;
 use super::backlog::{Chunk, Position};
@@ -46,7 +46,7 @@ pub struct Frame {
     pub number: u64,
     /// It does not follow the one before.
     pub discont: bool,
-    pub ticket: Ticket,
+    pub ticket: PendingFrame,
     /// The interval at which a new mouth was asked for, if one was.
     pub asked_at: Option<u32>,
     /// What plays at this step of the avatar.
@@ -359,10 +359,10 @@ impl LipsyncSrc {
         let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
         let due = stage.held.is_none_or(|held| held + 1 >= interval);
         let (wish, asked_at, held) = match context {
-            Some(context) if due => (Wish::Speak(context), Some(interval), Some(0)),
-            Some(_) => (Wish::Hold, None, stage.held.map(|held| held + 1)),
+            Some(context) if due => (MouthRequest::Speech(context), Some(interval), Some(0)),
+            Some(_) => (MouthRequest::Repeat, None, stage.held.map(|held| held + 1)),
             // Once painted, or not at all.
-            None => (Wish::Rest, None, None),
+            None => (MouthRequest::Rest, None, None),
         };
         stage.held = held;
         let ticket = painter.submit(&frames, step, wish);
@@ -431,7 +431,7 @@ impl LipsyncSrc {
             let mut first = true;
             for item in items {
                 let VideoItem::Frame(frame) = item else { continue };
-                let wish = if first { Wish::Close } else { Wish::Rest };
+                let wish = if first { MouthRequest::Closing } else { MouthRequest::Rest };
                 frame.ticket = frame.painter.resubmit(&frame.ticket, &frame.frames, frame.step, wish);
                 frame.asked_at = None;
                 frame.news.clear();

@@ -10,7 +10,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::Canvas;
-use lipsync_core::render::painter::{Painter, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter};
 
 /// Bytes of a decoded frame of the test avatar: no more than this.
 const FRAME: usize = 5 << 20;
@@ -22,7 +22,7 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
     let silence = Context::zeros(painter.hearing().values());
-    painter.submit(frames, step, Wish::Speak(silence)).wait().unwrap();
+    painter.submit(frames, step, MouthRequest::Speech(silence)).wait().unwrap();
 }
 
 #[test]

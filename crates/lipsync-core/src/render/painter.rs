@@ -4,9 +4,9 @@
 //! other workers may have painted later frames. No worker takes it up before that mouth is known, so none waits for another.
 //!
 //! Threads: one worker per generator session. [`Painter::submit`] hands a job to whichever worker is free and returns a
-//! [`Ticket`]; the collector waits on tickets in the order in which it wants the frames. A worker with nothing to
+//! [`PendingFrame`]; the collector waits on tickets in the order in which it wants the frames. A worker with nothing to
 //! paint decodes frames that will be shown soon, and has the network see those that are to speak. All painters of one network in a process share its workers.
-//! Locks: a painter's `last`, then `State`, then the outcomes of frames from the newer to the older; a ticket's own lock and
+//! Locks: a painter's `last`, then `QueueState`, then the outcomes of frames from the newer to the older; a ticket's own lock and
 //! the meter's are never held together with another.
 //!
 //! A run that takes longer than it may is stopped by those who wait for a frame: nobody else needs to know.
@@ -53,23 +53,23 @@ impl Painted {
 
 /// The mouth that a frame is to have.
 #[derive(Clone)]
-pub enum Wish {
+pub enum MouthRequest {
     /// That of the sound.
-    Speak(Context),
+    Speech(Context),
     /// The mouth of the last frame asked for before this one that speaks or is at rest, once more.
-    Hold,
+    Repeat,
     /// Half way from that one to the mouth at rest.
-    Close,
+    Closing,
     /// At rest: that of silence.
     Rest,
 }
 
 /// The promise of a painted frame. Who drops it calls the frame off, unless it is being painted.
-pub struct Ticket {
+pub struct PendingFrame {
     slot: Arc<Slot>,
-    desk: Arc<Desk>,
+    queue: Arc<JobQueue>,
     /// The frame whose mouth it repeats, should it repeat one.
-    before: Option<Arc<Outcome>>,
+    before: Option<Arc<MouthOutcome>>,
 }
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl Slot {
     }
 }
 
-impl Ticket {
+impl PendingFrame {
     /// Waits for the frame.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Ticket {
         let result = locked.take();
         drop(locked);
         if result.is_none() {
-            self.desk.stop_late_runs();
+            self.queue.stop_late_runs();
         }
         result
     }
@@ -124,61 +124,61 @@ impl Ticket {
 type Face = Option<Arc<Pooled>>;
 
 /// What becomes of the mouth of a frame, for those that are to repeat it.
-struct Outcome(Mutex<Fate>);
+struct MouthOutcome(Mutex<MouthState>);
 
-enum Fate {
+enum MouthState {
     /// It is still to be painted, and was asked for after that one.
-    Open(Option<Arc<Outcome>>),
+    Pending(Option<Arc<MouthOutcome>>),
     Known(Face),
     /// It was called off or failed: that one counts.
-    Void(Arc<Outcome>),
+    Abandoned(Arc<MouthOutcome>),
 }
 
-impl Outcome {
-    fn lock(&self) -> MutexGuard<'_, Fate> {
+impl MouthOutcome {
+    fn lock(&self) -> MutexGuard<'_, MouthState> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The mouth, once it is known.
     fn face(&self) -> Option<Face> {
         match &*self.lock() {
-            Fate::Open(_) => None,
-            Fate::Known(face) => Some(face.clone()),
-            Fate::Void(before) => before.face(),
+            MouthState::Pending(_) => None,
+            MouthState::Known(face) => Some(face.clone()),
+            MouthState::Abandoned(before) => before.face(),
         }
     }
 
     fn settle(&self, face: Face) {
-        *self.lock() = Fate::Known(face);
+        *self.lock() = MouthState::Known(face);
     }
 
     /// Leaves it to the one before, if nothing has come of it.
-    fn void(&self) {
+    fn abandon(&self) {
         let mut fate = self.lock();
-        let Fate::Open(before) = &mut *fate else { return };
+        let MouthState::Pending(before) = &mut *fate else { return };
         // What was void before is skipped, so that no chain grows.
         let mut before = before.take();
         *fate = loop {
-            let Some(outcome) = before else { break Fate::Known(None) };
+            let Some(outcome) = before else { break MouthState::Known(None) };
             let earlier = match &*outcome.lock() {
-                Fate::Open(_) => None,
-                Fate::Known(face) => break Fate::Known(face.clone()),
-                Fate::Void(earlier) => Some(earlier.clone()),
+                MouthState::Pending(_) => None,
+                MouthState::Known(face) => break MouthState::Known(face.clone()),
+                MouthState::Abandoned(earlier) => Some(earlier.clone()),
             };
             match earlier {
                 Some(earlier) => before = Some(earlier),
-                None => break Fate::Void(outcome),
+                None => break MouthState::Abandoned(outcome),
             }
         };
     }
 }
 
 /// Whoever drops it without having settled it has failed.
-struct Promise(Arc<Outcome>);
+struct MouthPromise(Arc<MouthOutcome>);
 
-impl Drop for Promise {
+impl Drop for MouthPromise {
     fn drop(&mut self) {
-        self.0.void();
+        self.0.abandon();
     }
 }
 
@@ -188,11 +188,11 @@ struct Job {
     silence: Option<Arc<Context>>,
     frames: Arc<FrameStore>,
     index: usize,
-    wish: Wish,
+    request: MouthRequest,
     /// What it repeats, should it repeat something.
-    before: Option<Arc<Outcome>>,
+    before: Option<Arc<MouthOutcome>>,
     /// For those that repeat it; `None` where nobody is to.
-    promise: Option<Promise>,
+    promise: Option<MouthPromise>,
     slot: Arc<Slot>,
 }
 
@@ -203,9 +203,9 @@ impl Job {
 
     /// Whether what it is painted from is silence, to the last bit.
     fn is_silent(&self) -> bool {
-        match (&self.wish, &self.silence) {
-            (Wish::Speak(context), Some(silence)) => **context == ***silence,
-            (Wish::Speak(_), None) => false,
+        match (&self.request, &self.silence) {
+            (MouthRequest::Speech(context), Some(silence)) => **context == ***silence,
+            (MouthRequest::Speech(_), None) => false,
             _ => true,
         }
     }
@@ -217,15 +217,17 @@ impl Job {
 
     /// Whether all is there that it needs.
     fn is_ready(&self) -> bool {
-        match self.wish {
-            Wish::Hold | Wish::Close => self.before.as_ref().is_none_or(|before| before.face().is_some()),
-            Wish::Speak(_) | Wish::Rest => true,
+        match self.request {
+            MouthRequest::Repeat | MouthRequest::Closing => {
+                self.before.as_ref().is_none_or(|before| before.face().is_some())
+            }
+            MouthRequest::Speech(_) | MouthRequest::Rest => true,
         }
     }
 }
 
 /// A frame that will be shown soon.
-struct Ahead {
+struct PrefetchJob {
     frames: Arc<FrameStore>,
     index: usize,
     /// Whether it will speak, so that the network is to see it.
@@ -233,12 +235,12 @@ struct Ahead {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     jobs: VecDeque<Job>,
     /// Frames to make ready ahead of time, and for whom.
-    ahead: VecDeque<(u64, Ahead)>,
+    prefetch: VecDeque<(u64, PrefetchJob)>,
     /// What each worker does now.
-    running: Vec<Running>,
+    running: Vec<ActiveRun>,
     /// When somebody has last looked for runs that take too long.
     looked: Option<Instant>,
     /// Why the network paints nothing, not even to warm up.
@@ -248,8 +250,8 @@ struct State {
 
 /// What a worker does.
 #[derive(Default)]
-struct Running {
-    frames: Vec<Run>,
+struct ActiveRun {
+    frames: Vec<ActiveFrame>,
     /// The worker is in the network, or may be, and has not been stopped for taking too long.
     busy: bool,
     /// To warm up.
@@ -259,14 +261,14 @@ struct Running {
 }
 
 /// A frame in the hands of a worker.
-struct Run {
+struct ActiveFrame {
     painter: u64,
     /// `None` where it is not wanted any more, and whoever wanted it knows.
     slot: Option<Arc<Slot>>,
 }
 
-struct Desk {
-    state: Mutex<State>,
+struct JobQueue {
+    state: Mutex<QueueState>,
     wake: Condvar,
     interrupters: Vec<Interrupter>,
     /// How long painting takes.
@@ -276,8 +278,8 @@ struct Desk {
     limit: Duration,
 }
 
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl JobQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -290,11 +292,11 @@ impl Desk {
         let is_theirs = |painter: u64| whose.is_none_or(|whose| whose == painter);
         let mut state = self.lock();
         let stopping = state.stopping;
-        state.ahead.retain(|(painter, ..)| !is_theirs(*painter));
+        state.prefetch.retain(|(painter, ..)| !is_theirs(*painter));
         let (void, kept) = state.jobs.drain(..).partition(|job| is_theirs(job.painter));
         state.jobs = kept;
         let mut slots: Vec<Arc<Slot>> = Vec::new();
-        for (Running { frames, .. }, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
+        for (ActiveRun { frames, .. }, interrupter) in state.running.iter_mut().zip(&self.interrupters) {
             // The network may not end at once, so they are not waited for.
             slots.extend(
                 frames.iter_mut().filter(|run| is_theirs(run.painter)).filter_map(|run| run.slot.take()),
@@ -340,7 +342,7 @@ impl Desk {
 
 /// The workers of one network.
 struct Workers {
-    desk: Arc<Desk>,
+    queue: Arc<JobQueue>,
     threads: Vec<JoinHandle<()>>,
     hearing: Hearing,
     framing: Framing,
@@ -366,10 +368,10 @@ impl Workers {
         let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, beside, workers)?;
         let hearing = generators[0].hearing();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
-        let desk = Arc::new(Desk {
-            state: Mutex::new(State {
-                running: std::iter::repeat_with(Running::default).take(workers).collect(),
-                ..State::default()
+        let queue = Arc::new(JobQueue {
+            state: Mutex::new(QueueState {
+                running: std::iter::repeat_with(ActiveRun::default).take(workers).collect(),
+                ..QueueState::default()
             }),
             wake: Condvar::new(),
             interrupters: generators.iter().map(Generator::interrupter).collect(),
@@ -378,12 +380,12 @@ impl Workers {
             limit: generators[0].run_limit(),
         });
         let sees_ahead = generators[0].sees_ahead();
-        let mut workers = Self { desk, threads: Vec::new(), hearing, framing, batch, sees_ahead };
+        let mut workers = Self { queue, threads: Vec::new(), hearing, framing, batch, sees_ahead };
         for (number, generator) in generators.into_iter().enumerate() {
-            let desk = workers.desk.clone();
+            let queue = workers.queue.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("lipsync-paint{number}"))
-                .spawn(move || work(&desk, number, generator))
+                .spawn(move || work(&queue, number, generator))
                 .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Lower n-threads"))?;
             workers.threads.push(thread);
         }
@@ -393,10 +395,10 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.desk.lock().stopping = true;
-        self.desk.interrupt(None);
-        self.desk.wake.notify_all();
-        bounded::join(self.threads.drain(..), &self.desk.network);
+        self.queue.lock().stopping = true;
+        self.queue.interrupt(None);
+        self.queue.wake.notify_all();
+        bounded::join(self.threads.drain(..), &self.queue.network);
     }
 }
 
@@ -407,7 +409,7 @@ pub struct Painter {
     hearing: Hearing,
     silence: Option<Arc<Context>>,
     /// The last frame asked for that others may repeat.
-    last: Mutex<Option<Arc<Outcome>>>,
+    last: Mutex<Option<Arc<MouthOutcome>>>,
 }
 
 impl Painter {
@@ -461,78 +463,91 @@ impl Painter {
 
     /// How fast the workers are at the moment, as far as they paint for this painter.
     pub fn pace(&self) -> Pace {
-        self.workers.desk.meter().pace(self.number, Instant::now())
+        self.workers.queue.meter().pace(self.number, Instant::now())
     }
 
-    /// Asks for the frame that plays at step `step`, with the mouth of a wish.
-    pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
+    /// Asks for the frame that plays at step `step`, with the mouth of a request.
+    pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, request: MouthRequest) -> PendingFrame {
         let before = self.last().clone();
-        self.ask(frames, step, wish, before)
+        self.ask(frames, step, request, before)
     }
 
     /// Paints a frame that speaks, for nobody to see: what is wrong with frame or network is met here.
     ///
     /// # Errors
-    /// As [`Ticket::wait`].
+    /// As [`PendingFrame::wait`].
     pub fn try_out(&self, frames: &Arc<FrameStore>) -> Result<()> {
         let context = match &self.silence {
             Some(silence) => (**silence).clone(),
             None => Context::zeros(self.hearing.values()),
         };
-        self.submit(frames, 0, Wish::Speak(context)).wait().map(drop)
+        self.submit(frames, 0, MouthRequest::Speech(context)).wait().map(drop)
     }
 
     /// Asks for a frame with another mouth in the place of one that was asked for, and repeats what that was to repeat.
-    pub fn resubmit(&self, old: &Ticket, frames: &Arc<FrameStore>, step: u64, wish: Wish) -> Ticket {
-        self.ask(frames, step, wish, old.before.clone())
+    pub fn resubmit(
+        &self,
+        old: &PendingFrame,
+        frames: &Arc<FrameStore>,
+        step: u64,
+        request: MouthRequest,
+    ) -> PendingFrame {
+        self.ask(frames, step, request, old.before.clone())
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Arc<Outcome>>> {
+    fn last(&self) -> MutexGuard<'_, Option<Arc<MouthOutcome>>> {
         self.last.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn ask(&self, frames: &Arc<FrameStore>, step: u64, wish: Wish, before: Option<Arc<Outcome>>) -> Ticket {
+    fn ask(
+        &self,
+        frames: &Arc<FrameStore>,
+        step: u64,
+        request: MouthRequest,
+        before: Option<Arc<MouthOutcome>>,
+    ) -> PendingFrame {
         let slot = Arc::new(Slot::default());
         let index = frames.avatar().ping_pong(step);
         let painter = self.number;
-        let promise = matches!(wish, Wish::Speak(_) | Wish::Rest)
-            .then(|| Promise(Arc::new(Outcome(Mutex::new(Fate::Open(before.clone()))))));
+        let promise = matches!(request, MouthRequest::Speech(_) | MouthRequest::Rest)
+            .then(|| MouthPromise(Arc::new(MouthOutcome(Mutex::new(MouthState::Pending(before.clone()))))));
         if let Some(promise) = &promise {
             *self.last() = Some(promise.0.clone());
         }
-        let desk = self.workers.desk.clone();
+        let queue = self.workers.queue.clone();
         let job = Job {
             painter,
             silence: self.silence.clone(),
             frames: frames.clone(),
             index,
-            wish,
+            request,
             before: before.clone(),
             promise,
             slot: slot.clone(),
         };
-        let speaks = self.workers.sees_ahead && matches!(job.wish, Wish::Speak(_)) && !job.is_silent();
+        let speaks =
+            self.workers.sees_ahead && matches!(job.request, MouthRequest::Speech(_)) && !job.is_silent();
         let missing = frames.missing_after(step, speaks).into_iter();
-        let ahead = missing.map(|index| (painter, Ahead { frames: frames.clone(), index, speaks }));
+        let prefetch = missing.map(|index| (painter, PrefetchJob { frames: frames.clone(), index, speaks }));
         let broken = {
-            let mut state = desk.lock();
+            let mut state = queue.lock();
             if state.broken.is_none() {
                 state.jobs.push_back(job);
-                state.ahead.retain(|(other, ..)| *other != painter);
-                state.ahead.extend(ahead);
+                state.prefetch.retain(|(other, ..)| *other != painter);
+                state.prefetch.extend(prefetch);
             }
             state.broken.clone()
         };
         match broken {
             Some(error) => slot.fulfil(Err(error)),
-            None => desk.wake.notify_one(),
+            None => queue.wake.notify_one(),
         }
-        Ticket { slot, desk, before }
+        PendingFrame { slot, queue, before }
     }
 
     /// Calls off all frames asked for so far, also those being painted: their tickets fail at once.
     pub fn interrupt(&self) {
-        self.workers.desk.interrupt(Some(self.number));
+        self.workers.queue.interrupt(Some(self.number));
     }
 }
 
@@ -547,18 +562,18 @@ enum Task {
     /// Paint these.
     Paint(Vec<Job>),
     /// Make a frame ready that will be shown soon.
-    Prepare(Ahead),
+    Prefetch(PrefetchJob),
 }
 
 /// The life of a worker.
-fn work(desk: &Desk, number: usize, mut generator: Generator) {
+fn work(queue: &JobQueue, number: usize, mut generator: Generator) {
     // What is wrong is told by whoever paints a frame.
-    desk.lock().running[number] = Running { busy: true, warms_up: true, ..Running::default() };
+    queue.lock().running[number] = ActiveRun { busy: true, warms_up: true, ..ActiveRun::default() };
     if matches!(caught(|| generator.try_out()), Ok(Ok(()))) {
         // If late.
-        desk.lock().broken = None;
+        queue.lock().broken = None;
     }
-    while let Some(task) = next_task(desk, number, generator.batch()) {
+    while let Some(task) = next_task(queue, number, generator.batch()) {
         match task {
             Task::Paint(jobs) => {
                 let start = Instant::now();
@@ -567,8 +582,8 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
                     let error = Error::Inference { model, problem };
                     jobs.iter().map(|_| Err(error.clone())).collect()
                 });
-                note_pace(desk, &jobs, &results, start.elapsed());
-                let running = std::mem::take(&mut desk.lock().running[number]);
+                note_pace(queue, &jobs, &results, start.elapsed());
+                let running = std::mem::take(&mut queue.lock().running[number]);
                 for (result, run) in results.into_iter().zip(running.frames) {
                     if let Some(slot) = run.slot {
                         slot.fulfil(result);
@@ -576,19 +591,19 @@ fn work(desk: &Desk, number: usize, mut generator: Generator) {
                 }
             }
             // An error is met again, and told, by whoever paints the frame; a panic, too.
-            Task::Prepare(ahead) => {
-                let _ = caught(|| prepare(&ahead, &mut generator));
+            Task::Prefetch(job) => {
+                let _ = caught(|| prefetch(&job, &mut generator));
             }
         }
     }
 }
 
 /// Takes note of how long a run took, if the network was in it.
-fn note_pace(desk: &Desk, jobs: &[Job], results: &[Result<Painted>], took: Duration) {
+fn note_pace(queue: &JobQueue, jobs: &[Job], results: &[Result<Painted>], took: Duration) {
     let by_network = |result: &Result<Painted>| matches!(result, Ok(Painted { inference: Some(_), .. }));
     let painters =
         (jobs.iter().zip(results)).filter(|(_, result)| by_network(result)).map(|(job, _)| job.painter);
-    desk.meter().note(Instant::now(), &painters.collect::<Vec<_>>(), took);
+    queue.meter().note(Instant::now(), &painters.collect::<Vec<_>>(), took);
 }
 
 /// The first jobs for which all is there, at most a batch of them.
@@ -606,8 +621,8 @@ fn take_ready(jobs: &mut VecDeque<Job>, batch: usize) -> Vec<Job> {
 }
 
 /// Waits for something to do; `None` when it is time to stop.
-fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
-    let mut state = desk.lock();
+fn next_task(queue: &JobQueue, number: usize, batch: usize) -> Option<Task> {
+    let mut state = queue.lock();
     loop {
         if state.stopping {
             return None;
@@ -616,31 +631,33 @@ fn next_task(desk: &Desk, number: usize, batch: usize) -> Option<Task> {
         let jobs = take_ready(&mut state.jobs, batch);
         if !jobs.is_empty() {
             // Under the lock, so that an interruption comes either before this or during the run.
-            desk.interrupters[number].rearm();
-            let frames = jobs.iter().map(|job| Run { painter: job.painter, slot: Some(job.slot.clone()) });
-            state.running[number] = Running { frames: frames.collect(), busy: true, ..Running::default() };
+            queue.interrupters[number].rearm();
+            let frames =
+                jobs.iter().map(|job| ActiveFrame { painter: job.painter, slot: Some(job.slot.clone()) });
+            state.running[number] =
+                ActiveRun { frames: frames.collect(), busy: true, ..ActiveRun::default() };
             // What has become ready by what became of others wakes nobody by itself.
             if state.jobs.iter().any(Job::is_ready) {
-                desk.wake.notify_one();
+                queue.wake.notify_one();
             }
             return Some(Task::Paint(jobs));
         }
-        if let Some((_, ahead)) = state.ahead.pop_front() {
-            desk.interrupters[number].rearm();
-            state.running[number] = Running { busy: true, ..Running::default() };
-            return Some(Task::Prepare(ahead));
+        if let Some((_, job)) = state.prefetch.pop_front() {
+            queue.interrupters[number].rearm();
+            state.running[number] = ActiveRun { busy: true, ..ActiveRun::default() };
+            return Some(Task::Prefetch(job));
         }
-        state.running[number] = Running::default();
-        state = desk.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+        state.running[number] = ActiveRun::default();
+        state = queue.wake.wait(state).unwrap_or_else(|e| e.into_inner());
     }
 }
 
 /// Decodes a frame, and has the network see it if it will speak.
-fn prepare(ahead: &Ahead, generator: &mut Generator) -> Result<()> {
-    let frame = ahead.frames.get(ahead.index)?;
-    if ahead.speaks {
+fn prefetch(job: &PrefetchJob, generator: &mut Generator) -> Result<()> {
+    let frame = job.frames.get(job.index)?;
+    if job.speaks {
         generator.see(&frame.seen)?;
-        ahead.frames.note_growth(ahead.index, &frame);
+        job.frames.note_growth(job.index, &frame);
     }
     Ok(())
 }
@@ -656,12 +673,12 @@ enum Plan<'a> {
 /// What is to be done for a job.
 fn plan(job: &Job) -> Result<Plan<'_>> {
     let frame = job.frames.get(job.index)?;
-    Ok(match &job.wish {
-        Wish::Speak(context) if job.is_silent() => silent(job, frame, context),
-        Wish::Speak(context) => Plan::Paint(frame, context),
-        Wish::Hold => Plan::Ready(frame, job.face_before()),
-        Wish::Rest => rest(job, frame),
-        Wish::Close => {
+    Ok(match &job.request {
+        MouthRequest::Speech(context) if job.is_silent() => silent(job, frame, context),
+        MouthRequest::Speech(context) => Plan::Paint(frame, context),
+        MouthRequest::Repeat => Plan::Ready(frame, job.face_before()),
+        MouthRequest::Rest => rest(job, frame),
+        MouthRequest::Closing => {
             let shut = match rest(job, frame.clone()) {
                 Plan::Ready(_, mouth) => mouth
                     .unwrap_or_else(|| Arc::new(Pooled::copy(&job.frames.framing().face(&frame.seen.views)))),

@@ -12,7 +12,7 @@ use crate::inference::runtime::Engine;
 use crate::picture::formats::Canvas;
 use crate::rate::FrameRate;
 use crate::render::listener::Listener;
-use crate::render::painter::{Painted, Painter, Ticket, Wish};
+use crate::render::painter::{MouthRequest, Painted, Painter, PendingFrame};
 
 /// How a [`Presenter`] works.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct Presenter {
     painter: Painter,
     frames: Arc<FrameStore>,
     rate: FrameRate,
-    waiting: VecDeque<Ticket>,
+    waiting: VecDeque<PendingFrame>,
 }
 
 impl Presenter {
@@ -104,14 +104,14 @@ impl Presenter {
     /// The next frame, or `None` where it needs more sound, or all have been pulled.
     ///
     /// # Errors
-    /// As [`Listener::next_context`] and [`Ticket::wait`].
+    /// As [`Listener::next_context`] and [`PendingFrame::wait`].
     pub fn pull(&mut self) -> Result<Option<Painted>> {
         while self.waiting.len() < self.painter.capacity() {
             let Some((n, context)) = self.listener.next_context()? else { break };
             let step = self.rate.convert_index(n, self.frames.avatar().rate);
-            self.waiting.push_back(self.painter.submit(&self.frames, step, Wish::Speak(context)));
+            self.waiting.push_back(self.painter.submit(&self.frames, step, MouthRequest::Speech(context)));
         }
-        self.waiting.pop_front().map(Ticket::wait).transpose()
+        self.waiting.pop_front().map(PendingFrame::wait).transpose()
     }
 
     /// Forgets all sound and the frames still in work.
