@@ -18,7 +18,7 @@ use crate::picture::image_file::{self, ImageFile};
 use crate::picture::pool::{self, Pooled};
 
 /// One frame of the avatar, decoded.
-pub struct Frame {
+pub struct DecodedFrame {
     /// The whole picture, in the format of the video.
     picture: Picture,
     /// The face rectangle.
@@ -50,15 +50,15 @@ pub struct FrameStore {
     /// Bytes that may be kept.
     budget: usize,
     /// One lock a frame, so that it is decoded once however many want it. Taken before `recent`.
-    slots: Vec<Mutex<Option<Arc<Frame>>>>,
-    recent: Mutex<Recent>,
+    slots: Vec<Mutex<Option<Arc<DecodedFrame>>>>,
+    recent: Mutex<RecentlyUsed>,
     /// Mouths at rest, as the network painted them, as far as there is room.
-    resting: Mutex<Resting>,
+    resting: Mutex<RestingMouths>,
 }
 
 /// Mouths at rest by frame, and their bytes.
 #[derive(Default)]
-struct Resting {
+struct RestingMouths {
     mouths: HashMap<usize, Arc<Pooled>>,
     bytes: usize,
 }
@@ -79,18 +79,18 @@ struct Key {
 static STORES: Shared<Key, FrameStore> = Shared::new();
 
 /// Frames that are decoded ahead of time at most: a third of a second.
-const READ_AHEAD: usize = 8;
+const PREFETCH: usize = 8;
 /// Frames for which there must be room beside those.
 const IN_WORK: usize = 4;
 
 /// Frames kept and their bytes, the one used last at the back.
 #[derive(Default)]
-struct Recent {
+struct RecentlyUsed {
     order: VecDeque<(usize, usize)>,
     bytes: usize,
 }
 
-impl Recent {
+impl RecentlyUsed {
     fn place(&self, index: usize) -> Option<usize> {
         self.order.iter().position(|(kept, _)| *kept == index)
     }
@@ -156,11 +156,11 @@ impl FrameStore {
         self.canvas == canvas && *self.avatar == *avatar
     }
 
-    /// Frame `index`, decoded now if it is not kept.
+    /// DecodedFrame `index`, decoded now if it is not kept.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for its files.
-    pub fn get(&self, index: usize) -> Result<Arc<Frame>> {
+    pub fn get(&self, index: usize) -> Result<Arc<DecodedFrame>> {
         let frame = {
             let mut slot = self.slots[index].lock().unwrap_or_else(|e| e.into_inner());
             match &*slot {
@@ -176,7 +176,7 @@ impl FrameStore {
     }
 
     /// Notes that a frame has grown by what the network has seen there, unless it is no longer kept.
-    pub fn note_growth(&self, index: usize, frame: &Frame) {
+    pub fn note_growth(&self, index: usize, frame: &DecodedFrame) {
         let is_kept = self.recent.lock().unwrap_or_else(|e| e.into_inner()).place(index).is_some();
         if is_kept {
             self.drop_kept(self.touch(index, frame.size()));
@@ -194,7 +194,7 @@ impl FrameStore {
     pub fn missing_after(&self, step: u64, seen: bool) -> Vec<usize> {
         let recent = self.recent.lock().unwrap_or_else(|e| e.into_inner());
         let Some(size) = recent.bytes.checked_div(recent.order.len()) else { return Vec::new() };
-        let ahead = (self.budget / size.max(1)).saturating_sub(IN_WORK).min(READ_AHEAD);
+        let ahead = (self.budget / size.max(1)).saturating_sub(IN_WORK).min(PREFETCH);
         (1..=ahead as u64)
             .map(|n| self.avatar.ping_pong(step + n))
             .filter(|index| recent.place(*index).is_none() || (seen && self.is_unseen(*index)))
@@ -230,7 +230,7 @@ impl FrameStore {
         gone
     }
 
-    fn decode(&self, files: &AvatarFrameFiles) -> Result<Frame> {
+    fn decode(&self, files: &AvatarFrameFiles) -> Result<DecodedFrame> {
         let size = self.avatar.image.size;
         let ImageFile { mut colours, alpha } = read_picture(files, size)?;
         let face = files.face.within(size).ok_or_else(|| {
@@ -260,7 +260,7 @@ impl FrameStore {
         }
         let picture = Picture::new(&colours, matte.as_ref().map(Matte::alpha), self.canvas.format);
         pool::give_back(colours);
-        Ok(Frame {
+        Ok(DecodedFrame {
             picture,
             face,
             patch: (outer, patch),
@@ -276,7 +276,7 @@ impl FrameStore {
     }
 
     /// What the network painted into the face of a frame, ready to be drawn.
-    pub fn mouth(&self, frame: &Frame, painted: &RgbImage) -> Mouth {
+    pub fn mouth(&self, frame: &DecodedFrame, painted: &RgbImage) -> Mouth {
         let (outer, base) = &frame.patch;
         let at = Rect { x: frame.face.x - outer.x, y: frame.face.y - outer.y, ..frame.face };
         let mut patch = Pooled::copy(base);
@@ -320,7 +320,7 @@ fn kept(parsing: &RgbImage) -> GrayImage {
     })
 }
 
-impl Frame {
+impl DecodedFrame {
     /// Bytes of memory.
     fn size(&self) -> usize {
         let alpha = self.matte.as_ref().map(Matte::alpha);

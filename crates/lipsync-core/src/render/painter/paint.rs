@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use image::RgbImage;
 
-use crate::avatar::frames::Frame;
+use crate::avatar::frames::DecodedFrame;
 use crate::error::{Error, Result};
 use crate::features::Context;
 use crate::generator::{Face, Generator};
@@ -17,9 +17,9 @@ use crate::render::painter::painted::Painted;
 /// How a job's mouth comes about.
 enum Plan<'a> {
     /// By the network, from a context.
-    Paint(Arc<Frame>, &'a Context),
+    Paint(Arc<DecodedFrame>, &'a Context),
     /// It is there already; `None` where the frame is right as it is.
-    Ready(Arc<Frame>, GeneratedMouth),
+    Ready(Arc<DecodedFrame>, GeneratedMouth),
 }
 
 /// What is to be done for a job.
@@ -43,7 +43,7 @@ fn plan(job: &Job) -> Result<Plan<'_>> {
 }
 
 /// How a frame's mouth at rest comes about.
-fn rest(job: &Job, frame: Arc<Frame>) -> Plan<'_> {
+fn rest(job: &Job, frame: Arc<DecodedFrame>) -> Plan<'_> {
     match &job.silence {
         Some(silence) if !job.frames.avatar().at_rest => silent(job, frame, silence),
         _ => Plan::Ready(frame, None),
@@ -51,7 +51,7 @@ fn rest(job: &Job, frame: Arc<Frame>) -> Plan<'_> {
 }
 
 /// How the mouth comes about that is painted in silence.
-fn silent<'a>(job: &Job, frame: Arc<Frame>, silence: &'a Context) -> Plan<'a> {
+fn silent<'a>(job: &Job, frame: Arc<DecodedFrame>, silence: &'a Context) -> Plan<'a> {
     match job.frames.resting(job.index) {
         Some(mouth) => Plan::Ready(frame, Some(mouth)),
         None => Plan::Paint(frame, silence),

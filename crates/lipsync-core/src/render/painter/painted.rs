@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::avatar::frames::{Frame, Mouth};
+use crate::avatar::frames::{DecodedFrame, Mouth};
 use crate::picture::formats::PictureMut;
 
 /// A frame that is ready to be drawn.
 pub struct Painted {
-    pub(super) frame: Arc<Frame>,
+    pub(super) frame: Arc<DecodedFrame>,
     /// `None` where the frame is right as it is.
     pub(super) mouth: Option<Mouth>,
     /// How long the generator took, for each frame of its run; `None` where it was not run.
