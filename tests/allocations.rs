@@ -81,7 +81,7 @@ fn a_frame_of_the_core_takes_small_change() {
     };
     let avatar = avatar("own");
     let (width, height) = avatar.image.size;
-    let mut presenter = Presenter::open(avatar, &options, None).unwrap();
+    let mut presenter = Presenter::open(avatar, &options).unwrap();
     presenter.set_input(16_000, vec![1.0]).unwrap();
     let mut target = Picture::new(&image::RgbImage::new(width, height), None, format);
     let sound = noise(640);

@@ -285,7 +285,7 @@ impl Air {
     fn panic_in_a_worker(&mut self) {
         let Some(plays) = self.plays else { return };
         let Ok(avatar) = lipsync_core::avatar::Avatar::open(&self.good[plays].path()) else { return };
-        let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1, None) else { return };
+        let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1) else { return };
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.into(), canvas, painter.framing(), 0);
         let asked = painter.submit(&frames.into(), 0, MouthRequest::Speech(Context::zeros(3)));

@@ -326,7 +326,7 @@ fn a_worker_panics() {
     let mut studio = on_air(playing.folder.to_str().unwrap());
     studio.run_until(SECOND);
     // Another painter of the same network, whose worker it shares.
-    let painter = Painter::open(&playing, &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&playing, &Engine::default(), 1).unwrap();
     let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
     let frames = Arc::new(FrameStore::new(playing.into(), canvas, painter.framing(), 0));
     for _ in 0..3 {

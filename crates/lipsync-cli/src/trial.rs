@@ -55,14 +55,14 @@ pub fn run(options: &TryNetworks) -> ExitCode {
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
-    let engine = Engine { precision, ..Engine::default() };
+    let engine = Engine { precision, ..Engine::default() }.with_library_dir(options.beside.as_deref());
     let mut tell = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
         // Where nobody reads any more, nobody needs to know.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     match avatar {
-        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut tell),
+        Ok(avatar) => trial::run(&avatar, &problems, &engine, &mut tell),
         // That is told by whoever asks.
         Err(_) => tell(Step::Done),
     }

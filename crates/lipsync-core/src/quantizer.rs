@@ -22,7 +22,7 @@ use crate::picture::pool::Pooled;
 /// Makes 8-bit networks of one generator.
 pub struct Quantizer {
     path: PathBuf,
-    beside: Option<PathBuf>,
+    engine: Engine,
     options: FaceOptions,
     model: Model,
     layers: Vec<Layer>,
@@ -43,24 +43,24 @@ pub struct Closeness {
 }
 
 impl Quantizer {
-    /// Opens a generator in float32.
+    /// Opens a generator in float32, on the processor: what `engine` says of the precision is left aside for the original.
     ///
     /// # Errors
     /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can compute in 8 bits.
-    pub fn open(path: &Path, options: FaceOptions, beside: Option<&Path>) -> Result<Self> {
-        let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-        let original = Generator::open(path, options, &engine, 1, beside)?;
+    pub fn open(path: &Path, options: FaceOptions, engine: &Engine) -> Result<Self> {
+        let float = Engine { precision: Precision::Fp32, ..engine.clone() };
+        let original = Generator::open(path, options, &float, 1)?;
         if original.batch() != 1 {
             let problem = format!("paints {} faces at a time", original.batch());
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
-        let model = prepare::simplified(path, beside)?;
+        let model = prepare::simplified(path, engine)?;
         let layers = model.layers();
         if layers.is_empty() {
             return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
         }
-        let beside = beside.map(Into::into);
-        Ok(Self { path: path.into(), beside, options, model, layers, ranges: Ranges::new(), original })
+        let engine = engine.clone();
+        Ok(Self { path: path.into(), engine, options, model, layers, ranges: Ranges::new(), original })
     }
 
     /// The generator itself.
@@ -162,7 +162,7 @@ impl Quantizer {
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
         let graph = prepare::take_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
         let prepared = Prepared::of(&self.path, Parts::Whole(graph));
-        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.beside.as_deref())
+        Generator::open_prepared(&prepared, self.options, &self.engine, 1)
     }
 
     /// Compares what a network paints with the pictures that the original has painted of the same samples.
@@ -183,8 +183,7 @@ impl Quantizer {
 
     fn load(&self, model: &Model) -> Result<Session> {
         let graph = Graph::of(model);
-        let engine = Engine::default();
-        network::load(&self.path, &graph, &engine, 1, self.beside.as_deref(), Optimisation::Full)
+        network::load(&self.path, &graph, &self.engine, 1, Optimisation::Full)
     }
 }
 

@@ -25,7 +25,7 @@ impl Slow {
         copy_folder(&fixture("avatars/own"), folder.path());
         std::fs::copy(fixture("models/slow_generator.onnx"), folder.path().join("generator.onnx")).unwrap();
         let avatar = Avatar::open(folder.path()).unwrap();
-        let mut painter = Painter::open(&avatar, &Engine::default(), workers, None).unwrap();
+        let mut painter = Painter::open(&avatar, &Engine::default(), workers).unwrap();
         painter.set_silence(Context::zeros(painter.hearing().values()));
         let canvas = Canvas { format: BGR, background: None };
         let frames = FrameStore::new(Arc::new(avatar), canvas, painter.framing(), 64 << 20);

@@ -33,11 +33,11 @@ fn model(name: &str) -> std::path::PathBuf {
 }
 
 fn prepared(path: &Path) -> Prepared {
-    Generator::prepare(path, &Engine::default(), None).unwrap()
+    Generator::prepare(path, &Engine::default()).unwrap()
 }
 
 fn open(prepared: &Prepared) -> Generator {
-    Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1, None).unwrap()
+    Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1).unwrap()
 }
 
 /// A picture of slopes and edges, another for each `seed`.
@@ -150,7 +150,7 @@ fn blocks_of_our_own_paint_what_the_runtime_paints() {
 #[test]
 fn a_block_before_layers_in_real_numbers_ends_in_these() {
     let path = model("generator_half");
-    let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
+    let mut quantizer = Quantizer::open(&path, FaceOptions::default(), &Engine::default()).unwrap();
     let generator = open(&prepared(&path));
     let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
     quantizer.calibrate(&samples, || true).unwrap();

@@ -27,7 +27,7 @@ fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
 
 #[test]
 fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
-    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1).unwrap();
     let frames = store(&painter, 20 * FRAME);
     paint(&painter, &frames, 0);
     assert_eq!(frames.missing_after(0, false), [1, 2, 3, 4, 5, 4, 3, 2]);
@@ -40,7 +40,7 @@ fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
 
 #[test]
 fn nothing_is_decoded_ahead_that_would_push_out_what_is_in_use() {
-    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1).unwrap();
     let frames = store(&painter, 0);
     for step in 0..4 {
         paint(&painter, &frames, step);

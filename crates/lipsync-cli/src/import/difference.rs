@@ -38,10 +38,10 @@ impl fmt::Display for Difference {
 /// Paints some faces with both.
 pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Result<Difference> {
     // Of the float networks themselves: an 8-bit one beside them would be chosen for both.
-    let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, beside);
+    let engine = Engine { precision: Precision::Fp32, ..Engine::default() }.with_library_dir(beside);
+    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1);
     let (mut first, mut second) = (open(original)?, open(copy)?);
-    let heard = |avatar: &Avatar, generator: &Generator| hear(avatar, generator, &engine, beside);
+    let heard = |avatar: &Avatar, generator: &Generator| hear(avatar, generator, &engine);
     let contexts = heard(original, &first)?.into_iter().zip(heard(copy, &second)?);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
@@ -65,14 +65,9 @@ pub fn measure(original: &Avatar, copy: &Avatar, beside: Option<&Path>) -> Resul
 }
 
 /// What a generator hears in a made-up sound: noise that swells and fades like syllables.
-fn hear(
-    avatar: &Avatar,
-    generator: &Generator,
-    engine: &Engine,
-    beside: Option<&Path>,
-) -> Result<Vec<Heard>> {
+fn hear(avatar: &Avatar, generator: &Generator, engine: &Engine) -> Result<Vec<Heard>> {
     let hearing = generator.hearing().chosen(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine, beside)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine)?;
     track.restart(FrameRate::NATIVE);
     let mut state = 1u32;
     let sound: Vec<f32> = (0..32_000)

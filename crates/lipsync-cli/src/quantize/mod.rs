@@ -40,9 +40,10 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let file = sound_of(options, &folder)?;
     let sound = sound::read(&file)?;
     trial::check_networks(&avatar, beside)?;
-    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, beside)?;
+    let engine = Engine::default().with_library_dir(beside);
+    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, &engine)?;
     let count = usize::from(options.samples);
-    let contexts = hear(&avatar, &quantizer, &sound, beside)?;
+    let contexts = hear(&avatar, &quantizer, &sound, &engine)?;
     let learnt = (contexts.len() as f64 * LEARNT) as usize;
     if learnt < count || contexts.len() - learnt < count {
         let seconds = sound.len() as f64 / f64::from(SAMPLE_RATE);
@@ -111,10 +112,10 @@ fn hear(
     avatar: &Avatar,
     quantizer: &Quantizer,
     sound: &[f32],
-    beside: Option<&Path>,
+    engine: &Engine,
 ) -> Result<Vec<features::Context>> {
     let hearing = quantizer.hearing().chosen(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default(), beside)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine)?;
     track.restart(FrameRate::NATIVE);
     let mut contexts = Vec::new();
     // In pieces, so that what has been used is forgotten.

@@ -124,24 +124,24 @@ impl Avatar {
     /// Opens an avatar by its folder, or by its name in the search path.
     ///
     /// A value with a path separator is a folder. A name is looked for in [`PATH_VARIABLE`], the user's and
-    /// the system's data folders (`lipsync/avatars` in each), the folder `lipsync` in `beside`, the plugin's
+    /// the system's data folders (`lipsync/avatars` in each), the folder `lipsync` in `library_dir`, the plugin's
     /// folder, and the data folder of the prefix that the plugin is installed in.
     ///
     /// # Errors
     /// [`Error::NotFound`] with the places searched, or what [`Self::open`] finds.
-    pub fn find(name: &str, beside: Option<&Path>) -> Result<Self> {
-        Self::open(&Self::locate(name, beside)?)
+    pub fn find(name: &str, library_dir: Option<&Path>) -> Result<Self> {
+        Self::open(&Self::locate(name, library_dir)?)
     }
 
     /// The folder of an avatar, given by its folder or its name, as [`Self::find`] finds it.
     ///
     /// # Errors
     /// [`Error::NotFound`] with the places searched.
-    pub fn locate(name: &str, beside: Option<&Path>) -> Result<PathBuf> {
+    pub fn locate(name: &str, library_dir: Option<&Path>) -> Result<PathBuf> {
         if name.contains(std::path::is_separator) || name == "." || name == ".." {
             return Ok(name.into());
         }
-        let places = search_path(beside);
+        let places = search_path(library_dir);
         let found = places.iter().map(|place| place.join(name)).find(|folder| folder.is_dir());
         match found {
             Some(folder) => Ok(folder),
@@ -254,9 +254,8 @@ impl Avatar {
         hearing: Hearing,
         limit: u64,
         engine: &Engine,
-        beside: Option<&Path>,
     ) -> Result<Box<dyn FeatureTrack>> {
-        features::open((self.audio_encoder.as_deref(), &self.folder), hearing, limit, engine, beside)
+        features::open((self.audio_encoder.as_deref(), &self.folder), hearing, limit, engine)
     }
 
     /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.
@@ -296,15 +295,15 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 /// The folders in which avatars are looked for by name.
-pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
+pub fn search_path(library_dir: Option<&Path>) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         variable(PATH_VARIABLE).map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
     let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
     places.extend(user_place());
     places.extend(std::env::split_paths(&system).map(|folder| folder.join(AVATARS)));
-    if let Some(beside) = beside {
-        places.push(beside.join("lipsync"));
-        places.extend(installation::data_dirs(beside).iter().map(|folder| folder.join(AVATARS)));
+    if let Some(folder) = library_dir {
+        places.push(folder.join("lipsync"));
+        places.extend(installation::data_dirs(folder).iter().map(|folder| folder.join(AVATARS)));
     }
     places
 }

@@ -103,10 +103,10 @@ impl Level {
 
 impl HubertTrack {
     /// Opens the encoder and checks that it is one from a waveform to rows.
-    pub fn open(path: &Path, span: HubertSpan, engine: &Engine, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, span: HubertSpan, engine: &Engine) -> Result<Self> {
         // A network hundreds of times larger than the mel encoder: one core would not keep up.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let encoder = Network::open(path, engine, threads, beside)?;
+        let encoder = Network::open(path, engine, threads)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.is_free(1))
             && encoder.output().is_some_and(|port| port.may_hold(&[usize::MAX, ROW]));

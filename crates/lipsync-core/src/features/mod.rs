@@ -154,7 +154,6 @@ pub fn open(
     hearing: Hearing,
     limit: u64,
     engine: &Engine,
-    beside: Option<&Path>,
 ) -> Result<Box<dyn FeatureTrack>> {
     let needed = || {
         encoder.ok_or_else(|| {
@@ -166,8 +165,8 @@ pub fn open(
         })
     };
     Ok(match hearing {
-        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(needed()?, kind, limit, engine, beside)?),
-        Hearing::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine, beside)?),
+        Hearing::Rows(kind) => Box::new(rows::RowTrack::open(needed()?, kind, limit, engine)?),
+        Hearing::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine)?),
         Hearing::Window => Box::new(window::WindowTrack::new(limit)),
     })
 }

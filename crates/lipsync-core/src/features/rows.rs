@@ -83,14 +83,8 @@ pub struct RowTrack {
 
 impl RowTrack {
     /// Opens the encoder and checks that it has the shape of the method.
-    pub fn open(
-        path: &Path,
-        kind: ContextKind,
-        limit: u64,
-        engine: &Engine,
-        beside: Option<&Path>,
-    ) -> Result<Self> {
-        let encoder = Network::open(path, engine, 1, beside)?;
+    pub fn open(path: &Path, kind: ContextKind, limit: u64, engine: &Engine) -> Result<Self> {
+        let encoder = Network::open(path, engine, 1)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.holds(&[1, BANDS, WINDOW]))
             && encoder.output().is_some_and(|port| port.may_hold(&[ROW]));

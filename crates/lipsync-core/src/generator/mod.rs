@@ -61,14 +61,8 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Network::open`]; [`Error::Invalid`] with the shapes where they are not those of the method.
-    pub fn open(
-        path: &Path,
-        face: FaceOptions,
-        engine: &Engine,
-        threads: usize,
-        beside: Option<&Path>,
-    ) -> Result<Self> {
-        let one = Self::open_several(path, face, engine, threads, beside, 1)?.pop();
+    pub fn open(path: &Path, face: FaceOptions, engine: &Engine, threads: usize) -> Result<Self> {
+        let one = Self::open_several(path, face, engine, threads, 1)?.pop();
         Ok(one.unwrap_or_else(|| unreachable!("one was asked for")))
     }
 
@@ -81,7 +75,6 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
         count: usize,
     ) -> Result<Vec<Self>> {
         let open = |prepared: &Prepared| {
@@ -89,13 +82,13 @@ impl Generator {
             let is_int8 = engine.is_processor() && prepared.path != path;
             let blocks = || Error::guard(&prepared.path, || prepared.with_blocks());
             let prepared = if is_int8 { &blocks()? } else { prepared };
-            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, beside)).collect()
+            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads)).collect()
         };
-        let prepared = Self::prepare(path, engine, beside)?;
+        let prepared = Self::prepare(path, engine)?;
         match open(&prepared) {
             // A graph in the cache may have come to harm there.
             Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
-                open(&Self::prepare(path, engine, beside)?)
+                open(&Self::prepare(path, engine)?)
             }
             opened => opened,
         }
@@ -105,14 +98,14 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn prepare(path: &Path, engine: &Engine, beside: Option<&Path>) -> Result<Prepared> {
+    pub fn prepare(path: &Path, engine: &Engine) -> Result<Prepared> {
         let inputs = |inputs: &[Port], outputs: &[Port]| {
             let ports: Vec<&Port> = inputs.iter().collect();
             let Roles { picture, sound, .. } = Roles::of(&ports, outputs.first(), path)?;
             let name = |port: usize| inputs[port].name.clone();
             Ok(Inputs { picture: name(picture), sound: name(sound) })
         };
-        Error::guard(path, || Prepared::new(path, engine, beside, inputs))
+        Error::guard(path, || Prepared::new(path, engine, inputs))
     }
 
     /// Opens a generator that is ready; the rest is as for [`Self::open`].
@@ -124,9 +117,8 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        beside: Option<&Path>,
     ) -> Result<Self> {
-        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, beside);
+        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads);
         let parts = match &prepared.graph {
             Parts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
             Parts::Apart { face, mouth } => {

@@ -143,28 +143,22 @@ pub(crate) const MODEL_REMEDY: &str =
 impl Network {
     /// Opens a model file.
     ///
-    /// `threads` is how many threads one run may use; `beside` as in [`environment`].
+    /// `threads` is how many threads one run may use.
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
-    pub fn open(path: &Path, engine: &Engine, threads: usize, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, engine: &Engine, threads: usize) -> Result<Self> {
         let graph = Error::guard(path, || Graph::read(path))?;
-        Self::open_graph(path, &graph, engine, threads, beside)
+        Self::open_graph(path, &graph, engine, threads)
     }
 
     /// Opens a graph that was made of the model at `path`, which errors name; the rest is as for [`Self::open`].
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_graph(
-        path: &Path,
-        graph: &Graph,
-        engine: &Engine,
-        threads: usize,
-        beside: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn open_graph(path: &Path, graph: &Graph, engine: &Engine, threads: usize) -> Result<Self> {
         Error::guard(path, || {
-            let session = load(path, graph, engine, threads, beside, Optimisation::Full)?;
+            let session = load(path, graph, engine, threads, Optimisation::Full)?;
             Self::new(path, session, if engine.is_processor() { RUN } else { RUN_COMPILED })
         })
     }
@@ -344,10 +338,9 @@ pub(crate) fn load(
     graph: &Graph,
     engine: &Engine,
     threads: usize,
-    beside: Option<&Path>,
     optimisation: Optimisation<'_>,
 ) -> Result<Session> {
-    let environment = environment(beside)?;
+    let environment = environment(engine.library_dir.as_deref())?;
     let (level, saved) = match optimisation {
         Optimisation::Full => (GraphOptimizationLevel::All, None),
         Optimisation::Saved(path) => (GraphOptimizationLevel::Level1, Some(path)),

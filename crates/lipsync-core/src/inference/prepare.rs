@@ -69,7 +69,6 @@ impl Prepared {
     pub fn new(
         generator: &Path,
         engine: &Engine,
-        beside: Option<&Path>,
         inputs: impl Fn(&[Port], &[Port]) -> Result<Inputs>,
     ) -> Result<Self> {
         if !generator.exists() {
@@ -83,7 +82,7 @@ impl Prepared {
         if !engine.is_processor() {
             return Ok(Self::of(&path, Parts::Whole(Graph::read(&path)?)));
         }
-        let workshop = Workshop { path: &path, engine, beside };
+        let workshop = Workshop { path: &path, engine };
         let (graph, kept) = workshop.graph(inputs)?;
         Ok(Self { path, graph, kept })
     }
@@ -132,10 +131,10 @@ pub fn take_blocks(mut model: Model) -> Option<Graph> {
 ///
 /// # Errors
 /// As [`crate::inference::network::Network::open`].
-pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
+pub fn simplified(path: &Path, engine: &Engine) -> Result<Model> {
     let mut model = Model::read(path)?;
     model.fix_batch();
-    let workshop = Workshop { path, engine: &Engine::default(), beside };
+    let workshop = Workshop { path, engine };
     workshop.simplify(&model).map(|(model, _)| model)
 }
 
@@ -143,7 +142,6 @@ pub fn simplified(path: &Path, beside: Option<&Path>) -> Result<Model> {
 struct Workshop<'a> {
     path: &'a Path,
     engine: &'a Engine,
-    beside: Option<&'a Path>,
 }
 
 impl Workshop<'_> {
@@ -151,7 +149,7 @@ impl Workshop<'_> {
     fn graph(&self, inputs: impl Fn(&[Port], &[Port]) -> Result<Inputs>) -> Result<(Parts, Vec<PathBuf>)> {
         let bytes = file::read(self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
         // Also loads the library, whose version is part of the key.
-        crate::inference::runtime::environment(self.beside)?;
+        crate::inference::runtime::environment(self.engine.library_dir.as_deref())?;
         let shelf = Shelf::of(self.path, &bytes);
         if let Some(found) = shelf.as_ref().and_then(Shelf::find) {
             return Ok(found);
@@ -234,7 +232,7 @@ impl Workshop<'_> {
     }
 
     fn load(&self, graph: &Graph, optimisation: Optimisation<'_>) -> Result<Session> {
-        network::load(self.path, graph, self.engine, 1, self.beside, optimisation)
+        network::load(self.path, graph, self.engine, 1, optimisation)
     }
 }
 

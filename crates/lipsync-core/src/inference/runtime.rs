@@ -88,6 +88,9 @@ pub struct Engine {
     /// In which numbers it computes. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI can be told
     /// [`Precision::Half`]; 8 bits are a file of their own.
     pub precision: Precision,
+    /// A folder in which ONNX Runtime's library is looked for before it is looked for in those of the system. The elements
+    /// give the folder of the plugin. Only the first network of a process makes use of it: the library is loaded once.
+    pub library_dir: Option<PathBuf>,
 }
 
 const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
@@ -106,18 +109,18 @@ static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
 /// The process's ONNX Runtime environment, loading the library at the first call.
 ///
-/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `beside` (the plugin's; where the plugin is
+/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `library_dir` (the plugin's; where the plugin is
 /// a link, also in that of the file itself), else what the system's loader finds. The first that exists is used or
 /// complained of, never passed over.
 ///
 /// # Errors
 /// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
-pub fn environment(beside: Option<&Path>) -> Result<Environment> {
+pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
     let mut environment = ENVIRONMENT.lock().unwrap_or_else(|e| e.into_inner());
     if let Some(environment) = &*environment {
         return Ok(environment.clone());
     }
-    let libraries = match chosen_library(beside)? {
+    let libraries = match chosen_library(library_dir)? {
         // It looks for its providers beside the path that it was loaded by: a link would lead it astray.
         Some(library) if library.is_symlink() => vec![library.canonicalize().unwrap_or(library)],
         Some(library) => vec![library],
@@ -187,14 +190,14 @@ fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
 }
 
 /// The library that the user or whoever installed the plugin has chosen, if any.
-fn chosen_library(beside: Option<&Path>) -> Result<Option<PathBuf>> {
+fn chosen_library(library_dir: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
         // A relative path would be looked up beside the host program.
         return std::path::absolute(&path)
             .map(Some)
             .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
     }
-    let dirs = beside.map(installation::library_dirs).unwrap_or_default();
+    let dirs = library_dir.map(installation::library_dirs).unwrap_or_default();
     let mut files = dirs.iter().flat_map(|dir| library_names().map(|name| dir.join(name)));
     Ok(files.find(|path| path.exists()))
 }
@@ -219,6 +222,16 @@ impl Offer {
 }
 
 impl Engine {
+    /// The same, with ONNX Runtime's library looked for in that folder first.
+    pub fn with_library_dir(self, library_dir: Option<&Path>) -> Self {
+        Self { library_dir: library_dir.map(Into::into), ..self }
+    }
+
+    /// What tells engines apart that run networks differently: not where the library was looked for.
+    pub(crate) fn key(&self) -> Self {
+        self.clone().with_library_dir(None)
+    }
+
     /// Whether networks run where all memory is, by ONNX Runtime itself: what passes between two of them costs nothing.
     pub(crate) fn is_processor(&self) -> bool {
         self.provider == ExecutionProvider::Cpu

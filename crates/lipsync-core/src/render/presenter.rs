@@ -1,7 +1,6 @@
 //! All steps together, for programs without GStreamer: audio in, frames out.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::avatar::Avatar;
@@ -45,7 +44,7 @@ pub struct PresenterOptions {
 ///     },
 ///     cache: 128 << 20,
 /// };
-/// let mut presenter = Presenter::open(avatar, &options, None)?;
+/// let mut presenter = Presenter::open(avatar, &options)?;
 /// presenter.set_input(16_000, vec![1.0])?;
 /// presenter.push(&[0.0; 16_000])?;
 /// presenter.finish()?;
@@ -68,9 +67,9 @@ impl Presenter {
     ///
     /// # Errors
     /// As [`Avatar::open_features`] and [`Painter::open`].
-    pub fn open(avatar: Avatar, options: &PresenterOptions, beside: Option<&Path>) -> Result<Self> {
-        let mut painter = Painter::open(&avatar, &options.engine, options.threads, beside)?;
-        let track = avatar.open_features(painter.hearing(), features::NO_LIMIT, &options.engine, beside)?;
+    pub fn open(avatar: Avatar, options: &PresenterOptions) -> Result<Self> {
+        let mut painter = Painter::open(&avatar, &options.engine, options.threads)?;
+        let track = avatar.open_features(painter.hearing(), features::NO_LIMIT, &options.engine)?;
         let mut listener = Listener::new(track, options.rate);
         painter.set_silence(listener.silence()?);
         let frames = FrameStore::new(Arc::new(avatar), options.canvas, painter.framing(), options.cache);

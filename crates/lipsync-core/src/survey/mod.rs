@@ -44,9 +44,9 @@ pub struct NetworkFile {
 impl Survey {
     /// Reads the folder, and opens and runs both networks once in this process; ONNX Runtime is looked for as in
     /// [`crate::inference::runtime::environment`].
-    pub fn open(folder: &Path, engine: &Engine, beside: Option<&Path>) -> Self {
+    pub fn open(folder: &Path, engine: &Engine) -> Self {
         Self::open_with(folder, |avatar, problems, tell| {
-            trial::run(avatar, problems, engine, beside, tell);
+            trial::run(avatar, problems, engine, tell);
         })
     }
 

@@ -3,7 +3,7 @@
 //! A stranger's network may end the program that runs it, by a mistake in ONNX Runtime, or never come to an end. So what is
 //! done is told step by step, in words that can be sent: `lipsync-avatar` does it in a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::audio::resample::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
@@ -31,15 +31,9 @@ pub enum Step {
 }
 
 /// Tries out the networks of an avatar that were not complained of.
-pub fn run(
-    avatar: &Avatar,
-    problems: &Problems,
-    engine: &Engine,
-    beside: Option<&Path>,
-    tell: &mut dyn FnMut(Step),
-) {
+pub fn run(avatar: &Avatar, problems: &Problems, engine: &Engine, tell: &mut dyn FnMut(Step)) {
     let is_named = problems.names(&avatar.generator) || problems.names(&int8_file(&avatar.generator));
-    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, beside, tell) {
+    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, tell) {
         tell(Step::Wrong(problem));
     }
     tell(Step::Done);
@@ -49,12 +43,11 @@ fn try_networks(
     avatar: &Avatar,
     problems: &Problems,
     engine: &Engine,
-    beside: Option<&Path>,
     tell: &mut dyn FnMut(Step),
 ) -> Result<(), Error> {
     let path = &avatar.generator;
     tell(Step::Loads(path.clone()));
-    let mut generator = Generator::open(path, avatar.face, engine, 1, beside)?;
+    let mut generator = Generator::open(path, avatar.face, engine, 1)?;
     tell(Step::Runs(path.clone()));
     if let Err(problem) = generator.try_out() {
         tell(Step::Wrong(problem));
@@ -67,7 +60,7 @@ fn try_networks(
     }
     let encoder = encoder.unwrap_or(path);
     tell(Step::Loads(encoder.clone()));
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine, beside)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, engine)?;
     tell(Step::Runs(encoder.clone()));
     // A second of silence.
     track.restart(FrameRate::NATIVE);

@@ -74,7 +74,8 @@ impl FrameStore {
     ) -> Arc<Self> {
         let first = FileStamp::of(&avatar.frames[0].picture);
         let generator = FileStamp::of(&avatar.generator);
-        let key = Key { avatar: avatar.clone(), first, generator, engine, canvas, framing, budget };
+        let key =
+            Key { avatar: avatar.clone(), first, generator, engine: engine.key(), canvas, framing, budget };
         let store = STORES.get(key, || Ok(Self::new(avatar.clone(), canvas, framing, budget)));
         store.unwrap_or_else(|e| unreachable!("a store is made without error: {e}"))
     }

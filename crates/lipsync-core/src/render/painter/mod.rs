@@ -22,7 +22,6 @@ mod pending_frame;
 mod prefetch;
 mod workers;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -59,13 +58,13 @@ impl Painter {
     ///
     /// # Errors
     /// As [`Generator::open`](crate::generator::Generator::open); [`Error::Invalid`](crate::Error::Invalid) where the avatar's context is not one for its generator.
-    pub fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
+    pub fn open(avatar: &Avatar, engine: &Engine, workers: usize) -> Result<Self> {
         static PAINTERS: AtomicU64 = AtomicU64::new(0);
         let workers = match workers {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
-        let workers = Workers::shared(avatar, engine, workers, beside)?;
+        let workers = Workers::shared(avatar, engine, workers)?;
         let hearing = workers.hearing.chosen(avatar.context, &avatar.generator)?;
         let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
         Ok(Self { number, workers, hearing, silence: None, last: Mutex::default() })

@@ -1,6 +1,5 @@
 //! The threads that paint: one for each session of a generator, shared by all painters of the same network.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -43,24 +42,19 @@ static WORKERS: Shared<Key, Workers> = Shared::new();
 
 impl Workers {
     /// The workers of the avatar's generator, started now unless another painter has them already.
-    pub(super) fn shared(
-        avatar: &Avatar,
-        engine: &Engine,
-        workers: usize,
-        beside: Option<&Path>,
-    ) -> Result<Arc<Self>> {
+    pub(super) fn shared(avatar: &Avatar, engine: &Engine, workers: usize) -> Result<Arc<Self>> {
         let key = Key {
             generator: FileStamp::of(&avatar.generator),
             face: avatar.face,
-            engine: engine.clone(),
+            engine: engine.key(),
             workers,
         };
-        WORKERS.get(key, || Self::open(avatar, engine, workers, beside))
+        WORKERS.get(key, || Self::open(avatar, engine, workers))
     }
 
-    fn open(avatar: &Avatar, engine: &Engine, workers: usize, beside: Option<&Path>) -> Result<Self> {
+    fn open(avatar: &Avatar, engine: &Engine, workers: usize) -> Result<Self> {
         // Sessions of one thread each beat one session of many: nobody waits for the slowest.
-        let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, beside, workers)?;
+        let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, workers)?;
         let hearing = generators[0].hearing();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let queue = Arc::new(JobQueue::new(
