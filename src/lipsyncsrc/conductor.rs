@@ -312,7 +312,7 @@ impl LipsyncSrc {
             stage.news.push(Speech::Ends(stage.live.rate().time_of(n)));
             let avatar = &stage.loaded.avatar;
             let model = avatar.audio_encoder.clone().unwrap_or_else(|| avatar.generator.clone());
-            Err(Error::Inference { model, problem: format!("the sound is not heard: {panic}") })
+            Err(Error::inference(model, format!("the sound is not heard: {panic}")))
         })
     }
 

@@ -151,7 +151,7 @@ impl Stage {
     }
 
     fn problem(&self, problem: String) -> Step {
-        Step::Wrong(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
+        Step::Wrong(Error::invalid(&self.path, problem, REMEDY))
     }
 }
 

@@ -110,9 +110,8 @@ impl Quantizer {
         let shape = |port: &crate::onnx::Port| -> Vec<i64> {
             port.shape.iter().map(|size| size.parse().unwrap_or(1)).collect()
         };
-        let failed = |e: ort::Error| Error::Inference {
-            model: self.path.clone(),
-            problem: format!("the network failed: {e}"),
+        let failed = |e: ort::Error| {
+            Error::inference(&self.path, format!("the network failed: {e}")).with_source(network::copy(&e))
         };
         let is_picture = |port: &&crate::onnx::Port| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
         let feeds = inputs.iter().map(|port| {

@@ -172,7 +172,7 @@ impl HubertTrack {
                 output.len(),
                 end - begin
             );
-            return Err(Error::Inference { model: self.encoder.path().into(), problem });
+            return Err(Error::inference(self.encoder.path(), problem));
         }
         let rows = output.chunks_exact(ROW).skip((start - heard_from) as usize).take(BLOCK as usize);
         self.rows.extend(rows.map(Box::from));

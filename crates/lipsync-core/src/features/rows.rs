@@ -198,7 +198,7 @@ fn encode(encoder: &mut Aside) -> Result<Floats> {
         return Ok(row.into());
     }
     let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
-    Err(Error::Inference { model: encoder.path().into(), problem })
+    Err(Error::inference(encoder.path(), problem))
 }
 
 /// Windows in a sound of `mel_frames` (at least 16): the count of SyncTalk_2D's data set, with its rounding.

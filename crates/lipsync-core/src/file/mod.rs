@@ -28,7 +28,7 @@ pub fn read(path: &Path, most: u64, remedy: &str) -> Result<Vec<u8>> {
 /// As [`read`]; [`Error::Invalid`] where it is no UTF-8.
 pub fn read_text(path: &Path, most: u64, remedy: &str) -> Result<String> {
     String::from_utf8(read(path, most, remedy)?)
-        .map_err(|e| Error::invalid(path, format!("cannot be read: {e}"), remedy))
+        .map_err(|e| Error::invalid(path, format!("cannot be read: {e}"), remedy).with_source(e))
 }
 
 /// Opens a file of at most `most` bytes for reading.

@@ -237,9 +237,11 @@ impl Generator {
         let output = network.run(seen)?;
         let pictures = output.chunks_exact(values).take(count).map(|output| painted(output, side));
         let pictures: Option<Vec<Pooled>> = pictures.collect();
-        pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
-            model: network.path().into(),
-            problem: "painted values that are not numbers. Export the network again, in float32".into(),
+        pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| {
+            Error::inference(
+                network.path(),
+                "painted values that are not numbers. Export the network again, in float32",
+            )
         })
     }
 }

@@ -195,5 +195,5 @@ pub(crate) fn late(model: &Path, limit: Duration) -> Error {
          from somebody whom you trust",
         limit.as_secs()
     );
-    Error::Inference { model: model.into(), problem }
+    Error::inference(model, problem)
 }

@@ -293,7 +293,7 @@ impl Network {
 }
 
 fn failed(path: &Path, problem: &ort::Error) -> Error {
-    Error::Inference { model: path.into(), problem: format!("the network failed: {problem}") }
+    Error::inference(path, format!("the network failed: {problem}")).with_source(copy(problem))
 }
 
 fn run<'s>(
@@ -387,8 +387,13 @@ pub(crate) fn load(
     Ok(session)
 }
 
+/// ONNX Runtime's error, which cannot be cloned.
+pub(crate) fn copy(error: &ort::Error) -> ort::Error {
+    ort::Error::new(error.to_string())
+}
+
 fn unexpected(problem: &ort::Error) -> Error {
-    Error::runtime(problem.to_string(), "Restart the program")
+    Error::runtime(problem.to_string(), "Restart the program").with_source(copy(problem))
 }
 
 impl Port {

@@ -294,14 +294,15 @@ impl Engine {
 
     /// The error for a model that no session could be opened with.
     pub(crate) fn cannot_load(&self, path: &Path, error: &ort::Error, remedy: &str) -> Error {
-        match self.provider {
+        let this = match self.provider {
             ExecutionProvider::Cpu => Error::invalid(path, format!("cannot be loaded: {error}"), remedy),
             _ => Error::invalid(
                 path,
                 format!("cannot be loaded by {self}: {error}"),
                 "Choose another device, or try execution-provider=cpu: if that fails too, the model is at fault",
             ),
-        }
+        };
+        this.with_source(ort::Error::new(error.to_string()))
     }
 
     /// The provider in ONNX Runtime's terms.

@@ -96,7 +96,7 @@ fn work(queue: &JobQueue, number: usize, mut generator: Generator) {
                 let start = Instant::now();
                 let results = caught(|| paint(&jobs, &mut generator)).unwrap_or_else(|problem| {
                     let model = jobs[0].frames.avatar().generator.clone();
-                    let error = Error::Inference { model, problem };
+                    let error = Error::inference(model, problem);
                     jobs.iter().map(|_| Err(error.clone())).collect()
                 });
                 note_pace(queue, &jobs, &results, start.elapsed());
