@@ -56,18 +56,22 @@ pub struct Avatar {
     /// The generator network.
     pub generator: PathBuf,
     /// The frames, in playing order.
+    #[doc(hidden)]
     pub frames: Vec<AvatarFrameFiles>,
     /// Frames a second at which they play.
     pub rate: FrameRate,
     /// Index of the frame that is shown first.
     pub first_frame: usize,
     /// Size of every frame, and whether frames have an alpha channel.
+    #[doc(hidden)]
     pub image: ImageInfo,
     /// What frames with masks show behind the person, where it is known.
     pub background: Option<PathBuf>,
     /// How a network that hears rows of an audio encoder wants to hear them.
+    #[doc(hidden)]
     pub context: ContextKind,
     /// How the network sees and paints faces.
+    #[doc(hidden)]
     pub face: FaceOptions,
     /// The mouth is at rest in all frames: while nothing is said they are shown as they are.
     pub at_rest: bool,
@@ -91,9 +95,13 @@ pub struct AvatarFrameFiles {
 /// A face rectangle as a file gives it, not yet checked against the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaceRect {
+    /// Column of its left edge.
     pub x: i64,
+    /// Row of its upper edge.
     pub y: i64,
+    /// Columns.
     pub width: i64,
+    /// Rows.
     pub height: i64,
 }
 
@@ -159,7 +167,13 @@ impl Avatar {
         }
     }
 
+    /// Width and height of every frame, in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.image.size
+    }
+
     /// The landmarks of a frame, in its pixels: where the layout has them ([`Layout::SyncTalk2d`]) and they can be read.
+    #[doc(hidden)]
     pub fn landmarks(&self, frame: &AvatarFrameFiles) -> Option<Vec<(i64, i64)>> {
         if self.layout != Layout::SyncTalk2d {
             return None;
@@ -184,6 +198,7 @@ impl Avatar {
     ///
     /// # Errors
     /// As [`Self::open`], where nothing can be told of the folder.
+    #[doc(hidden)]
     pub fn survey(folder: &Path, problems: &mut Problems) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::not_found(
@@ -249,6 +264,7 @@ impl Avatar {
     ///
     /// # Errors
     /// As [`features::open`].
+    #[doc(hidden)]
     pub fn open_features(
         &self,
         hearing: Hearing,

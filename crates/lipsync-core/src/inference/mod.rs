@@ -2,8 +2,10 @@
 
 pub mod aside;
 pub mod bounded;
+#[allow(missing_docs)]
 pub mod network;
 pub mod precision;
+#[allow(missing_docs)]
 pub mod prepare;
 pub mod runtime;
 pub mod shared;

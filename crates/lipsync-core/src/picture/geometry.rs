@@ -5,9 +5,13 @@ use image::RgbImage;
 /// A rectangle of a frame, in pixels, that lies inside the frame and is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
+    /// Column of its left edge.
     pub x: u32,
+    /// Row of its upper edge.
     pub y: u32,
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 

@@ -20,7 +20,9 @@ const BLOCKS: u64 = 100;
 /// The beginning or the end of something said, at a time in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
+    /// Somebody begins to speak.
     Starts(u64),
+    /// Nobody speaks any more.
     Ends(u64),
 }
 

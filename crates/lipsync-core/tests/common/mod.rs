@@ -89,7 +89,8 @@ pub fn render_on(
 ) -> Vec<Vec<u8>> {
     let PixelFormat::Packed(Packed { bytes, .. }) = canvas.format else { panic!("{canvas:?} is not packed") };
     let (width, height) = avatar.image.size;
-    let options = PresenterOptions { engine: Engine::default(), threads: 2, rate, canvas, cache: 8 << 20 };
+    let mut options = PresenterOptions::default().threads(2).rate(rate).cache(8 << 20);
+    options.canvas = canvas;
     let mut presenter = Presenter::open(avatar, &options).unwrap();
     presenter.set_input(16_000, vec![1.0]).unwrap();
     let mut frames = Vec::new();

@@ -23,14 +23,18 @@ pub enum PixelFormat {
 /// How luma and colour differences are made of red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct YuvCoding {
+    /// Weights of red, green and blue.
     pub matrix: Matrix,
+    /// Levels of black and white.
     pub range: Range,
 }
 
 /// Which weights make luma of red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrix {
+    /// Those of standard-definition video.
     Bt601,
+    /// Those of high-definition video.
     Bt709,
 }
 
@@ -55,6 +59,18 @@ pub struct Packed {
 }
 
 impl PixelFormat {
+    /// Red, green, blue: three bytes a pixel.
+    pub const RGB8: Self = Self::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None });
+    /// Red, green, blue, alpha: four bytes a pixel.
+    pub const RGBA8: Self = Self::Packed(Packed { bytes: 4, order: [0, 1, 2], alpha: Some(3) });
+    /// Planes of luma, blue and red difference as in high-definition video ([`YuvCoding::BT709`]).
+    pub const I420_BT709: Self = Self::I420(YuvCoding::BT709);
+
+    /// Bytes of a picture of that size, without gaps.
+    pub fn bytes(self, width: u32, height: u32) -> usize {
+        self.planes(width, height).into_iter().map(|(stride, lines)| stride * lines).sum()
+    }
+
     /// Whether it has an alpha channel.
     pub fn has_alpha(self) -> bool {
         match self {

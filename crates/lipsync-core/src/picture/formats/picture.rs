@@ -8,8 +8,11 @@ use crate::picture::pool::Pooled;
 
 /// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
 pub struct PictureMut<'a> {
+    /// How its pixels lie in memory.
     pub format: PixelFormat,
+    /// In pixels.
     pub width: u32,
+    /// In pixels.
     pub height: u32,
     /// Bytes and bytes per line of each plane.
     pub planes: Vec<(&'a mut [u8], usize)>,
@@ -86,6 +89,20 @@ impl Picture {
                 target[..stride].copy_from_slice(line);
             }
         }
+    }
+}
+
+impl<'a> PictureMut<'a> {
+    /// One whose planes follow each other in `bytes`, lines without gaps.
+    pub(crate) fn packed(format: PixelFormat, width: u32, height: u32, bytes: &'a mut [u8]) -> Self {
+        let mut rest = bytes;
+        let sizes = format.planes(width, height).into_iter();
+        let planes = sizes.map(|(stride, lines)| {
+            let (plane, behind) = std::mem::take(&mut rest).split_at_mut(stride * lines);
+            rest = behind;
+            (plane, stride)
+        });
+        Self { format, width, height, planes: planes.collect() }
     }
 }
 
