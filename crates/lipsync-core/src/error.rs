@@ -11,11 +11,10 @@ use crate::text::plain;
 /// The message names the file or value at fault and the remedy, and is one line. [`std::error::Error::source`] is the
 /// error of the system or of a library behind it, where there is one: its words are part of the message already, so whoever
 /// prints the message need not print the source as well.
-#[derive(Debug, Clone, thiserror::Error, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder is missing.
-    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     NotFound {
         /// It.
         #[serde(with = "lossy")]
@@ -29,7 +28,6 @@ pub enum Error {
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// A file is there, but is not what it should be.
-    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     Invalid {
         /// It.
         #[serde(with = "lossy")]
@@ -43,7 +41,6 @@ pub enum Error {
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// ONNX Runtime, or what it needs, cannot be used.
-    #[error("ONNX Runtime: {}. {}", plain(problem), plain(remedy))]
     Runtime {
         /// What is wrong.
         problem: String,
@@ -54,7 +51,6 @@ pub enum Error {
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// A network failed while it ran.
-    #[error("{}: {}", plain(model.display()), plain(problem))]
     Inference {
         /// The file of the network.
         #[serde(with = "lossy")]
@@ -66,7 +62,6 @@ pub enum Error {
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// The audio holds something that is not sound.
-    #[error("audio: {}. {}", plain(problem), plain(remedy))]
     Audio {
         /// What is wrong.
         problem: String,
@@ -74,8 +69,38 @@ pub enum Error {
         remedy: String,
     },
     /// The work was called off by a flush or a stop; nobody needs to be told.
-    #[error("interrupted")]
     Interrupted,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotFound { path, problem, remedy, .. } | Self::Invalid { path, problem, remedy, .. } => {
+                write!(f, "{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))
+            }
+            Self::Runtime { problem, remedy, .. } => {
+                write!(f, "ONNX Runtime: {}. {}", plain(problem), plain(remedy))
+            }
+            Self::Inference { model, problem, .. } => {
+                write!(f, "{}: {}", plain(model.display()), plain(problem))
+            }
+            Self::Audio { problem, remedy } => write!(f, "audio: {}. {}", plain(problem), plain(remedy)),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+// By hand: `thiserror` would give out the `Arc`, of which nobody can ask what error it holds.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotFound { source, .. }
+            | Self::Invalid { source, .. }
+            | Self::Runtime { source, .. }
+            | Self::Inference { source, .. } => source.as_deref().map(|source| source as _),
+            Self::Audio { .. } | Self::Interrupted => None,
+        }
+    }
 }
 
 impl Error {
