@@ -353,7 +353,7 @@ impl LipsyncSrc {
             }
         }
         let mut news = std::mem::take(&mut stage.news);
-        news.extend(stage.live.news(n));
+        news.extend(stage.live.speech_events(n));
         let painter = stage.loaded.painter.clone();
         let step = timing.rate.convert_index(stage.shown, stage.loaded.avatar.rate);
         let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));

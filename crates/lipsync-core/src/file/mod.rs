@@ -66,7 +66,7 @@ pub fn copy(from: &Path, to: &Path, most: u64, remedy: &str) -> Result<()> {
 }
 
 /// The error for what is there, but no file.
-pub fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
+pub(crate) fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
     let kind = if is_folder { "is a folder" } else { "is a pipe, a device or the like" };
     Error::invalid(path, format!("{kind}, not a file"), remedy)
 }

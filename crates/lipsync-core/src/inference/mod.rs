@@ -9,4 +9,4 @@ pub mod precision;
 pub mod prepare;
 pub mod runtime;
 pub mod shared;
-pub mod tensors;
+pub(crate) mod tensors;

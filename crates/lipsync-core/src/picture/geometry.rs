@@ -39,7 +39,7 @@ impl Rect {
 }
 
 /// Copies that many rows from a place in a picture to one in another, as wide as the narrower of both.
-pub fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
+pub(crate) fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
     let bytes = 3 * from.width().min(to.width()) as usize;
     let lines = |width: u32, (x, y): (u32, u32)| (3 * width as usize, 3 * x as usize, y as usize);
     let (from_line, from_x, from_y) = lines(from.width(), at);

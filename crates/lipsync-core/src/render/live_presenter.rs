@@ -119,7 +119,7 @@ impl LivePresenter {
     /// What of speech has begun or ended with the frames asked for since the last call.
     pub fn speech(&mut self) -> Vec<Speech> {
         match self.next.checked_sub(1) {
-            Some(last) => self.live.news(last),
+            Some(last) => self.live.speech_events(last),
             None => Vec::new(),
         }
     }

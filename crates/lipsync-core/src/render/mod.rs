@@ -2,8 +2,8 @@
 
 pub mod listener;
 pub mod live;
-pub mod live_presenter;
+pub(crate) mod live_presenter;
 pub mod pace;
 pub mod painter;
 pub mod presenter;
-pub mod video_frame;
+pub(crate) mod video_frame;

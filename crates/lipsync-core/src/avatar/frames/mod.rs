@@ -134,7 +134,7 @@ impl FrameStore {
     }
 
     /// Notes that a frame has grown by what the network has seen there, unless it is no longer kept.
-    pub fn note_growth(&self, index: usize, frame: &DecodedFrame) {
+    pub(crate) fn note_growth(&self, index: usize, frame: &DecodedFrame) {
         let _evicted = self.cache().recount(index, frame.size());
     }
 
@@ -152,12 +152,12 @@ impl FrameStore {
     }
 
     /// The mouth of frame `index` at rest, if it has been painted and kept.
-    pub fn resting(&self, index: usize) -> Option<Arc<Pooled>> {
+    pub(crate) fn resting(&self, index: usize) -> Option<Arc<Pooled>> {
         self.cache().resting(index)
     }
 
     /// Keeps the mouth of frame `index` at rest, if there is room: half of the whole.
-    pub fn keep_resting(&self, index: usize, mouth: &Arc<Pooled>) {
+    pub(crate) fn keep_resting(&self, index: usize, mouth: &Arc<Pooled>) {
         self.cache().insert_resting(index, mouth);
     }
 

@@ -16,7 +16,7 @@ pub struct Canvas {
 
 impl Canvas {
     /// Whether opaque frames are shown before anything but what they show themselves.
-    pub fn replaces_background(&self) -> bool {
+    pub(crate) fn replaces_background(&self) -> bool {
         self.format.has_alpha() || self.background.is_some()
     }
 
