@@ -49,7 +49,7 @@ fn main() -> Result<(), Failure> {
 
     let avatar = Arc::new(Avatar::open(Path::new(folder))?);
     let engine = Engine { precision, ..Engine::default() };
-    let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1, None)?;
+    let mut network = Generator::open(&avatar.generator, avatar.face, &engine, 1)?;
     let format = PixelFormat::I420(YuvCoding::BT709);
     let canvas = Canvas { format, background: None };
     let store = FrameStore::new(avatar.clone(), canvas, network.framing(), usize::MAX);
@@ -64,7 +64,7 @@ fn main() -> Result<(), Failure> {
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
     let hearing = network.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &engine, None)?;
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &engine)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {
         track.push(&mono);

@@ -40,11 +40,11 @@ impl Loaded {
     }
 
     fn open_here(settings: Settings, beside: Option<&Path>) -> Result<Opened, Error> {
-        let engine = settings.engine();
+        let engine = settings.engine().with_library_dir(beside);
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);
-        let mut painter = Painter::open(&avatar, &engine, settings.n_threads as usize, beside)?;
-        let track = avatar.open_features(painter.hearing(), settings.lookahead_samples(), &engine, beside)?;
+        let mut painter = Painter::open(&avatar, &engine, settings.n_threads as usize)?;
+        let track = avatar.open_features(painter.hearing(), settings.lookahead_samples(), &engine)?;
         let mut listener = Listener::new(track, FrameRate::NATIVE);
         painter.set_silence(listener.silence()?);
         let encoder = listener.interrupter();

@@ -175,6 +175,7 @@ impl Settings {
             provider: self.provider.into(),
             device: self.device.clone(),
             precision: self.precision.into(),
+            library_dir: None,
         }
     }
 

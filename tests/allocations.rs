@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use common::avatar;
 use common::gst::{avatar as avatar_property, pipeline};
 use gst::prelude::*;
-use lipsync_core::inference::runtime::Engine;
-use lipsync_core::picture::formats::{Canvas, Picture, PixelFormat, YuvCoding};
-use lipsync_core::rate::FrameRate;
+use lipsync_core::picture::formats::{Picture, PixelFormat, YuvCoding};
 use lipsync_core::render::presenter::{Presenter, PresenterOptions};
 
 /// The system's allocator, counting.
@@ -77,16 +75,10 @@ fn noise(count: usize) -> Vec<f32> {
 #[test]
 fn a_frame_of_the_core_takes_small_change() {
     let format = PixelFormat::I420(YuvCoding::BT709);
-    let options = PresenterOptions {
-        engine: Engine::default(),
-        threads: 2,
-        rate: FrameRate::NATIVE,
-        canvas: Canvas { format, background: None },
-        cache: usize::MAX >> 1,
-    };
+    let options = PresenterOptions::default().threads(2).format(format).cache(usize::MAX >> 1);
     let avatar = avatar("own");
     let (width, height) = avatar.image.size;
-    let mut presenter = Presenter::open(avatar, &options, None).unwrap();
+    let mut presenter = Presenter::open(avatar, &options).unwrap();
     presenter.set_input(16_000, vec![1.0]).unwrap();
     let mut target = Picture::new(&image::RgbImage::new(width, height), None, format);
     let sound = noise(640);

@@ -19,7 +19,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
-use lipsync_core::render::painter::{Painter, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter};
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 const PROPERTIES: &str = "cache-size=0 n-threads=1 lookahead=92500000";
@@ -287,10 +287,10 @@ impl Air {
     fn panic_in_a_worker(&mut self) {
         let Some(plays) = self.plays else { return };
         let Ok(avatar) = lipsync_core::avatar::Avatar::open(&self.good[plays].path()) else { return };
-        let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1, None) else { return };
+        let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1) else { return };
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.into(), canvas, painter.framing(), 0);
-        let asked = painter.submit(&frames.into(), 0, Wish::Speak(Context::zeros(3)));
+        let asked = painter.submit(&frames.into(), 0, MouthRequest::Speech(Context::zeros(3)));
         assert!(asked.wait().is_err());
     }
 

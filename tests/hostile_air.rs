@@ -16,7 +16,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
-use lipsync_core::render::painter::{Painter, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter};
 
 const MONO_16K: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 /// Frames are read anew each time they are shown, and one worker paints them.
@@ -333,11 +333,11 @@ fn a_worker_panics() {
     let mut studio = on_air(playing.folder.to_str().unwrap());
     studio.run_until(SECOND);
     // Another painter of the same network, whose worker it shares.
-    let painter = Painter::open(&playing, &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&playing, &Engine::default(), 1).unwrap();
     let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
     let frames = Arc::new(FrameStore::new(playing.into(), canvas, painter.framing(), 0));
     for _ in 0..3 {
-        let asked = painter.submit(&frames, 0, Wish::Speak(Context::zeros(3)));
+        let asked = painter.submit(&frames, 0, MouthRequest::Speech(Context::zeros(3)));
         let error = asked.wait().err().unwrap().to_string();
         assert!(error.contains("generator.onnx: a panic"), "{error}");
         studio.say_now(&speech());

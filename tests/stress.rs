@@ -295,7 +295,7 @@ fn random_sequences() {
     // Keeps the networks open, so that most of the time goes to what is to be tested.
     let _painters = ["own_160", "alpha"].map(|name| {
         let avatar = common::avatar(name);
-        Painter::open(&avatar, &Engine::default(), 1, None).unwrap()
+        Painter::open(&avatar, &Engine::default(), 1).unwrap()
     });
     run(250, sequence);
     println!("{} frames", FRAMES.load(Ordering::SeqCst));

@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn hear(hearing: AudioContextKind) -> Result<()> {
-    let mut track = AVATAR.open_features(hearing, features::NO_LIMIT, &Engine::default(), None)?;
+    let mut track = AVATAR.open_features(hearing, features::NO_LIMIT, &Engine::default())?;
     let interrupter = track.interrupter();
     let stop = || interrupter.iter().for_each(|interrupter| interrupter.interrupt());
     watchdog::guard(stop, || {

@@ -29,8 +29,8 @@ fuzz_target!(|input: &[u8]| {
 fn try_out() -> Result<()> {
     let engine = Engine::default();
     // As if it were the network of 8 bits: others have no blocks to be taken out.
-    let prepared = Generator::prepare(&FILE, &engine, None)?.with_fused_kernels()?;
-    let mut generator = Generator::open_prepared(&prepared, FaceOptions::default(), &engine, 1, None)?;
+    let prepared = Generator::prepare(&FILE, &engine)?.with_fused_kernels()?;
+    let mut generator = Generator::open_prepared(&prepared, FaceOptions::default(), &engine, 1)?;
     let interrupter = generator.interrupter();
     watchdog::guard(|| interrupter.interrupt(), || generator.try_out())
 }

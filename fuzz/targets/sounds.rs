@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
 fn hear(input: &mut Unstructured<'_>) -> Result<()> {
     let limit = if input.arbitrary()? { features::NO_LIMIT } else { input.int_in_range(0..=20_000)? };
     let engine = Engine::default();
-    let track = AVATAR.open_features(AudioContextKind::MelWindow, limit, &engine, None).expect("it has no network");
+    let track = AVATAR.open_features(AudioContextKind::MelWindow, limit, &engine).expect("it has no network");
     let mut listener = Listener::new(track, FrameRate::NATIVE);
     let mut channels = 1;
     let mut finished = false;

@@ -8,7 +8,7 @@ use lipsync_core::error::Error;
 use lipsync_core::limits::{GAP_SECONDS, LATEST};
 use lipsync_core::picture::formats::Canvas;
 use lipsync_core::rate::FrameRate;
-use lipsync_core::render::painter::Wish;
+use lipsync_core::render::painter::MouthRequest;
 
 use super::item::{Frame, Item};
 use super::state::Lipsync;
@@ -326,7 +326,7 @@ impl Lipsync {
                 continue;
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
-            let ticket = (!late).then(|| painter.submit(&frames, step, Wish::Speak(context)));
+            let ticket = (!late).then(|| painter.submit(&frames, step, MouthRequest::Speech(context)));
             let frame = Frame { pts, duration: end - pts, number, ticket };
             self.queue.push(Item::Frame(frame), painter.capacity())?;
         }

@@ -1,7 +1,7 @@
 //! What goes from the sink's streaming thread to the source's.
 
 use gst_video::VideoInfo;
-use lipsync_core::render::painter::Ticket;
+use lipsync_core::render::painter::PendingFrame;
 
 use crate::messages::Failure;
 use crate::queue;
@@ -41,5 +41,5 @@ pub struct Frame {
     /// Number since the last discontinuity; 0 is marked as one.
     pub number: u64,
     /// `None`: it would be late, so the last picture is shown once more.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<PendingFrame>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gst_video::VideoInfo;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::render::live::Speech;
-use lipsync_core::render::painter::{Painter, Ticket};
+use lipsync_core::render::painter::{Painter, PendingFrame};
 
 use super::output_queue::Item;
 use super::sound::Chunk;
@@ -27,7 +27,7 @@ pub struct Frame {
     pub number: u64,
     /// It does not follow the one before.
     pub discont: bool,
-    pub ticket: Ticket,
+    pub ticket: PendingFrame,
     /// The interval at which a new mouth was asked for, if one was.
     pub asked_at: Option<u32>,
     /// What plays at this step of the avatar.

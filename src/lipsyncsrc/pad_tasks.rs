@@ -190,13 +190,13 @@ impl LipsyncSrc {
         let buffer = match caught(|| self.writer.draw(painted)) {
             Ok(Ok(buffer)) => buffer,
             Ok(Err(Stop::Flow(gst::FlowError::Error))) => {
-                let problem = "there is no memory for its picture".into();
-                return Ok(Err(Error::Inference { model: model(), problem }));
+                let problem = "there is no memory for its picture";
+                return Ok(Err(Error::inference(model(), problem)));
             }
             Ok(Err(stop)) => return Err(stop),
             Err(panic) => {
                 let problem = format!("its picture is not drawn: {panic}");
-                return Ok(Err(Error::Inference { model: model(), problem }));
+                return Ok(Err(Error::inference(model(), problem)));
             }
         };
         let least = self.least_interval();

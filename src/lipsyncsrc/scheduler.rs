@@ -11,7 +11,7 @@ use gst::subclass::prelude::*;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::features::Context;
 use lipsync_core::render::live::{Sound, Speech};
-use lipsync_core::render::painter::Wish;
+use lipsync_core::render::painter::MouthRequest;
 
 use super::backlog::Piece;
 use super::frame::{Frame, SoundItem, VideoItem};
@@ -146,7 +146,7 @@ impl LipsyncSrc {
             render.speech_events.push(Speech::Ends(render.live.rate().time_of(n)));
             let avatar = &render.loaded.avatar;
             let model = avatar.audio_encoder.clone().unwrap_or_else(|| avatar.generator.clone());
-            Err(Error::Inference { model, problem: format!("the sound is not heard: {panic}") })
+            Err(Error::inference(model, format!("the sound is not heard: {panic}")))
         })
     }
 
@@ -190,16 +190,16 @@ impl LipsyncSrc {
             self.queue_sound(chunk, timing.rate);
         }
         let mut speech_events = std::mem::take(&mut render.speech_events);
-        speech_events.extend(render.live.news(n));
+        speech_events.extend(render.live.speech_events(n));
         let painter = render.loaded.painter.clone();
         let step = timing.rate.convert_index(render.shown, render.loaded.avatar.rate);
         let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
         let due = render.held.is_none_or(|held| held + 1 >= interval);
         let (wish, asked_at, held) = match context {
-            Some(context) if due => (Wish::Speak(context), Some(interval), Some(0)),
-            Some(_) => (Wish::Hold, None, render.held.map(|held| held + 1)),
+            Some(context) if due => (MouthRequest::Speech(context), Some(interval), Some(0)),
+            Some(_) => (MouthRequest::Repeat, None, render.held.map(|held| held + 1)),
             // Once painted, or not at all.
-            None => (Wish::Rest, None, None),
+            None => (MouthRequest::Rest, None, None),
         };
         render.held = held;
         let ticket = painter.submit(&frames, step, wish);
@@ -244,7 +244,7 @@ impl LipsyncSrc {
         }
         let mut first = true;
         for frame in state.video_queue.items_mut().iter_mut().filter_map(VideoItem::frame_mut) {
-            let wish = if first { Wish::Close } else { Wish::Rest };
+            let wish = if first { MouthRequest::Closing } else { MouthRequest::Rest };
             let ticket = frame.painter.resubmit(&frame.ticket, &frame.frames, frame.step, wish);
             called_off.push(std::mem::replace(&mut frame.ticket, ticket));
             frame.asked_at = None;

@@ -56,8 +56,20 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            print_error!("lipsync-avatar: {error:#}");
+            print_error!("lipsync-avatar: {}", message(&error));
             if interrupt::requested() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error in one line: what was done, and what went wrong. Errors of the core say themselves what is behind them.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        if cause.is::<lipsync_core::Error>() {
+            break;
+        }
+    }
+    parts.join(": ")
 }

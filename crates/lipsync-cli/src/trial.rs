@@ -56,14 +56,14 @@ pub fn run(options: &TryNetworks) -> ExitCode {
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
-    let engine = Engine { precision, ..Engine::default() };
+    let engine = Engine { precision, ..Engine::default() }.with_library_dir(options.beside.as_deref());
     let mut report = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
         // The parent may be gone.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     match avatar {
-        Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut report),
+        Ok(avatar) => trial::run(&avatar, &problems, &engine, &mut report),
         // The parent reports that the avatar cannot be read.
         Err(_) => report(TrialEvent::Finished),
     }
@@ -155,7 +155,7 @@ impl Stage {
     }
 
     fn problem(&self, problem: String) -> TrialEvent {
-        TrialEvent::Problem(Error::Invalid { path: self.path.clone(), problem, remedy: REMEDY.into() })
+        TrialEvent::Problem(Error::invalid(&self.path, problem, REMEDY))
     }
 }
 

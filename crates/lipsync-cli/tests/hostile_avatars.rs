@@ -121,7 +121,7 @@ fn remove(path: &Path) {
 
 /// All that is wrong with a folder, in words.
 fn problems(folder: &Path) -> Vec<String> {
-    let survey = Survey::open(folder, &Engine::default(), None);
+    let survey = Survey::open(folder, &Engine::default());
     let frames = survey.avatar.as_ref().map_or(0, |avatar| avatar.frames.len());
     let of_frames: Vec<_> = (0..frames).flat_map(|index| survey.frame(index)).collect();
     let unplaced = survey.problems.unplaced().iter().filter_map(|picture| survey.unplaced_frame(picture));

@@ -66,12 +66,12 @@ const REFUSED: [(&str, &[&str]); 22] = [
 #[test]
 fn what_no_network_may_have_is_refused_before_it_is_loaded() {
     // ONNX Runtime is not even looked for.
-    let beside = Path::new("/nowhere");
+    let engine = Engine::default().with_library_dir(Some(Path::new("/nowhere")));
     for (name, words) in REFUSED {
         let file = hostile(name);
         let errors = [
             Model::read(&file).map(drop).unwrap_err(),
-            Network::open(&file, &Engine::default(), 1, Some(beside)).map(drop).unwrap_err(),
+            Network::open(&file, &engine, 1).map(drop).unwrap_err(),
         ];
         for error in errors.map(|error| error.to_string()) {
             assert!(error.contains("hostile_networks/"), "{name}: {error}");
@@ -139,8 +139,7 @@ fn try_blocks(name: &str) -> Result<(), Error> {
     let file = hostile(name);
     let graph = fuse_blocks(Model::read(&file)?).expect("there are blocks");
     let prepared = PreparedGraph::of(&file, GraphParts::Whole(graph));
-    let mut generator =
-        Generator::open_prepared(&prepared, FaceOptions::default(), &Engine::default(), 1, None)?;
+    let mut generator = Generator::open_prepared(&prepared, FaceOptions::default(), &Engine::default(), 1)?;
     generator.try_out()
 }
 

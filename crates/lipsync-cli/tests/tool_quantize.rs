@@ -24,7 +24,7 @@ fn a_quantized_network_is_played_until_the_generator_changes() {
     let int8 = avatar.path().join("generator.int8.onnx");
     let chosen = |precision| {
         let engine = Engine { precision, ..Engine::default() };
-        Generator::prepare(&generator, &engine, None).map(|prepared| prepared.path)
+        Generator::prepare(&generator, &engine).map(|prepared| prepared.path)
     };
     let refused = |precision, words: &[&str]| {
         let error = chosen(precision).unwrap_err().to_string();

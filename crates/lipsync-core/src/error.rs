@@ -2,65 +2,146 @@
 //! of files and of what is in them may be a stranger's ([`crate::text`]).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::text::plain;
 
 /// What can go wrong between a folder, some audio and a frame.
-#[derive(Debug, Clone, thiserror::Error, serde::Deserialize, serde::Serialize)]
+///
+/// The message names the file or value at fault and the remedy, and is one line. [`std::error::Error::source`] is the
+/// error of the system or of a library behind it, where there is one: its words are part of the message already, so whoever
+/// prints the message need not print the source as well.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
+#[non_exhaustive]
 pub enum Error {
     /// A file or folder is missing.
-    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     NotFound {
+        /// It.
         #[serde(with = "lossy")]
         path: PathBuf,
+        /// What is wrong.
         problem: String,
+        /// What to do about it.
         remedy: String,
+        /// The error behind it.
+        #[serde(skip)]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// A file is there, but is not what it should be.
-    #[error("{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))]
     Invalid {
+        /// It.
         #[serde(with = "lossy")]
         path: PathBuf,
+        /// What is wrong.
         problem: String,
+        /// What to do about it.
         remedy: String,
+        /// The error behind it.
+        #[serde(skip)]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// ONNX Runtime, or what it needs, cannot be used.
-    #[error("ONNX Runtime: {}. {}", plain(problem), plain(remedy))]
-    Runtime { problem: String, remedy: String },
+    Runtime {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+        /// The error behind it.
+        #[serde(skip)]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    },
     /// A network failed while it ran.
-    #[error("{}: {}", plain(model.display()), plain(problem))]
     Inference {
+        /// The file of the network.
         #[serde(with = "lossy")]
         model: PathBuf,
+        /// What is wrong.
         problem: String,
+        /// The error behind it.
+        #[serde(skip)]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
     /// The audio holds something that is not sound.
-    #[error("audio: {}. {}", plain(problem), plain(remedy))]
-    Audio { problem: String, remedy: String },
+    Audio {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The work was called off by a flush or a stop; nobody needs to be told.
-    #[error("interrupted")]
     Interrupted,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotFound { path, problem, remedy, .. } | Self::Invalid { path, problem, remedy, .. } => {
+                write!(f, "{}: {}. {}", plain(path.display()), plain(problem), plain(remedy))
+            }
+            Self::Runtime { problem, remedy, .. } => {
+                write!(f, "ONNX Runtime: {}. {}", plain(problem), plain(remedy))
+            }
+            Self::Inference { model, problem, .. } => {
+                write!(f, "{}: {}", plain(model.display()), plain(problem))
+            }
+            Self::Audio { problem, remedy } => write!(f, "audio: {}. {}", plain(problem), plain(remedy)),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+// By hand: `thiserror` would give out the `Arc`, of which nobody can ask what error it holds.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotFound { source, .. }
+            | Self::Invalid { source, .. }
+            | Self::Runtime { source, .. }
+            | Self::Inference { source, .. } => source.as_deref().map(|source| source as _),
+            Self::Audio { .. } | Self::Interrupted => None,
+        }
+    }
 }
 
 impl Error {
     /// An error for what is not there.
     pub fn not_found(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::NotFound { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+        let (problem, remedy) = (problem.into(), remedy.into());
+        Self::NotFound { path: path.as_ref().into(), problem, remedy, source: None }
     }
 
     /// An error for what is there, but is not what it should be.
     pub fn invalid(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Invalid { path: path.as_ref().into(), problem: problem.into(), remedy: remedy.into() }
+        let (problem, remedy) = (problem.into(), remedy.into());
+        Self::Invalid { path: path.as_ref().into(), problem, remedy, source: None }
     }
 
     /// An error of ONNX Runtime, or of the machine that it needs.
     pub fn runtime(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Runtime { problem: problem.into(), remedy: remedy.into() }
+        Self::Runtime { problem: problem.into(), remedy: remedy.into(), source: None }
+    }
+
+    /// An error of a network that ran.
+    pub fn inference(model: impl AsRef<Path>, problem: impl Into<String>) -> Self {
+        Self::Inference { model: model.as_ref().into(), problem: problem.into(), source: None }
     }
 
     /// An error of the sound.
     pub fn audio(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Audio { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// The same, with the error behind it.
+    #[must_use]
+    pub fn with_source(mut self, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        if let Self::NotFound { source, .. }
+        | Self::Invalid { source, .. }
+        | Self::Runtime { source, .. }
+        | Self::Inference { source, .. } = &mut self
+        {
+            *source = Some(Arc::new(error));
+        }
+        self
     }
 
     /// The file or folder at fault, where there is one.
@@ -82,11 +163,16 @@ impl Error {
 
     /// The error for a file that cannot be read: missing and unreadable are told apart.
     pub fn io(path: impl AsRef<Path>, error: &std::io::Error, remedy: &str) -> Self {
-        if error.kind() == std::io::ErrorKind::NotFound {
+        let this = if error.kind() == std::io::ErrorKind::NotFound {
             Self::not_found(path, "no such file", remedy)
         } else {
             Self::invalid(path, format!("cannot be read: {error}"), remedy)
-        }
+        };
+        // Errors of the system cannot be cloned, but made again.
+        this.with_source(match error.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::new(error.kind(), error.to_string()),
+        })
     }
 }
 
@@ -120,6 +206,18 @@ pub(crate) mod lossy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_behind_an_error_can_be_asked_for() {
+        let io = std::io::Error::from_raw_os_error(13);
+        let error = Error::io("a.png", &io, "Change its permissions");
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.downcast_ref::<std::io::Error>().unwrap().kind(), io.kind());
+        let copy: Error = serde_json::from_str(&serde_json::to_string(&error).unwrap()).unwrap();
+        assert_eq!(copy.to_string(), error.to_string());
+        assert!(std::error::Error::source(&copy).is_none(), "it stays in its process");
+        assert!(std::error::Error::source(&Error::runtime("a", "b")).is_none());
+    }
 
     #[test]
     fn a_panic_is_told() {

@@ -7,18 +7,18 @@ use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
 
 /// The folder in which the plugin was found and, where its file there is a link, the folder of the file itself.
-pub(crate) fn library_dirs(beside: &Path) -> Vec<PathBuf> {
-    let plugin = beside.join(format!("{DLL_PREFIX}gstlipsync{DLL_SUFFIX}"));
+pub(crate) fn library_dirs(library_dir: &Path) -> Vec<PathBuf> {
+    let plugin = library_dir.join(format!("{DLL_PREFIX}gstlipsync{DLL_SUFFIX}"));
     let real = plugin.canonicalize().ok().and_then(|file| Some(file.parent()?.to_path_buf()));
-    let mut dirs = vec![beside.to_path_buf()];
-    dirs.extend(real.filter(|dir| dir != beside));
+    let mut dirs = vec![library_dir.to_path_buf()];
+    dirs.extend(real.filter(|dir| dir != library_dir));
     dirs
 }
 
 /// The data folders that there are under the prefix of an installation: `share`, where the plugin is in
 /// `lib/gstreamer-1.0`, in `lib/MULTIARCH/gstreamer-1.0` or in the user's `share/gstreamer-1.0/plugins`.
-pub(crate) fn data_dirs(beside: &Path) -> Vec<PathBuf> {
-    let libraries = library_dirs(beside);
+pub(crate) fn data_dirs(library_dir: &Path) -> Vec<PathBuf> {
+    let libraries = library_dirs(library_dir);
     let prefixes = libraries.iter().flat_map(|dir| dir.ancestors().skip(2).take(2));
     prefixes.map(|prefix| prefix.join("share")).filter(|dir| dir.is_dir()).collect()
 }

@@ -4,34 +4,34 @@
 //! is opened or allocated. They are wide: nothing that anybody was seen to use comes near them.
 
 /// Bytes of a text file: face rectangles.
-pub const TEXT_BYTES: u64 = 16 << 20;
+pub(crate) const TEXT_BYTES: u64 = 16 << 20;
 
 /// Bytes of a manifest, or of a package's list of sums. What is made of them in memory is a hundred times as large.
 pub const MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Bytes of the landmarks of a frame.
-pub const LANDMARK_BYTES: u64 = 64 << 10;
+pub(crate) const LANDMARK_BYTES: u64 = 64 << 10;
 
 /// Characters of an avatar's title.
-pub const TITLE_CHARS: usize = 200;
+pub(crate) const TITLE_CHARS: usize = 200;
 
 /// Bytes of a picture's file.
 pub const PICTURE_BYTES: u64 = 256 << 20;
 
 /// Width and height of a picture in pixels: 8K video, 7680 x 4320, fits.
-pub const PICTURE_SIDE: u32 = 8192;
+pub(crate) const PICTURE_SIDE: u32 = 8192;
 
 /// Pixels of a picture.
-pub const PICTURE_PIXELS: u64 = 36_000_000;
+pub(crate) const PICTURE_PIXELS: u64 = 36_000_000;
 
 /// Scans of a JPEG: those of progressive ones, of which encoders write about ten, cost hardly a byte and much time.
-pub const JPEG_SCANS: u32 = 100;
+pub(crate) const JPEG_SCANS: u32 = 100;
 
 /// Frames of an avatar, more than an hour at 25 a second, and pictures of each folder that goes with them.
 pub const FRAMES: usize = 100_000;
 
 /// Files in a folder of pictures, whatever they are.
-pub const FOLDER_FILES: usize = 1_000_000;
+pub(crate) const FOLDER_FILES: usize = 1_000_000;
 
 /// Frames a second at which an avatar's frames play: what the elements' caps take.
 pub const FPS: u32 = 240;
@@ -40,7 +40,7 @@ pub const FPS: u32 = 240;
 pub const BORDER: u32 = 512;
 
 /// Side of a generator's square input and output, in pixels.
-pub const NETWORK_SIDE: u32 = 2048;
+pub(crate) const NETWORK_SIDE: u32 = 2048;
 
 /// Bytes of a network's file, and of all weights beside it: what the format of the file can hold.
 pub const NETWORK_BYTES: u64 = i32::MAX as u64;
@@ -52,53 +52,53 @@ pub const SUMS: usize = 100;
 
 /// Bytes of memory that a network's file may take beside the weights that it holds as bytes: for its entries, each of which may
 /// be only two bytes in the file, and for numbers that it writes one by one.
-pub const NETWORK_MEMORY: usize = 1 << 30;
+pub(crate) const NETWORK_MEMORY: usize = 1 << 30;
 
 /// Nodes of a network, in all of its graphs.
-pub const NODES: usize = 1 << 15;
+pub(crate) const NODES: usize = 1 << 15;
 
 /// Weights of a network, in all of its graphs.
-pub const WEIGHTS: usize = 1 << 17;
+pub(crate) const WEIGHTS: usize = 1 << 17;
 
 /// Depth of nested graphs (loops and branches).
-pub const GRAPH_DEPTH: usize = 4;
+pub(crate) const GRAPH_DEPTH: usize = 4;
 
 /// Inputs of a network, and outputs.
-pub const PORTS: usize = 64;
+pub(crate) const PORTS: usize = 64;
 
 /// Dimensions of a tensor.
-pub const RANK: usize = 16;
+pub(crate) const RANK: usize = 16;
 
 /// Kernels, strides, pads and the like of a network's layers.
-pub const LAYER_SIZE: i64 = 1 << 12;
+pub(crate) const LAYER_SIZE: i64 = 1 << 12;
 
 /// Values in a tensor that goes in or out, or that is made of a shape that the file states.
-pub const VALUES: u64 = 1 << 26;
+pub(crate) const VALUES: u64 = 1 << 26;
 
 /// Bytes of one value that ONNX Runtime may compute when it loads a network, instead of each time.
-pub const CONSTANT_BYTES: u64 = 256 << 20;
+pub(crate) const CONSTANT_BYTES: u64 = 256 << 20;
 
 /// Bytes by which a graph may grow in preparation, beyond four times its size.
-pub const PREPARED_GROWTH: u64 = 64 << 20;
+pub(crate) const PREPARED_GROWTH: u64 = 64 << 20;
 
 /// Batch size of a network.
-pub const BATCH: i64 = 64;
+pub(crate) const BATCH: i64 = 64;
 
 /// The least side of a generator's square input and output, in pixels.
-pub const LEAST_SIDE: u32 = 16;
+pub(crate) const LEAST_SIDE: u32 = 16;
 
 /// Bytes of scratch memory of a fused kernel, for each thread.
-pub const KERNEL_BYTES: usize = 256 << 20;
+pub(crate) const KERNEL_BYTES: usize = 256 << 20;
 
 /// Seconds that loading one network may take when an avatar is to play, and that one run may take, on the processor.
-pub const LOAD: u64 = 60;
+pub(crate) const LOAD: u64 = 60;
 /// See [`LOAD`].
-pub const RUN: u64 = 15;
+pub(crate) const RUN: u64 = 15;
 
 /// The same where another execution provider compiles the network first.
-pub const LOAD_COMPILED: u64 = 1800;
+pub(crate) const LOAD_COMPILED: u64 = 1800;
 /// See [`LOAD_COMPILED`].
-pub const RUN_COMPILED: u64 = 600;
+pub(crate) const RUN_COMPILED: u64 = 600;
 
 /// Bytes of address space of the process in which a stranger's networks are tried out.
 pub const TRIAL_MEMORY: u64 = 8 << 30;

@@ -23,7 +23,7 @@ use crate::picture::pool::Pooled;
 /// Quantizes one generator.
 pub struct Quantizer {
     path: PathBuf,
-    library_dir: Option<PathBuf>,
+    engine: Engine,
     options: FaceOptions,
     model: Model,
     layers: Vec<Layer>,
@@ -44,24 +44,24 @@ pub struct MouthPsnr {
 }
 
 impl Quantizer {
-    /// Opens a generator in float32.
+    /// Opens a generator in float32, on the processor: what `engine` says of the precision is left aside for the original.
     ///
     /// # Errors
     /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can be quantized.
-    pub fn open(path: &Path, options: FaceOptions, library_dir: Option<&Path>) -> Result<Self> {
-        let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-        let original = Generator::open(path, options, &engine, 1, library_dir)?;
+    pub fn open(path: &Path, options: FaceOptions, engine: &Engine) -> Result<Self> {
+        let float = Engine { precision: Precision::Fp32, ..engine.clone() };
+        let original = Generator::open(path, options, &float, 1)?;
         if original.batch() != 1 {
             let problem = format!("paints {} faces at a time", original.batch());
             return Err(Error::invalid(path, problem, "Export it with a free first size, or a size of 1"));
         }
-        let model = prepare::simplified(path, library_dir)?;
+        let model = prepare::simplified(path, engine)?;
         let layers = model.quantizable_layers();
         if layers.is_empty() {
             return Err(Error::invalid(path, "has no convolution that can be quantized", "Use it as it is"));
         }
-        let library_dir = library_dir.map(Into::into);
-        Ok(Self { path: path.into(), library_dir, options, model, layers, ranges: Ranges::new(), original })
+        let engine = engine.clone();
+        Ok(Self { path: path.into(), engine, options, model, layers, ranges: Ranges::new(), original })
     }
 
     /// The original generator.
@@ -116,9 +116,8 @@ impl Quantizer {
         let shape = |port: &crate::onnx::ValueInfo| -> Vec<i64> {
             port.shape.iter().map(|size| size.parse().unwrap_or(1)).collect()
         };
-        let failed = |e: ort::Error| Error::Inference {
-            model: self.path.clone(),
-            problem: format!("the network failed: {e}"),
+        let failed = |e: ort::Error| {
+            Error::inference(&self.path, format!("the network failed: {e}")).with_source(network::copy(&e))
         };
         let is_picture =
             |port: &&crate::onnx::ValueInfo| port.shape.get(1) == Some(&INPUT_CHANNELS.to_string());
@@ -169,7 +168,7 @@ impl Quantizer {
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
         let graph = prepare::fuse_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
         let prepared = PreparedGraph::of(&self.path, GraphParts::Whole(graph));
-        Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.library_dir.as_deref())
+        Generator::open_prepared(&prepared, self.options, &self.engine, 1)
     }
 
     /// Compares a generator's output with that of the original for the same samples.
@@ -190,8 +189,7 @@ impl Quantizer {
 
     fn load(&self, model: &Model) -> Result<Session> {
         let graph = Graph::of(model);
-        let engine = Engine::default();
-        network::load(&self.path, &graph, &engine, 1, self.library_dir.as_deref(), Optimization::All)
+        network::load(&self.path, &graph, &self.engine, 1, Optimization::All)
     }
 }
 

@@ -127,8 +127,7 @@ fn the_mobile_network_gives_what_it_gives_in_python() {
     let picture: ArrayD<f32> = array("golden/half_picture");
     let context: ArrayD<f32> = array("golden/half_context");
     let golden: ArrayD<f32> = array("golden/half_output");
-    let mut network =
-        Network::open(&fixture("models/generator_half.onnx"), &Engine::default(), 1, None).unwrap();
+    let mut network = Network::open(&fixture("models/generator_half.onnx"), &Engine::default(), 1).unwrap();
     network.item_mut(0, 0).copy_from_slice(picture.as_slice().unwrap());
     network.item_mut(1, 0).copy_from_slice(context.as_slice().unwrap());
     assert_close(network.run(None).unwrap(), golden.as_slice().unwrap(), 1e-4, "half width");

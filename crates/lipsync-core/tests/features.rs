@@ -15,9 +15,8 @@ fn a_short_lookahead_goes_with_any_frame_rate() {
     let avatar = avatar("own");
     for kind in [RowSelection::Window, RowSelection::Tile] {
         for limit in [1480, 2120, 3400, features::NO_LIMIT] {
-            let mut track = avatar
-                .open_features(AudioContextKind::MelRows(kind), limit, &Engine::default(), None)
-                .unwrap();
+            let mut track =
+                avatar.open_features(AudioContextKind::MelRows(kind), limit, &Engine::default()).unwrap();
             for (num, den) in [(25, 1), (30, 1), (30_000, 1001), (24, 1), (10, 1), (50, 1), (1, 1), (240, 1)]
             {
                 let rate = FrameRate::new(num, den).unwrap();

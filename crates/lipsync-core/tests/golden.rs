@@ -78,9 +78,8 @@ fn a_shorter_lookahead_holds_the_last_known_row() {
     let whole = contexts(&avatar("own"), AudioContextKind::default(), FrameRate::NATIVE);
     // Samples of sound that a frame waits for, and the row of its context that is the last it knows.
     for (limit, last) in [(7240, 15), (3400, 9), (1480, 6)] {
-        let mut track = avatar("own")
-            .open_features(AudioContextKind::default(), limit, &Engine::default(), None)
-            .unwrap();
+        let mut track =
+            avatar("own").open_features(AudioContextKind::default(), limit, &Engine::default()).unwrap();
         assert_eq!(track.lookahead(), limit);
         for n in 0..70 {
             // All that the frame needs, and not a sample more.

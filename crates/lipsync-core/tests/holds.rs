@@ -12,7 +12,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PictureMut};
-use lipsync_core::render::painter::{Painted, Painter, Ticket, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painted, Painter, PendingFrame};
 
 /// An avatar whose frames take long to paint.
 struct Slow {
@@ -27,7 +27,7 @@ impl Slow {
         copy_folder(&fixture("avatars/own"), folder.path());
         std::fs::copy(fixture("models/slow_generator.onnx"), folder.path().join("generator.onnx")).unwrap();
         let avatar = Avatar::open(folder.path()).unwrap();
-        let mut painter = Painter::open(&avatar, &Engine::default(), workers, None).unwrap();
+        let mut painter = Painter::open(&avatar, &Engine::default(), workers).unwrap();
         painter.set_silence(Context::zeros(painter.hearing().values()));
         let canvas = Canvas { format: BGR, background: None };
         let frames = FrameStore::new(Arc::new(avatar), canvas, painter.framing(), 64 << 20);
@@ -35,16 +35,16 @@ impl Slow {
     }
 
     /// Always the same frame, so that pictures of the same mouth are the same.
-    fn ask(&self, wish: Wish) -> Ticket {
-        self.painter.submit(&self.frames, 0, wish)
+    fn ask(&self, request: MouthRequest) -> PendingFrame {
+        self.painter.submit(&self.frames, 0, request)
     }
 
-    fn speak(&self, seed: usize) -> Wish {
+    fn speak(&self, seed: usize) -> MouthRequest {
         let mut context = Context::zeros(self.painter.hearing().values());
         for (n, value) in context.iter_mut().enumerate() {
             *value = ((n * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
         }
-        Wish::Speak(context)
+        MouthRequest::Speech(context)
     }
 
     fn draw(&self, painted: &Painted) -> Vec<u8> {
@@ -56,8 +56,8 @@ impl Slow {
         picture
     }
 
-    fn picture(&self, ticket: Ticket) -> Vec<u8> {
-        self.draw(&ticket.wait().unwrap())
+    fn picture(&self, pending: PendingFrame) -> Vec<u8> {
+        self.draw(&pending.wait().unwrap())
     }
 }
 
@@ -65,9 +65,9 @@ impl Slow {
 fn a_held_mouth_is_that_of_the_frame_before() {
     for workers in [1, 2, 4] {
         let slow = Slow::new(workers);
-        let wishes = (0..5).flat_map(|seed| [slow.speak(seed), Wish::Hold, Wish::Hold]);
-        let tickets: Vec<Ticket> = wishes.map(|wish| slow.ask(wish)).collect();
-        let pictures: Vec<Vec<u8>> = tickets.into_iter().map(|ticket| slow.picture(ticket)).collect();
+        let requests = (0..5).flat_map(|seed| [slow.speak(seed), MouthRequest::Repeat, MouthRequest::Repeat]);
+        let pending: Vec<PendingFrame> = requests.map(|request| slow.ask(request)).collect();
+        let pictures: Vec<Vec<u8>> = pending.into_iter().map(|pending| slow.picture(pending)).collect();
         for (n, group) in pictures.chunks(3).enumerate() {
             assert!(group[1] == group[0] && group[2] == group[0], "{workers} workers, mouth {n}");
             assert!(n == 0 || pictures[3 * n] != pictures[3 * n - 1], "mouth {n} is a new one");
@@ -80,15 +80,15 @@ fn what_is_called_off_leaves_it_to_the_one_before() {
     for workers in [1, 3] {
         let slow = Slow::new(workers);
         // Nothing before it: the frame as it is.
-        let bare = slow.ask(Wish::Hold);
+        let bare = slow.ask(MouthRequest::Repeat);
         let first = slow.ask(slow.speak(1));
         // Enough to keep all workers busy, so that what follows is called off before its turn.
-        let busy: Vec<Ticket> = (0..workers).map(|_| slow.ask(slow.speak(1))).collect();
-        let lost: Vec<Ticket> = (5..9).map(|seed| slow.ask(slow.speak(seed))).collect();
-        let held = slow.ask(Wish::Hold);
-        let closing = slow.ask(Wish::Close);
+        let busy: Vec<PendingFrame> = (0..workers).map(|_| slow.ask(slow.speak(1))).collect();
+        let lost: Vec<PendingFrame> = (5..9).map(|seed| slow.ask(slow.speak(seed))).collect();
+        let held = slow.ask(MouthRequest::Repeat);
+        let closing = slow.ask(MouthRequest::Closing);
         drop(lost);
-        let [bare, first, held] = [bare, first, held].map(|ticket| slow.picture(ticket));
+        let [bare, first, held] = [bare, first, held].map(|pending| slow.picture(pending));
         assert!(held == first && bare != first, "{workers} workers");
         assert!(slow.picture(closing) != first);
         drop(busy);
@@ -100,13 +100,13 @@ fn what_takes_the_place_of_another_repeats_what_that_would_have_repeated() {
     let slow = Slow::new(2);
     let first = slow.ask(slow.speak(1));
     let second = slow.ask(slow.speak(2));
-    let third = slow.ask(Wish::Hold);
+    let third = slow.ask(MouthRequest::Repeat);
     // As when somebody interrupts while these wait to go out.
-    let instead = slow.painter.resubmit(&second, &slow.frames, 0, Wish::Hold);
-    let rest = slow.painter.resubmit(&third, &slow.frames, 0, Wish::Rest);
-    let after = slow.ask(Wish::Hold);
+    let instead = slow.painter.resubmit(&second, &slow.frames, 0, MouthRequest::Repeat);
+    let rest = slow.painter.resubmit(&third, &slow.frames, 0, MouthRequest::Rest);
+    let after = slow.ask(MouthRequest::Repeat);
     let [first, second, third, instead, rest, after] =
-        [first, second, third, instead, rest, after].map(|ticket| slow.picture(ticket));
+        [first, second, third, instead, rest, after].map(|pending| slow.picture(pending));
     assert!(instead == first && third == second && after == rest);
     assert!(first != second && rest != first);
 }
@@ -115,11 +115,13 @@ fn what_takes_the_place_of_another_repeats_what_that_would_have_repeated() {
 fn an_interruption_leaves_nobody_waiting() {
     let slow = Slow::new(2);
     for _ in 0..5 {
-        let tickets: Vec<Ticket> =
-            (0..4).flat_map(|seed| [slow.speak(seed), Wish::Hold]).map(|wish| slow.ask(wish)).collect();
+        let pending: Vec<PendingFrame> = (0..4)
+            .flat_map(|seed| [slow.speak(seed), MouthRequest::Repeat])
+            .map(|request| slow.ask(request))
+            .collect();
         slow.painter.interrupt();
-        assert!(tickets.into_iter().all(|ticket| ticket.wait().is_err()));
-        let held = slow.ask(Wish::Hold);
+        assert!(pending.into_iter().all(|pending| pending.wait().is_err()));
+        let held = slow.ask(MouthRequest::Repeat);
         assert!(held.wait().is_ok());
     }
 }

@@ -36,11 +36,11 @@ fn model(name: &str) -> std::path::PathBuf {
 }
 
 fn prepared(path: &Path) -> PreparedGraph {
-    Generator::prepare(path, &Engine::default(), None).unwrap()
+    Generator::prepare(path, &Engine::default()).unwrap()
 }
 
 fn open(prepared: &PreparedGraph) -> Generator {
-    Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1, None).unwrap()
+    Generator::open_prepared(prepared, FaceOptions::default(), &Engine::default(), 1).unwrap()
 }
 
 /// A picture of slopes and edges, another for each `seed`.
@@ -162,7 +162,7 @@ fn fused_kernels_paint_what_the_runtime_paints() {
 #[test]
 fn a_block_before_float_layers_has_a_float_projection() {
     let path = model("generator_half");
-    let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
+    let mut quantizer = Quantizer::open(&path, FaceOptions::default(), &Engine::default()).unwrap();
     let generator = open(&prepared(&path));
     let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
     quantizer.calibrate(&samples, || true).unwrap();

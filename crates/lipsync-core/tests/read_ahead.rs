@@ -12,7 +12,7 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::Canvas;
-use lipsync_core::render::painter::{Painter, Wish};
+use lipsync_core::render::painter::{MouthRequest, Painter};
 
 /// Bytes of a decoded frame of the test avatar: no more than this.
 const FRAME: usize = 5 << 20;
@@ -24,12 +24,12 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
     let silence = Context::zeros(painter.hearing().values());
-    painter.submit(frames, step, Wish::Speak(silence)).wait().unwrap();
+    painter.submit(frames, step, MouthRequest::Speech(silence)).wait().unwrap();
 }
 
 #[test]
 fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
-    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1).unwrap();
     let frames = store(&painter, 20 * FRAME);
     paint(&painter, &frames, 0);
     assert_eq!(frames.missing_after(0, false), [1, 2, 3, 4, 5, 4, 3, 2]);
@@ -42,7 +42,7 @@ fn idle_workers_decode_what_comes_next_and_see_what_will_speak() {
 
 #[test]
 fn nothing_is_decoded_ahead_that_would_push_out_what_is_in_use() {
-    let painter = Painter::open(&avatar("own"), &Engine::default(), 1, None).unwrap();
+    let painter = Painter::open(&avatar("own"), &Engine::default(), 1).unwrap();
     let frames = store(&painter, 0);
     for step in 0..4 {
         paint(&painter, &frames, step);

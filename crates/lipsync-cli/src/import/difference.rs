@@ -38,11 +38,10 @@ impl fmt::Display for Difference {
 /// Paints some faces with both avatars.
 pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> Result<Difference> {
     // In float32: otherwise both would use the 8-bit network, where there is one.
-    let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
-    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, library_dir);
+    let engine = Engine { precision: Precision::Fp32, ..Engine::default() }.with_library_dir(library_dir);
+    let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1);
     let (mut first, mut second) = (open(original)?, open(copy)?);
-    let contexts_of =
-        |avatar: &Avatar, generator: &Generator| audio_contexts(avatar, generator, &engine, library_dir);
+    let contexts_of = |avatar: &Avatar, generator: &Generator| audio_contexts(avatar, generator, &engine);
     let contexts = contexts_of(original, &first)?.into_iter().zip(contexts_of(copy, &second)?);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
@@ -66,14 +65,9 @@ pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> 
 }
 
 /// The contexts for synthetic audio: noise with the envelope of syllables.
-fn audio_contexts(
-    avatar: &Avatar,
-    generator: &Generator,
-    engine: &Engine,
-    library_dir: Option<&Path>,
-) -> Result<Vec<AudioContext>> {
+fn audio_contexts(avatar: &Avatar, generator: &Generator, engine: &Engine) -> Result<Vec<AudioContext>> {
     let context_kind = generator.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine, library_dir)?;
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine)?;
     track.restart(FrameRate::NATIVE);
     let mut state = 1u32;
     let sound: Vec<f32> = (0..32_000)

@@ -97,7 +97,7 @@ fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, segment: Segment, co
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         write(&sample).map(|()| gst::FlowSuccess::Ok).map_err(|error| {
-            gst::element_error!(sink, gst::ResourceError::Write, ("{error:#}"));
+            gst::element_error!(sink, gst::ResourceError::Write, ("{}", crate::message(&error)));
             gst::FlowError::Error
         })
     });

@@ -40,9 +40,10 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let file = sound_of(options, &folder)?;
     let sound = audio::read(&file)?;
     trial::check_networks(&avatar, library_dir)?;
-    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, library_dir)?;
+    let engine = Engine::default().with_library_dir(library_dir);
+    let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, &engine)?;
     let count = usize::from(options.samples);
-    let contexts = audio_contexts(&avatar, &quantizer, &sound, library_dir)?;
+    let contexts = audio_contexts(&avatar, &quantizer, &sound, &engine)?;
     let calibration_count = (contexts.len() as f64 * CALIBRATION_SHARE) as usize;
     if calibration_count < count || contexts.len() - calibration_count < count {
         let seconds = sound.len() as f64 / f64::from(SAMPLE_RATE);
@@ -115,11 +116,10 @@ fn audio_contexts(
     avatar: &Avatar,
     quantizer: &Quantizer,
     sound: &[f32],
-    library_dir: Option<&Path>,
+    engine: &Engine,
 ) -> Result<Vec<features::Context>> {
     let context_kind = quantizer.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track =
-        avatar.open_features(context_kind, features::NO_LIMIT, &Engine::default(), library_dir)?;
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine)?;
     track.restart(FrameRate::NATIVE);
     let mut contexts = Vec::new();
     // In chunks, so that the track can drop audio that it no longer needs.

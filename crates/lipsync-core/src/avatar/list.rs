@@ -20,10 +20,10 @@ pub struct Listed {
 
 impl Avatar {
     /// Every avatar of the search path, in the order in which names are looked for; hidden folders are left out.
-    pub fn list(beside: Option<&Path>) -> Vec<Listed> {
+    pub fn list(library_dir: Option<&Path>) -> Vec<Listed> {
         let mut listed: Vec<Listed> = Vec::new();
         let mut seen = Vec::new();
-        for place in search_path(beside) {
+        for place in search_path(library_dir) {
             // The same place may be named twice, also by another path.
             let Ok(real) = place.canonicalize() else { continue };
             if seen.contains(&real) {

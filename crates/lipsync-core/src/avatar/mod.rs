@@ -56,18 +56,22 @@ pub struct Avatar {
     /// The generator network.
     pub generator: PathBuf,
     /// The frames, in playing order.
+    #[doc(hidden)]
     pub frames: Vec<AvatarFrameFiles>,
     /// Frames a second at which they play.
     pub rate: FrameRate,
     /// Index of the frame that is shown first.
     pub first_frame: usize,
     /// Size of every frame, and whether frames have an alpha channel.
+    #[doc(hidden)]
     pub image: ImageInfo,
     /// What frames with masks show behind the person, where it is known.
     pub background: Option<PathBuf>,
     /// How a network that hears rows of an audio encoder wants to hear them.
+    #[doc(hidden)]
     pub context: RowSelection,
     /// How the network sees and paints faces.
+    #[doc(hidden)]
     pub face: FaceOptions,
     /// The mouth is at rest in all frames: while nothing is said they are shown as they are.
     pub at_rest: bool,
@@ -91,9 +95,13 @@ pub struct AvatarFrameFiles {
 /// A face rectangle as a file gives it, not yet checked against the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaceRect {
+    /// Column of its left edge.
     pub x: i64,
+    /// Row of its upper edge.
     pub y: i64,
+    /// Columns.
     pub width: i64,
+    /// Rows.
     pub height: i64,
 }
 
@@ -124,24 +132,24 @@ impl Avatar {
     /// Opens an avatar by its folder, or by its name in the search path.
     ///
     /// A value with a path separator is a folder. A name is looked for in [`PATH_VARIABLE`], the user's and
-    /// the system's data folders (`lipsync/avatars` in each), the folder `lipsync` in `beside`, the plugin's
+    /// the system's data folders (`lipsync/avatars` in each), the folder `lipsync` in `library_dir`, the plugin's
     /// folder, and the data folder of the prefix that the plugin is installed in.
     ///
     /// # Errors
     /// [`Error::NotFound`] with the places searched, or what [`Self::open`] finds.
-    pub fn find(name: &str, beside: Option<&Path>) -> Result<Self> {
-        Self::open(&Self::locate(name, beside)?)
+    pub fn find(name: &str, library_dir: Option<&Path>) -> Result<Self> {
+        Self::open(&Self::locate(name, library_dir)?)
     }
 
     /// The folder of an avatar, given by its folder or its name, as [`Self::find`] finds it.
     ///
     /// # Errors
     /// [`Error::NotFound`] with the places searched.
-    pub fn locate(name: &str, beside: Option<&Path>) -> Result<PathBuf> {
+    pub fn locate(name: &str, library_dir: Option<&Path>) -> Result<PathBuf> {
         if name.contains(std::path::is_separator) || name == "." || name == ".." {
             return Ok(name.into());
         }
-        let places = search_path(beside);
+        let places = search_path(library_dir);
         let found = places.iter().map(|place| place.join(name)).find(|folder| folder.is_dir());
         match found {
             Some(folder) => Ok(folder),
@@ -159,7 +167,13 @@ impl Avatar {
         }
     }
 
+    /// Width and height of every frame, in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.image.size
+    }
+
     /// The landmarks of a frame, in its pixels: where the layout has them ([`Layout::SyncTalk2d`]) and they can be read.
+    #[doc(hidden)]
     pub fn landmarks(&self, frame: &AvatarFrameFiles) -> Option<Vec<(i64, i64)>> {
         if self.layout != Layout::SyncTalk2d {
             return None;
@@ -184,6 +198,7 @@ impl Avatar {
     ///
     /// # Errors
     /// As [`Self::open`], where nothing can be told of the folder.
+    #[doc(hidden)]
     pub fn survey(folder: &Path, problems: &mut Problems) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::not_found(
@@ -249,14 +264,14 @@ impl Avatar {
     ///
     /// # Errors
     /// As [`features::open`].
+    #[doc(hidden)]
     pub fn open_features(
         &self,
         hearing: AudioContextKind,
         limit: u64,
         engine: &Engine,
-        beside: Option<&Path>,
     ) -> Result<Box<dyn FeatureTrack>> {
-        features::open((self.audio_encoder.as_deref(), &self.folder), hearing, limit, engine, beside)
+        features::open((self.audio_encoder.as_deref(), &self.folder), hearing, limit, engine)
     }
 
     /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.
@@ -296,15 +311,15 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 /// The folders in which avatars are looked for by name.
-pub fn search_path(beside: Option<&Path>) -> Vec<PathBuf> {
+pub fn search_path(library_dir: Option<&Path>) -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         variable(PATH_VARIABLE).map(|paths| std::env::split_paths(&paths).collect()).unwrap_or_default();
     let system = variable("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
     places.extend(user_place());
     places.extend(std::env::split_paths(&system).map(|folder| folder.join(AVATARS)));
-    if let Some(beside) = beside {
-        places.push(beside.join("lipsync"));
-        places.extend(installation::data_dirs(beside).iter().map(|folder| folder.join(AVATARS)));
+    if let Some(folder) = library_dir {
+        places.push(folder.join("lipsync"));
+        places.extend(installation::data_dirs(folder).iter().map(|folder| folder.join(AVATARS)));
     }
     places
 }

@@ -117,6 +117,7 @@ fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.split('\n').count());
     let line = line.map(|line| format!(" in line {line}")).unwrap_or_default();
     Error::invalid(path, format!("cannot be read{line}: {}", error.message().trim()), REMEDY)
+        .with_source(error.clone())
 }
 
 pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<Avatar> {

@@ -105,10 +105,10 @@ impl Normalizer {
 
 impl HubertTrack {
     /// Opens the encoder and checks that it maps a waveform to rows.
-    pub fn open(path: &Path, span: HubertSpan, engine: &Engine, library_dir: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, span: HubertSpan, engine: &Engine) -> Result<Self> {
         // HuBERT is hundreds of times larger than the mel encoder: one core would not keep up.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let encoder = Network::open(path, engine, threads, library_dir)?;
+        let encoder = Network::open(path, engine, threads)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.is_dynamic(1))
             && encoder.output().is_some_and(|port| port.may_have_item_shape(&[usize::MAX, ROW_VALUES]));
@@ -174,7 +174,7 @@ impl HubertTrack {
                 output.len(),
                 end - begin
             );
-            return Err(Error::Inference { model: self.encoder.path().into(), problem });
+            return Err(Error::inference(self.encoder.path(), problem));
         }
         let rows = output
             .chunks_exact(ROW_VALUES)

@@ -89,14 +89,8 @@ pub struct MelRowTrack {
 
 impl MelRowTrack {
     /// Opens the encoder and checks its shapes.
-    pub fn open(
-        path: &Path,
-        kind: RowSelection,
-        limit: u64,
-        engine: &Engine,
-        library_dir: Option<&Path>,
-    ) -> Result<Self> {
-        let encoder = Network::open(path, engine, 1, library_dir)?;
+    pub fn open(path: &Path, kind: RowSelection, limit: u64, engine: &Engine) -> Result<Self> {
+        let encoder = Network::open(path, engine, 1)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.has_item_shape(&[1, BANDS, WINDOW]))
             && encoder.output().is_some_and(|port| port.may_have_item_shape(&[ROW_VALUES]));
@@ -212,7 +206,7 @@ fn encode(encoder: &mut EncoderThread) -> Result<Floats> {
     }
     let problem =
         format!("returned a row of {} values that contains NaN or infinity, or is too short", rows.len());
-    Err(Error::Inference { model: encoder.path().into(), problem })
+    Err(Error::inference(encoder.path(), problem))
 }
 
 /// Number of windows for `mel_frames` (at least 16), with the rounding of SyncTalk_2D's data set.

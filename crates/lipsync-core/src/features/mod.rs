@@ -153,7 +153,6 @@ pub fn open(
     kind: AudioContextKind,
     limit: u64,
     engine: &Engine,
-    library_dir: Option<&Path>,
 ) -> Result<Box<dyn FeatureTrack>> {
     let needed = || {
         encoder.ok_or_else(|| {
@@ -166,11 +165,9 @@ pub fn open(
     };
     Ok(match kind {
         AudioContextKind::MelRows(kind) => {
-            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, limit, engine, library_dir)?)
+            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, limit, engine)?)
         }
-        AudioContextKind::Hubert(span) => {
-            Box::new(hubert::HubertTrack::open(needed()?, span, engine, library_dir)?)
-        }
+        AudioContextKind::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine)?),
         AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(limit)),
     })
 }

@@ -30,7 +30,7 @@ pub fn read(path: &Path, most: u64, remedy: &str) -> Result<Vec<u8>> {
 /// As [`read`]; [`Error::Invalid`] where it is no UTF-8.
 pub fn read_text(path: &Path, most: u64, remedy: &str) -> Result<String> {
     String::from_utf8(read(path, most, remedy)?)
-        .map_err(|e| Error::invalid(path, format!("cannot be read: {e}"), remedy))
+        .map_err(|e| Error::invalid(path, format!("cannot be read: {e}"), remedy).with_source(e))
 }
 
 /// Opens a file of at most `most` bytes for reading.
@@ -68,7 +68,7 @@ pub fn copy(from: &Path, to: &Path, most: u64, remedy: &str) -> Result<()> {
 }
 
 /// The error for what is there, but no file.
-pub fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
+pub(crate) fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
     let kind = if is_folder { "is a folder" } else { "is a pipe, a device or the like" };
     Error::invalid(path, format!("{kind}, not a file"), remedy)
 }

@@ -62,14 +62,8 @@ impl Generator {
     /// # Errors
     /// As [`Network::open`]; [`Error::Invalid`] with the shapes where they are not those of a known
     /// generator.
-    pub fn open(
-        path: &Path,
-        face: FaceOptions,
-        engine: &Engine,
-        threads: usize,
-        library_dir: Option<&Path>,
-    ) -> Result<Self> {
-        let one = Self::open_several(path, face, engine, threads, library_dir, 1)?.pop();
+    pub fn open(path: &Path, face: FaceOptions, engine: &Engine, threads: usize) -> Result<Self> {
+        let one = Self::open_several(path, face, engine, threads, 1)?.pop();
         Ok(one.unwrap_or_else(|| unreachable!("one was asked for")))
     }
 
@@ -82,7 +76,6 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        library_dir: Option<&Path>,
         count: usize,
     ) -> Result<Vec<Self>> {
         let open = |prepared: &PreparedGraph| {
@@ -90,13 +83,13 @@ impl Generator {
             let is_int8 = engine.is_processor() && prepared.path != path;
             let blocks = || Error::guard(&prepared.path, || prepared.with_fused_kernels());
             let prepared = if is_int8 { &blocks()? } else { prepared };
-            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads, library_dir)).collect()
+            (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads)).collect()
         };
-        let prepared = Self::prepare(path, engine, library_dir)?;
+        let prepared = Self::prepare(path, engine)?;
         match open(&prepared) {
             // The graph in the cache may be damaged: build it again.
             Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
-                open(&Self::prepare(path, engine, library_dir)?)
+                open(&Self::prepare(path, engine)?)
             }
             opened => opened,
         }
@@ -106,14 +99,14 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn prepare(path: &Path, engine: &Engine, library_dir: Option<&Path>) -> Result<PreparedGraph> {
+    pub fn prepare(path: &Path, engine: &Engine) -> Result<PreparedGraph> {
         let inputs = |inputs: &[TensorInfo], outputs: &[TensorInfo]| {
             let ports: Vec<&TensorInfo> = inputs.iter().collect();
             let Roles { picture, audio, .. } = Roles::of(&ports, outputs.first(), path)?;
             let name = |port: usize| inputs[port].name.clone();
             Ok(InputNames { picture: name(picture), audio: name(audio) })
         };
-        Error::guard(path, || PreparedGraph::new(path, engine, library_dir, inputs))
+        Error::guard(path, || PreparedGraph::new(path, engine, inputs))
     }
 
     /// Opens a generator from its prepared graph; the rest is as for [`Self::open`].
@@ -125,9 +118,8 @@ impl Generator {
         face: FaceOptions,
         engine: &Engine,
         threads: usize,
-        library_dir: Option<&Path>,
     ) -> Result<Self> {
-        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads, library_dir);
+        let open = |graph| Network::open_graph(&prepared.path, graph, engine, threads);
         let networks = match &prepared.graph {
             GraphParts::Whole(graph) => Networks::Whole(Box::new(open(graph)?)),
             GraphParts::Split { image_branch, audio_branch } => Networks::Split {
@@ -249,9 +241,9 @@ impl Generator {
         let output = network.run(face_features)?;
         let pictures = output.chunks_exact(values).take(count).map(|output| decode_output(output, side));
         let pictures: Option<Vec<Pooled>> = pictures.collect();
-        pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
-            model: network.path().into(),
-            problem: "painted values that are not numbers (NaN). Export the network again, in float32".into(),
+        pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| {
+            let problem = "painted values that are not numbers (NaN). Export the network again, in float32";
+            Error::inference(network.path(), problem)
         })
     }
 }

@@ -203,5 +203,5 @@ pub(crate) fn run_timeout(model: &Path, limit: Duration) -> Error {
          from somebody whom you trust",
         limit.as_secs()
     );
-    Error::Inference { model: model.into(), problem }
+    Error::inference(model, problem)
 }

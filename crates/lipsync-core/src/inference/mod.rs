@@ -3,9 +3,11 @@
 
 pub mod cancellation;
 pub mod encoder_thread;
+#[allow(missing_docs)]
 pub mod network;
 pub mod precision;
+#[allow(missing_docs)]
 pub mod prepare;
 pub mod runtime;
 pub mod shared;
-pub mod tensors;
+pub(crate) mod tensors;

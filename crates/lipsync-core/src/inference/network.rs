@@ -147,9 +147,9 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
-    pub fn open(path: &Path, engine: &Engine, threads: usize, library_dir: Option<&Path>) -> Result<Self> {
+    pub fn open(path: &Path, engine: &Engine, threads: usize) -> Result<Self> {
         let graph = Error::guard(path, || Graph::read(path))?;
-        Self::open_graph(path, &graph, engine, threads, library_dir)
+        Self::open_graph(path, &graph, engine, threads)
     }
 
     /// Opens a graph that was made from the model at `path`, which errors name; the rest is as for
@@ -157,15 +157,9 @@ impl Network {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_graph(
-        path: &Path,
-        graph: &Graph,
-        engine: &Engine,
-        threads: usize,
-        library_dir: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn open_graph(path: &Path, graph: &Graph, engine: &Engine, threads: usize) -> Result<Self> {
         Error::guard(path, || {
-            let session = load(path, graph, engine, threads, library_dir, Optimization::All)?;
+            let session = load(path, graph, engine, threads, Optimization::All)?;
             Self::new(path, session, if engine.is_processor() { RUN } else { RUN_COMPILED })
         })
     }
@@ -303,7 +297,7 @@ impl Network {
 }
 
 fn failed(path: &Path, problem: &ort::Error) -> Error {
-    Error::Inference { model: path.into(), problem: format!("the network failed: {problem}") }
+    Error::inference(path, format!("the network failed: {problem}")).with_source(copy(problem))
 }
 
 fn run<'s>(
@@ -350,10 +344,9 @@ pub(crate) fn load(
     graph: &Graph,
     engine: &Engine,
     threads: usize,
-    library_dir: Option<&Path>,
     optimization: Optimization<'_>,
 ) -> Result<Session> {
-    let environment = environment(library_dir)?;
+    let environment = environment(engine.library_dir.as_deref())?;
     let (level, saved) = match optimization {
         Optimization::All => (GraphOptimizationLevel::All, None),
         Optimization::BasicToFile(path) => (GraphOptimizationLevel::Level1, Some(path)),
@@ -402,8 +395,13 @@ pub(crate) fn load(
     Ok(session)
 }
 
+/// ONNX Runtime's error, which cannot be cloned.
+pub(crate) fn copy(error: &ort::Error) -> ort::Error {
+    ort::Error::new(error.to_string())
+}
+
 fn unexpected(problem: &ort::Error) -> Error {
-    Error::runtime(problem.to_string(), "Restart the program")
+    Error::runtime(problem.to_string(), "Restart the program").with_source(copy(problem))
 }
 
 impl TensorInfo {

@@ -70,7 +70,6 @@ impl PreparedGraph {
     pub fn new(
         generator: &Path,
         engine: &Engine,
-        library_dir: Option<&Path>,
         inputs: impl Fn(&[TensorInfo], &[TensorInfo]) -> Result<InputNames>,
     ) -> Result<Self> {
         if !generator.exists() {
@@ -84,7 +83,7 @@ impl PreparedGraph {
         if !engine.is_processor() {
             return Ok(Self::of(&path, GraphParts::Whole(Graph::read(&path)?)));
         }
-        let builder = GraphBuilder { path: &path, engine, library_dir };
+        let builder = GraphBuilder { path: &path, engine };
         let (graph, cache_files) = builder.graph(inputs)?;
         Ok(Self { path, graph, cache_files })
     }
@@ -136,10 +135,10 @@ pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
 ///
 /// # Errors
 /// As [`crate::inference::network::Network::open`].
-pub fn simplified(path: &Path, library_dir: Option<&Path>) -> Result<Model> {
+pub fn simplified(path: &Path, engine: &Engine) -> Result<Model> {
     let mut model = Model::read(path)?;
     model.fix_batch_size();
-    let builder = GraphBuilder { path, engine: &Engine::default(), library_dir };
+    let builder = GraphBuilder { path, engine };
     builder.simplify(&model).map(|(model, _)| model)
 }
 
@@ -147,7 +146,6 @@ pub fn simplified(path: &Path, library_dir: Option<&Path>) -> Result<Model> {
 struct GraphBuilder<'a> {
     path: &'a Path,
     engine: &'a Engine,
-    library_dir: Option<&'a Path>,
 }
 
 impl GraphBuilder<'_> {
@@ -158,7 +156,7 @@ impl GraphBuilder<'_> {
     ) -> Result<(GraphParts, Vec<PathBuf>)> {
         let bytes = file::read(self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
         // This also loads the library, whose version is part of the key.
-        crate::inference::runtime::environment(self.library_dir)?;
+        crate::inference::runtime::environment(self.engine.library_dir.as_deref())?;
         let cache = GraphCache::of(self.path, &bytes);
         if let Some(found) = cache.as_ref().and_then(GraphCache::find) {
             return Ok(found);
@@ -246,7 +244,7 @@ impl GraphBuilder<'_> {
     }
 
     fn load(&self, graph: &Graph, optimization: Optimization<'_>) -> Result<Session> {
-        network::load(self.path, graph, self.engine, 1, self.library_dir, optimization)
+        network::load(self.path, graph, self.engine, 1, optimization)
     }
 }
 

@@ -89,6 +89,9 @@ pub struct Engine {
     /// The precision. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI support [`Precision::Half`]; 8-bit
     /// networks are files of their own.
     pub precision: Precision,
+    /// A folder in which ONNX Runtime's library is looked for before it is looked for in those of the system. The elements
+    /// give the folder of the plugin. Only the first network of a process makes use of it: the library is loaded once.
+    pub library_dir: Option<PathBuf>,
 }
 
 const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
@@ -222,6 +225,16 @@ impl ProviderBuild {
 }
 
 impl Engine {
+    /// The same, with ONNX Runtime's library looked for in that folder first.
+    pub fn with_library_dir(self, library_dir: Option<&Path>) -> Self {
+        Self { library_dir: library_dir.map(Into::into), ..self }
+    }
+
+    /// What tells engines apart that run networks differently: not where the library was looked for.
+    pub(crate) fn key(&self) -> Self {
+        self.clone().with_library_dir(None)
+    }
+
     /// Whether networks run on ONNX Runtime's CPU provider: tensors pass between sessions without a copy.
     pub(crate) fn is_processor(&self) -> bool {
         self.provider == ExecutionProvider::Cpu
@@ -284,14 +297,15 @@ impl Engine {
 
     /// The error for a model that no session could be created for.
     pub(crate) fn cannot_load(&self, path: &Path, error: &ort::Error, remedy: &str) -> Error {
-        match self.provider {
+        let this = match self.provider {
             ExecutionProvider::Cpu => Error::invalid(path, format!("cannot be loaded: {error}"), remedy),
             _ => Error::invalid(
                 path,
                 format!("cannot be loaded by {self}: {error}"),
                 "Choose another device, or try execution-provider=cpu: if that fails too, the model is at fault",
             ),
-        }
+        };
+        this.with_source(ort::Error::new(error.to_string()))
     }
 
     /// The provider with its options.

@@ -5,9 +5,13 @@ use image::RgbImage;
 /// A rectangle of a frame, in pixels, that lies inside the frame and is not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rect {
+    /// Column of its left edge.
     pub x: u32,
+    /// Row of its upper edge.
     pub y: u32,
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
@@ -35,7 +39,7 @@ impl Rect {
 }
 
 /// Copies that many rows from a place in a picture to one in another, as wide as the narrower of both.
-pub fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
+pub(crate) fn copy_rows(from: &RgbImage, at: (u32, u32), to: &mut RgbImage, place: (u32, u32), rows: u32) {
     let bytes = 3 * from.width().min(to.width()) as usize;
     let lines = |width: u32, (x, y): (u32, u32)| (3 * width as usize, 3 * x as usize, y as usize);
     let (from_line, from_x, from_y) = lines(from.width(), at);

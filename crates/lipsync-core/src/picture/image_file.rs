@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<ImageFile> {
 ///
 /// # Errors
 /// As [`read`]; [`Error::Invalid`] where it has another size.
-pub fn read_sized(path: &Path, size: (u32, u32), like: &str) -> Result<ImageFile> {
+pub(crate) fn read_sized(path: &Path, size: (u32, u32), like: &str) -> Result<ImageFile> {
     guarded(path, || {
         let coded = Coded::read(path, REMEDY)?;
         coded.check_size(size, like)?;

@@ -1,4 +1,4 @@
-//! Memory that is used again: a frame of the video takes none of any size from the system once the first have been made.
+//! A pool of buffers: once the first frames have been made, a frame allocates nothing of any size.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
@@ -8,16 +8,16 @@ use image::RgbImage;
 use crate::sync;
 
 /// Buffers that nobody uses at the moment.
-struct Shelf<T>(Mutex<Vec<Vec<T>>>);
+struct FreeList<T>(Mutex<Vec<Vec<T>>>);
 
-static BYTES: Shelf<u8> = Shelf(Mutex::new(Vec::new()));
-static FLOATS: Shelf<f32> = Shelf(Mutex::new(Vec::new()));
+static BYTES: FreeList<u8> = FreeList(Mutex::new(Vec::new()));
+static FLOATS: FreeList<f32> = FreeList(Mutex::new(Vec::new()));
 
 /// More than are in work at once but on a very large machine; what is beyond goes back to the system.
 const MOST: usize = 64;
 
-impl<T: Copy + Default> Shelf<T> {
-    /// A buffer of that many values, of whatever was in its memory.
+impl<T: Copy + Default> FreeList<T> {
+    /// A buffer of that many values with undefined content.
     fn take(&self, size: usize) -> Vec<T> {
         let mut free = sync::lock(&self.0);
         // Neither too small nor so large that another would miss it.
@@ -39,23 +39,23 @@ impl<T: Copy + Default> Shelf<T> {
     }
 }
 
-/// A picture of that size, of whatever was in its memory. [`give_back`] leaves that to the next.
+/// A picture of that size with undefined content. [`give_back`] returns its memory to the pool.
 pub fn picture(width: u32, height: u32) -> RgbImage {
     let buffer = BYTES.take(3 * width as usize * height as usize);
     RgbImage::from_raw(width, height, buffer).unwrap_or_default()
 }
 
-/// Leaves a picture's memory to the next.
-pub fn give_back(picture: RgbImage) {
+/// Returns a picture's memory to the pool.
+pub(crate) fn give_back(picture: RgbImage) {
     BYTES.put(picture.into_raw());
 }
 
-/// A picture that leaves its memory to the next by itself.
+/// A picture that returns its memory to the pool when it is dropped.
 #[derive(Debug)]
 pub struct Pooled(RgbImage);
 
 impl Pooled {
-    /// A picture of that size, of whatever was in its memory.
+    /// A picture of that size with undefined content.
     pub fn new(width: u32, height: u32) -> Self {
         Self(picture(width, height))
     }
@@ -88,7 +88,7 @@ impl DerefMut for Pooled {
     }
 }
 
-/// Values that leave their memory to the next.
+/// Values that return their memory to the pool when they are dropped.
 #[derive(Debug)]
 pub struct Floats(Vec<f32>);
 

@@ -31,7 +31,7 @@ pub fn resize(picture: &RgbImage, width: u32, height: u32, kernel: Kernel) -> Rg
 }
 
 /// Scales a picture to the size of a rectangle of another, which lies inside that, and draws it there.
-pub fn resize_onto(picture: &RgbImage, target: &mut RgbImage, at: Rect, kernel: Kernel) {
+pub(crate) fn resize_onto(picture: &RgbImage, target: &mut RgbImage, at: Rect, kernel: Kernel) {
     let size = (at.width, at.height);
     if picture.dimensions() == size {
         copy_rows(picture, (0, 0), target, (at.x, at.y), at.height);

@@ -6,9 +6,9 @@ use crate::features::{self, Context, FeatureTrack};
 use crate::inference::network::Interrupter;
 use crate::rate::{FrameRate, SECOND, mul_div};
 
-/// Listens to a stream of sound and tells, for each video frame, what the generator is to hear.
+/// Turns a stream of sound into the audio context of each video frame.
 ///
-/// Frame `n` shows the sound at `n / rate` seconds after the first sample. It can be told as soon as
+/// Frame `n` shows the sound at `n / rate` seconds after the first sample. Its context is ready as soon as
 /// [`Self::lookahead`] of sound behind that is there, or the sound has ended; then
 /// `ceil(duration * rate)` frames have come in all.
 pub struct Listener {
@@ -34,7 +34,7 @@ impl Listener {
         mul_div(self.track.lookahead(), SECOND, u64::from(SAMPLE_RATE)) + ToMono16k::delay(sample_rate)
     }
 
-    /// What the generator hears in the midst of a long silence. All sound is forgotten.
+    /// The context in the middle of a long silence. All sound is forgotten.
     ///
     /// # Errors
     /// As [`features::silence`] and [`Self::reset`].
@@ -92,7 +92,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Length of the sound heard, in nanoseconds.
+    /// Length of the sound so far, in nanoseconds.
     pub fn duration(&self) -> u64 {
         let current = self
             .input
@@ -101,7 +101,7 @@ impl Listener {
         self.earlier + current
     }
 
-    /// Hears interleaved samples in the format of [`Self::set_input`].
+    /// Adds interleaved samples in the format of [`Self::set_input`].
     ///
     /// # Errors
     /// As [`ToMono16k::push`].
@@ -113,7 +113,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Hears silence of that many nanoseconds, to the nearest sample.
+    /// Adds silence of that many nanoseconds, to the nearest sample.
     ///
     /// # Errors
     /// As [`ToMono16k::push_silence`].
@@ -127,7 +127,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Hears the end of the sound: the frames still due can now be told.
+    /// Ends the sound: the contexts of the frames still due are now ready.
     ///
     /// # Errors
     /// As [`ToMono16k::finish`].
@@ -141,7 +141,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Number and context of the next frame, or `None` where it needs more sound, or all have been told.
+    /// Number and context of the next frame, or `None` where it needs more sound, or there is none left.
     ///
     /// # Errors
     /// As [`FeatureTrack::context`].
@@ -156,12 +156,12 @@ impl Listener {
         Ok(Some((self.next - 1, context)))
     }
 
-    /// Frames that the sound heard so far has in all, also those that wait for what follows it.
+    /// Frames that the sound so far has in all, also those that wait for what follows it.
     pub fn due(&self) -> u64 {
         self.rate.frames_covering(self.duration())
     }
 
-    /// Frames that have been told.
+    /// Frames whose contexts have been taken.
     pub fn told(&self) -> u64 {
         self.next
     }

@@ -1,4 +1,4 @@
-//! A presenter on air: through time frame by frame, speaking while there is sound and at rest while there is none.
+//! Speech on air: whether, and with which context, each frame speaks, while sound comes and goes in real time.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,9 @@ const BLOCKS: u64 = 100;
 /// The beginning or the end of something said, at a time in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
+    /// Somebody begins to speak.
     Starts(u64),
+    /// Nobody speaks any more.
     Ends(u64),
 }
 
@@ -32,7 +34,7 @@ pub struct Sound<'a> {
     pub samples: &'a [f32],
 }
 
-/// Follows the sound and tells for each frame whether, and what, it is to speak.
+/// Follows the sound and decides for each frame whether it speaks, and with which audio context.
 ///
 /// Whether somebody speaks is decided by the sound alone: silence that is sent counts as much as none sent. All times
 /// are those of the video, in nanoseconds: frame `n` is shown at `n / rate` seconds, with the sound of that time.
@@ -54,7 +56,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// A presenter with this listener, for video of `rate`. Sound of that level in dB of full scale, or more, is speech.
+    /// One with this listener, for video of `rate`. Sound of that level in dB of full scale, or more, is speech.
     ///
     /// # Errors
     /// As [`Listener::set_rate`].
@@ -118,7 +120,7 @@ impl Live {
         Ok(())
     }
 
-    /// Hears a piece of sound, up to what frame `n` needs, and tells what frame `n` is to speak; `None` is nothing.
+    /// Adds a piece of sound, up to what frame `n` needs, and returns the context of frame `n`; `None` while nobody speaks.
     ///
     /// # Errors
     /// As [`Listener::push`] and [`Listener::next_context`]. With the next frame it begins to listen anew.
@@ -132,7 +134,7 @@ impl Live {
         heard
     }
 
-    /// What frame `n` is to speak.
+    /// The context of frame `n`, if it speaks.
     fn hear(&mut self, n: u64, sound: &Sound<'_>) -> Result<Option<Context>> {
         let time = self.rate().time_of(n);
         if self.last_loud.is_none_or(|last| last + MEMORY < time) {
@@ -199,14 +201,14 @@ impl Live {
         }
     }
 
-    /// What begins or ends with frame `n`, the latest one told.
-    pub fn news(&mut self, n: u64) -> Vec<Speech> {
+    /// What begins or ends with frame `n`, the last frame that [`Self::step`] was asked for.
+    pub fn speech_events(&mut self, n: u64) -> Vec<Speech> {
         let until = self.rate().time_of(n + 1);
-        let mut news = Vec::new();
+        let mut events = Vec::new();
         while let Some((start, end)) = self.said.front().copied() {
             if !self.speaking && start < until {
                 self.speaking = true;
-                news.push(Speech::Starts(start));
+                events.push(Speech::Starts(start));
             }
             // It may go on after a pause that has not been heard to its end.
             let over = self.said.len() > 1 || self.heard_until >= end + PAUSE;
@@ -214,10 +216,10 @@ impl Live {
                 break;
             }
             self.speaking = false;
-            news.push(Speech::Ends(end));
+            events.push(Speech::Ends(end));
             self.said.pop_front();
         }
-        news
+        events
     }
 
     /// Forgets all sound, in the midst of a word: the next frame is at rest.

@@ -1,7 +1,9 @@
-//! All steps together: sound in, frames out, at once ([`presenter`]) or in real time ([`live`]).
+//! All steps together: sound in, frames out, at once ([`presenter`]) or in real time ([`live_presenter`]).
 
 pub mod listener;
 pub mod live;
+pub(crate) mod live_presenter;
 pub mod pace;
 pub mod painter;
 pub mod presenter;
+pub(crate) mod video_frame;

@@ -44,9 +44,9 @@ pub struct NetworkFile {
 impl Survey {
     /// Reads the folder, and opens and runs both networks once in this process; `library_dir` is as for
     /// [`crate::inference::runtime::environment`].
-    pub fn open(folder: &Path, engine: &Engine, library_dir: Option<&Path>) -> Self {
+    pub fn open(folder: &Path, engine: &Engine) -> Self {
         Self::open_with(folder, |avatar, problems, report| {
-            trial::run(avatar, problems, engine, library_dir, report);
+            trial::run(avatar, problems, engine, report);
         })
     }
 

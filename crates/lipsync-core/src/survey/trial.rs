@@ -3,7 +3,7 @@
 //! An untrusted network may crash the process through a bug in ONNX Runtime, or never end. So progress is
 //! reported as events that can be serialized: `lipsync-avatar` makes the trial run in a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::audio::resample::SAMPLE_RATE;
 use crate::avatar::{Avatar, Problems};
@@ -31,15 +31,9 @@ pub enum TrialEvent {
 }
 
 /// Tries out the networks of an avatar that have no problem yet.
-pub fn run(
-    avatar: &Avatar,
-    problems: &Problems,
-    engine: &Engine,
-    library_dir: Option<&Path>,
-    report: &mut dyn FnMut(TrialEvent),
-) {
+pub fn run(avatar: &Avatar, problems: &Problems, engine: &Engine, report: &mut dyn FnMut(TrialEvent)) {
     let is_named = problems.names(&avatar.generator) || problems.names(&int8_file(&avatar.generator));
-    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, library_dir, report) {
+    if !is_named && let Err(problem) = try_networks(avatar, problems, engine, report) {
         report(TrialEvent::Problem(problem));
     }
     report(TrialEvent::Finished);
@@ -49,12 +43,11 @@ fn try_networks(
     avatar: &Avatar,
     problems: &Problems,
     engine: &Engine,
-    library_dir: Option<&Path>,
     report: &mut dyn FnMut(TrialEvent),
 ) -> Result<(), Error> {
     let path = &avatar.generator;
     report(TrialEvent::Loading(path.clone()));
-    let mut generator = Generator::open(path, avatar.face, engine, 1, library_dir)?;
+    let mut generator = Generator::open(path, avatar.face, engine, 1)?;
     report(TrialEvent::Running(path.clone()));
     if let Err(problem) = generator.try_out() {
         report(TrialEvent::Problem(problem));
@@ -67,7 +60,7 @@ fn try_networks(
     }
     let encoder = encoder.unwrap_or(path);
     report(TrialEvent::Loading(encoder.clone()));
-    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine, library_dir)?;
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine)?;
     report(TrialEvent::Running(encoder.clone()));
     // A second of silence.
     track.restart(FrameRate::NATIVE);

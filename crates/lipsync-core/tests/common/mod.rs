@@ -89,8 +89,9 @@ pub fn render_on(
 ) -> Vec<Vec<u8>> {
     let PixelFormat::Packed(Packed { bytes, .. }) = canvas.format else { panic!("{canvas:?} is not packed") };
     let (width, height) = avatar.image.size;
-    let options = PresenterOptions { engine: Engine::default(), threads: 2, rate, canvas, cache: 8 << 20 };
-    let mut presenter = Presenter::open(avatar, &options, None).unwrap();
+    let mut options = PresenterOptions::default().threads(2).rate(rate).cache(8 << 20);
+    options.canvas = canvas;
+    let mut presenter = Presenter::open(avatar, &options).unwrap();
     presenter.set_input(16_000, vec![1.0]).unwrap();
     let mut frames = Vec::new();
     let mut pull = |presenter: &mut Presenter| {
@@ -139,7 +140,7 @@ pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Ite
 
 /// The track of an avatar of the fixtures.
 pub fn track(avatar: &Avatar, hearing: AudioContextKind, rate: FrameRate) -> Box<dyn FeatureTrack> {
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default(), None).unwrap();
+    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default()).unwrap();
     track.restart(rate);
     track
 }

@@ -1,75 +1,18 @@
-//! Step 7: pictures in the format of the video, and parts of them changed in place.
+//! Pictures in the format of the video: our own, and those in memory of others that are written to.
 
 use image::{GrayImage, RgbImage};
-use yuv::{
-    BufferStoreMut, YuvBiPlanarImageMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
-    rgb_to_yuv_nv12, rgb_to_yuv420,
-};
 
+use crate::picture::formats::{Packed, PixelFormat};
 use crate::picture::geometry::Rect;
 use crate::picture::pool::Pooled;
 
-/// How the pixels of a video frame lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PixelFormat {
-    /// Planes of luma, blue and red difference; the latter halved both ways.
-    I420(YuvCoding),
-    /// The same with a fourth plane, of alpha.
-    A420(YuvCoding),
-    /// A plane of luma and one of both differences, halved both ways.
-    Nv12(YuvCoding),
-    /// One plane of 8-bit red, green and blue.
-    Packed(Packed),
-}
-
-/// How luma and colour differences are made of red, green and blue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct YuvCoding {
-    pub matrix: Matrix,
-    pub range: Range,
-}
-
-/// Which weights make luma of red, green and blue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Matrix {
-    Bt601,
-    Bt709,
-}
-
-/// Which levels stand for black and white.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
-    /// 16 to 235, colour differences 16 to 240.
-    Limited,
-    /// 0 to 255.
-    Full,
-}
-
-/// Places of the colours in a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packed {
-    /// Bytes of a pixel: 3 or 4. A fourth byte that is not alpha is set to 255.
-    pub bytes: usize,
-    /// Bytes in the pixel of red, green and blue.
-    pub order: [usize; 3],
-    /// Byte in the pixel of alpha, where the format has it.
-    pub alpha: Option<usize>,
-}
-
-/// What avatar frames are drawn on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Canvas {
-    /// Format of the video.
-    pub format: PixelFormat,
-    /// Red, green and blue behind what is transparent, in formats without alpha; `None` for what the avatar itself
-    /// shows there: what its frames show behind the person, or black where they have an alpha channel.
-    pub background: Option<[u8; 3]>,
-}
-
 /// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
 pub struct PictureMut<'a> {
+    /// How its pixels lie in memory.
     pub format: PixelFormat,
+    /// In pixels.
     pub width: u32,
+    /// In pixels.
     pub height: u32,
     /// Bytes and bytes per line of each plane.
     pub planes: Vec<(&'a mut [u8], usize)>,
@@ -82,131 +25,6 @@ pub struct Picture {
     width: u32,
     height: u32,
     planes: Vec<Vec<u8>>,
-}
-
-impl Canvas {
-    /// Whether opaque frames are shown before anything but what they show themselves.
-    pub fn replaces_background(&self) -> bool {
-        self.format.has_alpha() || self.background.is_some()
-    }
-
-    /// Lays colours with that alpha over the background, unless the format has alpha itself.
-    pub fn flatten(&self, colours: &mut RgbImage, alpha: &GrayImage) {
-        if self.format.has_alpha() {
-            return;
-        }
-        let background = self.background.unwrap_or_default();
-        for (pixel, alpha) in colours.pixels_mut().zip(alpha.iter()) {
-            let alpha = match *alpha {
-                // Most pixels are the one or the other.
-                255 => continue,
-                0 => {
-                    pixel.0 = background;
-                    continue;
-                }
-                alpha => u32::from(alpha),
-            };
-            for (level, background) in pixel.0.iter_mut().zip(background) {
-                let sum = u32::from(*level) * alpha + u32::from(background) * (255 - alpha);
-                *level = ((sum + 127) / 255) as u8;
-            }
-        }
-    }
-}
-
-impl PixelFormat {
-    /// Whether it has an alpha channel.
-    pub fn has_alpha(self) -> bool {
-        match self {
-            Self::I420(_) | Self::Nv12(_) => false,
-            Self::A420(_) => true,
-            Self::Packed(packed) => packed.alpha.is_some(),
-        }
-    }
-
-    /// Bytes per line and lines of each plane of a picture of that size, without gaps.
-    fn planes(self, width: u32, height: u32) -> Vec<(usize, usize)> {
-        let (width, height) = (width as usize, height as usize);
-        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-        match self {
-            Self::I420(_) => vec![(width, height), (half_width, half_height), (half_width, half_height)],
-            Self::A420(coding) => {
-                [Self::I420(coding).planes(width as u32, height as u32), vec![(width, height)]].concat()
-            }
-            Self::Nv12(_) => vec![(width, height), (2 * half_width, half_height)],
-            Self::Packed(packed) => vec![(width * packed.bytes, height)],
-        }
-    }
-
-    /// Where in a line, and in which line, of its plane `n` the pixel at `x`, `y` is: both even.
-    fn place(self, n: usize, x: usize, y: usize) -> (usize, usize) {
-        match self {
-            Self::I420(_) | Self::A420(_) if matches!(n, 1 | 2) => (x / 2, y / 2),
-            Self::Nv12(_) if n == 1 => (x, y / 2),
-            Self::I420(_) | Self::A420(_) | Self::Nv12(_) => (x, y),
-            Self::Packed(packed) => (x * packed.bytes, y),
-        }
-    }
-
-    /// Converts lines of red, green and blue to planes of luma and colour differences, each with its bytes a line.
-    fn convert<'a>(
-        self,
-        rgb: &[u8],
-        (width, height): (u32, u32),
-        mut planes: impl Iterator<Item = (&'a mut [u8], usize)>,
-    ) {
-        const MODE: YuvConversionMode = YuvConversionMode::Professional;
-        let mut plane = || {
-            let (plane, stride) = planes.next().unwrap_or_else(|| unreachable!("no plane was left out"));
-            (BufferStoreMut::Borrowed(plane), stride as u32)
-        };
-        let result = match self {
-            Self::I420(coding) | Self::A420(coding) => {
-                let [(y_plane, y_stride), (u_plane, u_stride), (v_plane, v_stride)] =
-                    [plane(), plane(), plane()];
-                let mut planes = YuvPlanarImageMut {
-                    y_plane,
-                    y_stride,
-                    u_plane,
-                    u_stride,
-                    v_plane,
-                    v_stride,
-                    width,
-                    height,
-                };
-                rgb_to_yuv420(&mut planes, rgb, 3 * width, coding.range(), coding.matrix(), MODE)
-            }
-            Self::Nv12(coding) => {
-                let [(y_plane, y_stride), (uv_plane, uv_stride)] = [plane(), plane()];
-                let mut planes =
-                    YuvBiPlanarImageMut { y_plane, y_stride, uv_plane, uv_stride, width, height };
-                rgb_to_yuv_nv12(&mut planes, rgb, 3 * width, coding.range(), coding.matrix(), MODE)
-            }
-            Self::Packed(_) => unreachable!("packed formats have no luma"),
-        };
-        if let Err(error) = result {
-            unreachable!("{width} x {height} pixels lie inside their planes: {error}");
-        }
-    }
-}
-
-impl YuvCoding {
-    /// That of high-definition video.
-    pub const BT709: Self = Self { matrix: Matrix::Bt709, range: Range::Limited };
-
-    fn matrix(self) -> YuvStandardMatrix {
-        match self.matrix {
-            Matrix::Bt601 => YuvStandardMatrix::Bt601,
-            Matrix::Bt709 => YuvStandardMatrix::Bt709,
-        }
-    }
-
-    fn range(self) -> YuvRange {
-        match self.range {
-            Range::Limited => YuvRange::Limited,
-            Range::Full => YuvRange::Full,
-        }
-    }
 }
 
 impl Picture {
@@ -274,6 +92,20 @@ impl Picture {
     }
 }
 
+impl<'a> PictureMut<'a> {
+    /// One whose planes follow each other in `bytes`, lines without gaps.
+    pub(crate) fn packed(format: PixelFormat, width: u32, height: u32, bytes: &'a mut [u8]) -> Self {
+        let mut rest = bytes;
+        let sizes = format.planes(width, height).into_iter();
+        let planes = sizes.map(|(stride, lines)| {
+            let (plane, behind) = std::mem::take(&mut rest).split_at_mut(stride * lines);
+            rest = behind;
+            (plane, stride)
+        });
+        Self { format, width, height, planes: planes.collect() }
+    }
+}
+
 impl PictureMut<'_> {
     /// Draws `rgb` over the rectangle of its size; the corners must be even ([`Rect::even`]). Alpha stays as it is.
     pub fn draw(&mut self, rgb: &RgbImage, at: Rect) {
@@ -329,21 +161,10 @@ impl PictureMut<'_> {
     }
 }
 
-impl Packed {
-    fn write(self, rgb: &[u8], line: &mut [u8]) {
-        let [red, green, blue] = self.order;
-        for (rgb, pixel) in rgb.chunks_exact(3).zip(line.chunks_exact_mut(self.bytes)) {
-            if self.bytes == 4 && self.alpha.is_none() {
-                pixel.fill(255);
-            }
-            (pixel[red], pixel[green], pixel[blue]) = (rgb[0], rgb[1], rgb[2]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::formats::{Canvas, Matrix, Range, YuvCoding};
 
     const FORMATS: [PixelFormat; 6] = [
         PixelFormat::I420(YuvCoding::BT709),
