@@ -193,6 +193,7 @@ impl LipsyncSrc {
 #[cfg(test)]
 mod tests {
     use gst::glib;
+    use gst::prelude::*;
 
     use super::super::LipsyncSrc as Element;
     use super::*;
@@ -267,6 +268,40 @@ mod tests {
         drop(this.state().start());
         push(this, 500).unwrap();
         assert_eq!(length(this), SECOND / 2);
+    }
+
+    /// Sound whose owner asks the element something when it gets it back.
+    struct Curious(glib::WeakRef<Element>);
+
+    impl AsRef<[u8]> for Curious {
+        fn as_ref(&self) -> &[u8] {
+            &[0; 1000]
+        }
+    }
+
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            let element = self.0.upgrade().unwrap();
+            assert_eq!(element.property::<u64>("backlog"), 0);
+            element.emit_by_name::<()>("interrupt", &[]);
+        }
+    }
+
+    #[test]
+    fn who_gets_a_buffer_back_may_ask_the_element() {
+        let element = started();
+        let this = element.imp();
+        let info = AudioInfo::builder(gst_audio::AUDIO_FORMAT_S16, 1000, 1).build().unwrap();
+        let changes: [fn(&LipsyncSrc); 3] =
+            [LipsyncSrc::clear_backlog, LipsyncSrc::interrupt_speech, LipsyncSrc::end];
+        for change in changes {
+            let buffer = gst::Buffer::from_slice(Curious(element.downgrade()));
+            let sound = Sound::Samples(buffer.into_mapped_buffer_readable().unwrap());
+            this.push_sound(&Arc::new(info.clone()), sound, SECOND).unwrap();
+            assert_eq!(length(this), SECOND / 2);
+            change(this);
+            assert_eq!(length(this), 0);
+        }
     }
 
     #[test]
