@@ -1,5 +1,5 @@
-//! The kernels of blocks at any size, with any weights, against the same arithmetic in plain loops. Nothing is done on processors
-//! that cannot run them.
+//! The fused kernels at any size and with any weights, against the reference implementation. Does nothing on
+//! processors that do not support them.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ fn compare(input: &mut Unstructured<'_>) -> Result<()> {
     let outputs = 16 * input.int_in_range(1..=6)?;
     let (height, width) = (input.int_in_range(1..=24)?, input.int_in_range(1..=40)?);
     let stride = input.int_in_range(1..=2)?;
-    // Values are made of a seed: they would take more bytes than inputs have.
+    // Weights are made from a seed: they would take more bytes than fuzz inputs have.
     let mut random = Random::new(input.arbitrary()?);
     let params = params(input)?;
     let block = InvertedResidual {
@@ -52,7 +52,7 @@ fn params(input: &mut Unstructured<'_>) -> Result<QuantParams> {
     Ok(QuantParams { scale: 0.03, zero_point: input.arbitrary()? })
 }
 
-/// A layer whose sums fit 32 bits, and their steps 24.
+/// A layer whose accumulators fit 32 bits, and their scaled values 24.
 fn layer(
     input: &mut Unstructured<'_>,
     random: &mut Random,

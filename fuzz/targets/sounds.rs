@@ -28,7 +28,8 @@ fuzz_target!(|input: &[u8]| -> Corpus {
 fn hear(input: &mut Unstructured<'_>) -> Result<()> {
     let limit = if input.arbitrary()? { features::NO_LIMIT } else { input.int_in_range(0..=20_000)? };
     let engine = Engine::default();
-    let track = AVATAR.open_features(AudioContextKind::MelWindow, limit, &engine, None).expect("it has no network");
+    let track =
+        AVATAR.open_features(AudioContextKind::MelWindow, limit, &engine, None).expect("it has no network");
     let mut listener = Listener::new(track, FrameRate::NATIVE);
     let mut channels = 1;
     let mut finished = false;
@@ -79,7 +80,10 @@ fn hear(input: &mut Unstructured<'_>) -> Result<()> {
         // Enough for all that was pushed, at any rate.
         for _ in 0..1_000 {
             let Ok(Some((n, context))) = listener.next_context() else { break };
-            assert!(last.is_none_or(|last| n == last + 1) && context.len() == AudioContextKind::MelWindow.values());
+            assert!(
+                last.is_none_or(|last| n == last + 1)
+                    && context.len() == AudioContextKind::MelWindow.values()
+            );
             last = Some(n);
         }
         let _ = (listener.due(), listener.told(), listener.duration());

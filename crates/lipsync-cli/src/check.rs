@@ -1,4 +1,4 @@
-//! `check`: what an avatar is, and everything that would keep it from playing.
+//! `check`: describes an avatar and lists everything that would keep it from playing.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::checksums::Checksums;
 use crate::cli::Check;
 use crate::{format, interrupt, plugin, progress, sheet, trial};
 
-/// A survey with all frames looked at.
+/// A survey in which all frames have been checked.
 pub struct Checked {
     pub survey: Survey,
     pub folder: PathBuf,
@@ -23,7 +23,7 @@ pub struct Checked {
     sums: Option<Checksums>,
 }
 
-/// Checks, tells and draws.
+/// Checks the avatar, prints the report, and draws the sheet.
 pub fn run(options: &Check) -> Result<ExitCode> {
     if let Some(path) = &options.sheet {
         sheet::check_name(path)?;
@@ -39,9 +39,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
                 sheet::draw(avatar, framing, path)?;
                 print_line!("sheet           {}", path.display());
                 if framing.is_none() {
-                    print_line!(
-                        "                what is painted anew is drawn as networks of SyncTalk_2D have it"
-                    );
+                    print_line!("                the red rectangle is that of networks of SyncTalk_2D");
                 }
             }
             _ => print_line!("sheet           none: there is no frame to draw"),
@@ -62,7 +60,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
 }
 
 impl Checked {
-    /// Looks at everything in a folder.
+    /// Checks everything in a folder.
     pub fn new(folder: &Path, library_dir: Option<&Path>) -> Result<Self> {
         let survey = trial::survey(folder, library_dir)?;
         let mut problems: Vec<String> = survey.problems.all().iter().map(ToString::to_string).collect();
@@ -81,7 +79,7 @@ impl Checked {
         Ok(Self { survey, folder: folder.into(), problems, sums })
     }
 
-    /// Whether nothing is wrong but that there are no networks, as `new` leaves a data set.
+    /// Whether only the networks are missing, as in a data set that `new` has made.
     fn is_untrained(&self) -> bool {
         let Some(avatar) = &self.survey.avatar else { return false };
         let networks = avatar.audio_encoder.iter().chain([&avatar.generator]);
@@ -89,7 +87,7 @@ impl Checked {
         !avatar.frames.is_empty() && !avatar.generator.exists() && missing == self.problems.len()
     }
 
-    /// Prints what the avatar is and what is wrong.
+    /// Prints the description and the problems.
     fn print(&self) {
         print_line!("{}", plain(self.folder.display()));
         if let Some(avatar) = &self.survey.avatar {
@@ -99,9 +97,9 @@ impl Checked {
         print_network("generator", self.survey.generator.as_ref());
         print_network("in 8 bits", self.survey.int8.as_ref());
         if let Some((context_kind, framing)) = self.survey.generator_info {
-            print_line!("  hears         {context_kind}");
+            print_line!("  audio input   {context_kind}");
             print_line!(
-                "  paints        {0} x {0} pixels, {1} more on each side of the face",
+                "  picture       {0} x {0} pixels, and a border of {1}",
                 framing.network,
                 framing.border
             );

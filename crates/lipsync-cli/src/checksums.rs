@@ -1,4 +1,4 @@
-//! The sums of the networks in a package's `onnx_dist_config.json`.
+//! Checks the networks of a package against the checksums in its `onnx_dist_config.json`.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::interrupt;
 
-/// The file that tells them.
+/// The file that lists the checksums.
 pub const FILE: &str = "onnx_dist_config.json";
 
 const REMEDY: &str = "Copy the package again";
 
-/// What came of comparing.
+/// The result of the check.
 #[derive(Default)]
 pub struct Checksums {
     pub listed: usize,
@@ -25,7 +25,7 @@ pub struct Checksums {
     pub problems: Vec<String>,
 }
 
-/// The files of a package, each read once.
+/// The files of a package, each of which is read once.
 struct Package<'a> {
     list: &'a Path,
     inside: Inside,
@@ -35,7 +35,7 @@ struct Package<'a> {
 }
 
 impl Checksums {
-    /// Compares all files of which the folder tells a sum; `None` where it tells of none.
+    /// Checks all files that the folder lists a checksum for; `None` where there is no list.
     pub fn of(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
         path.symlink_metadata().ok()?;
@@ -60,7 +60,8 @@ impl Checksums {
         let mut listed = Vec::new();
         entries(&value, &mut listed);
         if listed.len() > SUMS {
-            let problem = format!("{}: tells {} sums, more than {SUMS}", plain(path.display()), listed.len());
+            let problem =
+                format!("{}: lists {} checksums, more than {SUMS}", plain(path.display()), listed.len());
             return Some(Self::failed(format!("{problem}. {REMEDY}")));
         }
         let mut package = Package { list: &path, inside, sums: HashMap::new(), left: NETWORK_BYTES };
@@ -79,7 +80,7 @@ impl Checksums {
     }
 }
 
-/// Files and their sums; entries with both may lie at any depth.
+/// Files and their checksums; entries with both may lie at any depth.
 fn entries<'a>(value: &'a Value, listed: &mut Vec<(&'a str, &'a str)>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     if let (Some(file), Some(sum)) = (text("file"), text("sha256")) {
@@ -104,7 +105,7 @@ impl Package<'_> {
         };
         let is_right = sum.eq_ignore_ascii_case(expected);
         let problem = format!(
-            "{}: its sha256 is {sum}, and {FILE} says {}. {REMEDY}: this is not the file that was packed",
+            "{}: its SHA-256 is {sum}, not {} as in {FILE}. {REMEDY}: this is not the file that was packed",
             plain(path.display()),
             short(expected, 100),
         );

@@ -1,13 +1,13 @@
-//! Numbers and lists as people read them.
+//! Formats and parses numbers, times and lists for people.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes with a fitting unit.
+/// Bytes with a suitable unit.
 pub fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub fn number(count: u64) -> String {
     indicatif::HumanCount(count).to_string()
 }
@@ -31,7 +31,7 @@ pub fn time(seconds: f64) -> String {
 pub fn parse_time(text: &str) -> Result<f64, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let seconds = parts.iter().try_fold(0.0, |sum, part| {
-        // Digits alone: "inf", "1e9" and signs are numbers, too.
+        // Only digits: "inf", "1e9" and signs would parse as numbers, too.
         let is_number = part.starts_with(|c: char| c.is_ascii_digit())
             && part.chars().all(|c| c.is_ascii_digit() || c == '.');
         let number: f64 = part.parse().ok().filter(|_| is_number)?;
@@ -48,7 +48,8 @@ pub fn parse_decibels(text: &str) -> Result<f64, String> {
     decibels.ok_or_else(|| "use a number above 0".into())
 }
 
-/// Numbers in order, each in the words of `word`, runs of them shortened: `0, 4-7, 12`; the rest is counted after some.
+/// Ascending numbers, each formatted by `word`, with runs shortened: `0, 4-7, 12`; after a few only the count
+/// of the rest.
 pub fn runs(numbers: &[usize], word: impl Fn(&usize) -> String) -> String {
     const SHOWN: usize = 12;
     let mut runs: Vec<(usize, usize)> = Vec::new();
@@ -70,11 +71,11 @@ pub fn runs(numbers: &[usize], word: impl Fn(&usize) -> String) -> String {
     text.join(", ")
 }
 
-/// Folders in folders whose sizes are told: avatars have two.
+/// Depth to which folders are measured: avatars have two levels.
 const DEEPEST: usize = 16;
 
-/// Bytes of a file, or of everything in a folder. Links in it count for nothing but themselves: they may lead anywhere,
-/// and round and round.
+/// Bytes of a file, or of everything in a folder. Symbolic links are not followed: they may lead anywhere,
+/// even in circles.
 pub fn size_of(path: &Path) -> u64 {
     match std::fs::metadata(path) {
         Ok(data) if data.is_dir() => size_in(path, DEEPEST),
@@ -89,11 +90,11 @@ fn size_in(folder: &Path, depth: usize) -> u64 {
         Ok(data) if data.is_dir() => 0,
         data => data.map_or(0, |file| file.len()),
     });
-    // Files with holes may be of any size.
+    // Sparse files may be of any size.
     sizes.fold(0, u64::saturating_add)
 }
 
-/// What became of the size of some files or folders.
+/// The size of some files or folders, after and before.
 pub fn change(before: &[PathBuf], after: &[PathBuf]) -> String {
     let size = |paths: &[PathBuf]| bytes(paths.iter().map(|path| size_of(path)).fold(0, u64::saturating_add));
     format!("{} (before: {})", size(after), size(before))

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the work to stop and tidy up, the second stops at once.
+//! Ctrl-C: the first stops the work and cleans up, the second exits at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to listen for Ctrl-C and requests to end.
+/// Installs the handler for SIGINT and SIGTERM.
 pub fn listen() -> Result<()> {
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
     })
-    .context("Ctrl-C cannot be heard")
+    .context("the handler for Ctrl-C cannot be installed")
 }
 
 /// Whether the work is to stop.
@@ -21,7 +21,8 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// Fails where the work is to stop; called between steps, so that what is half done is removed on the way out.
+/// Fails where the work is to stop; called between steps, so that incomplete output is removed on the way
+/// out.
 pub fn check() -> Result<()> {
     if requested() {
         bail!("interrupted; nothing was left behind");

@@ -1,4 +1,4 @@
-//! `list`: the avatars that can be called by name.
+//! `list`: the avatars that can be used by name.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
-//! `lipsync-avatar`: checks, imports, lists, makes and quickens avatars for the element `lipsync`.
+//! `lipsync-avatar`: checks, imports, lists, makes and quantizes avatars for the element `lipsync`.
 
-/// Prints a line, or some. What is in it of a stranger's cannot reach the terminal as anything but letters; where it might
-/// feign a line of its own, it goes through [`lipsync_core::text::plain`]. A reader that has seen enough and is gone is no failure, so `println`, which panics then, is not used.
+/// Prints lines to stdout, with control characters escaped, so that text from an untrusted avatar cannot
+/// control the terminal. Text that might fake a line of its own goes through [`lipsync_core::text::plain`] as
+/// well. Ignores EPIPE (`lipsync-avatar list | head`), where `println!` would panic.
 macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -9,7 +10,7 @@ macro_rules! print_line {
     }};
 }
 
-/// The same for complaints and notes, which do not belong to what was asked for.
+/// The same to stderr, for errors and notes that are not part of the output.
 macro_rules! print_error {
     ($($text:tt)*) => {{
         use std::io::Write as _;

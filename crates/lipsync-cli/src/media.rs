@@ -1,4 +1,4 @@
-//! Films and sounds, read with GStreamer: what `new` and `quantize` share.
+//! Reads video and audio files with GStreamer, for `new` and `quantize`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,18 +8,18 @@ use gst::prelude::*;
 
 use crate::interrupt;
 
-/// A pipeline that reads a file. It is stopped when this is dropped, so that nothing goes on reading or writing.
+/// A pipeline that reads a file. It is stopped on drop, so that no thread goes on reading or writing.
 pub struct Reader {
     pipeline: gst::Pipeline,
     file: PathBuf,
     remedy: &'static str,
-    /// Formats for which GStreamer has told that it lacks a decoder.
+    /// Formats for which GStreamer has reported a missing decoder.
     missing: Vec<String>,
 }
 
 impl Reader {
-    /// Prepares a pipeline in which a `uridecodebin` named `source` is to read `file`; `remedy` is the end of every
-    /// complaint about the file.
+    /// Creates a pipeline in which a `uridecodebin` named `source` reads `file`; every error about the file
+    /// ends with `remedy`.
     pub fn open(line: &str, file: &Path, remedy: &'static str) -> Result<Self> {
         check_file(file, remedy)?;
         gst::init().context("GStreamer cannot be started")?;
@@ -42,7 +42,7 @@ impl Reader {
         self.element(name)?.downcast().map_err(|_| anyhow::anyhow!("{name} is no appsink"))
     }
 
-    /// Collects the bytes of the raw sound that arrives at an appsink.
+    /// Collects the bytes of the raw audio that arrives at an appsink.
     pub fn collect_sound(&self, name: &str) -> Result<AudioBytes> {
         let sound = AudioBytes::default();
         let collected = sound.clone();
@@ -57,8 +57,8 @@ impl Reader {
         Ok(sound)
     }
 
-    /// Links the first stream of each kind (`video`, `audio`) that the source finds to the element for it, and fails
-    /// where one of them is missing.
+    /// Links the source's first stream of each kind (`video`, `audio`) to its element; posts an error where
+    /// one of them is missing.
     pub fn link(&self, wanted: &[(&'static str, gst::Element)]) -> Result<()> {
         let source = self.element("source")?;
         let branches = wanted.to_vec();
@@ -68,7 +68,7 @@ impl Reader {
             for (prefix, branch) in &branches {
                 let sink =
                     branch.static_pad("sink").filter(|sink| kind.starts_with(prefix) && !sink.is_linked());
-                // A pad that does not fit after all is told by the source as not linked.
+                // Where linking fails, the source posts a not-linked error.
                 let _ = sink.map(|sink| pad.link(&sink));
             }
         });
@@ -85,14 +85,14 @@ impl Reader {
     }
 
     pub fn start(&self) {
-        // A failure is told on the bus, with more words.
+        // A failure is posted on the bus, with details.
         let _ = self.pipeline.set_state(gst::State::Playing);
     }
 
-    /// Waits a moment for the end; true when it has come.
+    /// Waits up to 100 ms for the end; true when it has come.
     ///
     /// # Errors
-    /// Where the file cannot be read, and where the user has asked to stop.
+    /// Where the file cannot be read, and on an interrupt.
     pub fn has_ended(&mut self) -> Result<bool> {
         interrupt::check()?;
         let bus = self.pipeline.bus().context("the pipeline has no bus")?;
@@ -115,13 +115,13 @@ impl Reader {
         self.pipeline.query_duration()
     }
 
-    /// A complaint about the file.
+    /// An error about the file.
     pub fn file_error(&self, problem: &str) -> anyhow::Error {
         anyhow::anyhow!("{}: {problem}. {}", self.file.display(), self.remedy)
     }
 
     fn failure(&self, error: &gst::glib::Error) -> anyhow::Error {
-        // Of a file that GStreamer can take apart, but of which it can decode nothing that was asked for.
+        // The file was demuxed, but no stream of the wanted kind can be decoded.
         let nothing = error.matches(gst::CoreError::MissingPlugin);
         match self.missing.as_slice() {
             [] if nothing => self.file_error("holds no sound"),
@@ -141,7 +141,7 @@ impl Drop for Reader {
     }
 }
 
-/// Raw sound, as it is collected.
+/// Raw audio, as it is collected.
 #[derive(Clone, Default)]
 pub struct AudioBytes(Arc<Mutex<Vec<u8>>>);
 
@@ -155,13 +155,13 @@ impl AudioBytes {
         self.lock().len()
     }
 
-    /// Takes out what was collected.
+    /// Takes out what was collected so far.
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.lock())
     }
 }
 
-/// Files only: opening a pipe waits for its writer, and could not be interrupted.
+/// Regular files only: opening a pipe would block until there is a writer, and could not be interrupted.
 fn check_file(file: &Path, remedy: &str) -> Result<()> {
     let problem = match std::fs::metadata(file) {
         Ok(data) if data.is_dir() => "is a folder".into(),

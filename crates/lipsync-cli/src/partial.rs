@@ -1,10 +1,11 @@
-//! Folders that appear under their name only when they are complete.
+//! Folders that get their name only when they are complete.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// A folder in the making, beside its place and under another name. It is removed if it is not finished.
+/// An incomplete folder beside its target, under a temporary name. It is removed on drop unless it was
+/// finished.
 pub struct Partial {
     folder: PathBuf,
     target: PathBuf,
@@ -12,8 +13,8 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Begins the folder `name` in `place`, which is made where it is missing. What interrupted runs have left of
-    /// the same name is removed.
+    /// Creates the temporary folder for `name` in `place`, which is created as well. Removes what killed runs
+    /// have left for that name.
     pub fn begin(place: &Path, name: &str) -> Result<Self> {
         check_name(name)?;
         let target = place.join(name);
@@ -34,21 +35,21 @@ impl Partial {
         Ok(Self { folder, target, finished: false })
     }
 
-    /// The folder as long as it is not finished.
+    /// The temporary folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A folder in it, made now.
+    /// Creates a folder in it.
     pub fn subfolder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
         Ok(folder)
     }
 
-    /// Gives it its name.
+    /// Renames it to its target.
     pub fn finish(mut self) -> Result<PathBuf> {
-        // Renaming would replace an empty folder.
+        // A rename would replace an empty folder.
         if self.target.symlink_metadata().is_ok() {
             bail!("{}: was made by someone else meanwhile. Choose another name", self.target.display());
         }
@@ -73,7 +74,7 @@ fn prefix(name: &str) -> String {
     format!(".{name}.partial-")
 }
 
-/// A name is one part of a path, and hidden folders are not listed.
+/// A name is a single path component; hidden folders are not listed.
 fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.starts_with('.') || name.contains(std::path::is_separator) {
         bail!(
@@ -83,14 +84,14 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a run that was killed has left behind; runs that still work are left alone.
+/// Removes the folders of runs that were killed, not those of running processes.
 fn remove_stale(place: &Path, name: &str) {
     let prefix = prefix(name);
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
         let process = file_name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-            // Only tidying up: a folder that stays disturbs nobody.
+            // Best effort: a folder that stays does no harm.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

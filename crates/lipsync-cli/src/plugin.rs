@@ -1,19 +1,19 @@
-//! The installed plugin: ONNX Runtime and avatars are looked for beside it, as the element does.
+//! The installed plugin: ONNX Runtime and avatars are searched beside it, as the element does.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use lipsync_core::avatar::Avatar;
 
-/// The plugin's file.
+/// File name of the plugin.
 const FILE: &str = "libgstlipsync.so";
 
-/// The folder of the plugin `lipsync`: where GStreamer finds it, else where it was built or installed with this tool.
+/// The plugin's folder: from GStreamer's registry, else relative to this program's own location.
 pub fn folder() -> Option<PathBuf> {
     of_gstreamer().or_else(of_this_tool)
 }
 
-/// The folder of an avatar: that folder, or that of the avatar of that name.
+/// An avatar's folder, given as a folder or as a name in the search path.
 pub fn locate(avatar: &str, library_dir: Option<&Path>) -> Result<PathBuf> {
     const REMEDY: &str = "Give a folder, or one of the names that lipsync-avatar list shows";
     match Avatar::locate(avatar, library_dir) {

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar over `length` steps of some work.
+/// A bar for `length` steps of `work`.
 pub fn bar(length: usize, work: &'static str) -> ProgressBar {
     let template = "{prefix:>10} [{bar:40}] {pos}/{len} {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

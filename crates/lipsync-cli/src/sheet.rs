@@ -1,4 +1,4 @@
-//! The contact sheet: frames with what is painted in them, and what the network sees, or will when it is trained.
+//! The contact sheet: frames with the part that is repainted, and the network's input for them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
 use lipsync_core::picture::geometry::Rect;
 use lipsync_core::picture::image_file;
 
-/// Frames on a sheet at most, and in a row of it.
+/// Frames on a sheet, and in a row of it.
 const FRAMES: usize = 12;
 const COLUMNS: usize = 4;
 
-/// Width of a frame on the sheet, unless it were higher than that; side of what the network sees; what lies between.
+/// Width of a frame on the sheet, and its maximum height; side of a view of the network's input; gap between
+/// items.
 const WIDTH: u32 = 400;
 const MAX_HEIGHT: u32 = 2 * WIDTH;
 const VIEW: u32 = WIDTH / 2;
@@ -31,10 +32,10 @@ const MOUTH: Rgb<u8> = Rgb([240, 40, 40]);
 const LANDMARK: Rgb<u8> = Rgb([255, 220, 0]);
 const TEXT: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// What networks trained with SyncTalk_2D's script for faces of 328 pixels see.
+/// Input size of networks that are trained with SyncTalk_2D's script for faces of 328 pixels.
 const DEFAULT_NETWORK_SIDE: u32 = 320;
 
-/// Fails where the name of a sheet promises another kind of picture, or lies in no folder.
+/// Fails where the sheet's extension is not .png, or its folder does not exist.
 pub fn check_name(path: &Path) -> Result<()> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     if !ending.is_empty() && ending != "png" {
@@ -48,8 +49,8 @@ pub fn check_name(path: &Path) -> Result<()> {
     }
 }
 
-/// Draws frames spread over the avatar, and writes the sheet as PNG. Where no network can say what it sees, it is what
-/// those of SyncTalk_2D do.
+/// Draws frames from the whole avatar and writes the sheet as PNG. Without a framing, that of SyncTalk_2D is
+/// drawn.
 pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()> {
     let framing = framing.unwrap_or_else(|| Framing::new(DEFAULT_NETWORK_SIDE, Style::SyncTalk, avatar.face));
     let (picture_width, picture_height) = size_on_sheet(avatar.image.size);
@@ -65,7 +66,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
     let mattes = Mattes::new(avatar, canvas);
     let store = FrameStore::new(Arc::new(avatar.clone()), canvas, framing, 0);
     for place in 0..shown {
-        // The first and the last are always among them.
+        // Evenly spaced, including the first and the last.
         let index = place * (avatar.frames.len() - 1) / (shown - 1).max(1);
         let x = GAP + (place % COLUMNS) as u32 * across;
         let y = GAP + (place / COLUMNS) as u32 * down;
@@ -80,7 +81,7 @@ pub fn draw(avatar: &Avatar, framing: Option<Framing>, path: &Path) -> Result<()
         .with_context(|| format!("{}: the sheet cannot be written", path.display()))
 }
 
-/// The size of frames of that size on the sheet.
+/// The size on the sheet of a frame of that size.
 fn size_on_sheet((width, height): (u32, u32)) -> (u32, u32) {
     let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
     let (across, most) = (u64::from(WIDTH), u64::from(MAX_HEIGHT));
@@ -91,7 +92,7 @@ fn size_on_sheet((width, height): (u32, u32)) -> (u32, u32) {
     (shown_width.max(1) as u32, shown_height.max(1) as u32)
 }
 
-/// How much smaller a frame of that size is on the sheet.
+/// The scale of a frame of that size on the sheet.
 fn scale((width, height): (u32, u32), at: Rect) -> f64 {
     let (shown, whole) = if at.width == WIDTH { (at.width, width) } else { (at.height, height) };
     f64::from(shown) / f64::from(whole.max(1))
@@ -108,7 +109,7 @@ fn draw_frame(
 ) -> bool {
     let frame = &avatar.frames[index];
     let name = frame.picture.file_name().unwrap_or_default().to_string_lossy();
-    // What is wrong with a file is told elsewhere.
+    // The report has the details of what is wrong with a file.
     let Ok(mut picture) = image_file::read(&frame.picture) else {
         draw_text(sheet, &format!("{name}: unreadable"), at.x + 4, at.y + 4);
         return false;
@@ -128,10 +129,10 @@ fn draw_frame(
     true
 }
 
-/// Draws what the network sees of a frame below it.
+/// Draws the network's input for a frame below it.
 fn draw_views(sheet: &mut RgbImage, store: &FrameStore, index: usize, at: Rect) {
     let Ok(decoded) = store.get(index) else {
-        draw_text(sheet, "cannot be shown to the network", at.x + 4, at.y + at.height + 4);
+        draw_text(sheet, "the network's input cannot be made", at.x + 4, at.y + at.height + 4);
         return;
     };
     let (framing, views) = (store.framing(), &decoded.seen.views);
@@ -141,7 +142,7 @@ fn draw_views(sheet: &mut RgbImage, store: &FrameStore, index: usize, at: Rect) 
     }
 }
 
-/// Draws the landmarks of a frame, where it has some, into the frame and larger into the face below it.
+/// Draws the landmarks of a frame, where there are some: into the frame, and larger into the face below it.
 fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index: usize, at: Rect) {
     let frame = &avatar.frames[index];
     let Some((points, face)) = avatar.landmarks(frame).zip(frame.face.within(avatar.image.size)) else {
@@ -150,7 +151,7 @@ fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index
     let view = Rect { x: at.x, y: at.y + at.height, width: VIEW, height: VIEW };
     let scale = scale(avatar.image.size, at);
     let (crop, network, border) = (framing.crop(), framing.network, framing.border);
-    // From the face rectangle to the network's square inside the crop.
+    // From frame coordinates to the view of the network's input.
     let to_view = |at: f64, start: u32, side: u32| {
         let in_crop = (at - f64::from(start)) * f64::from(crop) / f64::from(side);
         (in_crop - f64::from(border)) * f64::from(view.width) / f64::from(network)
@@ -161,7 +162,7 @@ fn draw_landmarks(sheet: &mut RgbImage, avatar: &Avatar, framing: Framing, index
     }
 }
 
-/// Draws a square dot, where it lies in that part of the sheet.
+/// Draws a square dot, if it lies inside that part of the sheet.
 fn dot(sheet: &mut RgbImage, part: Rect, [x, y]: [f64; 2], side: u32) {
     let inside = |at: f64, length: u32| at >= 0.0 && at + f64::from(side) <= f64::from(length);
     if !inside(x, part.width) || !inside(y, part.height) {
@@ -172,7 +173,7 @@ fn dot(sheet: &mut RgbImage, part: Rect, [x, y]: [f64; 2], side: u32) {
     }
 }
 
-/// The part of a face rectangle that is blacked before the network sees it, in the frame.
+/// The masked part of a face rectangle, in frame coordinates.
 fn mouth([x, y, width, height]: [f64; 4], framing: Framing) -> [f64; 4] {
     let crop = f64::from(framing.crop());
     let mask = framing.mask();
@@ -199,7 +200,7 @@ fn outline(sheet: &mut RgbImage, part: Rect, [x, y, width, height]: [f64; 4], co
     }
 }
 
-/// Writes text, black-edged, twice the size of its font.
+/// Draws text with a dark outline, at twice the size of its font.
 fn draw_text(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
     for (colour, offsets) in [(BACKGROUND, &[(1, 1), (3, 1), (1, 3), (3, 3)][..]), (TEXT, &[(2, 2)])] {
         for &(dx, dy) in offsets {

@@ -1,6 +1,7 @@
-//! Networks are tried out in a process of their own: one that crashes, or never ends, is a sentence.
+//! Tries out networks in a child process, so that one that crashes or never ends is reported as a problem.
 //!
-//! The process is this program once more, with less memory to take. It tells its steps as lines of JSON.
+//! The child is this program itself with tighter resource limits. It writes its events to stdout as lines of
+//! JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -21,15 +22,15 @@ use lipsync_core::survey::trial::{self, TrialEvent};
 use crate::cli::TryNetworks;
 use crate::interrupt;
 
-/// Most that is read of what the process tells: it may have lost its mind.
+/// Bytes to read from the child at most: it may be out of control.
 const MAX_OUTPUT: u64 = 1 << 20;
 
-/// How often is looked whether it is to end.
+/// How often to check for an interrupt and the time limit.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const REMEDY: &str = "Do not play it: export the network again, or get it from somebody whom you trust";
 
-/// Surveys an avatar, its networks in a process of their own.
+/// Surveys an avatar, with its networks in a child process.
 pub fn survey(folder: &Path, library_dir: Option<&Path>) -> Result<Survey> {
     let mut result = Ok(());
     let survey = Survey::open_with(folder, |_, problems, report| {
@@ -38,7 +39,7 @@ pub fn survey(folder: &Path, library_dir: Option<&Path>) -> Result<Survey> {
     result.map(|()| survey)
 }
 
-/// Fails where the networks of an avatar, of which no 8-bit one is looked at, cannot be played.
+/// Fails where an avatar's networks cannot be run; the 8-bit network is not tried.
 pub fn check_networks(avatar: &Avatar, library_dir: Option<&Path>) -> Result<()> {
     let mut problem = None;
     let mut report = |step| match step {
@@ -49,7 +50,7 @@ pub fn check_networks(avatar: &Avatar, library_dir: Option<&Path>) -> Result<()>
     problem.map_or(Ok(()), |problem| Err(problem.into()))
 }
 
-/// The process itself: what is done there.
+/// The main function of the child.
 pub fn run(options: &TryNetworks) -> ExitCode {
     limit_resources();
     let mut problems = Problems::default();
@@ -58,18 +59,18 @@ pub fn run(options: &TryNetworks) -> ExitCode {
     let engine = Engine { precision, ..Engine::default() };
     let mut report = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
-        // Where nobody reads any more, nobody needs to know.
+        // The parent may be gone.
         let _ = writeln!(std::io::stdout(), "{line}");
     };
     match avatar {
         Ok(avatar) => trial::run(&avatar, &problems, &engine, options.beside.as_deref(), &mut report),
-        // That is told by whoever asks.
+        // The parent reports that the avatar cannot be read.
         Err(_) => report(TrialEvent::Finished),
     }
     ExitCode::SUCCESS
 }
 
-/// Lowers a limit; resources are of another type on every system.
+/// Lowers a limit. A macro, because the type of the resource differs between systems.
 macro_rules! lower_limit {
     ($resource:expr, $most:expr) => {{
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -81,13 +82,13 @@ macro_rules! lower_limit {
     }};
 }
 
-/// Takes from this process what a network must not have: memory without end, and room for a core dump.
+/// Limits memory, and disables core dumps.
 fn limit_resources() {
-    // SAFETY: these calls take numbers and change nothing but this process's own limits.
+    // SAFETY: these calls take integers and pointers to locals, and change only this process's limits.
     unsafe {
         let pages = libc::sysconf(libc::_SC_PHYS_PAGES).max(0) as u64;
         let memory = pages.saturating_mul(libc::sysconf(libc::_SC_PAGESIZE).max(0) as u64);
-        // Addresses are more than memory.
+        // The address space is larger than the memory in use.
         lower_limit!(libc::RLIMIT_AS, TRIAL_MEMORY.min(memory.max(TRIAL_MEMORY / 4)));
         lower_limit!(libc::RLIMIT_CORE, 0);
         #[cfg(target_os = "linux")]
@@ -95,7 +96,7 @@ fn limit_resources() {
     }
 }
 
-/// Has the networks tried out, and tells what came of it.
+/// Runs the child and reports its events.
 fn try_out(
     folder: &Path,
     library_dir: Option<&Path>,
@@ -109,10 +110,10 @@ fn try_out(
     command
         .args(library_dir.into_iter().flat_map(|library_dir| ["--beside".as_ref(), library_dir.as_os_str()]));
     command.args((precision == Precision::Fp32).then_some("--fp32"));
-    // What ONNX Runtime says by itself is in its errors, too.
+    // ONNX Runtime's own log repeats what is in its errors.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut process = Process(command.spawn().context("no process can be started to try out networks")?);
-    let events = process.0.stdout.take().map(read_events).context("nothing is told by the process")?;
+    let events = process.0.stdout.take().map(read_events).context("the process has no output")?;
     let mut stage =
         Stage { path: folder.into(), limit: Duration::from_secs(TRIAL_LOAD), since: Instant::now() };
     loop {
@@ -132,7 +133,7 @@ fn try_out(
                 interrupt::check()?;
                 if !problems.names(&stage.path) {
                     report(
-                        stage.problem(format!("ends the program that runs it ({})", describe_exit(status))),
+                        stage.problem(format!("ends the process that runs it ({})", describe_exit(status))),
                     );
                 }
                 return Ok(());
@@ -141,7 +142,7 @@ fn try_out(
     }
 }
 
-/// What the process is at, and for how long.
+/// The current step and its time limit.
 struct Stage {
     path: PathBuf,
     limit: Duration,
@@ -158,7 +159,7 @@ impl Stage {
     }
 }
 
-/// A process that does not outlive its use.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -169,7 +170,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads what is told, until there is no more.
+/// Reads events until the end of the output.
 fn read_events(from: ChildStdout) -> Receiver<TrialEvent> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -183,16 +184,16 @@ fn read_events(from: ChildStdout) -> Receiver<TrialEvent> {
     receiver
 }
 
-/// How a process has ended.
+/// Describes the exit status of a process.
 fn describe_exit(status: ExitStatus) -> String {
     let name = match status.signal() {
         None => return status.to_string(),
-        Some(libc::SIGILL) => "an instruction that there is not",
-        Some(libc::SIGABRT) => "it aborts, or has no memory left",
-        Some(libc::SIGBUS | libc::SIGSEGV) => "it reads or writes where nothing is",
-        Some(libc::SIGFPE) => "it divides by zero",
-        Some(libc::SIGKILL) => "it is killed, as where it takes all memory",
-        Some(_) => "it is ended",
+        Some(libc::SIGILL) => "illegal instruction",
+        Some(libc::SIGABRT) => "aborted, or out of memory",
+        Some(libc::SIGBUS | libc::SIGSEGV) => "invalid memory access",
+        Some(libc::SIGFPE) => "arithmetic error",
+        Some(libc::SIGKILL) => "killed, for example for taking all memory",
+        Some(_) => "terminated",
     };
     format!("signal {}: {name}", status.signal().unwrap_or_default())
 }

@@ -314,13 +314,13 @@ fn sums_are_told_of_files_inside_alone() {
         tell(file);
         let told =
             run(home.path(), &["check", path(&folder)]).fails(&["avatar's folder", "sha256          0 of 1"]);
-        assert!(!told.contains("its sha256 is"), "{told}");
+        assert!(!told.contains("its SHA-256 is"), "{told}");
     }
     tell("avatar.toml");
-    run(home.path(), &["check", path(&folder)]).fails(&["avatar.toml: its sha256 is "]);
+    run(home.path(), &["check", path(&folder)]).fails(&["avatar.toml: its SHA-256 is "]);
     let one = "{\"file\":\"generator.onnx\",\"sha256\":\"00\"},".repeat(101);
     write(&folder, "onnx_dist_config.json", &format!("[{}0]", one));
-    run(home.path(), &["check", path(&folder)]).fails(&["tells 101 sums, more than 100"]);
+    run(home.path(), &["check", path(&folder)]).fails(&["lists 101 checksums, more than 100"]);
     remove(&folder.join("onnx_dist_config.json"));
     assert!(Command::new("mkfifo").arg(folder.join("onnx_dist_config.json")).status().unwrap().success());
     run(home.path(), &["check", path(&folder)]).fails(&["onnx_dist_config.json: is a pipe"]);

@@ -93,7 +93,7 @@ fn both_networks_of_an_avatar_are_checked() {
 #[test]
 fn a_kernel_larger_than_what_it_is_given_is_told() {
     let said = check(&avatar("outgrown", "generator.onnx"));
-    said.fails(&["generator.onnx: cannot be loaded", "a size below zero", "would not play; 1 problem"]);
+    said.fails(&["generator.onnx: cannot be loaded", "a negative dimension", "would not play; 1 problem"]);
 }
 
 #[cfg(unix)]
@@ -195,14 +195,14 @@ fn a_crash_of_onnx_runtime_is_a_sentence() {
     for (does, words) in crashes {
         for command in ["check", "import"] {
             let said = with(command, does).fails(&[
-                "generator.onnx: ends the program that runs it",
+                "generator.onnx: ends the process that runs it",
                 words,
                 "whom you trust",
             ]);
-            assert_eq!(said.matches("ends the program").count(), 1, "{said}");
+            assert_eq!(said.matches("ends the process").count(), 1, "{said}");
         }
     }
-    with("check", "_exit(3)").fails(&["ends the program that runs it (exit status: 3)"]);
+    with("check", "_exit(3)").fails(&["ends the process that runs it (exit status: 3)"]);
 }
 
 #[test]

@@ -20,13 +20,13 @@ fn every_layout_is_told_and_would_play() {
         ("synctalk", &["SyncTalk_2D data set", "5 of 480 x 360", "rows of a mel encoder"][..]),
         ("digital_clone", &["digital-clone package", "ready-made pictures", "2 of 2 as in"]),
         ("own", &["our own", "6 of 480 x 360", "\"mel\" [N, 1, 80, 16] float32", "float32 weights"]),
-        ("own_160", &["paints        160 x 160"]),
+        ("own_160", &["picture       160 x 160"]),
         ("own_jpg", &["the frame's own row"]),
         ("own_int8", &["int8"]),
         ("own_views", &["parsing masks"]),
         ("alpha", &["with alpha"]),
         ("masks", &["5 of 256 x 192, with alpha"]),
-        ("wav2lip", &["the mel window itself"]),
+        ("wav2lip", &["a window of the mel spectrogram"]),
         ("synctalk_hubert", &["rows of HuBERT"]),
     ] {
         let told = run(home.path(), &["check", path(&fixture(&format!("avatars/{avatar}")))]).succeeds();

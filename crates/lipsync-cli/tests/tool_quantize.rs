@@ -43,7 +43,7 @@ fn a_quantized_network_is_played_until_the_generator_changes() {
 
     std::fs::copy(fixture("models/generator_320_names.onnx"), &generator).unwrap();
     for precision in [Precision::Auto, Precision::Int8] {
-        refused(precision, &["generator.int8.onnx", "was not made of", "quantize on the avatar again"]);
+        refused(precision, &["generator.int8.onnx", "was not made from", "quantize on the avatar again"]);
     }
     assert_eq!(chosen(Precision::Fp32).unwrap(), generator);
 }

@@ -39,7 +39,7 @@ pub const FPS: u32 = 240;
 /// Pixels by which the crop of a face is wider, on each side, than the network's square.
 pub const BORDER: u32 = 512;
 
-/// Side of the square that a generator sees and paints, in pixels.
+/// Side of a generator's square input and output, in pixels.
 pub const NETWORK_SIDE: u32 = 2048;
 
 /// Bytes of a network's file, and of all weights beside it: what the format of the file can hold.
@@ -60,13 +60,13 @@ pub const NODES: usize = 1 << 15;
 /// Weights of a network, in all of its graphs.
 pub const WEIGHTS: usize = 1 << 17;
 
-/// Graphs within graphs: loops and branches.
+/// Depth of nested graphs (loops and branches).
 pub const GRAPH_DEPTH: usize = 4;
 
 /// Inputs of a network, and outputs.
 pub const PORTS: usize = 64;
 
-/// Sizes of a tensor.
+/// Dimensions of a tensor.
 pub const RANK: usize = 16;
 
 /// Kernels, strides, pads and the like of a network's layers.
@@ -78,16 +78,16 @@ pub const VALUES: u64 = 1 << 26;
 /// Bytes of one value that ONNX Runtime may compute when it loads a network, instead of each time.
 pub const CONSTANT_BYTES: u64 = 256 << 20;
 
-/// Bytes by which a network may grow when it is prepared, beyond four times what it was.
+/// Bytes by which a graph may grow in preparation, beyond four times its size.
 pub const PREPARED_GROWTH: u64 = 64 << 20;
 
-/// Items that a network takes at a time.
+/// Batch size of a network.
 pub const BATCH: i64 = 64;
 
-/// The least side of the square that a generator sees and paints, in pixels.
+/// The least side of a generator's square input and output, in pixels.
 pub const LEAST_SIDE: u32 = 16;
 
-/// Bytes of memory that a kernel of ours works with, a thread.
+/// Bytes of scratch memory of a fused kernel, for each thread.
 pub const KERNEL_BYTES: usize = 256 << 20;
 
 /// Seconds that loading one network may take when an avatar is to play, and that one run may take, on the processor.

@@ -1,4 +1,5 @@
-//! An 8-bit network of a generator: made by what its values range over, and compared with what it is made of.
+//! Post-training quantization of a generator to 8 bits: calibrated on samples, and compared with the
+//! original.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use crate::limits::NETWORK_BYTES;
 use crate::onnx::{Layer, Model, Ranges};
 use crate::picture::pool::Pooled;
 
-/// Makes 8-bit networks of one generator.
+/// Quantizes one generator.
 pub struct Quantizer {
     path: PathBuf,
     library_dir: Option<PathBuf>,
@@ -30,15 +31,15 @@ pub struct Quantizer {
     original: Generator,
 }
 
-/// A face and what it is to say.
+/// A face and the audio context to paint it for.
 pub type Sample = (FaceInput, Context);
 
-/// How far the mouths of two networks are apart.
+/// How close the mouths of two networks are.
 #[derive(Debug, Clone, Copy)]
 pub struct MouthPsnr {
-    /// Peak signal-to-noise ratio of all mouths together, in dB.
+    /// Peak signal-to-noise ratio over all samples, in dB.
     pub overall: f64,
-    /// That of the worst.
+    /// That of the worst sample.
     pub worst: f64,
 }
 
@@ -46,7 +47,7 @@ impl Quantizer {
     /// Opens a generator in float32.
     ///
     /// # Errors
-    /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can compute in 8 bits.
+    /// As [`Generator::open`]; [`Error::Invalid`] where it has no layer that can be quantized.
     pub fn open(path: &Path, options: FaceOptions, library_dir: Option<&Path>) -> Result<Self> {
         let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
         let original = Generator::open(path, options, &engine, 1, library_dir)?;
@@ -57,36 +58,36 @@ impl Quantizer {
         let model = prepare::simplified(path, library_dir)?;
         let layers = model.quantizable_layers();
         if layers.is_empty() {
-            return Err(Error::invalid(path, "has no convolution to be quantised", "Use it as it is"));
+            return Err(Error::invalid(path, "has no convolution that can be quantized", "Use it as it is"));
         }
         let library_dir = library_dir.map(Into::into);
         Ok(Self { path: path.into(), library_dir, options, model, layers, ranges: Ranges::new(), original })
     }
 
-    /// The generator itself.
+    /// The original generator.
     pub fn original(&mut self) -> &mut Generator {
         &mut self.original
     }
 
-    /// What it hears.
+    /// The kind of audio context that it takes.
     pub fn context_kind(&self) -> AudioContextKind {
         self.original.context_kind()
     }
 
-    /// How it sees faces.
+    /// How faces are cut out for it.
     pub fn framing(&self) -> Framing {
         self.original.framing()
     }
 
-    /// The layers that can compute in 8 bits.
+    /// The layers that can be quantized.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// Sees what the values range over when these samples are painted; `go_on` is asked after each.
+    /// Records the range of every value while these samples are painted; `go_on` is asked after each.
     ///
     /// # Errors
-    /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` says no.
+    /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` returns false.
     pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
         let values = Model::values_to_calibrate(&self.layers);
         let mut model = self.model.clone();
@@ -128,7 +129,7 @@ impl Quantizer {
         let feeds = feeds.collect::<ort::Result<Vec<_>>>().map_err(failed)?;
         let outputs = session.run(feeds).map_err(failed)?;
         for name in values {
-            // Inputs of the network are values, too.
+            // The network's inputs are quantized as well.
             let observed: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
                 (Some(value), _) => value.try_extract_tensor::<f32>().map_err(failed)?.1,
                 (None, Some(port)) if is_picture(&port) => &picture,
@@ -140,7 +141,7 @@ impl Quantizer {
         Ok(())
     }
 
-    /// The network in which these layers compute in 8 bits; the other weights are stored as float16.
+    /// The network with these layers quantized; the other weights are stored as float16.
     ///
     /// # Errors
     /// As [`Model::convert_weights_to_float16`].
@@ -151,7 +152,7 @@ impl Quantizer {
         Ok(model)
     }
 
-    /// Writes the file of the 8-bit network, with the notes by which it is known.
+    /// Writes the 8-bit network with the metadata that [`Precision`] checks.
     ///
     /// # Errors
     /// [`Error::Invalid`] where it cannot be written.
@@ -161,7 +162,7 @@ impl Quantizer {
         model.write(file)
     }
 
-    /// A generator that paints with such a network.
+    /// A generator that runs such a network.
     ///
     /// # Errors
     /// As [`Generator::open`].
@@ -171,7 +172,7 @@ impl Quantizer {
         Generator::open_prepared(&prepared, self.options, &Engine::default(), 1, self.library_dir.as_deref())
     }
 
-    /// Compares what a network paints with the pictures that the original has painted of the same samples.
+    /// Compares a generator's output with that of the original for the same samples.
     ///
     /// # Errors
     /// As [`Generator::paint`].
@@ -194,7 +195,7 @@ impl Quantizer {
     }
 }
 
-/// Mean square difference in the middle half of the face, where the mouth is, in levels.
+/// Mean squared error in the middle half of the face, where the mouth is, in squared levels.
 fn mouth_mse(a: &RgbImage, b: &RgbImage) -> f64 {
     let side = a.width();
     let middle = side / 4..side - side / 4;

@@ -37,7 +37,7 @@ fn hubert_is_heard_as_by_the_reference() {
 }
 
 #[test]
-fn hubert_at_other_rates_hears_the_same_at_the_same_time() {
+fn hubert_contexts_at_other_rates_are_the_same_at_the_same_time() {
     let avatar = avatar("synctalk_hubert");
     let native = contexts(&avatar, AudioContextKind::Hubert(HubertSpan::Sixteen), FrameRate::NATIVE);
     let double =

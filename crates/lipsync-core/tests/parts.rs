@@ -1,4 +1,5 @@
-//! Generators in two parts: what they paint is what the whole paints, and what does not hear is computed once.
+//! Generators that are split into image branch and audio branch: the output is the same, and the image branch
+//! runs once for a face.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -79,7 +80,8 @@ fn both_parts_paint_what_the_whole_paints() {
                 let pictures = [paint(&mut whole, &fresh, &context), paint(&mut apart, &seen, &context)];
                 let [a, b] = pictures.each_ref().map(|picture| picture.iter());
                 let worst = a.zip(b).map(|(a, b)| a.abs_diff(*b)).max();
-                // Cut off to whole levels, a value beside one may fall to either side of it.
+                // Output is truncated to whole levels, so a value close to a level may fall to either side of
+                // it.
                 assert!(worst <= Some(1), "{name} differs by {worst:?}");
                 let same = pictures[0].iter().zip(pictures[1].iter()).filter(|(a, b)| a == b).count();
                 assert!(same as f64 > 0.999 * pictures[0].len() as f64, "{name}: only {same} are the same");
@@ -89,17 +91,17 @@ fn both_parts_paint_what_the_whole_paints() {
 }
 
 #[test]
-fn what_does_not_hear_is_computed_once() {
+fn the_image_branch_runs_once_for_a_face() {
     let mut generator = open(&prepared(&model("generator_half")));
     let mut face = face_of(&generator, 1);
     let [first, second] = [1, 2].map(|seed| context(&generator, seed));
     let size = face.size();
     let painted = paint(&mut generator, &face, &first);
     let grown = face.size();
-    // The skips of all five levels, of real numbers: 16 to 256 channels from 160 x 160 to 10 x 10.
+    // The skip connections of all five levels in float32: 16 to 256 channels, from 160 x 160 to 10 x 10.
     assert!(grown > size + 4 * 16 * 160 * 160, "{size} to {grown}");
     assert_ne!(paint(&mut generator, &face, &second), painted, "it does not hear");
-    // What the picture shows is no longer looked at.
+    // The features are cached, so the picture is not read again.
     face.views.crop.fill(0);
     assert_eq!(paint(&mut generator, &face, &first), painted);
     assert_eq!(face.size(), grown);
@@ -109,8 +111,8 @@ fn what_does_not_hear_is_computed_once() {
 const FUSED_OPS: [&str; 5] =
     ["InvertedResidual", "ConcatInvertedResidual", "ConcatInvertedResidualFloat", "PlanarConv", "Conv"];
 
-/// Checks that a network in 8 bits paints as well with blocks of our own as without, beside `generator_half` in real
-/// numbers; returns the operators of our own and the convolutions that are left, counted.
+/// Checks that an 8-bit network is as close to `generator_half` in float32 with fused kernels as without;
+/// returns how often each of `names` occurs in the graph.
 fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
     if !lipsync_core::kernels::are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
@@ -141,29 +143,31 @@ fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
         }
     }
     let [theirs, ours, between] = errors;
-    // Both are as far from it. Errors of their own would add up between the two; but most are the same.
+    // Both have the same error. If the kernels had errors of their own, they would add up between the two;
+    // but most values are equal.
     assert!(ours < 1.1 * theirs && between < 0.7 * theirs, "{errors:?}");
     Some(names.map(count))
 }
 
 #[test]
-fn blocks_of_our_own_paint_what_the_runtime_paints() {
+fn fused_kernels_paint_what_the_runtime_paints() {
     let plain = prepared(&model("generator_half_int8"));
     let counts = check_blocks(&plain, FUSED_OPS);
-    // See: one, and two on each of four levels down. Hear: five. Paint: four where both meet, and two on each of four
-    // levels up. Meeting and going up begin with what has been seen. The last layer paints planes. Convolutions of other
-    // kinds: two that hear.
+    // Image branch: one block, and two on each of four levels down. Audio branch: five, four where both meet,
+    // and two on each of four levels up. The first block after a concatenation or upsampling takes the cached
+    // face features. The output layer is planar. Left: two convolutions of other kinds in the audio branch.
     assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5, 5, 0, 1, 2]), "{counts:?}");
 }
 
 #[test]
-fn a_block_before_layers_in_real_numbers_ends_in_these() {
+fn a_block_before_float_layers_has_a_float_projection() {
     let path = model("generator_half");
     let mut quantizer = Quantizer::open(&path, FaceOptions::default(), None).unwrap();
     let generator = open(&prepared(&path));
     let samples: Vec<_> = (0..4).map(|seed| (face_of(&generator, seed), context(&generator, seed))).collect();
     quantizer.calibrate(&samples, || true).unwrap();
-    // As in a trained network: the last block, what leads to it, and its sum are left out, the last layer is not.
+    // As in a trained network: the last block, the layers before it and its residual sum stay in float32, the
+    // output layer does not.
     let mut layers = quantizer.layers().to_vec();
     layers.drain(layers.len() - 6..layers.len() - 1);
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What storing weights as float16 changes: both avatars paint the same faces to the same sound.
+//! Measures what storing weights as float16 changes: both avatars paint the same faces for the same audio.
 
 use std::fmt;
 use std::path::Path;
@@ -14,13 +14,13 @@ use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
 use lipsync_core::rate::FrameRate;
 
-/// Frames that are compared, and from which frame of the sound on.
+/// Number of frames to compare, and the first of them in the audio.
 const FRAMES: usize = 4;
 const FIRST: u64 = 10;
 
-/// How two avatars differ in what they paint.
+/// The difference between the outputs of two avatars.
 pub struct Difference {
-    /// Largest and mean difference of a level of 255.
+    /// Maximum and mean absolute difference, in levels of 255.
     worst: u8,
     mean: f64,
 }
@@ -35,9 +35,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Paints some faces with both.
+/// Paints some faces with both avatars.
 pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> Result<Difference> {
-    // Of the float networks themselves: an 8-bit one beside them would be chosen for both.
+    // In float32: otherwise both would use the 8-bit network, where there is one.
     let engine = Engine { precision: Precision::Fp32, ..Engine::default() };
     let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1, library_dir);
     let (mut first, mut second) = (open(original)?, open(copy)?);
@@ -52,7 +52,7 @@ pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> 
     let (mut worst, mut sum, mut count) = (0, 0u64, 0u64);
     for (n, (one, other)) in contexts.enumerate() {
         let frame = store.get(n * (original.frames.len() - 1) / FRAMES)?;
-        // A face each: what the one network has seen there is not for the other.
+        // One face for each network: the features that a network computes are only for that network.
         let [face, again] = [(); 2].map(|()| FaceInput::new(frame.seen.views.clone()));
         let one = first.paint([(&face, &one)].into_iter())?;
         let other = second.paint([(&again, &other)].into_iter())?;
@@ -65,7 +65,7 @@ pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> 
     Ok(Difference { worst, mean: sum as f64 / count.max(1) as f64 })
 }
 
-/// What a generator hears in a made-up sound: noise that swells and fades like syllables.
+/// The contexts for synthetic audio: noise with the envelope of syllables.
 fn audio_contexts(
     avatar: &Avatar,
     generator: &Generator,

@@ -1,4 +1,4 @@
-//! `import`: an avatar of any layout, brought into our own.
+//! `import`: converts an avatar of any layout to our own.
 
 mod difference;
 mod models;
@@ -17,7 +17,7 @@ use crate::cli::Import;
 use crate::partial::Partial;
 use crate::{format, interrupt, plugin, trial};
 
-/// Copies, checks, and gives the result its name.
+/// Copies the avatar, checks the copy, and gives it its name.
 pub fn run(options: &Import) -> Result<ExitCode> {
     let library_dir = plugin::folder();
     let library_dir = library_dir.as_deref();
@@ -71,7 +71,8 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The avatar in a folder, if its folder and networks are as they should be; its frames are seen when they are copied.
+/// The avatar in a folder, if its folder and networks have no problems; frames are checked when they are
+/// copied.
 fn open_valid_avatar(folder: &Path, library_dir: Option<&Path>) -> Result<Avatar> {
     let Survey { avatar, problems, .. } = trial::survey(folder, library_dir)?;
     match (avatar, problems.all()) {

@@ -34,7 +34,7 @@ pub fn copy(avatar: &Avatar, folder: &Path, halve: bool) -> Result<Float16Conver
     Ok(halved)
 }
 
-/// Copies the generator's 8-bit network, if it has one, as that of the copied generator.
+/// Copies the 8-bit network, if there is one, with the checksum of the copied generator.
 fn copy_int8(avatar: &Avatar, generator: &Path) -> Result<()> {
     let source = int8_file(&avatar.generator);
     if !source.exists() {

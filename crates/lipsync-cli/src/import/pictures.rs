@@ -1,4 +1,4 @@
-//! The pictures of an avatar, in little room.
+//! The pictures of an avatar, compressed.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub fn copy_frames(avatar: &Avatar, folder: &Path, encoding: Encoding) -> Result
     })
 }
 
-/// Copies ready-made pictures and masks, which must stay as they are to the last bit.
+/// Copies ready-made pictures and masks, which must stay bit-exact.
 pub fn copy_beside(avatar: &Avatar, partial: &Partial) -> Result<()> {
     for (n, frame) in avatar.frames.iter().enumerate() {
         let views =
@@ -56,7 +56,7 @@ pub fn copy_beside(avatar: &Avatar, partial: &Partial) -> Result<()> {
     Ok(())
 }
 
-/// Copies what the frames show behind the person, where it is known.
+/// Copies the picture of the background without the person, where there is one.
 pub fn copy_background(avatar: &Avatar, folder: &Path) -> Result<()> {
     let Some(background) = &avatar.background else { return Ok(()) };
     copy(background, &folder.join(names::background(background)))
@@ -66,7 +66,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(file::copy(from, to, PICTURE_BYTES, REMEDY)?)
 }
 
-/// A frame's new ending and bytes: its own where those are no more.
+/// A frame's new extension and bytes; the original where that is not larger.
 fn encode(frame: &AvatarFrameFiles, encoding: Encoding, avatar: &Avatar) -> Result<(String, Vec<u8>)> {
     let path = &frame.picture;
     let own = file::read(path, PICTURE_BYTES, REMEDY)?;

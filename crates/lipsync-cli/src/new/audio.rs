@@ -1,4 +1,4 @@
-//! The sound of a data set: 16 kHz mono, as long as its frames.
+//! The audio of a data set: 16 kHz mono, as long as its frames.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,38 +9,38 @@ use super::segment::RATE;
 
 const SAMPLE_RATE: usize = 16_000;
 
-/// Frames that may lie after the end of the sound: encoders cut some off. They are given silence.
+/// Frames that may lie after the end of the audio, since encoders cut some off. They get silence.
 const MAX_MISSING_SOUND: usize = RATE / 2;
 
-/// The loudest sample of what counts as silence: 60 dB below the loudest there is.
+/// Peak below which audio counts as silence: 60 dB below full scale.
 const SILENCE_PEAK: u16 = 32;
 
-/// Samples that belong to so many frames.
+/// Samples for so many frames.
 pub fn samples_of(frames: usize) -> usize {
     frames * SAMPLE_RATE / RATE
 }
 
-/// Their bytes as GStreamer delivers them.
+/// Their size in GStreamer's buffers.
 pub fn bytes_of(frames: usize) -> usize {
     2 * samples_of(frames)
 }
 
-/// The samples in bytes that GStreamer has delivered.
+/// The samples in bytes from GStreamer.
 pub fn samples(bytes: &[u8]) -> Vec<i16> {
     bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect()
 }
 
-/// How many of `frames` have sound.
+/// How many of `frames` have audio.
 pub fn frames_with_sound(samples: &[i16], frames: usize) -> usize {
     frames.min(samples.len() / samples_of(1) + MAX_MISSING_SOUND)
 }
 
-/// Whether nothing is to be heard, as of a muted microphone.
+/// Whether the audio is silence, as from a muted microphone.
 pub fn is_silent(samples: &[i16]) -> bool {
     samples.iter().all(|sample| sample.unsigned_abs() < SILENCE_PEAK)
 }
 
-/// Writes the sound of some frames as a WAV file.
+/// Writes the audio of a range of frames as a WAV file.
 pub fn write(path: &Path, samples: &[i16], frames: &Range<usize>) -> Result<()> {
     let range = samples_of(frames.start)..samples_of(frames.end);
     let bytes = 2 * range.len() as u32;

@@ -1,4 +1,4 @@
-//! Which frames can be trained with, and the longest stretch of them.
+//! The longest range of frames that can be used for training.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,17 +8,17 @@ use anyhow::{Context, Result};
 use super::segment::RATE;
 use crate::format;
 
-/// What is to be said of a frame.
+/// Whether a frame can be used.
 #[derive(Clone, Copy, PartialEq)]
 pub enum FrameVerdict {
-    /// One whole face, its square so many pixels wide.
+    /// One whole face; the side of its square in pixels.
     Good(i64),
     NoFace,
     SeveralFaces,
     Outside,
 }
 
-/// The longest run of good frames, the first of those of the same length.
+/// The longest run of good frames, the first one where several are as long.
 pub fn longest(verdicts: &[FrameVerdict]) -> Range<usize> {
     let mut best = 0..0;
     let mut start = 0;
@@ -32,7 +32,8 @@ pub fn longest(verdicts: &[FrameVerdict]) -> Range<usize> {
     best
 }
 
-/// What is wrong with the other frames and where; `first` is the number of the first frame in the video.
+/// What is wrong with the other frames, and at which times; `first` is the index of the first frame in the
+/// video.
 pub fn reasons(verdicts: &[FrameVerdict], first: usize) -> Vec<String> {
     let kinds = [
         (FrameVerdict::NoFace, "no face is found in"),
@@ -50,12 +51,12 @@ pub fn reasons(verdicts: &[FrameVerdict], first: usize) -> Vec<String> {
     reasons
 }
 
-/// When frames of the video are, runs of them shortened.
+/// The times of frames in the video, with runs shortened.
 fn times(frames: &[usize]) -> String {
     format::runs(frames, |frame| time(*frame))
 }
 
-/// When a frame of the video is.
+/// The time of a frame in the video.
 pub fn time(frame: usize) -> String {
     format::time(frame as f64 / RATE as f64)
 }
@@ -71,7 +72,8 @@ pub fn sides(verdicts: &[FrameVerdict]) -> (i64, i64) {
     (sides().min().unwrap_or(0), sides().max().unwrap_or(0))
 }
 
-/// Keeps the files N.`ending` of a stretch, numbered from 0, of those of `count` frames.
+/// Keeps the files N.`ending` of a range of frames, renumbered from 0, and removes the others of `count`
+/// frames.
 pub fn keep(folder: &Path, ending: &str, range: &Range<usize>, count: usize) -> Result<()> {
     let file = |n: usize| folder.join(format!("{n}.{ending}"));
     for n in (0..count).filter(|n| !range.contains(n)) {

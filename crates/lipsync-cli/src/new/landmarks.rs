@@ -1,4 +1,4 @@
-//! The landmarks of every frame: the Python script, run and understood.
+//! Runs the Python script that finds the landmarks of every frame, and parses its output.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::{interrupt, progress};
 
 const SCRIPT: &str = include_str!("landmarks.py");
 
-/// What the script says of a frame; they come in their order.
+/// The script's report about a frame; reports come in the order of the frames.
 #[derive(Deserialize)]
 struct Report {
     faces: usize,
@@ -24,7 +24,7 @@ struct Report {
     top: Option<i64>,
 }
 
-/// Ends the script where nobody listens to it any more.
+/// The script's process, which is killed on drop.
 struct Script(Child);
 
 impl Drop for Script {
@@ -35,7 +35,7 @@ impl Drop for Script {
     }
 }
 
-/// Writes the landmark files of `count` frames of that size, and says what each of them shows.
+/// Writes the landmark files of `count` frames of that size, and returns a verdict for each frame.
 pub fn find(
     frames: &Path,
     landmarks: &Path,
@@ -48,7 +48,7 @@ pub fn find(
         .args([python::ISOLATED, "-c", SCRIPT])
         .args([frames, landmarks])
         .arg(count.to_string())
-        // The models' libraries are talkative.
+        // The libraries log a lot.
         .env("GLOG_minloglevel", "2")
         .env("TF_CPP_MIN_LOG_LEVEL", "2")
         .stdin(Stdio::null())
@@ -62,7 +62,7 @@ pub fn find(
     let mut script = Script(child);
     let complaints = std::thread::spawn(move || {
         let mut text = Vec::new();
-        // What cannot be read is not there to be shown.
+        // Without readable stderr, the error shows no details.
         let _ = stderr.map(|mut stderr| stderr.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     });
@@ -72,7 +72,7 @@ pub fn find(
     loop {
         interrupt::check()?;
         match lines.recv_timeout(Duration::from_millis(100)) {
-            // Libraries may print something of their own.
+            // Skip other lines: libraries may print some of their own.
             Ok(line) => {
                 if let Ok(report) = serde_json::from_str::<Report>(&line) {
                     verdicts.push(report.verdict(size));
@@ -101,7 +101,7 @@ pub fn find(
     Ok(verdicts)
 }
 
-/// Lines as they come, so that one can wait for them and for Ctrl-C.
+/// Lines through a channel, so that waiting for one can be interrupted.
 fn lines_of(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {

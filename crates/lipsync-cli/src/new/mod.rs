@@ -1,4 +1,4 @@
-//! `new`: a data set for SyncTalk_2D from a video.
+//! `new`: makes a data set for SyncTalk_2D from a video.
 
 mod audio;
 mod frame_range;
@@ -19,16 +19,17 @@ use frame_range::{FrameVerdict, time};
 use segment::{RATE, Segment};
 use video::Extracted;
 
-/// Faces narrower than this are blown up by the network, which shows.
+/// Narrower faces are upscaled for the network, which looks soft.
 const MIN_SHARP_FACE: i64 = 160;
 
-/// Frames without which a data set is refused, ...
+/// The least number of frames for a data set.
 const MIN_FRAMES: usize = RATE;
-/// ... below which the kit refuses to train (training/footage.py), and which a good mouth needs.
+/// The least number that the training kit accepts (training/footage.py), and the number recommended for a
+/// good mouth.
 const MIN_TRAINABLE_FRAMES: usize = 10 * RATE;
 const RECOMMENDED_FRAMES: usize = 180 * RATE;
 
-/// Takes the video apart, finds the faces, keeps what can be trained with and says what remains.
+/// Extracts frames and audio, finds the faces, keeps the longest usable range and prints what to do next.
 pub fn run(options: &New) -> Result<ExitCode> {
     let segment = Segment::of(options)?;
     let set = Partial::begin(&options.into, &options.name)?;
@@ -38,7 +39,7 @@ pub fn run(options: &New) -> Result<ExitCode> {
     if audio::is_silent(&extracted.sound) {
         bail!("{name}: its sound is silence. Film with a microphone that is on");
     }
-    // Before the long search for faces.
+    // Before the landmarks, which take long.
     too_short(extracted.frames).iter().for_each(|note| print_error!("note: {note}"));
     let frames_with_sound = audio::frames_with_sound(&extracted.sound, extracted.frames);
 
@@ -83,7 +84,7 @@ pub fn run(options: &New) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why not all of the frames can be kept.
+/// Why not all frames are kept.
 fn reasons(verdicts: &[FrameVerdict], start: usize, extracted: &Extracted) -> Vec<String> {
     let mut reasons = frame_range::reasons(verdicts, start);
     if verdicts.len() < extracted.frames {
@@ -104,7 +105,7 @@ fn print_left_out(kept: &Range<usize>, start: usize, frames: usize, reasons: &[S
     print_line!("        for another stretch: --from and --to");
 }
 
-/// What to expect of so few frames.
+/// What to expect from so few frames.
 fn too_short(frames: usize) -> Option<String> {
     let length = time(frames);
     if frames < MIN_TRAINABLE_FRAMES {

@@ -1,4 +1,4 @@
-//! The Python that finds landmarks: a virtual environment of our own, made on first use.
+//! The Python for the landmarks: a virtual environment of our own, created on first use.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek};
@@ -11,16 +11,17 @@ use lipsync_core::inference::prepare::cache_folder;
 
 use crate::{format, interrupt};
 
-/// What is installed, with the SHA-256 of every file that may be.
+/// The packages to install, with the SHA-256 of every file that is allowed.
 const PACKAGES: &str = include_str!("requirements.txt");
 
-/// Changes where the packages do, so that an old environment is not taken for a new one.
+/// To be changed with the packages, so that an old environment is not used for new ones.
 const FOLDER: &str = "landmarks-0.10.21-2";
 
-/// Bytes that are needed for it: what is downloaded, and what it is unpacked to.
+/// Disk space in bytes for the download and for the unpacked files.
 const ROOM: u64 = 1_000_000_000;
 
-/// Python without whatever lies in the current folder, or where the environment says: Python, and pip with it, would run it.
+/// Isolated mode: Python and pip ignore the current folder and the PYTHON* variables, which could make them
+/// run other code.
 pub const ISOLATED: &str = "-I";
 
 const NOT_THE_FILE: &str = "a package that was downloaded is not the file that this program knows (its SHA-256 differs), so \
@@ -30,7 +31,7 @@ const NOT_THE_FILE: &str = "a package that was downloaded is not the file that t
 const REMEDY: &str =
     "MediaPipe 0.10.21 exists for Python 3.9 to 3.12. Give an interpreter that has it with --python";
 
-/// The interpreter: the one given, else that of our environment.
+/// The given interpreter, else that of our environment.
 pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(python) = given {
         return Ok(python.into());
@@ -39,14 +40,14 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
         .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
     let folder = cache.join(FOLDER);
     let python = folder.join("bin/python");
-    // Written last, so that an interrupted installation is never used.
+    // Written last, so that an incomplete installation is never used.
     let ready = folder.join("ready");
     let is_ready = || ready.exists() && python.exists();
     if is_ready() {
         return Ok(python);
     }
     check_room(&folder)?;
-    // Held to the end, so that two that are started together do not both install into it.
+    // Held until the end, so that two processes do not install into it at the same time.
     let _lock = lock(&cache)?;
     if is_ready() {
         return Ok(python);
@@ -67,8 +68,8 @@ pub fn interpreter(given: Option<&Path>) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Installs the packages, each of which must be one of the known files. Mirrors and certificates are those that the user has
-/// set for pip.
+/// Installs the packages; only files with known hashes are accepted. Index and certificates are those of the
+/// user's pip configuration.
 fn install(python: &Path, list: &Path) -> Result<()> {
     std::fs::write(list, PACKAGES).with_context(|| format!("{}: cannot be written", list.display()))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
@@ -80,7 +81,7 @@ fn install(python: &Path, list: &Path) -> Result<()> {
     })
 }
 
-/// Waits for whoever else installs just now.
+/// Waits for another process that installs at the moment.
 fn lock(cache: &Path) -> Result<File> {
     let path = cache.join(format!("{FOLDER}.lock"));
     let made = std::fs::create_dir_all(cache).and_then(|()| File::create(&path));
@@ -91,11 +92,11 @@ fn lock(cache: &Path) -> Result<File> {
         interrupt::check()?;
         std::thread::sleep(Duration::from_millis(100));
     }
-    // Where files cannot be locked at all, nobody is waited for.
+    // Where the file system has no locks, there is no waiting.
     Ok(file)
 }
 
-/// Fails where the disk is too full; where that cannot be found out, the installation tries.
+/// Fails where there is too little disk space; where that is unknown, the installation goes on.
 fn check_room(folder: &Path) -> Result<()> {
     let place = folder.ancestors().find(|place| place.is_dir()).unwrap_or(folder);
     let script = "import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)";
@@ -112,10 +113,10 @@ fn check_room(folder: &Path) -> Result<()> {
     }
 }
 
-/// Runs a program to its end, or to Ctrl-C; the error holds what it said.
+/// Runs a program until it ends or is interrupted; the error includes its stderr.
 fn finish(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // A file, which takes all that is written, whenever it is read.
+    // A file, since a pipe that is not read would block the program.
     let mut complaints = tempfile::tempfile().context("no temporary file. Make room, or set TMPDIR")?;
     let mut child = command
         .stdin(Stdio::null())
@@ -134,7 +135,7 @@ fn finish(command: &mut Command) -> Result<()> {
             return Ok(());
         }
         if interrupt::requested() {
-            // It may have ended by itself meanwhile.
+            // It may have ended meanwhile.
             let _ = child.kill();
             child.wait()?;
         }

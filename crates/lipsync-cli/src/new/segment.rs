@@ -1,4 +1,4 @@
-//! The part of a video that is asked for, in frames.
+//! The segment of a video from --from to --to, in frames.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use crate::cli::New;
 use crate::format;
 
-/// Frames a second of a data set of SyncTalk_2D.
+/// Frames a second in data sets of SyncTalk_2D.
 pub const RATE: usize = 25;
 
-/// Frames from `start` to before `end`, or to the last.
+/// Frames from `start` to before `end`, or to the last one.
 #[derive(Clone, Copy)]
 pub struct Segment {
     pub start: usize,
@@ -35,7 +35,7 @@ impl Segment {
         frame >= self.start && self.end.is_none_or(|end| frame < end)
     }
 
-    /// Fails where a video of `frames` ends before the part begins.
+    /// Fails where a video of `frames` frames ends before the segment.
     pub fn check(self, frames: usize, video: &Path) -> Result<()> {
         if self.start >= frames {
             let time = |frame: usize| format::time(frame as f64 / RATE as f64);

@@ -1,4 +1,4 @@
-//! A video taken apart: frames at 25 a second, and the sound at 16 kHz.
+//! Extracts frames at 25 a second and audio at 16 kHz from a video.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use super::segment::{RATE, Segment};
 use crate::media::Reader;
 use crate::progress;
 
-/// The quality of the frames.
+/// JPEG quality of the frames.
 const QUALITY: i32 = 95;
 
 const REMEDY: &str =
     "Give a video with picture and sound of a person who speaks, in a format that GStreamer can play";
 
-// Phones film on their side and say so; square pixels, because the networks know no others.
+// Phones record sideways with an orientation tag, hence videoflip; pixels must be square for the networks.
 const PIPELINE: &str = "uridecodebin name=source \
     videoconvert name=picture ! videoflip video-direction=auto ! deinterlace ! videoscale ! videorate \
     ! videoconvert ! appsink name=frames sync=false max-buffers=4 \
     audioconvert name=convert ! audioresample ! audiorate ! audio/x-raw,format=S16LE,rate=16000,channels=1 \
     ! appsink name=sound sync=false";
 
-/// What a part of a video held.
+/// The frames and audio of a segment.
 pub struct Extracted {
     pub frames: usize,
     pub size: (u32, u32),
-    /// The sound from the first of the frames on.
+    /// The audio from the first frame on.
     pub sound: Vec<i16>,
 }
 
-/// Writes the frames of a part as N.jpg, from 0, to `folder`.
+/// Writes the frames of a segment to `folder` as N.jpg, from 0.
 pub fn extract(video: &Path, segment: Segment, folder: &Path) -> Result<Extracted> {
     let mut reader = Reader::open(PIPELINE, video, REMEDY)?;
     reader.link(&[("video", reader.element("picture")?), ("audio", reader.element("convert")?)])?;
@@ -69,13 +69,13 @@ pub fn extract(video: &Path, segment: Segment, folder: &Path) -> Result<Extracte
 
 #[derive(Default)]
 struct FrameCounter {
-    /// Frames of the video so far, also those before the part.
+    /// Frames of the video so far, including those before the segment.
     frame_count: AtomicUsize,
     width: AtomicUsize,
     height: AtomicUsize,
 }
 
-/// Writes each frame of the part that arrives as a JPEG file.
+/// Writes each frame of the segment as a JPEG file.
 fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, segment: Segment, counter: Arc<FrameCounter>) {
     let caps = gst_video::VideoCapsBuilder::new()
         .format(gst_video::VideoFormat::Rgb)
@@ -104,7 +104,7 @@ fn collect_frames(sink: &gst_app::AppSink, folder: PathBuf, segment: Segment, co
     sink.set_callbacks(callbacks.build());
 }
 
-/// Writes a frame as JPEG; tells its size.
+/// Writes a frame as JPEG and returns its size.
 fn write_frame(sample: &gst::Sample, path: &Path) -> Result<(usize, usize)> {
     let (buffer, caps) = sample.buffer().zip(sample.caps()).context("a frame without a picture")?;
     let info = gst_video::VideoInfo::from_caps(caps)?;

@@ -1,4 +1,4 @@
-//! Sound from any file that GStreamer can play.
+//! Reads audio from any file that GStreamer can decode.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use crate::media::Reader;
 
 const REMEDY: &str = "Give a file with speech, in a format that GStreamer can play";
 
-/// All of a file's sound, 16 kHz mono.
+/// The audio of a file as 16 kHz mono.
 pub fn read(file: &Path) -> Result<Vec<f32>> {
-    // Only sound is decoded, also of films.
+    // Decode only audio, also in videos.
     let line = "uridecodebin name=source caps=audio/x-raw expose-all-streams=false \
                 audioconvert name=convert ! audioresample \
                 ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! appsink name=sound sync=false";

@@ -1,4 +1,4 @@
-//! `quantize`: an 8-bit network beside the generator, as close to it as asked for.
+//! `quantize`: makes an 8-bit network beside the generator, as close to the original as requested.
 
 mod audio;
 
@@ -24,14 +24,14 @@ use lipsync_core::rate::FrameRate;
 use crate::cli::Quantize;
 use crate::{format, interrupt, plugin, progress, trial};
 
-/// Samples by which each layer alone is tried.
+/// Samples for measuring the sensitivity of each layer.
 const SENSITIVITY_SAMPLES: usize = 3;
-/// The part of the sound from which the ranges are taken; the rest is for judging.
+/// Share of the audio for the calibration; the rest is for the evaluation.
 const CALIBRATION_SHARE: f64 = 0.6;
-/// Those of [`FrameRate::NATIVE`], at which the sound is heard.
+/// Frame rate of [`FrameRate::NATIVE`], which the audio contexts are computed for.
 const FRAMES_PER_SECOND: f64 = 25.0;
 
-/// Calibrates, judges, leaves layers in float32 as needed, and writes.
+/// Calibrates, evaluates, keeps layers in float32 as needed, and writes the network.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
     let library_dir = plugin::folder();
     let library_dir = library_dir.as_deref();
@@ -90,17 +90,17 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
         float_layers
     );
     print_line!(
-        "  mouths        {:.1} dB from those of float32, the worst {:.1} dB, on {} frames it was not calibrated on",
+        "  mouths        PSNR {:.1} dB against float32, the worst {:.1} dB, on {} frames not used for calibration",
         mouth_psnr.overall,
         mouth_psnr.worst,
         evaluation_samples.len()
     );
     print_line!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
-    print_line!("lipsync plays it from now on (precision=fp32 does not). To be rid of it, delete the file");
+    print_line!("lipsync uses it from now on, except with precision=fp32. To undo this, delete the file");
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sound to calibrate on: the one given, else that of the footage.
+/// The audio to calibrate on: the given file, else that of the data set.
 fn sound_of(options: &Quantize, folder: &Path) -> Result<PathBuf> {
     let own = folder.join("aud.wav");
     match &options.sound {
@@ -110,7 +110,7 @@ fn sound_of(options: &Quantize, folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// What the generator hears with each frame of the sound.
+/// The audio context of every frame.
 fn audio_contexts(
     avatar: &Avatar,
     quantizer: &Quantizer,
@@ -122,7 +122,7 @@ fn audio_contexts(
         avatar.open_features(context_kind, features::NO_LIMIT, &Engine::default(), library_dir)?;
     track.restart(FrameRate::NATIVE);
     let mut contexts = Vec::new();
-    // In pieces, so that what has been used is forgotten.
+    // In chunks, so that the track can drop audio that it no longer needs.
     for piece in sound.chunks(16_000) {
         track.push(piece);
         while let Some(context) = track.context(contexts.len() as u64)? {
@@ -133,7 +133,7 @@ fn audio_contexts(
     Ok(contexts)
 }
 
-/// So many of the contexts, evenly apart, with frames from all over the avatar.
+/// `count` contexts, evenly spaced, with frames from the whole avatar.
 fn samples(
     avatar: &Avatar,
     quantizer: &Quantizer,
@@ -165,7 +165,7 @@ fn paint(generator: &mut Generator, samples: &[Sample]) -> Result<Vec<Pooled>> {
         .collect()
 }
 
-/// The samples by which networks are judged.
+/// The samples for the evaluation.
 struct Evaluation<'a> {
     quantizer: &'a Quantizer,
     samples: &'a [Sample],
@@ -173,8 +173,8 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// The network with the most layers in 8 bits that comes within `psnr` dB, how close it is, and how many layers it
-    /// has in float32.
+    /// The network with the most quantized layers that reaches `psnr` dB, its PSNR, and the number of layers
+    /// in float32.
     fn find(&self, psnr: f64) -> Result<(Model, MouthPsnr, usize)> {
         let layers = self.quantizer.layers();
         let (model, mouth_psnr) = self.evaluate(layers, self.samples.len())?;
@@ -182,18 +182,19 @@ impl Evaluation<'_> {
             return Ok((model, mouth_psnr, 0));
         }
         print_line!(
-            "looking for those to blame: with all layers in 8 bits, mouths come to {:.1} dB, less than {psnr}",
+            "measuring the sensitivity of each layer: with all of them in 8 bits, the PSNR is {:.1} dB, less than {psnr}",
             mouth_psnr.overall
         );
         let layers = self.rank_by_sensitivity(layers)?;
-        // The least number of the worst that must stay in float32: doubled until it is enough, then halved in between.
+        // Search for the least number of sensitive layers to keep in float32: double it until it is enough,
+        // then bisect.
         let mut failing_count = 0;
         let mut best = None;
         let mut step = 1;
         while best.is_none() {
             let count = (failing_count + step).min(layers.len());
             if count == layers.len() {
-                bail!("not even one layer can compute in 8 bits and stay within {psnr} dB. Lower --psnr");
+                bail!("not even one layer can be quantized without falling below {psnr} dB. Lower --psnr");
             }
             let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
             if mouth_psnr.overall >= psnr {
@@ -215,7 +216,8 @@ impl Evaluation<'_> {
         Ok(best)
     }
 
-    /// The layers, that which does most harm alone first.
+    /// Sorts layers by the error that each one contributes when only it is quantized, the largest error
+    /// first.
     fn rank_by_sensitivity(&self, layers: &[Layer]) -> Result<Vec<Layer>> {
         let bar = progress::bar(layers.len(), "layers");
         let mut error_contribution = Vec::with_capacity(layers.len());

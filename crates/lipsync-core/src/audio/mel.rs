@@ -1,8 +1,8 @@
-//! Step 2: 16 kHz mono to mel frames, as SyncTalk_2D computes them.
+//! Step 2: the mel spectrogram of 16 kHz mono, as SyncTalk_2D computes it.
 //!
-//! Pre-emphasis, a centred short-time Fourier transform with zeros beyond both ends, Slaney mel bands
-//! (those of `librosa.filters.mel`), decibels, and a scale of -4 to 4. Frame `t` is centred on sample
-//! `200 t`, so there are `1 + floor(samples / 200)` of them.
+//! Pre-emphasis, a centred short-time Fourier transform with zero padding at both ends, Slaney mel filters
+//! (those of `librosa.filters.mel`), decibels, and a scale of -4 to 4. Frame `t` is centred on sample `200
+//! t`, so there are `1 + floor(samples / 200)` frames.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::audio::resample::SAMPLE_RATE;
 pub const BANDS: usize = 80;
 /// Samples from one frame to the next: 12.5 ms.
 pub const HOP: usize = 200;
-/// Samples under the window: 50 ms.
+/// FFT size: 50 ms.
 pub const N_FFT: usize = 800;
 
 const PRE_EMPHASIS: f32 = 0.97;
@@ -25,18 +25,18 @@ const MAX_HZ: f64 = 7600.0;
 const MIN_AMPLITUDE: f32 = 1e-5;
 const REFERENCE_DB: f32 = 20.0;
 const MIN_DB: f32 = -100.0;
-/// Frames lie in -`MAX_VALUE` to `MAX_VALUE`.
+/// Values lie in -`MAX_VALUE` to `MAX_VALUE`.
 pub const MAX_VALUE: f32 = 4.0;
 
-/// One mel frame, lowest band first, each value in -4 to 4.
+/// One mel frame, lowest band first, values in -4 to 4.
 pub type MelFrame = [f32; BANDS];
 
-/// The mel spectrogram of a stream: samples in, frames out as soon as their last sample is there.
+/// A streaming mel spectrogram: a frame comes out as soon as its last sample is known.
 pub struct MelSpectrogram {
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
     filters: Vec<Band>,
-    /// Emphasised samples, from the first one under the next frame's window.
+    /// Pre-emphasized samples, from the start of the next frame's window on.
     samples: VecDeque<f32>,
     last: f32,
     taken: u64,
@@ -46,7 +46,7 @@ pub struct MelSpectrogram {
     scratch: Vec<Complex32>,
 }
 
-/// A triangular filter: its weights start at FFT bin `first`.
+/// A triangular filter whose weights start at FFT bin `first`.
 struct Band {
     first: usize,
     weights: Vec<f32>,
@@ -73,10 +73,10 @@ impl Default for MelSpectrogram {
 }
 
 impl MelSpectrogram {
-    /// Forgets all sound; the next sample is sample 0.
+    /// Drops all audio; the next sample is sample 0.
     pub fn reset(&mut self) {
         self.samples.clear();
-        // Zeros before the first sample, so that frame 0 is centred on it.
+        // Zero padding before the first sample, so that frame 0 is centred on it.
         self.samples.resize(N_FFT / 2, 0.0);
         self.last = 0.0;
         self.taken = 0;
@@ -88,10 +88,10 @@ impl MelSpectrogram {
         self.taken
     }
 
-    /// Takes samples and hands each finished frame to `sink`, in order.
+    /// Adds samples and hands each complete frame to `sink`, in order.
     pub fn push(&mut self, samples: &[f32], mut sink: impl FnMut(MelFrame)) {
         for &sample in samples {
-            // y[0] = x[0]: before the first sample there is silence.
+            // y[0] = x[0]: the sample before the first is 0.
             self.samples.push_back(sample - PRE_EMPHASIS * self.last);
             self.last = sample;
             self.taken += 1;
@@ -101,17 +101,17 @@ impl MelSpectrogram {
         }
     }
 
-    /// Ends the sound: zeros are put behind it and the frames still due go to `sink`.
+    /// Ends the audio: pads with zeros and hands the remaining frames to `sink`.
     pub fn finish(&mut self, mut sink: impl FnMut(MelFrame)) {
         let total = 1 + self.taken / HOP as u64;
         while self.frames < total {
-            // Zeros here are behind the pre-emphasis, as the reference pads the emphasised signal.
+            // Padding follows pre-emphasis, as in the reference, which pads the filtered signal.
             self.samples.resize(N_FFT, 0.0);
             sink(self.frame());
         }
     }
 
-    /// Computes the frame whose window is full and moves on by a hop.
+    /// Computes the frame whose window is full and advances by a hop.
     fn frame(&mut self) -> MelFrame {
         for ((out, sample), weight) in self.windowed.iter_mut().zip(&self.samples).zip(&self.window) {
             *out = sample * weight;

@@ -1,4 +1,4 @@
-//! Steps 1 and 2: any sound to 16 kHz mono ([`resample`]), and that to mel frames ([`mel`]).
+//! Steps 1 and 2: any audio to 16 kHz mono ([`resample`]), and 16 kHz mono to mel frames ([`mel`]).
 
 pub mod mel;
 pub mod resample;

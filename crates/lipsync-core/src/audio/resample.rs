@@ -1,4 +1,4 @@
-//! Step 1: any interleaved float audio to what the networks hear, 16 kHz mono.
+//! Step 1: any interleaved float audio to the 16 kHz mono that the networks take.
 
 use rubato::{
     Async, FixedAsync, Indexing, Resampler as _, SincInterpolationParameters, SincInterpolationType,
@@ -9,27 +9,27 @@ use crate::error::{Error, Result};
 use crate::limits::{CHANNELS, LEAST_RATE, RATE};
 use crate::rate::mul_div;
 
-/// Sample rate of everything behind this step, in Hz.
+/// Sample rate of everything after this step, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;
 
-/// Length of the windowed sinc on each side of a sample, in samples at 16 kHz (or of the input, if that is slower):
-/// what passes and what does not are as far apart as in soxr's high quality, librosa's way.
+/// Length of the windowed sinc on each side of a sample, in samples at 16 kHz (or of the input, if that is
+/// slower): the transition band is as narrow as that of soxr's high quality, which librosa uses.
 const HALF_SINC: usize = 128;
 
-/// Turns interleaved frames of any rate and channel count into 16 kHz mono, in step with the input:
-/// output sample `n` is the sound at input sample `n * rate / 16000`, the filter's delay being trimmed.
+/// Converts interleaved audio of any rate and channel count to 16 kHz mono, aligned with the input: output
+/// sample `n` is at input sample `n * rate / 16000`, since the filter's delay is trimmed.
 ///
-/// The input is resampled in blocks of a fixed size, so that the result does not depend on the size of
-/// the pieces in which it arrives.
+/// The input is resampled in blocks of a fixed size, so the result does not depend on the size of the buffers
+/// in which it arrives.
 pub struct ToMono16k {
     rate: u32,
     weights: Vec<f32>,
-    /// `None` at 16 kHz, where samples pass untouched.
+    /// `None` at 16 kHz, where samples are passed through.
     resampler: Option<Sinc>,
     samples_in: u64,
 }
 
-/// The resampler with its input block and what is still to be trimmed in front.
+/// The resampler, its input block, and the output samples that are still to be trimmed.
 struct Sinc {
     inner: Async<f32>,
     block: Vec<f32>,
@@ -49,7 +49,7 @@ impl ToMono16k {
         Ok(Self { rate, weights, resampler, samples_in: 0 })
     }
 
-    /// The same converter before its first sample.
+    /// The same converter, reset to before its first sample.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -57,7 +57,7 @@ impl ToMono16k {
         Self::new(self.rate, self.weights)
     }
 
-    /// Sample frames taken in so far.
+    /// Sample frames taken so far.
     pub fn samples_in(&self) -> u64 {
         self.samples_in
     }
@@ -67,7 +67,7 @@ impl ToMono16k {
         self.rate
     }
 
-    /// How long a sample may stay inside before it comes out, in nanoseconds.
+    /// The longest time that a sample is delayed before it comes out, in nanoseconds.
     pub fn delay(rate: u32) -> u64 {
         if rate == SAMPLE_RATE {
             return 0;
@@ -124,7 +124,7 @@ impl ToMono16k {
         Ok(())
     }
 
-    /// Lets out what is still inside: afterwards `ceil(samples_in * 16000 / rate)` samples have come out.
+    /// Flushes the resampler: afterwards `ceil(samples_in * 16000 / rate)` samples have come out.
     ///
     /// # Errors
     /// [`Error::Audio`] where the resampler fails.
@@ -144,10 +144,11 @@ impl ToMono16k {
     }
 }
 
-/// Whether sound of `rate` Hz with so many channels can be heard.
+/// Whether audio of `rate` Hz with so many channels is supported.
 ///
 /// # Errors
-/// [`Error::Audio`] where either is beyond its bounds ([`crate::limits`]): a filter for a rate of 1 GHz would fill the memory.
+/// [`Error::Audio`] where either is out of bounds ([`crate::limits`]): the filter for a rate of 1 GHz would
+/// fill the memory.
 pub fn check_format(rate: u32, channels: usize) -> Result<()> {
     if !(LEAST_RATE..=RATE).contains(&rate) {
         return Err(Error::audio(
@@ -164,19 +165,20 @@ pub fn check_format(rate: u32, channels: usize) -> Result<()> {
     Ok(())
 }
 
-/// Input samples resampled at a time: 5 ms, a small part of the lookahead.
+/// Input samples in a block: 5 ms, little beside the lookahead.
 fn block_len(rate: u32) -> usize {
     (rate as usize / 200).max(16)
 }
 
-/// Length of the filter on each side of a sample, in input samples. Its whole length must be a multiple of eight.
+/// Length of the filter on each side of a sample, in input samples. The whole length must be a multiple of
+/// eight.
 fn half_sinc(rate: u32) -> usize {
     (HALF_SINC * rate.max(SAMPLE_RATE) as usize / SAMPLE_RATE as usize).next_multiple_of(4)
 }
 
-/// The greatest number that divides both.
-fn common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { common_divisor(b, a % b) }
+/// Greatest common divisor.
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl Sinc {
@@ -203,9 +205,9 @@ impl Sinc {
                 "Put audioresample in front",
             )
         })?;
-        // Silence in front makes the filter's delay a whole number of output samples, all of which are cut off again:
-        // no part of a sample is left over.
-        let period = (rate / common_divisor(rate, SAMPLE_RATE)) as usize;
+        // Silence in front makes the filter's delay a whole number of output samples, which are all trimmed:
+        // no fraction of a sample remains.
+        let period = (rate / gcd(rate, SAMPLE_RATE)) as usize;
         let delay = half.next_multiple_of(period);
         // The first output already lies one step after the filter's start.
         let trim = mul_div(delay as u64, SAMPLE_RATE.into(), rate.into()) as usize - 1;
@@ -226,7 +228,7 @@ impl Sinc {
         Ok(())
     }
 
-    /// Resamples the block, filled up with silence where it is short, and empties it.
+    /// Resamples the block, padded with silence where it is short, and clears it.
     fn run(&mut self, out: &mut Vec<f32>) -> Result<()> {
         let valid = self.block.len();
         self.block.resize(self.inner.input_frames_next(), 0.0);
@@ -274,7 +276,7 @@ mod tests {
             let out = convert(rate, &tone(rate, 440.0, 0.5), 1000);
             assert_eq!(out.len(), 8000, "{rate} Hz");
             let expected = tone(16_000, 440.0, 0.5);
-            // The ends hold the filter's ringing against silence.
+            // The ends hold the filter's ringing at the edges to silence.
             let worst = (200..7800).map(|i| (out[i] - expected[i]).abs()).fold(0.0, f32::max);
             // A tenth of a sample off would be 0.0086 for this tone.
             assert!(worst < 0.001, "{rate} Hz: off by {worst}");

@@ -1,13 +1,15 @@
-//! Contexts that are rows of HuBERT: a network from the waveform to a row of 1024 values every 20 ms.
+//! Audio contexts from HuBERT: a network from the waveform to a row of 1024 values every 20 ms.
 //!
-//! Row `r` stands for the samples from `320 r` to `320 r + 400`. A video frame has two rows; frame `i` hears those of
-//! the frames `i - 8` to `i + 7`, and zeros where there are none: 32 rows, as [32, 32, 32] (SyncTalk_2D), or of the
-//! frames `i - 4` to `i + 3`, as [16, 32, 32] (Ultralight-Digital-Human). An odd last row is left out. At other frame
-//! rates the same is evaluated at the frame's own time.
+//! Row `r` covers the samples from `320 r` to `320 r + 400`. A video frame has two rows. The context of frame
+//! `i` is the rows of frames `i - 8` to `i + 7`, with zeros where there are none: 32 rows, viewed as [32, 32,
+//! 32] (SyncTalk_2D); or those of frames `i - 4` to `i + 3`, viewed as [16, 32, 32]
+//! (Ultralight-Digital-Human). An odd last row is dropped. At other frame rates the same rule is evaluated at
+//! the frame's own time.
 //!
-//! HuBERT looks at everything that it is given. SyncTalk_2D's script gives it 20 s at a time; a stream cannot wait
-//! for that, so rows are made in blocks, each from the sound around it. As its feature extractor does, the sound is
-//! brought to mean 0 and variance 1: by all the sound heard so far, which comes to the same as by the whole clip.
+//! HuBERT's attention spans its whole input. SyncTalk_2D's script gives it 20 s at a time; a stream cannot
+//! wait for that, so rows are computed in blocks, each with some audio before and after it. As HuBERT's
+//! feature extractor does, the audio is normalized to mean 0 and variance 1, here over all audio since the
+//! start, which comes close to the statistics of the whole clip.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -22,18 +24,18 @@ use crate::rate::FrameRate;
 
 /// Values in a row.
 const ROW_VALUES: usize = 1024;
-/// Rows of a video frame.
+/// Rows for each video frame.
 const ROWS_PER_FRAME: i64 = 2;
-/// Samples from row to row, and samples that a row stands for.
+/// Samples from row to row, and samples that a row covers.
 const HOP: u64 = 320;
 const RECEPTIVE_FIELD: u64 = 400;
-/// Rows that are made together.
+/// Rows that are computed together.
 const BLOCK_ROWS: u64 = 32;
-/// Rows before and behind a block that are heard with it.
+/// Rows before and after a block that are computed with it and dropped.
 const LEFT_CONTEXT: u64 = 100;
 const RIGHT_CONTEXT: u64 = 8;
 
-/// Of how many video frames a generator hears the rows, half of them before its own.
+/// How many video frames a context spans, half of them before its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum HubertSpan {
     Eight,
@@ -41,7 +43,7 @@ pub enum HubertSpan {
 }
 
 impl HubertSpan {
-    /// The span of a context of so many values.
+    /// The span whose context has so many values.
     pub(super) fn of(values: usize) -> Option<Self> {
         [Self::Eight, Self::Sixteen].into_iter().find(|span| span.values() == values)
     }
@@ -58,28 +60,28 @@ impl HubertSpan {
         (self.frames() * ROWS_PER_FRAME) as usize * ROW_VALUES
     }
 
-    /// Rows before the frame's own two, and from them on.
+    /// Rows before the frame's time, and from it on.
     fn rows_each_way(self) -> i64 {
         self.frames() / 2 * ROWS_PER_FRAME
     }
 }
 
-/// A [`FeatureTrack`] with HuBERT.
+/// A [`FeatureTrack`] that runs HuBERT.
 pub struct HubertTrack {
     encoder: EncoderThread,
     span: HubertSpan,
     rate: FrameRate,
-    /// Samples from number `first_sample` on; older ones are no longer needed.
+    /// Samples from `first_sample` on; older ones are no longer needed.
     samples: VecDeque<f32>,
     first_sample: u64,
     finished: bool,
     normalizer: Normalizer,
-    /// Rows from number `first_row` on.
+    /// Rows from `first_row` on.
     rows: VecDeque<Box<[f32]>>,
     first_row: u64,
 }
 
-/// Mean and variance of the sound from its start to sample `end`.
+/// Running mean and variance of the samples before `end`.
 #[derive(Default)]
 struct Normalizer {
     end: u64,
@@ -102,9 +104,9 @@ impl Normalizer {
 }
 
 impl HubertTrack {
-    /// Opens the encoder and checks that it is one from a waveform to rows.
+    /// Opens the encoder and checks that it maps a waveform to rows.
     pub fn open(path: &Path, span: HubertSpan, engine: &Engine, library_dir: Option<&Path>) -> Result<Self> {
-        // A network hundreds of times larger than the mel encoder: one core would not keep up.
+        // HuBERT is hundreds of times larger than the mel encoder: one core would not keep up.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let encoder = Network::open(path, engine, threads, library_dir)?;
         let fits = encoder.inputs().len() == 1
@@ -143,7 +145,7 @@ impl HubertTrack {
         self.finished.then(|| (self.known() - RECEPTIVE_FIELD) / HOP + 1)
     }
 
-    /// Makes the next block of rows; false where it needs sound still to come.
+    /// Computes the next block of rows; false where more audio is needed first.
     fn next_block(&mut self) -> Result<bool> {
         let start = self.first_row + self.rows.len() as u64;
         let first_input_row = start.saturating_sub(LEFT_CONTEXT);
@@ -168,7 +170,7 @@ impl HubertTrack {
         let output = self.encoder.run()?;
         if output.len() != expected * ROW_VALUES || output.iter().any(|v| !v.is_finite()) {
             let problem = format!(
-                "made {} values of {} samples, not {expected} rows of {ROW_VALUES} numbers",
+                "returned {} values for {} samples, not {expected} rows of {ROW_VALUES} finite values",
                 output.len(),
                 end - begin
             );
@@ -214,7 +216,7 @@ impl FeatureTrack for HubertTrack {
         let pair = ROWS_PER_FRAME as usize;
         let pairs = (first..).step_by(pair).zip(context.chunks_exact_mut(pair * ROW_VALUES));
         for (row, values) in pairs {
-            // A frame with a row that does not exist stays zero.
+            // A frame whose rows do not exist stays zero.
             let Some(index) = u64::try_from(row).ok().and_then(|row| row.checked_sub(self.first_row)) else {
                 continue;
             };
@@ -228,7 +230,8 @@ impl FeatureTrack for HubertTrack {
         Ok(Some(context))
     }
 
-    /// Where a frame's last row is the first of a block. It is never less: HuBERT itself looks ahead.
+    /// The worst case: the frame's last row is the first of a block. No option shortens it, since HuBERT
+    /// itself needs the audio after a row.
     fn lookahead(&self) -> u64 {
         HOP * (self.span.rows_each_way() as u64 - 1 + BLOCK_ROWS - 1 + RIGHT_CONTEXT) + RECEPTIVE_FIELD
     }

@@ -1,11 +1,12 @@
-//! Contexts that are rows of an audio encoder.
+//! Audio contexts from a mel encoder.
 //!
-//! The encoder turns a *window* of 16 mel frames into a *row* of 512 values. The generator hears 16 rows around
-//! the frame's time, one every 40 ms, as [32, 16, 16].
+//! The encoder maps a *window* of 16 mel frames to a *row* of 512 values. A context is the 16 rows around the
+//! frame's time, one every 40 ms, viewed as [32, 16, 16].
 //!
-//! SyncTalk_2D numbers them so: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last 16; the
-//! row sequence is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i + 7` of it, and
-//! rows that do not exist are zeros. At other frame rates the same is evaluated at the frame's own time.
+//! SyncTalk_2D numbers rows as follows: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last
+//! 16; the sequence of rows is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i +
+//! 7` of it, and rows that do not exist are zeros. At other frame rates the same rule is evaluated at the
+//! frame's own time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub const CONTEXT: usize = ROWS * ROW_VALUES;
 
 /// Rows before the frame's own.
 const ROWS_BEFORE: i64 = 8;
-/// The first row is a repetition, so row `r` is window `r - 1`.
+/// The first window occurs twice, so row `r` is window `r - 1`.
 const REPEATED_ROWS: i64 = 1;
 /// Samples at 16 kHz from row to row.
 const ROW_STEP: i64 = 16 * HOP as i64 / 5;
@@ -42,12 +43,12 @@ pub enum RowSelection {
     /// The 16 rows around the frame: what SyncTalk_2D trains with.
     #[default]
     Window,
-    /// The frame's own row 16 times: how digital-clone was demonstrated.
+    /// The frame's own row 16 times: what digital-clone's demonstration does.
     Tile,
 }
 
 impl RowSelection {
-    /// The last row of a context, counted from the frame's own.
+    /// The last row of a context, relative to the frame's own.
     const fn last_row(self) -> i64 {
         match self {
             Self::Window => ROWS as i64 - 1 - ROWS_BEFORE,
@@ -56,7 +57,7 @@ impl RowSelection {
     }
 }
 
-/// Sound that the row `row` rows behind a frame's own hears from behind the frame's time, in samples at 16 kHz.
+/// Audio that the row at offset `row` needs after the frame's time, in samples at 16 kHz.
 const fn lookahead(row: i64) -> u64 {
     mel_track::LOOKAHEAD.saturating_add_signed((row - REPEATED_ROWS) * ROW_STEP)
 }
@@ -65,29 +66,29 @@ const fn lookahead(row: i64) -> u64 {
 pub const MAX_MEL_LOOKAHEAD: u64 =
     lookahead(RowSelection::Window.last_row()) * 1_000_000_000 / SAMPLE_RATE as u64;
 
-/// The last row of a frame that is waited for; later ones are taken to be like it.
+/// The last row to wait for, relative to the frame's own; later rows repeat it.
 ///
-/// Two rows before the frame's own is the least that makes sense: 92.5 ms of lookahead.
+/// The lower bound is two rows before the frame's own: 92.5 ms of lookahead.
 fn last_known_row(kind: RowSelection, limit: u64) -> i64 {
     const EARLIEST: i64 = -2;
     let rows = (limit as i64 - mel_track::LOOKAHEAD as i64).div_euclid(ROW_STEP) + REPEATED_ROWS;
     rows.clamp(EARLIEST, kind.last_row())
 }
 
-/// A [`FeatureTrack`] with a mel encoder.
+/// A [`FeatureTrack`] that runs a mel encoder.
 pub struct MelRowTrack {
     encoder: EncoderThread,
     kind: RowSelection,
-    /// The last row that is waited for, counted from the frame's own.
+    /// The last row to wait for, relative to the frame's own.
     last_row: i64,
     rate: FrameRate,
     mel: MelTrack,
-    /// Encoded rows by the mel frame that their window starts at: neighbouring frames share most of them.
+    /// Encoded rows by the first mel frame of their window: neighbouring video frames share most of them.
     rows: BTreeMap<u64, Floats>,
 }
 
 impl MelRowTrack {
-    /// Opens the encoder and checks that it has the shape of the method.
+    /// Opens the encoder and checks its shapes.
     pub fn open(
         path: &Path,
         kind: RowSelection,
@@ -103,7 +104,7 @@ impl MelRowTrack {
             return Err(Error::invalid(
                 path,
                 format!(
-                    "is no audio encoder of the method: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW_VALUES}]",
+                    "is no audio encoder for mel windows: it maps {}, not [N, 1, {BANDS}, {WINDOW}] to [N, {ROW_VALUES}]",
                     encoder.shapes()
                 ),
                 "Give the mel encoder that the generator was trained with",
@@ -119,11 +120,11 @@ impl MelRowTrack {
         })
     }
 
-    /// The mel frame at which the window of frame `n`'s row `offset` starts, or `None` if there is no such row.
+    /// The first mel frame of the window for row `offset` of frame `n`, or `None` where there is no such row.
     fn row_start(&self, n: u64, offset: i64) -> Option<u64> {
         let (time, den) = time_in_rows(n, self.rate);
         let row = time + offset * den;
-        // The repeated first row hears later sound than its place says: where that is not waited for it is left out.
+        // The repeated first row needs audio later than its position: with a short lookahead it is left out.
         let repeated = row < REPEATED_ROWS * den;
         let shortened = self.last_row < REPEATED_ROWS.min(self.kind.last_row());
         if row < 0 || (repeated && shortened) {
@@ -160,8 +161,9 @@ impl FeatureTrack for MelRowTrack {
         if !starts.iter().flatten().all(|start| self.mel.has(start + WINDOW as u64)) {
             return Ok(None);
         }
-        // Every later frame starts its first row here or later. Where that one does not exist, as near the beginning, a later
-        // frame may start earlier: between two rows their places differ by less than a row, either way.
+        // The first row of every later frame starts here or later, so what is older can be dropped. Where the
+        // first row does not exist, as near the beginning, nothing is dropped: a later frame may start
+        // earlier than this one's other rows, since positions between two rows round either way.
         if let Some(oldest) = starts[0] {
             self.mel.forget_before(oldest);
             self.rows = self.rows.split_off(&oldest);
@@ -201,18 +203,19 @@ impl FeatureTrack for MelRowTrack {
     }
 }
 
-/// Runs the encoder; of a fixed batch only the first item counts.
+/// Runs the encoder; of a fixed batch only the first item is used.
 fn encode(encoder: &mut EncoderThread) -> Result<Floats> {
     let rows = encoder.run()?;
     let row = rows.get(..ROW_VALUES).filter(|row| row.iter().all(|v| v.is_finite()));
     if let Some(row) = row {
         return Ok(row.into());
     }
-    let problem = format!("made a row of {} values with NaN or infinity among them", rows.len());
+    let problem =
+        format!("returned a row of {} values that contains NaN or infinity, or is too short", rows.len());
     Err(Error::Inference { model: encoder.path().into(), problem })
 }
 
-/// Windows in a sound of `mel_frames` (at least 16): the count of SyncTalk_2D's data set, with its rounding.
+/// Number of windows for `mel_frames` (at least 16), with the rounding of SyncTalk_2D's data set.
 fn window_count(mel_frames: u64) -> u64 {
     ((mel_frames - WINDOW as u64) as f64 / 80.0 * 25.0) as u64 + 2
 }
@@ -222,9 +225,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lookahead_is_what_the_last_row_hears() {
+    fn lookahead_is_that_of_the_last_row() {
         let whole = |kind| lookahead(last_known_row(kind, u64::MAX >> 1));
-        // 452.5 ms: six windows of 40 ms on, 15 mel frames of 12.5 ms, half an FFT window.
+        // 452.5 ms: six windows of 40 ms, 15 mel frames of 12.5 ms, and half an FFT window.
         assert_eq!(whole(RowSelection::Window), 7240);
         assert_eq!(whole(RowSelection::Tile), 2760);
         assert_eq!(MAX_MEL_LOOKAHEAD, 452_500_000);

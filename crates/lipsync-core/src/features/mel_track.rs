@@ -1,4 +1,4 @@
-//! The mel frames of a stream, as far as they are still needed.
+//! The mel frames of a stream that are still needed.
 
 use std::collections::VecDeque;
 
@@ -6,13 +6,13 @@ use super::WINDOW;
 use crate::audio::mel::{BANDS, HOP, MAX_VALUE, MelFrame, MelSpectrogram, N_FFT};
 use crate::rate::FrameRate;
 
-/// Sound that a window needs from behind its own time, in samples at 16 kHz.
+/// Audio that a window needs after its own time, in samples at 16 kHz.
 pub const LOOKAHEAD: u64 = ((WINDOW - 1) * HOP + N_FFT / 2) as u64;
 
-/// Mel frames in a second, over the rows in a second: 80 / 25.
+/// Mel frames for each row: 80 a second over 25 a second.
 const MEL_PER_ROW: (i64, i64) = (16, 5);
 
-/// Mel frames from number `first` on; older ones are no longer needed.
+/// Mel frames from `first` on; older ones are no longer needed.
 #[derive(Default)]
 pub struct MelTrack {
     spectrogram: MelSpectrogram,
@@ -22,13 +22,13 @@ pub struct MelTrack {
 }
 
 impl MelTrack {
-    /// Hears samples at 16 kHz.
+    /// Adds samples at 16 kHz.
     pub fn push(&mut self, mono: &[f32]) {
         let frames = &mut self.frames;
         self.spectrogram.push(mono, |frame| frames.push_back(frame));
     }
 
-    /// Hears the end; a sound shorter than a window is filled up with silence.
+    /// Ends the audio; audio shorter than a window is padded with silence.
     pub fn finish(&mut self) {
         let frames = &mut self.frames;
         self.spectrogram.finish(|frame| frames.push_back(frame));
@@ -38,7 +38,7 @@ impl MelTrack {
         self.finished = true;
     }
 
-    /// Forgets all sound.
+    /// Drops all audio.
     pub fn reset(&mut self) {
         self.spectrogram.reset();
         self.frames.clear();
@@ -51,14 +51,14 @@ impl MelTrack {
         self.first + self.frames.len() as u64
     }
 
-    /// Number of mel frames, once the sound has ended.
+    /// Number of mel frames, once the audio has ended.
     pub fn total(&self) -> Option<u64> {
         self.finished.then(|| self.known())
     }
 
-    /// The mel frame at which the window of a time starts, the time being `rows / den` rows of 40 ms.
+    /// The first mel frame of the window at the time `rows / den`, in rows of 40 ms.
     ///
-    /// At the end the windows stay inside the sound.
+    /// At the end, windows are clamped to the audio.
     pub fn window_start(&self, rows: i64, den: i64) -> u64 {
         let start = (rows * MEL_PER_ROW.0 / (den * MEL_PER_ROW.1)) as u64;
         match self.total() {
@@ -67,12 +67,13 @@ impl MelTrack {
         }
     }
 
-    /// Whether all mel frames before number `end` are there.
+    /// Whether all mel frames before `end` are known.
     pub fn has(&self, end: u64) -> bool {
         end <= self.known()
     }
 
-    /// Drops what is before the window at `start`, which must be there; the end may yet clamp to the last window.
+    /// Drops what is before the window at `start`. The last window is kept, since later windows may be
+    /// clamped to it.
     pub fn forget_before(&mut self, start: u64) {
         let start = start.min(self.known().saturating_sub(WINDOW as u64));
         let passed = start.saturating_sub(self.first);
@@ -80,8 +81,8 @@ impl MelTrack {
         self.first += passed;
     }
 
-    /// Writes the window that starts at mel frame `start` as 80 bands of 16 values. Its first `known` frames must be
-    /// there; the last of these stands for the others.
+    /// Writes the window that starts at mel frame `start` as 80 bands of 16 values. Its first `known` frames
+    /// must be there; the last of them is repeated for the others.
     pub fn write_window(&self, start: u64, known: usize, values: &mut [f32]) {
         let index = (start - self.first) as usize;
         for t in 0..WINDOW {
@@ -92,7 +93,7 @@ impl MelTrack {
     }
 }
 
-/// Time of frame `n` in rows of 40 ms, as a fraction: exact at any frame rate.
+/// The time of frame `n` in rows of 40 ms, as a fraction: exact at any frame rate.
 pub fn time_in_rows(n: u64, rate: FrameRate) -> (i64, i64) {
     let native = FrameRate::NATIVE;
     let num = i64::from(native.num()) * i64::from(rate.den());

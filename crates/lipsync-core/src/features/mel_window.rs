@@ -1,7 +1,7 @@
-//! Contexts that are the frame's mel window itself, as networks of the Wav2Lip family hear it.
+//! Audio contexts that are a window of the mel spectrogram, for networks of the Wav2Lip family.
 //!
-//! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates it
-//! starts at the frame's own time.
+//! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates
+//! it starts at the frame's own time.
 
 use super::mel_track::{self, MelTrack, time_in_rows};
 use super::{Context, FeatureTrack, WINDOW};
@@ -14,12 +14,12 @@ use crate::rate::FrameRate;
 pub struct MelWindowTrack {
     mel: MelTrack,
     rate: FrameRate,
-    /// Mel frames of a window that are waited for; later ones are taken to be like the last of these.
+    /// Mel frames of a window to wait for; the last of them is repeated for the others.
     known: usize,
 }
 
 impl MelWindowTrack {
-    /// A track whose frames wait for at most `limit` samples at 16 kHz from behind their own time.
+    /// A track with a lookahead of at most `limit` samples at 16 kHz.
     pub fn new(limit: u64) -> Self {
         let missing = mel_track::LOOKAHEAD.saturating_sub(limit).div_ceil(HOP as u64);
         let known = (WINDOW as u64).saturating_sub(missing).max(1) as usize;

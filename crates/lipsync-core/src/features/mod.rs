@@ -1,8 +1,8 @@
-//! Step 3: sound to what the generator hears with a video frame, its *context*.
+//! Step 3: from audio to the generator's audio input for a video frame, its *context*.
 //!
-//! Three kinds of generators are known by the shape of their audio input ([`AudioContextKind`]): those that hear rows of an
-//! audio encoder over mel windows (`rows`: SyncTalk_2D, digital-clone), those that hear rows of HuBERT
-//! (`hubert`: SyncTalk_2D, Ultralight-Digital-Human), and those that hear the mel window itself (`window`: Wav2Lip and its kin).
+//! The shape of a generator's audio input tells its kind of context ([`AudioContextKind`]): rows of an
+//! encoder over mel windows (`mel_rows`: SyncTalk_2D, digital-clone), rows of HuBERT (`hubert`: SyncTalk_2D,
+//! Ultralight-Digital-Human), or the mel window itself (`mel_window`: the Wav2Lip family).
 
 mod hubert;
 mod mel_rows;
@@ -25,20 +25,20 @@ use crate::rate::FrameRate;
 /// Mel frames in a window.
 pub const WINDOW: usize = 16;
 
-/// The limit of lookahead that is none.
+/// No limit on the lookahead.
 pub const NO_LIMIT: u64 = i64::MAX as u64;
 
-/// What a generator hears with one video frame, row-major.
+/// The audio input of a generator for one video frame, row-major.
 pub type Context = Floats;
 
-/// What a generator hears, as the values of its audio input tell.
+/// The kind of audio context that a generator takes, known by the shape of its audio input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum AudioContextKind {
-    /// [32, 16, 16]: 16 rows of 512 values from an audio encoder.
+    /// [32, 16, 16]: 16 rows of 512 values from a mel encoder.
     MelRows(RowSelection),
-    /// [32, 32, 32]: rows of 1024 values from HuBERT, of the 16 frames around; [16, 32, 32]: of 8 frames.
+    /// HuBERT rows of 1024 values: [32, 32, 32] spans 16 video frames, [16, 32, 32] spans 8.
     Hubert(HubertSpan),
-    /// [1, 80, 16]: the frame's mel window.
+    /// [1, 80, 16]: a window of the mel spectrogram.
     MelWindow,
 }
 
@@ -49,29 +49,29 @@ impl Default for AudioContextKind {
 }
 
 impl AudioContextKind {
-    /// What a generator with that audio input hears; `None` where it is none that is known.
+    /// The kind for an audio input of that shape; `None` where it is not known.
     pub fn from_input(audio: &TensorInfo) -> Option<Self> {
         if audio.has_item_shape(&[1, BANDS, WINDOW]) {
             return Some(Self::MelWindow);
         }
-        // Rows may be viewed in any shape: what counts is how many values there are.
+        // The shape of rows may be anything: only the number of values counts.
         match audio.values()? {
             mel_rows::CONTEXT => Some(Self::default()),
             values => HubertSpan::of(values).map(Self::Hubert),
         }
     }
 
-    /// The same with rows chosen as `kind` says, for the network in the file `model`.
+    /// The same kind with mel rows selected as `kind` says; `model` is the generator's file.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it hears no rows that could be chosen.
+    /// [`Error::Invalid`] where a selection is given and the context has no mel rows.
     pub fn with_rows(self, kind: RowSelection, model: &Path) -> Result<Self> {
         match (self, kind) {
             (Self::MelRows(_), kind) => Ok(Self::MelRows(kind)),
             (kind, RowSelection::Window) => Ok(kind),
             (kind, RowSelection::Tile) => Err(Error::invalid(
                 model,
-                format!("hears {kind}, for which there is no context \"tile\""),
+                format!("takes {kind}, for which there is no context \"tile\""),
                 "Set context to auto or window",
             )),
         }
@@ -92,40 +92,40 @@ impl std::fmt::Display for AudioContextKind {
         f.write_str(match self {
             Self::MelRows(RowSelection::Window) => "rows of a mel encoder, 16 around the frame",
             Self::MelRows(RowSelection::Tile) => "the frame's own row of a mel encoder, 16 times",
-            Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT, of 16 frames",
-            Self::Hubert(HubertSpan::Eight) => "rows of HuBERT, of 8 frames",
-            Self::MelWindow => "the mel window itself",
+            Self::Hubert(HubertSpan::Sixteen) => "rows of HuBERT for 16 frames",
+            Self::Hubert(HubertSpan::Eight) => "rows of HuBERT for 8 frames",
+            Self::MelWindow => "a window of the mel spectrogram",
         })
     }
 }
 
-/// The sound of a stream, and the contexts that can be made of it.
+/// Turns a stream of audio into contexts.
 ///
-/// Frames must be asked for in rising order: what only earlier ones need is dropped.
+/// Frames must be asked for in ascending order: what only earlier ones need is dropped.
 pub trait FeatureTrack: Send {
-    /// Hears samples at 16 kHz.
+    /// Adds samples at 16 kHz.
     fn push(&mut self, mono: &[f32]);
 
-    /// Hears the end of the sound.
+    /// Ends the audio.
     fn finish(&mut self);
 
-    /// The context of video frame `n`, or `None` while it needs sound still to come.
+    /// The context of video frame `n`, or `None` where more audio is needed first.
     ///
     /// # Errors
     /// [`Error::Inference`] from an encoder.
     fn context(&mut self, n: u64) -> Result<Option<Context>>;
 
-    /// Sound that a frame needs from behind its own time, in samples at 16 kHz.
+    /// Audio that a frame needs after its own time, in samples at 16 kHz.
     fn lookahead(&self) -> u64;
 
-    /// Forgets all sound, and goes on with video of `rate`.
+    /// Drops all audio and starts again for video of `rate`.
     fn restart(&mut self, rate: FrameRate);
 
-    /// A handle that stops the encoder, where there is one.
+    /// A handle that interrupts the encoder, where there is one.
     fn interrupter(&self) -> Option<Interrupter>;
 }
 
-/// What a generator hears in the midst of a long silence. The track is left without any sound.
+/// The context in the middle of a long silence. The track is empty afterwards.
 ///
 /// # Errors
 /// [`Error::Inference`] from the encoder.
@@ -136,19 +136,18 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
     track.push(&vec![0.0; seconds * SAMPLE_RATE as usize + track.lookahead() as usize]);
     let context = track.context(BEFORE);
     track.restart(FrameRate::NATIVE);
-    context?.ok_or_else(|| unreachable!("all that the frame hears is there"))
+    context?.ok_or_else(|| unreachable!("the frame has all of its lookahead"))
 }
 
-/// Opens what makes the contexts for a generator that hears `kind`; `encoder` is the file of
-/// its audio encoder, and `folder` where one would be.
+/// Opens the track for a generator with contexts of `kind`; `encoder` is the file of the audio encoder,
+/// `folder` the avatar's folder, for messages.
 ///
-/// Frames wait for at most `limit` samples at 16 kHz from behind their own time, as far as the kind of hearing allows:
-/// rows, or mel frames, that lie further ahead are taken to be like the last known. The least is about 100 ms. HuBERT
-/// cannot hear less than it does.
+/// `limit` bounds the lookahead, in samples at 16 kHz, as far as the kind allows: rows or mel frames further
+/// ahead repeat the last known one. The least lookahead is about 100 ms. That of HuBERT is fixed.
 ///
 /// # Errors
-/// As [`crate::inference::network::Network::open`]; [`Error::NotFound`] where an encoder is needed and there is none;
-/// [`Error::Invalid`] with the shapes where it does not fit.
+/// As [`crate::inference::network::Network::open`]; [`Error::NotFound`] where an encoder is needed and there
+/// is none; [`Error::Invalid`] with the shapes where it does not fit.
 pub fn open(
     (encoder, folder): (Option<&Path>, &Path),
     kind: AudioContextKind,
@@ -160,7 +159,7 @@ pub fn open(
         encoder.ok_or_else(|| {
             Error::not_found(
                 folder,
-                format!("names no audio encoder, and its generator hears {kind}"),
+                format!("names no audio encoder, and its generator takes {kind}"),
                 "Add models.audio_encoder to avatar.toml",
             )
         })

@@ -1,11 +1,12 @@
-//! Steps 4 and 6: the face as the generator sees it, and its mouth put back into the face.
+//! Steps 4 and 6: the generator's image input, and pasting its output into the frame.
 //!
-//! The face rectangle of a frame is scaled to a *crop*, a border wider on each side than the network; the
-//! network sees the inside of the crop twice, once whole and once with the mouth blacked. What it paints
-//! replaces the inside of the crop, which is scaled back to the rectangle.
+//! The face rectangle of a frame is scaled to a *crop*, which is larger than the network's input by a border
+//! on each side. The image input stacks the inside of the crop twice, once whole and once with the mouth
+//! masked (black). The network's output replaces the inside of the crop, which is scaled back to the
+//! rectangle.
 //!
-//! Networks of the Wav2Lip family see the face without a border, its lower half blacked, and the blacked one
-//! first; what they paint is the whole rectangle.
+//! Networks of the Wav2Lip family take the face without a border, with its lower half masked, and the masked
+//! face first; their output covers the whole rectangle.
 
 use std::sync::LazyLock;
 
@@ -16,64 +17,65 @@ use crate::picture::geometry::{Rect, copy_rows};
 use crate::picture::pool::Pooled;
 use crate::picture::resize::{Kernel, resize, resize_onto};
 
-/// Channels of the generator's picture input: the face and the blacked face, both blue, green, red.
+/// Channels of the image input: the face and the masked face, both as blue, green, red.
 pub const INPUT_CHANNELS: usize = 6;
 
-/// Which family a generator is of, as far as its eyes are concerned.
+/// The family of a generator: how its image input is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
-    /// The face first, then the face with the mouth rectangle blacked; bicubic scaling.
+    /// The face, then the face with the mouth rectangle masked; bicubic scaling.
     SyncTalk,
     /// The same with bilinear scaling: Ultralight-Digital-Human.
     Ultralight,
-    /// The face with its lower half blacked first, then the face; bilinear scaling.
+    /// The face with its lower half masked, then the face; bilinear scaling.
     Wav2Lip,
 }
 
-/// How the painted square is put back.
+/// How the output is pasted into the frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Paste {
     /// Into the crop, inside its border, and the crop into the rectangle: as SyncTalk_2D does.
     #[default]
     Inner,
-    /// Stretched over the whole rectangle: as digital-clone's scripts do.
+    /// Scaled to the whole rectangle: as digital-clone's scripts do.
     Full,
 }
 
-/// How an avatar's network sees and paints faces; `None` is what its kind of network is used to.
+/// How an avatar's faces are cut out and pasted; `None` is the default of the generator's family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FaceOptions {
-    /// Which family it is of.
+    /// The generator's family.
     pub style: Option<Style>,
-    /// Width of the crop's border around what the network sees, in pixels.
+    /// Width of the crop's border around the network's input, in pixels.
     pub border: Option<u32>,
-    /// How the painted mouth is put back.
+    /// How the output is pasted.
     pub paste: Option<Paste>,
 }
 
-/// How a network sees faces and how they are put back.
+/// How faces are cut out for a generator, and how its output is pasted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct Framing {
-    /// Side of the square that the network sees and paints, in pixels.
+    /// Side of the network's square input and output, in pixels.
     pub network: u32,
-    /// What the crop is wider on each side, in pixels.
+    /// Width of the crop's border, in pixels.
     pub border: u32,
-    /// The family's ways.
+    /// The generator's family.
     pub style: Style,
-    /// How the painted square is put back.
+    /// How the output is pasted.
     pub paste: Paste,
 }
 
 /// Width of SyncTalk_2D's border.
 const BORDER: u32 = 4;
 
-/// The blacked mouth rectangle of SyncTalk_2D leaves this much of the square: left, top, right, bottom.
+/// Margins of SyncTalk_2D's mouth mask inside the square: left, top, right, bottom.
 const UNMASKED: [u32; 4] = [5, 5, 5, 10];
 
 impl Framing {
-    /// The framing of a network that sees squares of `network` pixels: as `options` say, else as `style` does.
+    /// The framing for a network with squares of `network` pixels: `options` come first, then the defaults of
+    /// `style`.
     pub fn new(network: u32, style: Style, options: FaceOptions) -> Self {
         let style = options.style.unwrap_or(style);
         let (border, paste) = match style {
@@ -100,13 +102,13 @@ impl Framing {
         }
     }
 
-    /// The part of the network's square that is blacked before it sees it a second time.
+    /// The part of the network's square that is masked.
     pub fn mask(self) -> Rect {
         let side = self.network;
         match self.style {
             Style::SyncTalk | Style::Ultralight => {
                 let [left, top, right, bottom] = UNMASKED;
-                // Of squares smaller than what is left, nothing is blacked.
+                // In squares smaller than the margins nothing is masked.
                 Rect {
                     x: left.min(side),
                     y: top.min(side),
@@ -118,7 +120,7 @@ impl Framing {
         }
     }
 
-    /// The face as the network sees it.
+    /// The face in the size of the network.
     pub fn face(self, views: &FaceViews) -> RgbImage {
         match &views.given {
             Some([face, _]) => face.clone(),
@@ -129,7 +131,7 @@ impl Framing {
         }
     }
 
-    /// The face without its mouth, as the network sees it.
+    /// The masked face in the size of the network.
     pub fn masked(self, views: &FaceViews) -> RgbImage {
         if let Some([_, masked]) = &views.given {
             return masked.clone();
@@ -145,7 +147,7 @@ impl Framing {
         resize(face, self.crop(), self.crop(), self.kernel())
     }
 
-    /// Draws the face with what the network painted over the rectangle `at` of a picture.
+    /// Pastes `painted`, the network's output, over the rectangle `at` of a picture.
     pub fn paste(self, crop: &RgbImage, painted: &RgbImage, picture: &mut RgbImage, at: Rect) {
         match self.paste {
             Paste::Full => resize_onto(painted, picture, at, self.kernel()),
@@ -157,7 +159,7 @@ impl Framing {
         }
     }
 
-    /// Writes what the network sees as planes of blue, green and red in 0 to 1, in the family's order.
+    /// Writes the image input: planes of blue, green and red in 0 to 1, in the family's order.
     pub fn write(self, views: &FaceViews, input: &mut [f32]) {
         let (first, second) = input.split_at_mut(input.len() / 2);
         let (face, masked) = match self.style {
@@ -183,32 +185,35 @@ impl Framing {
     }
 }
 
-/// What the network sees of a face.
+/// The pictures that the image input is made of.
 #[derive(Debug, Clone)]
 pub struct FaceViews {
-    /// The face, scaled for the network, with its border.
+    /// The face scaled to the crop, with its border.
     pub crop: RgbImage,
-    /// The face and the masked face, of the network's size, in place of those that are cut from the crop.
+    /// Ready-made pictures of the face and the masked face in the size of the network, instead of those cut
+    /// from the crop.
     pub given: Option<[RgbImage; 2]>,
 }
 
 impl FaceViews {
-    /// The views that are cut from a crop.
+    /// Views that are cut from a crop.
     pub fn of(crop: RgbImage) -> Self {
         Self { crop, given: None }
     }
 
-    /// Bytes of its pictures.
+    /// Bytes of the pictures.
     pub fn size(&self) -> usize {
         self.crop.len() + self.given.iter().flatten().map(|view| view.len()).sum::<usize>()
     }
 }
 
-/// The 256 levels in 0 to 1, as dividing gives them: multiplying by the inverse is not the same to the last bit.
+/// The 256 levels in 0 to 1, as a division gives them: multiplying by the inverse would differ in the last
+/// bit.
 static UNIT_LEVELS: LazyLock<[f32; 256]> =
     LazyLock::new(|| std::array::from_fn(|level| level as f32 / 255.0));
 
-/// Writes a square of `side` pixels as planes; it begins `border` pixels inside a picture `width` wide.
+/// Writes a square of `side` pixels as planes; it begins `border` pixels inside a picture that is `width`
+/// wide.
 fn write_planes(picture: &[u8], (border, width): (usize, usize), side: usize, planes: &mut [f32]) {
     let levels = &*UNIT_LEVELS;
     let (blue, rest) = planes.split_at_mut(side * side);
@@ -226,9 +231,9 @@ fn write_planes(picture: &[u8], (border, width): (usize, usize), side: usize, pl
     }
 }
 
-/// The picture in a network's output: planes of blue, green and red in 0 to 1, cut off to whole levels.
+/// The network's output as a picture: planes of blue, green and red in 0 to 1, truncated to whole levels.
 ///
-/// `None` where a value is not a number.
+/// `None` where a value is NaN.
 pub fn decode_output(output: &[f32], side: u32) -> Option<Pooled> {
     let plane = (side * side) as usize;
     let mut picture = Pooled::new(side, side);
@@ -237,7 +242,7 @@ pub fn decode_output(output: &[f32], side: u32) -> Option<Pooled> {
     interleave(red, green, blue, &mut picture).then_some(picture)
 }
 
-/// Writes the levels of three planes pixel by pixel; false where a value is not a number.
+/// Interleaves three planes into pixels; false where a value is NaN.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn interleave(red: &[f32], green: &[f32], blue: &[f32], picture: &mut [u8]) -> bool {
     let mut has_nan = false;
@@ -255,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_of_any_side_see_a_face() {
+    fn any_network_size_gets_an_image_input() {
         for style in [Style::SyncTalk, Style::Wav2Lip] {
             for side in 1..20 {
                 let framing = Framing::new(side, style, FaceOptions::default());

@@ -1,4 +1,4 @@
-//! Step 5: the generator network paints the face's mouth from the face and the audio context.
+//! Step 5: the generator, a network from a face and an audio context to the face with its mouth painted.
 
 pub mod face;
 
@@ -18,10 +18,10 @@ use crate::inference::tensors::Tensors;
 use crate::limits::{BATCH, LEAST_SIDE, NETWORK_SIDE, VALUES};
 use crate::picture::pool::Pooled;
 
-/// The generator, opened and checked.
+/// A generator whose shapes have been checked.
 pub struct Generator {
     networks: Networks,
-    /// Which inputs of the network that hears are the sound and, unless it has no use for it, the picture.
+    /// Indices of the audio input and of the image input; `None` where only the image branch takes the image.
     audio: usize,
     picture: Option<usize>,
     context_kind: AudioContextKind,
@@ -33,19 +33,19 @@ enum Networks {
     Split { image_branch: Box<Network>, audio_branch: Box<Network> },
 }
 
-/// A face for a generator, with what it has seen there once and for all.
+/// The image input of a frame, with the image branch's output for it, which is computed once.
 pub struct FaceInput {
     pub views: FaceViews,
     features: OnceLock<Tensors>,
 }
 
 impl FaceInput {
-    /// A face that no generator has seen yet.
+    /// A face whose features have not been computed yet.
     pub fn new(views: FaceViews) -> Self {
         Self { views, features: OnceLock::new() }
     }
 
-    /// Whether the generator has seen it.
+    /// Whether its features have been computed.
     pub fn is_encoded(&self) -> bool {
         self.features.get().is_some()
     }
@@ -57,10 +57,11 @@ impl FaceInput {
 }
 
 impl Generator {
-    /// Opens a generator and reads from it the size of the face and what it hears; `threads` is for one run.
+    /// Opens a generator and reads face size and kind of context from its shapes; `threads` are for one run.
     ///
     /// # Errors
-    /// As [`Network::open`]; [`Error::Invalid`] with the shapes where they are not those of the method.
+    /// As [`Network::open`]; [`Error::Invalid`] with the shapes where they are not those of a known
+    /// generator.
     pub fn open(
         path: &Path,
         face: FaceOptions,
@@ -72,7 +73,7 @@ impl Generator {
         Ok(one.unwrap_or_else(|| unreachable!("one was asked for")))
     }
 
-    /// Opens as many as asked for; the rest is as for [`Self::open`].
+    /// Opens `count` generators on one graph; the rest is as for [`Self::open`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -85,7 +86,7 @@ impl Generator {
         count: usize,
     ) -> Result<Vec<Self>> {
         let open = |prepared: &PreparedGraph| {
-            // Other networks have no blocks to look for.
+            // Only 8-bit networks have blocks to fuse.
             let is_int8 = engine.is_processor() && prepared.path != path;
             let blocks = || Error::guard(&prepared.path, || prepared.with_fused_kernels());
             let prepared = if is_int8 { &blocks()? } else { prepared };
@@ -93,7 +94,7 @@ impl Generator {
         };
         let prepared = Self::prepare(path, engine, library_dir)?;
         match open(&prepared) {
-            // A graph in the cache may have come to harm there.
+            // The graph in the cache may be damaged: build it again.
             Err(error) if !matches!(error, Error::Interrupted) && prepared.discard() => {
                 open(&Self::prepare(path, engine, library_dir)?)
             }
@@ -101,7 +102,7 @@ impl Generator {
         }
     }
 
-    /// Makes a generator's graph ready to be opened, any number of times.
+    /// Prepares a generator's graph, which can then be opened any number of times.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -115,7 +116,7 @@ impl Generator {
         Error::guard(path, || PreparedGraph::new(path, engine, library_dir, inputs))
     }
 
-    /// Opens a generator that is ready; the rest is as for [`Self::open`].
+    /// Opens a generator from its prepared graph; the rest is as for [`Self::open`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -134,7 +135,7 @@ impl Generator {
                 audio_branch: Box::new(open(audio_branch)?),
             },
         };
-        // The ports of the whole, wherever they are.
+        // The inputs of the whole generator, in whichever branch they are.
         let (Networks::Whole(audio_network) | Networks::Split { audio_branch: audio_network, .. }) =
             &networks;
         let mut ports: Vec<&TensorInfo> = audio_network.inputs().collect();
@@ -153,12 +154,12 @@ impl Generator {
         Ok(Self { networks, audio, picture, context_kind, framing: Framing::new(side, style, face) })
     }
 
-    /// What it hears. Of those that hear rows, the avatar says which.
+    /// The kind of audio context that it takes. How mel rows are selected is up to the avatar.
     pub fn context_kind(&self) -> AudioContextKind {
         self.context_kind
     }
 
-    /// How it sees faces and how they are put back.
+    /// How faces are cut out for it, and how its output is pasted.
     pub fn framing(&self) -> Framing {
         self.framing
     }
@@ -168,12 +169,12 @@ impl Generator {
         self.network().batch()
     }
 
-    /// How long one run may take; whoever waits for it sees to that.
+    /// How long one run may take; the caller has to enforce it.
     pub fn run_limit(&self) -> Duration {
         self.network().run_limit()
     }
 
-    /// A handle that stops its runs.
+    /// A handle that interrupts its runs.
     pub fn interrupter(&self) -> Interrupter {
         match &self.networks {
             Networks::Whole(network) => network.interrupter(),
@@ -183,15 +184,15 @@ impl Generator {
         }
     }
 
-    /// The network that hears.
+    /// The network with the audio input.
     fn network(&self) -> &Network {
         match &self.networks {
             Networks::Whole(network) | Networks::Split { audio_branch: network, .. } => network,
         }
     }
 
-    /// Paints a black face in silence: a network may load and fail only when it runs, and its first run takes memory and
-    /// is slower than all others.
+    /// Paints a black face for silence. Some networks load and fail only when they run; and the first run
+    /// allocates memory and is slower than the others.
     ///
     /// # Errors
     /// As [`Self::paint`].
@@ -202,12 +203,12 @@ impl Generator {
         self.paint([(&face, &silence)].into_iter()).map(drop)
     }
 
-    /// Whether it computes what it sees by itself, so that it can be done ahead of time.
+    /// Whether it has an image branch of its own, so that face features can be computed ahead of time.
     pub fn has_image_branch(&self) -> bool {
         matches!(self.networks, Networks::Split { .. })
     }
 
-    /// Sees a face, unless it has been seen, for a mouth to be painted later.
+    /// Computes the features of a face, unless that was done before.
     ///
     /// # Errors
     /// As [`Self::paint`].
@@ -218,10 +219,10 @@ impl Generator {
         }
     }
 
-    /// Paints up to [`Self::batch`] faces, each with the mouth of its sound.
+    /// Paints up to [`Self::batch`] faces, each with the mouth for its audio context.
     ///
     /// # Errors
-    /// [`Error::Inference`] where the network fails, or paints what is no number.
+    /// [`Error::Inference`] where the network fails, or its output has NaN.
     pub fn paint<'a>(
         &mut self,
         faces: impl ExactSizeIterator<Item = (&'a FaceInput, &'a Context)>,
@@ -242,7 +243,7 @@ impl Generator {
             }
             network.item_mut(self.audio, item).copy_from_slice(context);
         }
-        // Where a fixed batch is not full, its other items are painted once more as they were.
+        // Where a fixed batch is not full, its other items keep their old values.
         let side = framing.network;
         let values = 3 * (side * side) as usize;
         let output = network.run(face_features)?;
@@ -250,23 +251,23 @@ impl Generator {
         let pictures: Option<Vec<Pooled>> = pictures.collect();
         pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| Error::Inference {
             model: network.path().into(),
-            problem: "painted values that are not numbers. Export the network again, in float32".into(),
+            problem: "painted values that are not numbers (NaN). Export the network again, in float32".into(),
         })
     }
 }
 
-/// What the first part sees in a face, now if it has not been there before.
+/// Runs the image branch on a face, unless its features are known.
 fn encode_face<'a>(image_branch: &mut Network, face: &'a FaceInput, framing: Framing) -> Result<&'a Tensors> {
     if let Some(face_features) = face.features.get() {
         return Ok(face_features);
     }
     framing.write(&face.views, image_branch.item_mut(0, 0));
     let face_features = image_branch.run_part()?;
-    // Another worker may have seen the same meanwhile.
+    // Another worker may have computed the same meanwhile.
     Ok(face.features.get_or_init(|| face_features))
 }
 
-/// What the ports of a generator are for.
+/// The roles of a generator's inputs.
 struct Roles {
     picture: usize,
     audio: usize,
@@ -276,7 +277,7 @@ struct Roles {
 
 impl Roles {
     /// # Errors
-    /// [`Error::Invalid`] with the shapes, where they are not those of the method.
+    /// [`Error::Invalid`] with the shapes, where they are not those of a known generator.
     fn of(inputs: &[&TensorInfo], output: Option<&TensorInfo>, path: &Path) -> Result<Self> {
         let roles = Self::find(inputs, output).ok_or_else(|| {
             let words = |ports: Vec<String>| ports.join(" and ");
@@ -285,7 +286,7 @@ impl Roles {
             Error::invalid(
                 path,
                 format!(
-                    "is no generator of the method: it maps {shapes} to {output}, not a face [N, 6, S, S] and a sound \
+                    "is no generator of a known kind: it maps {shapes} to {output}, not a face [N, 6, S, S] and an audio context \
                      ([N, 32, 16, 16] of a mel encoder, [N, 32, 32, 32] or [N, 16, 32, 32] of HuBERT, or \
                      [N, 1, 80, 16] of mel) to [N, 3, S, S]",
                 ),

@@ -1,9 +1,9 @@
-//! Work that may never end: it is done on a thread of its own, is called off from outside, and is left to itself where
-//! even that does not end it.
+//! Cancellation and time limits: work that may never end runs on a thread of its own, can be cancelled from
+//! any thread, and is abandoned where even that does not end it.
 //!
-//! A network may loop for ever, or compute for hours in a single operator, which ONNX Runtime does not interrupt. Threads
-//! cannot be killed, so nobody may wait for one without end: who stops gives it `GRACE_PERIOD`. What is left holds
-//! nothing that anybody else waits for, and ends with its operator.
+//! A network may loop for ever, or spend hours in a single operator, which ONNX Runtime does not interrupt.
+//! Threads cannot be killed, so nothing may join one without a limit: after cancellation it gets
+//! `GRACE_PERIOD`. An abandoned thread holds no lock that others wait for, and ends with its operator.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::sync;
 
-/// How often those who wait look whether it is in vain.
+/// How often waiting threads check for cancellation and limits.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long what has been interrupted may take to end before it is left to itself.
+/// How long interrupted work may take to end before it is abandoned.
 const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// As much as the main thread of a program has: graphs are gone through by recursion.
+/// As large as a main thread's stack: graphs are traversed recursively.
 const STACK_SIZE: usize = 8 << 20;
 
-/// Calls off work that is done by [`run`], from any thread.
+/// Cancels work that is done by [`run`], from any thread.
 #[derive(Clone, Default)]
 pub struct Canceller(Arc<Mutex<State>>);
 
@@ -35,11 +35,11 @@ struct State {
     load_stage: Option<LoadStage>,
 }
 
-/// What the work is at, where that has a limit.
+/// The load in progress, which has a time limit.
 struct LoadStage {
     path: PathBuf,
     limit: Duration,
-    /// As counted by those who look: time in which the whole process stood still is none.
+    /// Counted in polls, so that time in which the whole process was suspended does not count.
     elapsed: Duration,
     stop: Box<dyn Fn() + Send>,
 }
@@ -49,19 +49,19 @@ impl Canceller {
         sync::lock(&self.0)
     }
 
-    /// Calls the work off: it ends as soon as it can.
+    /// Cancels the work: it ends as soon as it can.
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
         state.load_stage.iter().for_each(|load_stage| (load_stage.stop)());
     }
 
-    /// Whether the work has been called off.
+    /// Whether the work has been cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
 
-    /// Why the work is not to be waited for any longer, if so.
+    /// Counts a poll; the error where the work is cancelled or over its limit.
     fn poll(&self) -> Option<Error> {
         let mut state = self.lock();
         if state.cancelled {
@@ -79,18 +79,19 @@ impl Canceller {
         })
     }
 
-    /// That of the work that this thread does, if it does such.
+    /// The canceller of the work on this thread, if there is one.
     pub(crate) fn current() -> Option<Self> {
         CURRENT.with_borrow(Clone::clone)
     }
 }
 
 thread_local! {
-    // Each function on the way from an element to a network would have to hand it on otherwise.
+    // A thread local, because every function from an element down to a network would have to pass it on
+    // otherwise.
     static CURRENT: RefCell<Option<Canceller>> = const { RefCell::new(None) };
 }
 
-/// Fails where the work of this thread has been called off.
+/// Fails where the work on this thread has been cancelled.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -101,7 +102,7 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-/// Ends a stage when it is dropped.
+/// Ends the load when it is dropped.
 pub(crate) struct LoadGuard(Option<Canceller>);
 
 impl Drop for LoadGuard {
@@ -112,11 +113,11 @@ impl Drop for LoadGuard {
     }
 }
 
-/// Takes note that the work of this thread, if there is one that can be called off, loads the file at `path` now, which may
-/// take that many seconds; `stop` makes an end of it.
+/// Notes for the canceller of this thread, if there is one, that the file at `path` is being loaded and may
+/// take so many seconds; `stop` interrupts it.
 ///
 /// # Errors
-/// [`Error::Interrupted`] where it has been called off already.
+/// [`Error::Interrupted`] where the work has been cancelled already.
 pub(crate) fn begin_load(path: &Path, seconds: u64, stop: impl Fn() + Send + 'static) -> Result<LoadGuard> {
     let canceller = Canceller::current();
     if let Some(canceller) = &canceller {
@@ -134,11 +135,12 @@ pub(crate) fn begin_load(path: &Path, seconds: u64, stop: impl Fn() + Send + 'st
     Ok(LoadGuard(canceller))
 }
 
-/// Does work on a thread of its own, and waits until it has ended, is called off, or has taken longer than a stage of it
-/// may. A panic in it is one here.
+/// Runs work on a thread of its own, and waits until it has ended, is cancelled, or a load in it exceeds its
+/// limit. A panic in the work is propagated.
 ///
 /// # Errors
-/// Those of the work; [`Error::Interrupted`], and [`Error::Invalid`] with the file that is not loaded in time.
+/// Those of the work; [`Error::Interrupted`], and [`Error::Invalid`] with the file that was not loaded in
+/// time.
 pub fn run<T: Send + 'static>(
     canceller: &Canceller,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -147,7 +149,7 @@ pub fn run<T: Send + 'static>(
     let worker_canceller = canceller.clone();
     let work = move || {
         CURRENT.set(Some(worker_canceller));
-        // Where nobody waits any more it is dropped here.
+        // Where nothing receives it any more, it is dropped here.
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     };
     let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK_SIZE).spawn(work);
@@ -161,14 +163,15 @@ pub fn run<T: Send + 'static>(
         if let Some(error) = canceller.poll() {
             canceller.cancel();
             if receive.recv_timeout(GRACE_PERIOD).is_err() {
-                warn(&format!("what is loaded cannot be interrupted, and is left to itself: {error}"));
+                warn(&format!("loading cannot be interrupted, and is abandoned: {error}"));
             }
             return Err(error);
         }
     }
 }
 
-/// Waits for threads that run a network and have been interrupted. Those that do not end soon are left to themselves.
+/// Joins threads that run a network and have been interrupted. Those that do not end within the grace period
+/// are detached.
 pub(crate) fn join_or_detach(threads: impl IntoIterator<Item = JoinHandle<()>>, network: &Path) {
     let until = Instant::now() + GRACE_PERIOD;
     let mut pause = Duration::from_micros(50);
@@ -180,13 +183,13 @@ pub(crate) fn join_or_detach(threads: impl IntoIterator<Item = JoinHandle<()>>, 
     threads.retain(|thread| !thread.is_finished());
     if !threads.is_empty() {
         let network = network.display();
-        warn(&format!("{network}: a run cannot be interrupted: it is left to itself until it ends"));
+        warn(&format!("{network}: a run cannot be interrupted, and is abandoned until it ends"));
     }
 }
 
 static LOG: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Has warnings of what is left to itself written to a log; the first one counts.
+/// Sets the function that logs warnings about abandoned threads; only the first call counts.
 pub fn set_log(log: fn(&str)) {
     LOG.get_or_init(|| log);
 }
@@ -218,7 +221,7 @@ mod tests {
             let waits = scope.spawn(|| run(&canceller, work));
             begins.recv().unwrap();
             canceller.cancel();
-            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was left to itself");
+            assert!(matches!(waits.join().unwrap(), Err(Error::Interrupted)), "it was abandoned");
         });
         drop(end);
     }

@@ -1,7 +1,8 @@
-//! A network that runs on a thread of its own, so that who waits for a run can leave at any time.
+//! The audio encoder on a thread of its own, so that the thread that waits for it can stop waiting at any
+//! time.
 //!
-//! ONNX Runtime ends a run between two operators, not within one. A thread that stands in the midst of a stream must
-//! not wait for that: a stop waits for it in turn.
+//! ONNX Runtime interrupts a run only between two operators. A streaming thread must not wait for that,
+//! because a state change waits for the streaming thread in turn.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -13,28 +14,28 @@ use crate::inference::cancellation;
 use crate::inference::network::{Interrupter, Network, Stoppable};
 use crate::sync;
 
-/// A network beside the thread that uses it.
+/// A network that runs on a thread of its own.
 pub struct EncoderThread {
     path: PathBuf,
-    /// `None` while it runs, also after who waited has left.
+    /// `None` while it runs, also after the caller has stopped waiting.
     network: Option<Box<Network>>,
     limit: Duration,
     handoff: Arc<Handoff>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where the two threads hand it to each other.
+/// Hands the network from the caller to the thread and back.
 struct Handoff {
     state: Mutex<State>,
     changed: Condvar,
-    /// Ends the run.
+    /// Interrupts the run.
     run: Interrupter,
 }
 
 #[derive(Default)]
 struct State {
     slot: Slot,
-    /// No run is waited for, nor begun.
+    /// Runs are neither started nor waited for.
     interrupted: bool,
     closed: bool,
 }
@@ -52,7 +53,7 @@ impl Handoff {
         sync::lock(&self.state)
     }
 
-    /// The network that is to run next; `None` at the end.
+    /// The network to run next; `None` at the end.
     fn next(&self) -> Option<Box<Network>> {
         let mut state = self.lock();
         loop {
@@ -73,14 +74,14 @@ impl Handoff {
         }
     }
 
-    /// The life of the thread.
+    /// The thread's main loop.
     fn run_loop(&self) {
         while let Some(mut network) = self.next() {
             let done = Error::guard(network.path().to_owned().as_path(), || network.compute(None));
             self.lock().slot = Slot::Done(network, done);
             self.changed.notify_all();
         }
-        // A network that was handed back is dropped here, by whoever is last.
+        // The network that was handed back last is dropped with the handoff.
     }
 }
 
@@ -91,7 +92,7 @@ impl Stoppable for Handoff {
         self.changed.notify_all();
     }
 
-    /// A run that is still to end does so: it is the next one that is allowed.
+    /// A run that was interrupted still ends; only the next one may start.
     fn rearm(&self) {
         self.lock().interrupted = false;
     }
@@ -116,33 +117,33 @@ impl EncoderThread {
         Ok(Self { path, network: Some(Box::new(network)), limit, handoff, thread: Some(thread) })
     }
 
-    /// The file that it came from.
+    /// The network's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A handle that has nobody wait for its runs, and ends them as soon as they can.
+    /// A handle that ends waiting at once, and interrupts the run as soon as possible.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.handoff.clone())
     }
 
-    /// The network, for its inputs to be written. Where somebody has left a run, it is waited for.
+    /// The network, for writing its inputs. Waits for an earlier run that nothing waited for.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub fn network(&mut self) -> Result<&mut Network> {
         if self.network.is_none() {
-            // What came of that run is of no interest any more.
+            // The result of that run is not needed any more.
             let (network, _) = self.wait()?;
             self.network = Some(network);
         }
         Ok(self.network.as_mut().unwrap_or_else(|| unreachable!("it is there")))
     }
 
-    /// Runs on the inputs as they are and returns the output, row-major.
+    /// Runs on the current inputs and returns the output, row-major.
     ///
     /// # Errors
-    /// As [`Network::run`]; [`Error::Interrupted`], and [`Error::Inference`] where the run takes too long.
+    /// As [`Network::run`]; [`Error::Interrupted`], and [`Error::Inference`] where the run exceeds its limit.
     pub fn run(&mut self) -> Result<&[f32]> {
         self.network()?;
         if let Some(network) = self.network.take() {
@@ -154,7 +155,7 @@ impl EncoderThread {
         done.map(|()| network.output_values())
     }
 
-    /// Waits for the network to come back.
+    /// Waits for the thread to hand the network back.
     fn wait(&self) -> Result<(Box<Network>, Result<()>)> {
         let mut spent = Duration::ZERO;
         let mut state = self.handoff.lock();
@@ -195,7 +196,7 @@ impl Drop for EncoderThread {
     }
 }
 
-/// The error for a run that takes too long.
+/// The error for a run that exceeds its limit.
 pub(crate) fn run_timeout(model: &Path, limit: Duration) -> Error {
     let problem = format!(
         "a run has not ended after {} seconds, and is stopped. Take a smaller network or a faster machine, or get the avatar \

@@ -1,4 +1,5 @@
-//! Networks that run: ONNX Runtime, the graphs that are prepared for it, and what goes in and comes out.
+//! Inference with ONNX Runtime: loading it, preparing and caching graphs, running networks, and cancelling
+//! all of that.
 
 pub mod cancellation;
 pub mod encoder_thread;

@@ -1,4 +1,4 @@
-//! One ONNX network, ready to run: its file, its ports, and buffers of the right shape and type.
+//! A session of an ONNX network with its input and output buffers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::limits::{CONSTANT_BYTES, LOAD, LOAD_COMPILED, RUN, RUN_COMPILED, VALU
 use crate::onnx::{BOUNDARY_SUFFIX, Model};
 use crate::text::short;
 
-/// A network with float tensors in and one float tensor out, run one batch at a time.
+/// A network with float inputs and one float output, which runs one batch at a time.
 ///
-/// A batch is what the file says, and one item where it leaves that free.
+/// The batch size is that of the file, or 1 where it is dynamic.
 ///
-/// It may be a part of a network: what passes between the parts are [`Tensors`], of any type.
+/// It may be a branch of a generator; [`Tensors`] of any type pass from one branch to another.
 ///
-/// Each worker owns a network of its own: ONNX Runtime's sessions are not safe to share.
+/// Each worker has a network of its own, since a run takes the session exclusively.
 pub struct Network {
     path: PathBuf,
     /// How long one run may take.
@@ -34,21 +34,21 @@ pub struct Network {
     session: Session,
     options: Arc<RunOptions>,
     inputs: Vec<InputBuffer>,
-    /// `None` for a part whose outputs go into another part.
+    /// `None` for a branch whose outputs are inputs of another.
     output: Option<TensorInfo>,
     output_values: Vec<f32>,
 }
 
-/// The graph of a network: what [`Model::encode`] makes, never a file, which might be another by now.
+/// A graph in memory, as [`Model::encode`] makes it; never a path, whose file could change meanwhile.
 #[derive(Debug, Clone)]
 pub enum Graph {
     Memory(Arc<[u8]>),
-    /// With nodes for blocks that are not in it.
+    /// With nodes of the custom operators, whose kernels are beside the graph.
     WithFusedKernels(Arc<[u8]>, FusedKernels),
 }
 
 impl Graph {
-    /// The graph in a model's file, checked as [`Model::read`] does.
+    /// Reads the graph of a model file, checked as by [`Model::read`].
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file.
@@ -65,18 +65,18 @@ impl Graph {
     }
 }
 
-/// How far ONNX Runtime may change a graph when it loads it.
+/// The level of ONNX Runtime's graph optimizations.
 #[derive(Debug, Clone, Copy)]
 pub enum Optimization<'a> {
-    /// As it likes, for the processor at hand.
+    /// All, also those for the processor at hand.
     All,
-    /// Only what serves any processor; the result is written to that file.
+    /// Only those that hold on any processor; the result is written to this file.
     BasicToFile(&'a Path),
-    /// Not at all: for one that is only asked for its shapes.
+    /// None: for a session that is only asked for its shapes.
     Disabled,
 }
 
-/// Name, shape (batch first, -1 where free) and type of a tensor that goes in or out.
+/// Name, shape (batch first, -1 where dynamic) and type of an input or output.
 #[derive(Debug, Clone)]
 pub struct TensorInfo {
     pub name: String,
@@ -87,11 +87,11 @@ pub struct TensorInfo {
 struct InputBuffer {
     info: TensorInfo,
     values: ArrayD<f32>,
-    /// The same in the type of the network, where that is not f32.
+    /// The same as float16, where the network takes that.
     half_values: Option<ArrayD<f16>>,
 }
 
-/// What can be stopped from another thread.
+/// A run that can be interrupted from another thread.
 pub trait Stoppable: Send + Sync {
     /// As [`Interrupter::interrupt`].
     fn interrupt(&self);
@@ -101,7 +101,7 @@ pub trait Stoppable: Send + Sync {
 }
 
 impl Stoppable for RunOptions {
-    // Setting a flag: it cannot fail on options that exist.
+    // It only sets a flag, and fails only for invalid options.
     fn interrupt(&self) {
         let _ = self.terminate();
     }
@@ -111,22 +111,22 @@ impl Stoppable for RunOptions {
     }
 }
 
-/// Stops the current run of networks from another thread.
+/// Interrupts runs from another thread.
 #[derive(Clone)]
 pub struct Interrupter(Vec<Arc<dyn Stoppable>>);
 
 impl Interrupter {
-    /// One that stops this.
+    /// Interrupts one.
     pub fn new(one: Arc<dyn Stoppable>) -> Self {
         Self(vec![one])
     }
 
-    /// One that stops the runs of several.
+    /// Interrupts several.
     pub fn of(all: impl IntoIterator<Item = Self>) -> Self {
         Self(all.into_iter().flat_map(|one| one.0).collect())
     }
 
-    /// Ends the runs in flight, and every later one until [`Self::rearm`].
+    /// Interrupts current runs, and all later ones until [`Self::rearm`].
     pub fn interrupt(&self) {
         self.0.iter().for_each(|one| one.interrupt());
     }
@@ -143,7 +143,7 @@ pub(crate) const MODEL_REMEDY: &str =
 impl Network {
     /// Opens a model file.
     ///
-    /// `threads` is how many threads one run may use; `library_dir` as in [`environment`].
+    /// `threads` is the number of threads for one run; `library_dir` is as for [`environment`].
     ///
     /// # Errors
     /// [`Error::NotFound`] or [`Error::Invalid`] for the file, [`Error::Runtime`] for the library.
@@ -152,7 +152,8 @@ impl Network {
         Self::open_graph(path, &graph, engine, threads, library_dir)
     }
 
-    /// Opens a graph that was made of the model at `path`, which errors name; the rest is as for [`Self::open`].
+    /// Opens a graph that was made from the model at `path`, which errors name; the rest is as for
+    /// [`Self::open`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -171,7 +172,7 @@ impl Network {
 
     fn new(path: &Path, session: Session, seconds: u64) -> Result<Self> {
         let mut options = RunOptions::new().map_err(|e| unexpected(&e))?;
-        // A session whose log is read for its placement would go on telling it about every run.
+        // With the verbose log that tells node placement, the session would log every run.
         options.set_log_level(LogLevel::Fatal).map_err(|e| unexpected(&e))?;
         let inputs = session.inputs().iter().filter(|outlet| !outlet.name().ends_with(BOUNDARY_SUFFIX));
         let inputs = inputs
@@ -199,7 +200,7 @@ impl Network {
         })
     }
 
-    /// The file it came from.
+    /// The network's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -209,22 +210,22 @@ impl Network {
         self.inputs.iter().map(|input| &input.info)
     }
 
-    /// Its output, unless that goes into another part.
+    /// Its output, unless it is a branch whose outputs go to another.
     pub fn output(&self) -> Option<&TensorInfo> {
         self.output.as_ref()
     }
 
-    /// A handle that stops its runs.
+    /// A handle that interrupts its runs.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.options.clone())
     }
 
-    /// How long one run may take; whoever waits for it sees to that.
+    /// How long one run may take; the caller has to enforce it.
     pub fn run_limit(&self) -> Duration {
         self.run_limit
     }
 
-    /// Items that go into one run.
+    /// Items in a batch.
     pub fn batch(&self) -> usize {
         self.inputs().map(TensorInfo::batch).max().unwrap_or(1)
     }
@@ -236,14 +237,14 @@ impl Network {
         format!("{} to {}", inputs.join(" and "), output.unwrap_or_default())
     }
 
-    /// The values of item `item` of input `index`, row-major, to be written before [`Self::run`].
+    /// Item `item` of input `index`, row-major, to be written before [`Self::run`].
     pub fn item_mut(&mut self, index: usize, item: usize) -> &mut [f32] {
         let input = &mut self.inputs[index];
         let values = input.values.len() / input.info.batch();
         &mut input.values_mut()[item * values..][..values]
     }
 
-    /// Gives input `index` the shape `item` behind the batch, which its file must leave free, and returns its values.
+    /// Resizes the dynamic input `index` to the shape `item` (without the batch) and returns its values.
     pub fn resize_input(&mut self, index: usize, item: &[usize]) -> &mut [f32] {
         let input = &mut self.inputs[index];
         let shape: Vec<usize> = [input.info.batch()].iter().chain(item).copied().collect();
@@ -253,9 +254,9 @@ impl Network {
         input.values_mut()
     }
 
-    /// Runs on the inputs as they are and returns the output, row-major.
+    /// Runs on the current inputs and returns the output, row-major.
     ///
-    /// `branch_outputs` are the inputs that come from another part, if it has such.
+    /// `branch_outputs` are the inputs that come from another branch, if there are such.
     ///
     /// # Errors
     /// [`Error::Inference`], also where the run was interrupted.
@@ -264,12 +265,12 @@ impl Network {
         Ok(self.output_values())
     }
 
-    /// What the last run has made, row-major.
+    /// The output of the last run, row-major.
     pub fn output_values(&self) -> &[f32] {
         &self.output_values
     }
 
-    /// Runs on the inputs as they are, for [`Self::output_values`].
+    /// Runs on the current inputs; the result is in [`Self::output_values`].
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -291,7 +292,7 @@ impl Network {
         outputs.and_then(read).map_err(|e| failed(&self.path, &e))
     }
 
-    /// Runs on the inputs as they are and returns what goes into another part.
+    /// Runs a branch and returns its outputs, for another branch.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -329,8 +330,9 @@ fn run<'s>(
     session.run_with_options(values, options)
 }
 
-/// Whether the processor adds products of bytes in 16 bits, as x86 did before VNNI: there ONNX Runtime is told to take
-/// a slower way, which would be slower, too, where there is no need.
+/// Whether u8 x i8 dot products saturate, as they do on x86 processors without VNNI: two products are added
+/// in 16 bits. ONNX Runtime then has to be told to compute precisely, which would only cost time on other
+/// processors.
 fn u8s8_dot_saturates() -> bool {
     #[cfg(target_arch = "x86_64")]
     let overflow = !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni"));
@@ -339,7 +341,7 @@ fn u8s8_dot_saturates() -> bool {
     overflow
 }
 
-/// Loads the graph of the model at `path`, which errors name.
+/// Creates a session for the graph of the model at `path`, which errors name.
 ///
 /// # Errors
 /// As [`Network::open`].
@@ -362,10 +364,10 @@ pub(crate) fn load(
             .with_optimization_level(level)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?
-            // Idle threads that spin take the cores from the other workers and the encoder.
+            // Spinning idle threads would take the cores from the other workers and the encoder.
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            // What is computed once is kept, and written to the cache.
+            // Fold large constants as well: they are computed once and cached.
             .with_config_entry(
                 "optimization.constant_folding_max_output_size_in_bytes",
                 CONSTANT_BYTES.to_string(),
@@ -386,11 +388,13 @@ pub(crate) fn load(
     let (Graph::Memory(bytes) | Graph::WithFusedKernels(bytes, _)) = graph;
     let canceler = builder.canceler();
     let seconds = if engine.is_processor() { LOAD } else { LOAD_COMPILED };
-    // It cannot fail on options that exist.
+    // Cancelling fails only for invalid options.
     let stage = cancellation::begin_load(path, seconds, move || drop(canceler.cancel()))?;
-    // The crate panics over sizes that ONNX Runtime finds to be below zero, as behind a kernel larger than what it is given.
+    // The `ort` crate panics where ONNX Runtime infers a negative dimension, as after a kernel larger than
+    // its input.
     let session = caught(|| builder.commit_from_memory(bytes));
-    let session = session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a size below zero")));
+    let session =
+        session.unwrap_or_else(|_| Err(ort::Error::new("one of its values has a negative dimension")));
     drop(stage);
     cancellation::check()?;
     let session = session.map_err(|e| engine.cannot_load(path, &e, MODEL_REMEDY))?;
@@ -424,30 +428,31 @@ impl TensorInfo {
         Ok(Self { name: name.into(), shape, is_half })
     }
 
-    /// Whether its shape behind the batch is `item`: what an input must say, for its buffer is made of it.
+    /// Whether the shape without the batch is exactly `item`. Inputs must say so, since their buffers have
+    /// the shape of the file.
     pub fn has_item_shape(&self, item: &[usize]) -> bool {
         self.may_have_item_shape(item) && !self.shape[1..].contains(&-1)
     }
 
-    /// Whether its shape behind the batch is `item`, or is left free.
+    /// Whether the shape without the batch is `item`, or dynamic.
     pub fn may_have_item_shape(&self, item: &[usize]) -> bool {
         self.shape.len() == item.len() + 1
             && self.shape[0] != 0
             && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
     }
 
-    /// Whether its shape behind the batch has so many sizes, all of them free.
+    /// Whether the shape without the batch has so many dimensions, all dynamic.
     pub fn is_dynamic(&self, sizes: usize) -> bool {
         self.shape.len() == sizes + 1 && self.shape[1..].iter().all(|size| *size == -1)
     }
 
-    /// Values of an item, where the file says how many.
+    /// Values of an item, where the file states them.
     pub fn values(&self) -> Option<usize> {
         let sizes = self.shape.get(1..)?.iter();
         sizes.map(|size| usize::try_from(*size).ok()).product()
     }
 
-    /// Items in a batch: 1 where the file leaves that free.
+    /// Items in a batch: 1 where it is dynamic.
     pub fn batch(&self) -> usize {
         self.shape.first().map_or(1, |size| (*size).max(1) as usize)
     }
@@ -468,7 +473,7 @@ impl std::fmt::Display for TensorInfo {
 }
 
 impl InputBuffer {
-    /// Buffers for one batch; the caller has checked the shape before it writes to them.
+    /// Buffers for one batch; the caller checks the shape before writing.
     fn new(info: TensorInfo) -> Self {
         let shape: Vec<usize> = info.shape.iter().map(|&size| size.max(1) as usize).collect();
         let mut input = Self { info, values: ArrayD::zeros(vec![0]), half_values: None };

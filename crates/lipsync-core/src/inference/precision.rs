@@ -1,7 +1,8 @@
-//! In which numbers the generator computes: its own, or whole numbers of 8 bits.
+//! The precision of the generator: that of its file, half precision, or 8-bit integers.
 //!
-//! The 8-bit network is a file of its own beside the generator, made by `lipsync-avatar quantize`. It says of which
-//! generator it was made, so that one trained anew is not played with the numbers of the old.
+//! The 8-bit network is a file of its own beside the generator, made by `lipsync-avatar quantize`. It holds
+//! the checksum of the generator that it was made from, so that it is not used for a generator that was
+//! trained again.
 
 use std::path::{Path, PathBuf};
 
@@ -10,21 +11,22 @@ use crate::file::{self, sha256_hex};
 use crate::limits::NETWORK_BYTES;
 use crate::onnx::Model;
 
-/// In which numbers the networks compute.
+/// The precision in which the networks compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// 8 bits where the avatar has such a network and the processor runs it, else what the network's file says.
+    /// 8 bits where the avatar has an 8-bit network and the processor runs it, else the precision of the
+    /// file.
     #[default]
     Auto,
-    /// What the network's file says, to the last bit.
+    /// The precision of the file, bit-exact.
     Fp32,
-    /// In bfloat16 or float16, which much hardware is faster at, where the file says float32.
+    /// bfloat16 or float16 where the file says float32; much hardware is faster at it.
     Half,
     /// 8 bits, or an error.
     Int8,
 }
 
-/// The entry of an 8-bit network that holds the SHA-256 sum of the generator of which it was made.
+/// The metadata key in an 8-bit network for the SHA-256 of the generator that it was made from.
 pub const SOURCE_SHA256: &str = "lipsync.made_of";
 
 const REMEDY: &str = "Run lipsync-avatar quantize on the avatar";
@@ -35,11 +37,11 @@ pub fn int8_file(generator: &Path) -> PathBuf {
 }
 
 impl Precision {
-    /// The file of the network to be run for a generator.
+    /// The file to run for a generator.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no 8-bit network and one is asked for; [`Error::Invalid`] where it was made
-    /// of another generator.
+    /// [`Error::NotFound`] where there is no 8-bit network and one is asked for; [`Error::Invalid`] where it
+    /// was made from another generator.
     pub(crate) fn select_model(self, generator: &Path) -> Result<PathBuf> {
         let file = int8_file(generator);
         match self {
@@ -53,7 +55,7 @@ impl Precision {
         }
         let bytes = file::read(generator, NETWORK_BYTES, REMEDY)?;
         if Model::read(&file)?.metadata(SOURCE_SHA256) != Some(&sha256_hex(&bytes)) {
-            let problem = format!("was not made of {}, as it is now", generator.display());
+            let problem = format!("was not made from {}, as it is now", generator.display());
             return Err(Error::invalid(&file, problem, format!("{REMEDY} again, or delete the file")));
         }
         Ok(file)

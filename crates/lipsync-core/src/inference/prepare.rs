@@ -1,9 +1,9 @@
-//! Before step 5: the generator's graph made ready for the workers, once.
+//! Graph preparation, before step 5: the generator's graph is optimized once for all workers.
 //!
-//! It is fixed to one face at a time and simplified by ONNX Runtime, whose shapes are all known then, and cut in two:
-//! what depends on the avatar's frame alone is computed once a frame ([`crate::onnx::SplitGenerator`]). The result is kept
-//! in the user's cache under a key of all that it was made of, so that the next start finds it; in memory where
-//! nothing can be written there.
+//! Its batch size is fixed to one, so that ONNX Runtime knows all shapes when it optimizes; then it is split
+//! in two, so that the image branch runs once for each frame of the avatar ([`crate::onnx::SplitGenerator`]). The
+//! result is cached in the user's cache folder under a hash of everything that it was made from; where that
+//! cannot be written, it stays in memory.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -21,48 +21,49 @@ use crate::kernels::{self, FusedKernels};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
 use crate::onnx::{BoundaryValue, DataType, Model};
 
-/// A generator's graph, ready to be opened by every worker.
+/// A generator's optimized graph, from which every worker opens its session.
 #[derive(Debug, Clone)]
 pub struct PreparedGraph {
-    /// The file it was made of.
+    /// The file it was made from.
     pub path: PathBuf,
     pub graph: GraphParts,
-    /// The files of the cache that it was read from.
+    /// The cache files that it was read from.
     cache_files: Vec<PathBuf>,
 }
 
-/// A graph, or two that make it up.
+/// A graph, or the two branches of it.
 #[derive(Debug, Clone)]
 pub enum GraphParts {
-    /// All in one: it paints several faces at once, or runs where memory is not the processor's, or all of it hears.
+    /// Not split: its batch size is fixed to several, the memory is not the processor's, or all of it depends
+    /// on the audio.
     Whole(Graph),
-    /// What sees the face, and what paints its mouth.
+    /// The image branch depends on the frame only; the audio branch takes its outputs and the audio.
     Split { image_branch: Graph, audio_branch: Graph },
 }
 
-/// The names of the inputs of a generator that is one of the method.
+/// Names of the generator's inputs.
 pub struct InputNames {
     pub picture: String,
     pub audio: String,
 }
 
-/// To be counted up when graphs are made in another way.
+/// To be incremented where preparation changes.
 const VERSION: u32 = 4;
 
-/// Number of characters of a sum in a file's name.
+/// Characters of a hash in a file's name.
 const KEY_CHARS: usize = 16;
 
-/// Number of characters of a whole one.
+/// Characters of a whole hash.
 const CHECKSUM_CHARS: usize = 64;
 
 impl PreparedGraph {
-    /// A graph that was made of the file at `path`, in memory.
+    /// A graph in memory that was made from the file at `path`.
     pub fn of(path: &Path, graph: GraphParts) -> Self {
         Self { path: path.into(), graph, cache_files: Vec::new() }
     }
 
-    /// Chooses the generator's file by precision and prepares its graph. `inputs` looks at the ports, inputs and then
-    /// output, of a file that was not seen before.
+    /// Selects the generator's file by precision and prepares its graph. `inputs` tells the roles of inputs
+    /// and outputs, where the graph is not in the cache.
     ///
     /// # Errors
     /// As [`crate::inference::network::Network::open`] and [`Precision`]; those of `inputs`.
@@ -90,8 +91,8 @@ impl PreparedGraph {
 }
 
 impl PreparedGraph {
-    /// With the blocks of 8 bits taken out of the graph, to be computed by ourselves, where the processor can and there are
-    /// any.
+    /// The same with inverted residual blocks replaced by fused kernels, where the processor supports them
+    /// and there are any.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a graph that cannot be read.
@@ -113,15 +114,16 @@ impl PreparedGraph {
         Ok(Self { path: self.path.clone(), graph, cache_files: self.cache_files.clone() })
     }
 
-    /// Removes the graph from the cache, if another process has not yet; false where it is not from there.
+    /// Removes the graph from the cache; false where it was not read from there.
     pub fn discard(&self) -> bool {
         self.cache_files.iter().map(std::fs::remove_file).count() > 0
     }
 }
 
-/// The graph of a model without its blocks, and these; `None` where the processor cannot compute them, or there are none.
+/// The graph with blocks replaced by fused kernels; `None` where the processor does not support them, or
+/// there are none.
 pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
-    // Blocks are of one picture.
+    // The kernels take a batch of one.
     let is_one = |port: &crate::onnx::ValueInfo| port.shape.first().is_some_and(|batch| batch == "1");
     if !kernels::are_supported() || !model.inputs().iter().all(is_one) {
         return None;
@@ -130,7 +132,7 @@ pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
     Some(Graph::WithFusedKernels(model.encode().into(), blocks))
 }
 
-/// A model fixed to one item at a time and simplified, in one piece.
+/// A model with a batch size of one, optimized but not split.
 ///
 /// # Errors
 /// As [`crate::inference::network::Network::open`].
@@ -141,7 +143,7 @@ pub fn simplified(path: &Path, library_dir: Option<&Path>) -> Result<Model> {
     builder.simplify(&model).map(|(model, _)| model)
 }
 
-/// Where one file's graph is prepared.
+/// Prepares the graph of one file.
 struct GraphBuilder<'a> {
     path: &'a Path,
     engine: &'a Engine,
@@ -149,13 +151,13 @@ struct GraphBuilder<'a> {
 }
 
 impl GraphBuilder<'_> {
-    /// The graph, and the files of the cache that it was read from.
+    /// The graph, and the cache files that it was read from.
     fn graph(
         &self,
         inputs: impl Fn(&[TensorInfo], &[TensorInfo]) -> Result<InputNames>,
     ) -> Result<(GraphParts, Vec<PathBuf>)> {
         let bytes = file::read(self.path, NETWORK_BYTES, network::MODEL_REMEDY)?;
-        // Also loads the library, whose version is part of the key.
+        // This also loads the library, whose version is part of the key.
         crate::inference::runtime::environment(self.library_dir)?;
         let cache = GraphCache::of(self.path, &bytes);
         if let Some(found) = cache.as_ref().and_then(GraphCache::find) {
@@ -164,7 +166,7 @@ impl GraphBuilder<'_> {
         let mut model = Model::decode(self.path, &bytes)?;
         drop(bytes);
         model.fix_batch_size();
-        // The sum in the key does not cover weights in other files.
+        // The hash in the key does not cover external weights.
         let cache = cache.filter(|_| !model.has_external_data());
         let (model, session) = self.simplify(&model)?;
         let ports = |outlets: &[ort::value::Outlet]| -> Result<Vec<TensorInfo>> {
@@ -177,7 +179,7 @@ impl GraphBuilder<'_> {
         let split = if one_at_a_time { model.split_generator(&inputs.picture, &inputs.audio) } else { None };
         let store = |name: &str, model: &Model| {
             let bytes = model.encode();
-            // What cannot be kept is made again next time.
+            // What cannot be cached is prepared again next time.
             cache.iter().for_each(|cache| cache.store(name, &bytes));
             Graph::Memory(bytes.into())
         };
@@ -194,7 +196,8 @@ impl GraphBuilder<'_> {
         Ok((GraphParts::Whole(store(WHOLE_GRAPH, &model)), Vec::new()))
     }
 
-    /// Has ONNX Runtime simplify a graph, and does what that leaves; returns the session, too, for its ports.
+    /// Optimizes a graph with ONNX Runtime and cleans up what that leaves; also returns the session, for its
+    /// shapes.
     fn simplify(&self, model: &Model) -> Result<(Model, Session)> {
         let mut optimized_file = OptimizedModelFile::new().map_err(|e| {
             Error::runtime(
@@ -215,7 +218,7 @@ impl GraphBuilder<'_> {
         Ok((model, session))
     }
 
-    /// What the first part gives; `None` where that is of a kind that cannot be kept.
+    /// Shapes and types of the image branch's outputs; `None` where they cannot be kept.
     fn shapes(&self, face: &Model) -> Result<Option<Vec<BoundaryValue>>> {
         let session = self.load(&Graph::of(face), Optimization::Disabled)?;
         let outputs = session.outputs().iter().map(|outlet| {
@@ -230,7 +233,7 @@ impl GraphBuilder<'_> {
             is_known.then(|| BoundaryValue { name: outlet.name().into(), data_type, shape })
         });
         let values: Option<Vec<BoundaryValue>> = outputs.collect();
-        // They are there once for every frame that is in memory.
+        // They are in memory once for every frame.
         let count =
             |value: &BoundaryValue| value.shape.iter().try_fold(1u64, |n, size| n.checked_mul(*size as u64));
         let fits = |values: &Vec<BoundaryValue>| {
@@ -247,12 +250,12 @@ impl GraphBuilder<'_> {
     }
 }
 
-/// A file that ONNX Runtime writes a graph to, and that is read back: in memory where the system can, so that no disk must
-/// have room.
+/// A file that ONNX Runtime writes the optimized graph to: a memfd where the system has them, so that it
+/// takes no disk space.
 struct OptimizedModelFile {
     file: File,
     path: PathBuf,
-    /// Removes the file in the end, where it has a name.
+    /// Removes the file on drop, where it has a name.
     _named: Option<tempfile::TempPath>,
 }
 
@@ -265,7 +268,7 @@ impl OptimizedModelFile {
         Ok(Self { file, path: path.to_path_buf(), _named: Some(path) })
     }
 
-    /// What was written, if it is no more than that.
+    /// What was written, if it is at most `most` bytes.
     fn read(&mut self, most: u64) -> std::result::Result<Vec<u8>, String> {
         let mut read = || {
             let size = self.file.metadata()?.len();
@@ -281,11 +284,11 @@ impl OptimizedModelFile {
     }
 }
 
-/// A file that is on no disk, and the path by which this process can open it.
+/// A file in memory (memfd), and the path by which this process can open it.
 #[cfg(target_os = "linux")]
 fn memfd() -> Option<(File, PathBuf)> {
     use std::os::fd::{AsRawFd as _, FromRawFd as _};
-    // SAFETY: the name is text that ends in zero; what is returned is a file of this process, or negative.
+    // SAFETY: the name is a C string; the call returns a new file descriptor or a negative value.
     let file = unsafe {
         let file = libc::memfd_create(c"lipsync".as_ptr(), libc::MFD_CLOEXEC);
         (file >= 0).then(|| File::from_raw_fd(file))?
@@ -303,22 +306,21 @@ const WHOLE_GRAPH: &str = "whole";
 const IMAGE_BRANCH: &str = "face";
 const AUDIO_BRANCH: &str = "mouth";
 
-/// The place in the user's cache where the graphs made of one file are kept.
+/// The cached graphs of one file, in the user's cache folder.
 ///
-/// A file there begins with a sum of what the graph was made of and of the graph itself, so that one that was cut short,
-/// damaged or exchanged for another is made again, and not run. It is no seal: who may write to the user's cache may as
-/// well write there what they like.
+/// A cache file begins with a checksum over the key's source and the graph, so that a truncated, damaged or
+/// swapped file is not used. This is no protection against others who can write to the user's cache.
 struct GraphCache {
     folder: PathBuf,
-    /// Of the file, wherever it is now: what was made of older versions is found by it, and removed.
+    /// Hash of the file's path: finds the graphs made from older versions, which are removed.
     path_hash: String,
     key: String,
-    /// All that the key is the short form of.
+    /// What the key is a hash of.
     key_source: String,
 }
 
 impl GraphCache {
-    /// `None` where the user has no cache.
+    /// `None` where the user has no cache folder.
     fn of(path: &Path, bytes: &[u8]) -> Option<Self> {
         Self::in_folder(graph_folder()?, path, bytes)
     }
@@ -339,12 +341,12 @@ impl GraphCache {
         self.folder.join(format!("{}-{}-{name}.graph", self.path_hash, self.key))
     }
 
-    /// What a file with that graph begins with.
+    /// The checksum at the beginning of a cache file.
     fn checksum(&self, name: &str, graph: &[u8]) -> String {
         sha256_hex(format!("{} {name} {}", self.key_source, sha256_hex(graph)).as_bytes())
     }
 
-    /// The graph, and its files.
+    /// The graph, and its cache files.
     fn find(&self) -> Option<(GraphParts, Vec<PathBuf>)> {
         let split = || {
             Some(GraphParts::Split {
@@ -364,13 +366,13 @@ impl GraphCache {
         (self.checksum(name, &graph).as_bytes() == bytes).then(|| Graph::Memory(graph.into()))
     }
 
-    /// Keeps a graph, in place of those made of older versions of the file, if it can be written.
+    /// Writes a graph and removes those of older versions, if the folder is writable.
     fn store(&self, name: &str, graph: &[u8]) {
         let folder = &self.folder;
         let entries = std::fs::create_dir_all(folder).and_then(|()| std::fs::read_dir(folder));
         for entry in entries.into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(|name| self.is_stale(name)) {
-                // Another process may have done it.
+                // Another process may have removed it.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
@@ -378,7 +380,7 @@ impl GraphCache {
         let _ = file::replace(&self.file(name), &bytes);
     }
 
-    /// Whether a file is of this place, but of another key.
+    /// Whether a cache file belongs to this path, but to another key.
     fn is_stale(&self, name: &str) -> bool {
         let rest = name.strip_prefix(&self.path_hash).and_then(|rest| rest.strip_prefix('-'));
         rest.is_some_and(|rest| !rest.starts_with(&self.key))
@@ -421,7 +423,7 @@ mod tests {
         }
         std::fs::write(face, &bytes).unwrap();
         assert!(cache.find().is_some());
-        // Made of something else whose key begins alike.
+        // Another key source with the same key.
         assert!(GraphCache { key_source: "other".into(), ..cache }.find().is_none());
     }
 

@@ -1,4 +1,4 @@
-//! ONNX Runtime: found, loaded and checked, once in a process, when the first network is opened.
+//! ONNX Runtime: found, loaded and checked once for each process, when the first network is opened.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -17,8 +17,8 @@ use crate::installation;
 use crate::onnx::Model;
 use crate::sync;
 
-/// The table of the providers beside the processor: variant, name in `execution-provider`, what it is. It is given to the
-/// macro `make`.
+/// The execution providers other than the CPU: variant, name in `execution-provider`, description. The table
+/// is passed to the macro `make`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! execution_providers {
@@ -42,7 +42,7 @@ macro_rules! execution_providers {
 
 macro_rules! providers {
     ($($provider:ident $name:literal $what:literal;)*) => {
-        /// Where the networks run.
+        /// The execution provider of the networks.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub enum ExecutionProvider {
             /// ONNX Runtime's own kernels on the processor.
@@ -55,10 +55,10 @@ macro_rules! providers {
         }
 
         impl ExecutionProvider {
-            /// All of them.
+            /// All execution providers.
             pub const ALL: &[Self] = &[Self::Cpu, $(Self::$provider,)*];
 
-            /// Its name, as `execution-provider` takes it.
+            /// Its name in `execution-provider`.
             pub fn name(self) -> &'static str {
                 match self {
                     Self::Cpu => "cpu",
@@ -71,12 +71,12 @@ macro_rules! providers {
 
 execution_providers!(providers);
 
-/// How a network is run.
+/// How networks are run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Engine {
-    /// Where it runs.
+    /// The execution provider.
     pub provider: ExecutionProvider,
-    /// Which device of that provider, empty for the provider's default:
+    /// The device of that provider; empty for the provider's default:
     ///
     /// | provider | device |
     /// |---|---|
@@ -86,30 +86,31 @@ pub struct Engine {
     /// | QNN | path of the backend's library, such as `libQnnHtp.so` |
     /// | the others | none: must be empty |
     pub device: String,
-    /// In which numbers it computes. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI can be told
-    /// [`Precision::Half`]; 8 bits are a file of their own.
+    /// The precision. TensorRT, MIGraphX, OpenVINO, CoreML, QNN and NNAPI support [`Precision::Half`]; 8-bit
+    /// networks are files of their own.
     pub precision: Precision,
 }
 
 const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
                       (any such `onnxruntime` wheel from PyPI holds one)";
 
-/// The oldest ONNX Runtime that is loaded. Older ones read files and addresses that a network names, or take the places of
-/// sparse weights unchecked. Our own check refuses such networks, too; but neither is to be the only one.
+/// The oldest ONNX Runtime that is loaded. Older ones open files and memory addresses that a network names,
+/// or use indices of sparse weights unchecked. Our own check refuses such networks as well, but should not be
+/// the only line of defence.
 const MIN_VERSION: [u32; 3] = [1, 24, 4];
 
-/// The oldest with OpenVINO, which is published apart and has no newer release: it refuses files and addresses, and sparse
-/// weights are refused before it sees them ([`crate::onnx::Model::decode`]).
+/// The oldest with OpenVINO, which is published separately and has no newer release: it refuses files and
+/// addresses, and our own check refuses sparse weights before it gets them ([`crate::onnx::Model::decode`]).
 const MIN_VERSION_OPENVINO: [u32; 3] = [1, 24, 1];
 
-/// ONNX Runtime allows one environment in a process, ever, so it is kept until the process ends.
+/// ONNX Runtime allows one environment for each process, so it is kept until the process ends.
 static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
 
-/// The process's ONNX Runtime environment, loading the library at the first call.
+/// The process's ONNX Runtime environment; the first call loads the library.
 ///
-/// The library is `ORT_DYLIB_PATH` if that is set, else the one in the folder `library_dir` (the plugin's; where the plugin is
-/// a link, also in that of the file itself), else what the system's loader finds. The first that exists is used or
-/// complained of, never passed over.
+/// The library is `ORT_DYLIB_PATH` if that is set, else the one in `library_dir` (the plugin's folder; where
+/// the plugin is a symbolic link, also the folder of its target), else what the dynamic loader finds. The
+/// first that exists is used; where it is unusable, that is an error.
 ///
 /// # Errors
 /// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
@@ -119,10 +120,11 @@ pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
         return Ok(environment.clone());
     }
     let libraries = match chosen_library(library_dir)? {
-        // It looks for its providers beside the path that it was loaded by: a link would lead it astray.
+        // The library looks for its providers beside the path it was loaded from, so links are resolved
+        // first.
         Some(library) if library.is_symlink() => vec![library.canonicalize().unwrap_or(library)],
         Some(library) => vec![library],
-        // Bare names are looked up by the system's loader.
+        // The dynamic loader searches for bare names.
         None => library_names().map(PathBuf::from).into(),
     };
     let mut failure = None;
@@ -139,15 +141,17 @@ pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
     Ok(environment.insert(loaded).clone())
 }
 
-/// Refuses a library that is too old, before it is the one of this process for good; what is none is left to be complained of.
+/// Refuses a library that is too old, before it is the one of this process for good. Files that are no ONNX
+/// Runtime pass: loading them gives the error.
 fn check_version(library: &Path) -> std::result::Result<(), String> {
-    // SAFETY: it is loaded anyhow, and what it runs then is its own.
+    // SAFETY: the library would be loaded anyway; its initializers are trusted.
     let Ok(loaded) = (unsafe { libloading::Library::new(library) }) else { return Ok(()) };
-    // SAFETY: every ONNX Runtime has had this function, of this type.
+    // SAFETY: every ONNX Runtime exports this function with this type.
     let base =
         unsafe { loaded.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
     let Ok(base) = base else { return Ok(()) };
-    // SAFETY: it returns what is in the library, which is loaded until the end of this function; the text ends in zero.
+    // SAFETY: the pointers are to static data of the library, which stays loaded until the end of this
+    // function; the version is a C string.
     let (base, text) = unsafe {
         let Some(base) = base().as_ref() else { return Ok(()) };
         (base, CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
@@ -158,12 +162,10 @@ fn check_version(library: &Path) -> std::result::Result<(), String> {
     }
     let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
     let (oldest, library) = (words(MIN_VERSION), library.display());
-    Err(format!(
-        "{library} is of version {text:?}, older than {oldest}, and not safe with avatars of strangers"
-    ))
+    Err(format!("{library} is of version {text:?}, older than {oldest}, and not safe with untrusted avatars"))
 }
 
-/// The three numbers of a version; zeros for those that are not there.
+/// The three numbers of a version; 0 for those that are missing.
 fn parse_version(text: &str) -> [u32; 3] {
     let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
     let mut parts = text.split('.').map(|part| digits(part).parse().unwrap_or(0));
@@ -173,8 +175,8 @@ fn parse_version(text: &str) -> [u32; 3] {
 /// Whether a library was built with OpenVINO.
 fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
     let (mut names, mut count) = (std::ptr::null_mut(), 0);
-    // SAFETY: the functions are those of this version, which the library has, for it is newer; it says how many names it has
-    // written, and they are given back.
+    // SAFETY: the library is not older than this version of the API; names and count are those it has
+    // written, and are released afterwards.
     unsafe {
         let Some(api) = (base.GetApi)(ort::sys::ORT_API_VERSION).as_ref() else { return false };
         if !(api.GetAvailableProviders)(&mut names, &mut count).0.is_null() {
@@ -187,10 +189,10 @@ fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
     }
 }
 
-/// The library that the user or whoever installed the plugin has chosen, if any.
+/// The library that the user or the installation has chosen, if any.
 fn chosen_library(library_dir: Option<&Path>) -> Result<Option<PathBuf>> {
     if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
-        // A relative path would be looked up beside the host program.
+        // The dynamic loader would look up a relative path beside the host program.
         return std::path::absolute(&path)
             .map(Some)
             .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
@@ -200,14 +202,14 @@ fn chosen_library(library_dir: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(files.find(|path| path.exists()))
 }
 
-/// Names of the library. The first, as distributions install it without development files, is also the one that
-/// GStreamer does not take for a plugin when it scans the folder.
+/// File names of the library. The first, as distributions install it without development files, is also the
+/// one that GStreamer does not take for a plugin when it scans the folder.
 fn library_names() -> [String; 2] {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     [format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}.1"), format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")]
 }
 
-/// A provider with its options, and whether the loaded library has it.
+/// A configured provider, and whether the loaded library has it.
 struct ProviderBuild {
     dispatch: ExecutionProviderDispatch,
     available: bool,
@@ -220,17 +222,16 @@ impl ProviderBuild {
 }
 
 impl Engine {
-    /// Whether networks run where all memory is, by ONNX Runtime itself: what passes between two of them costs nothing.
+    /// Whether networks run on ONNX Runtime's CPU provider: tensors pass between sessions without a copy.
     pub(crate) fn is_processor(&self) -> bool {
         self.provider == ExecutionProvider::Cpu
     }
 
-    /// Gives a session this provider, and tells it what that provider needs; the model at `path` is the one to be
-    /// opened, with `threads` threads.
+    /// Configures a session for this provider; the model at `path` will run with `threads` threads.
     ///
     /// # Errors
-    /// [`Error::Runtime`] where the loaded library was built without the provider, the provider does not start, or the
-    /// device is none of its devices.
+    /// [`Error::Runtime`] where the loaded library was built without the provider, the provider does not
+    /// start, or there is no such device.
     pub(crate) fn apply(
         &self,
         builder: SessionBuilder,
@@ -254,16 +255,17 @@ impl Engine {
         }
         let batch = free_batch(path)?;
         let builder = (|| {
-            // Without the error, a provider that fails to start would be replaced by the CPU in silence.
+            // Otherwise ONNX Runtime falls back to the CPU without an error.
             let mut builder = builder.with_execution_providers([dispatch.error_on_failure()])?;
-            // We run one item at a time. Compilers make faster code where they know that, and some take nothing else.
+            // The batch is always one. Compilers generate faster code where they know that, and some need all
+            // dimensions to be fixed.
             if let Some(name) = batch {
                 builder = builder.with_dimension_override(name, 1)?;
             }
             match self.provider {
-                // Its memory has no addresses to lay a pattern over.
+                // DirectML does not support memory patterns.
                 ExecutionProvider::DirectMl => builder = builder.with_memory_pattern(false)?,
-                // OpenVINO would put what its NPU cannot compile on the processor in silence.
+                // OpenVINO would move what its NPU cannot compile to the CPU without an error.
                 ExecutionProvider::OpenVino if self.device.contains("NPU") => {
                     builder = builder.with_disable_cpu_fallback()?;
                 }
@@ -280,7 +282,7 @@ impl Engine {
         Ok((builder, placement))
     }
 
-    /// The error for a model that no session could be opened with.
+    /// The error for a model that no session could be created for.
     pub(crate) fn cannot_load(&self, path: &Path, error: &ort::Error, remedy: &str) -> Error {
         match self.provider {
             ExecutionProvider::Cpu => Error::invalid(path, format!("cannot be loaded: {error}"), remedy),
@@ -292,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// The provider in ONNX Runtime's terms.
+    /// The provider with its options.
     fn build_provider(&self, threads: usize) -> Result<ProviderBuild> {
         use ExecutionProvider as P;
         let half = self.precision == Precision::Half;
@@ -316,7 +318,7 @@ impl Engine {
             P::Rocm => ProviderBuild::of(ep::ROCm::default().with_device_id(self.number()?.into())),
             P::DirectMl => ProviderBuild::of(ep::DirectML::default().with_device_id(self.number()?.into())),
             P::OpenVino => ProviderBuild::of(self.named(self.openvino(threads), "device_type")),
-            // Its other format knows fewer operators, and would leave more of a network to the processor.
+            // The other model format supports fewer operators and would leave more nodes to the CPU.
             P::CoreMl => {
                 let provider = ep::CoreML::default().with_model_format(ep::coreml::ModelFormat::MLProgram);
                 ProviderBuild::of(
@@ -338,25 +340,25 @@ impl Engine {
     }
 
     fn openvino(&self, threads: usize) -> ep::OpenVINO {
-        // Each session has a worker of its own: more streams and threads would take the cores from the others.
+        // Each worker has a session: more streams and threads would take the cores from the others.
         let provider = ep::OpenVINO::default().with_num_threads(threads).with_num_streams(1);
         if self.halves_on_cpu() {
-            // `precision` knows no bfloat16. A processor without it goes on in float32.
+            // The option `precision` has no bfloat16. A processor without bfloat16 computes in float32.
             return provider
                 .with_arbitrary_config("load_config", r#"{"CPU":{"INFERENCE_PRECISION_HINT":"bf16"}}"#);
         }
-        // Its own default is float16 on GPUs and NPUs, whatever the network is of.
+        // OpenVINO's default on GPUs and NPUs is float16, whatever the network's type.
         provider.with_precision(if self.precision == Precision::Half { "FP16" } else { "ACCURACY" })
     }
 
-    /// Whether OpenVINO is to compute in half precision on the processor, its default device.
+    /// Whether OpenVINO is to compute in half precision on the CPU, its default device.
     fn halves_on_cpu(&self) -> bool {
         self.provider == ExecutionProvider::OpenVino
             && self.precision == Precision::Half
             && (self.device.is_empty() || self.device.starts_with("CPU"))
     }
 
-    /// The device of a provider that counts them.
+    /// The device of a provider that numbers its devices.
     fn number(&self) -> Result<u16> {
         if self.device.is_empty() {
             return Ok(0);
@@ -366,7 +368,7 @@ impl Engine {
         })
     }
 
-    /// A provider that knows its devices by name, which it checks itself.
+    /// Passes the device by name; the provider checks it.
     fn named<P: ArbitrarilyConfigurableExecutionProvider>(&self, provider: P, option: &str) -> P {
         match self.device.as_str() {
             "" => provider,
@@ -374,12 +376,15 @@ impl Engine {
         }
     }
 
-    /// A provider that has but one device.
+    /// A provider that has only one device.
     fn without_device<P>(&self, provider: P) -> Result<P> {
         if self.device.is_empty() {
             return Ok(provider);
         }
-        Err(Error::runtime(format!("{self} is none: this provider has but one device"), "Leave device empty"))
+        Err(Error::runtime(
+            format!("{self} does not exist: this provider has only one device"),
+            "Leave device empty",
+        ))
     }
 }
 
@@ -390,7 +395,7 @@ impl std::fmt::Display for Engine {
     }
 }
 
-/// Names of the providers that the loaded library was built with.
+/// Names of the providers in the loaded library.
 fn available_names() -> Vec<&'static str> {
     let available = |&&provider: &&ExecutionProvider| {
         let engine = Engine { provider, ..Engine::default() };
@@ -399,7 +404,7 @@ fn available_names() -> Vec<&'static str> {
     ExecutionProvider::ALL.iter().filter(available).map(|provider| provider.name()).collect()
 }
 
-/// The name of the batch, where a model leaves its size free and means nothing else by that name.
+/// The symbolic name of the batch dimension, where it is dynamic and the name occurs nowhere else.
 fn free_batch(path: &Path) -> Result<Option<String>> {
     let inputs = Model::read(path)?.inputs();
     let name = inputs.iter().find_map(|input| input.shape.first());
@@ -409,19 +414,19 @@ fn free_batch(path: &Path) -> Result<Option<String>> {
     Ok(name.filter(free).filter(|name| !elsewhere(name)).cloned())
 }
 
-/// Whether a provider takes anything of a graph at all.
+/// Whether a provider takes any node of a graph.
 ///
-/// ONNX Runtime gives a provider the nodes that it wants, and the processor the rest. That is meant for a few of them:
-/// CUDA, for one, leaves sizes to the processor on purpose, so `session.disable_cpu_ep_fallback`, which allows none, is
-/// no answer. But where all are left over, the provider is there in name only. The only place where it
-/// tells that is its log; if the words change one day, nothing is refused.
+/// ONNX Runtime assigns nodes to a provider, and the rest to the CPU. A few are normal: CUDA, for example,
+/// leaves shape computations to the CPU on purpose, so `session.disable_cpu_ep_fallback`, which allows none,
+/// is too strict. But where all nodes are left over, the provider is not used at all. ONNX Runtime tells that
+/// only in its log; if the wording changes one day, nothing is refused.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placement {
     cpu_only: Arc<AtomicBool>,
 }
 
 impl Placement {
-    /// Has the log of the session read.
+    /// Reads the log of the session that is being created.
     fn watch(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         let placement = self.clone();
         let logger = move |_: LogLevel, _: &str, _: &str, _: &str, message: &str| placement.note(message);
@@ -434,7 +439,7 @@ impl Placement {
         }
     }
 
-    /// Refuses a session that is open, but does without its provider.
+    /// Refuses a session in which the provider has no node.
     ///
     /// # Errors
     /// [`Error::Invalid`], naming the model.
@@ -444,7 +449,7 @@ impl Placement {
         }
         Err(Error::invalid(
             path,
-            format!("{engine} can run no part of it, and all would be left to the processor"),
+            format!("{engine} can run no part of it, and all of it would run on the CPU"),
             "Check device, or use execution-provider=cpu",
         ))
     }

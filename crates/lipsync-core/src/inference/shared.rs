@@ -1,4 +1,4 @@
-//! What several users of the same thing in one process share, for as long as one of them has it.
+//! A cache of values that several users in a process share, for as long as one of them holds one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use crate::error::Result;
 use crate::inference::cancellation::{self, Canceller};
 use crate::sync;
 
-/// Things that are there already, by what they were made of.
+/// A cache that holds weak references by key.
 ///
-/// No lock is held while a thing is made. Whoever wants the same waits for it, but not for one whose making was called off:
-/// it may never end.
+/// No lock is held while a value is built. Others who want the same key wait for it, unless that build was
+/// cancelled: it may never end.
 pub struct Shared<K, T> {
     entries: Mutex<Vec<(K, Entry<T>)>>,
     changed: Condvar,
 }
 
 enum Entry<T> {
-    /// It is being made: the number of the attempt, and who calls it off.
+    /// Being built: the number of the attempt, and its canceller.
     Building(u64, Option<Canceller>),
     Ready(Weak<T>),
 }
@@ -33,14 +33,14 @@ impl<T> Entry<T> {
     }
 }
 
-/// An attempt to make a thing; it has failed where it is dropped before that has come of it.
+/// A build in progress; it has failed where this is dropped before [`Self::end`].
 struct BuildGuard<'a, K, T> {
     shared: &'a Shared<K, T>,
     number: u64,
 }
 
 impl<K, T> BuildGuard<'_, K, T> {
-    /// Puts what was made in its place, if that is still kept for it, or leaves the place.
+    /// Stores the value where the entry still belongs to this build; without a value, removes the entry.
     fn end(&self, made: Option<Weak<T>>) {
         let mut entries = self.shared.lock();
         let own = |(_, entry): &(K, Entry<T>)| matches!(entry, Entry::Building(number, _) if *number == self.number);
@@ -74,15 +74,15 @@ impl<K, T> Shared<K, T> {
 }
 
 impl<K: PartialEq, T> Shared<K, T> {
-    /// Nothing yet.
+    /// An empty cache.
     pub const fn new() -> Self {
         Self { entries: Mutex::new(Vec::new()), changed: Condvar::new() }
     }
 
-    /// The thing of that key, made now if nobody has it.
+    /// The value for a key, built now if nobody holds it.
     ///
     /// # Errors
-    /// That of `make`; [`crate::error::Error::Interrupted`] where the work of this thread is called off.
+    /// Those of `make`; [`crate::error::Error::Interrupted`] where the work on this thread is cancelled.
     pub fn get(&self, key: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         static NEXT_ATTEMPT: AtomicU64 = AtomicU64::new(0);
         let mut entries = self.lock();
@@ -111,7 +111,7 @@ impl<K: PartialEq, T> Shared<K, T> {
     }
 }
 
-/// A file as it is now: another one under its name, or a newer version, is not the same.
+/// Identifies a version of a file: path, size and modification time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileStamp {
     path: PathBuf,
@@ -163,14 +163,14 @@ mod tests {
         let theirs = canceller.clone();
         let hangs = std::thread::spawn(move || cancellation::run(&theirs, || THINGS.get(1, make)));
         begins.recv().unwrap();
-        // Another thing is made meanwhile; the same is waited for until it is given up.
+        // Another key is built meanwhile; the same key is waited for until the first build is cancelled.
         assert_eq!(*THINGS.get(2, || Ok(20)).unwrap(), 20);
         let waits = std::thread::spawn(|| THINGS.get(1, || Ok(11)));
         canceller.cancel();
         let value = waits.join().unwrap().unwrap();
         assert_eq!(*value, 11);
         assert!(hangs.join().unwrap().is_err());
-        // What comes of it in the end is not what others have.
+        // The late result of the cancelled build is not shared.
         drop(end);
         assert_eq!(*THINGS.get(1, || unreachable!("it is there")).unwrap(), 11);
     }

@@ -1,9 +1,9 @@
-//! Tensors that pass from one network to another, in the memory in which the runtime made them.
+//! Tensors that pass from one branch to another, in the memory that ONNX Runtime allocated.
 
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, ValueType};
 
-/// The outputs of a network by name, for a network that has inputs of those names.
+/// The outputs of a branch by name, for a network with inputs of these names.
 #[derive(Debug)]
 pub struct Tensors(Vec<(String, DynValue)>);
 

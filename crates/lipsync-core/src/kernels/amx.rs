@@ -1,37 +1,37 @@
-//! Sums of products by AMX, the unit for products of matrices in Intel's server processors since 2023: eight times the
-//! products of VNNI.
+//! Matrix products by AMX, the matrix unit of Intel's server processors since 2023 (Sapphire Rapids): eight
+//! times the throughput of VNNI.
 //!
-//! It computes in eight registers of its own, *tiles* of up to 16 rows of 64 bytes. A tile of 16 pixels times one of 16
-//! channels' weights adds to a tile of 16 x 16 sums. Rust has no stable functions for it yet, so they are written in
-//! assembler.
+//! AMX has eight *tile* registers of up to 16 rows of 64 bytes. `tdpbusd` multiplies a tile of 16 pixels by a
+//! tile of weights for 16 channels and accumulates into a tile of 16 x 16 sums. The intrinsics are not stable
+//! in Rust yet, so these are assembler blocks.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, __m512i};
 use std::sync::OnceLock;
 
-/// Pixels of a tile.
+/// Pixels in a tile.
 pub const TILE_PIXELS: usize = 16;
-/// Bytes of a row of a tile.
+/// Bytes in a row of a tile.
 const TILE_ROW: usize = 64;
 
-/// Whether the processor has AMX for bytes, and the system lets this process use it.
+/// Whether the processor has AMX-TILE and AMX-INT8, and the system lets this process use them.
 pub fn is_supported() -> bool {
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
     *SUPPORTED.get_or_init(|| {
         const TILES_AND_BYTES: u32 = 0b11 << 24;
-        // SAFETY: every processor that runs this has the instruction. Newer compilers know that it is safe.
+        // SAFETY: every x86-64 processor has CPUID. Newer compilers know that the call is safe.
         #[allow(unused_unsafe)]
         let has = unsafe { __cpuid_count(7, 0) }.edx & TILES_AND_BYTES == TILES_AND_BYTES;
         has && request_permission()
     })
 }
 
-/// Linux hands out the tiles' large state to those that ask.
+/// On Linux a process must ask for permission to use the tile registers, since their state is large.
 #[cfg(target_os = "linux")]
 fn request_permission() -> bool {
     const REQUEST_STATE: libc::c_ulong = 0x1023;
     const TILE_DATA: libc::c_ulong = 18;
-    // SAFETY: it takes two numbers, and changes nothing that this process has.
+    // SAFETY: the call takes two integers and accesses no memory of this process.
     unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0 }
 }
 
@@ -40,9 +40,10 @@ fn request_permission() -> bool {
     false
 }
 
-/// Tiles set up for products over so many bytes. They are this thread's, and given up in the end: ONNX Runtime uses tiles, too.
+/// This thread's tile registers, configured for products over a given number of bytes. They are released on
+/// drop, since ONNX Runtime uses tiles as well.
 pub struct AmxTiles {
-    /// Bytes that do not fill a row.
+    /// Bytes beyond the last full tile row.
     remainder: usize,
 }
 
@@ -57,27 +58,28 @@ struct TileConfig {
 
 impl AmxTiles {
     /// # Safety
-    /// [`is_supported`]; nobody else sets up this thread's tiles before this is dropped.
+    /// [`is_supported`] must be true, and no other code may configure this thread's tiles before this value
+    /// is dropped.
     pub unsafe fn new(bytes: usize) -> Self {
         let remainder = bytes % TILE_ROW;
         let mut config = TileConfig { palette: 1, start: 0, none: [0; 14], bytes: [0; 16], rows: [0; 16] };
-        // 0 to 3: sums. 4 and 5: pixels and weights. 6 and 7: what does not fill a row of them.
+        // Tiles 0 to 3: accumulators. 4 and 5: pixels and weights. 6 and 7: the remainder of both.
         config.bytes[..6].fill(TILE_ROW as u16);
         config.rows[..6].fill(TILE_PIXELS as u8);
         if remainder > 0 {
             (config.bytes[6], config.rows[6]) = (remainder as u16, TILE_PIXELS as u8);
             (config.bytes[7], config.rows[7]) = (TILE_ROW as u16, (remainder / 4) as u8);
         }
-        // SAFETY: the processor has tiles, and the setup is one.
+        // SAFETY: the processor supports AMX, and the configuration is valid.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
         Self { remainder }
     }
 
-    /// The sums of 16 pixels in `R` registers, which are 1, 2 or 4.
+    /// The accumulators of 16 pixels in `R` registers: 1, 2 or 4.
     ///
     /// # Safety
-    /// At `from` are 16 pixels of `pixel_bytes` bytes, at `weights` as many steps of four bytes for `R` registers, at `bias`
-    /// `R` registers.
+    /// `from` points to 16 pixels of `pixel_bytes` bytes, `weights` to that many bytes of packed weights for
+    /// `R` registers, and `bias` to `R` registers.
     #[inline]
     pub unsafe fn accumulate<const R: usize>(
         &self,
@@ -87,7 +89,7 @@ impl AmxTiles {
         bias: *const i32,
         acc: &mut [[__m512i; R]; TILE_PIXELS],
     ) {
-        // Every row of the sums begins with the bias: they are read from one place.
+        // All rows of an accumulator start with the bias, which is loaded with a stride of zero.
         macro_rules! begin {
             ($tile:literal) => {
                 asm!(
@@ -134,7 +136,8 @@ impl AmxTiles {
             };
         }
         let rows = pixel_bytes / TILE_ROW;
-        // SAFETY: no more is read than is promised, and the sums are of `R` tiles. The compiler uses no tiles.
+        // SAFETY: only what the caller promises is read, and `acc` has room for `R` tiles. The compiler uses
+        // no tile registers.
         unsafe {
             each_register!(begin);
             for n in 0..rows {
@@ -154,7 +157,7 @@ impl AmxTiles {
 
 impl Drop for AmxTiles {
     fn drop(&mut self) {
-        // SAFETY: there are tiles, or there would be no `AmxTiles`.
+        // SAFETY: tiles were configured by `new`.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }

@@ -1,33 +1,34 @@
-//! What goes into a block: parts that are joined, brought to one grid, and doubled in size where they are half as large.
+//! The inputs of a block: requantized to common parameters, upsampled where they are half as large, and
+//! concatenated.
 
 use core::arch::x86_64::*;
 
 use super::{BlockInput, InvertedResidual, QuantParams};
 
-/// Brings the sources of a block together, a few rows at a time.
+/// Concatenates the inputs of a block along their channels, a few rows at a time.
 pub struct Concat {
     ops: Vec<InputOp>,
 }
 
 enum InputOp {
-    /// Bytes stay as they are.
+    /// The parameters are those of the block: bytes are copied.
     Copy,
-    /// Bytes are looked up in a table.
+    /// Requantized with a lookup table.
     Requantize(Box<[u8; 256]>),
-    /// Twice as high and wide; then `scale * value + offset`.
+    /// Upsampled to twice the height and width, then requantized: `scale * value + offset`.
     Upsample2x { scale: f32, offset: f32 },
 }
 
-/// A source's bytes, and how many channels it has.
+/// An input tensor (NHWC) and its number of channels.
 #[derive(Clone, Copy)]
 pub struct InputTensor<'a> {
     pub bytes: &'a [u8],
     pub channels: usize,
 }
 
-/// Bytes that are copied at once.
+/// Bytes in a register.
 const BYTES: usize = 64;
-/// Real numbers that are computed at once.
+/// float32 lanes in a register.
 const LANES: usize = 16;
 
 impl Concat {
@@ -48,24 +49,24 @@ impl Concat {
         Self { ops: block.inputs.iter().map(op).collect() }
     }
 
-    /// How many sources there are.
+    /// Number of inputs.
     pub fn input_count(&self) -> usize {
         self.ops.len()
     }
 
-    /// Whether rows are just those of the one source.
+    /// Whether the concatenation is just a copy of the only input.
     pub fn is_identity(&self) -> bool {
         matches!(self.ops[..], [InputOp::Copy])
     }
 
-    /// Whether a source is half as high and wide as the block.
+    /// Whether an input has half the height and width of the block.
     pub fn upsamples(&self, input: usize) -> bool {
         matches!(self.ops[input], InputOp::Upsample2x { .. })
     }
 
-    /// Writes the rows from number `first` on, of the `size` (height, width) that they have together, into `to`:
-    /// `pixel_stride` bytes for each pixel, of which those behind the last channel stay as they were. `float_row` is memory to work
-    /// with.
+    /// Writes rows from row `first` on into `to`; `size` is the height and width of the block. A pixel takes
+    /// `pixel_stride` bytes of `to`; those after the last channel are left as they are. `float_row` is
+    /// scratch memory.
     #[target_feature(enable = "avx512bw,avx512vl")]
     pub fn run(
         &self,
@@ -86,7 +87,7 @@ impl Concat {
                 match op {
                     InputOp::Copy => to.copy(from(y, width)),
                     InputOp::Requantize(table) if is_x86_feature_detected!("avx512vbmi") => {
-                        // SAFETY: as detected.
+                        // SAFETY: AVX-512 VBMI was detected.
                         unsafe { to.requantize_vbmi(from(y, width), table) };
                     }
                     InputOp::Requantize(table) => to.requantize_scalar(from(y, width), table),
@@ -102,7 +103,7 @@ impl Concat {
     }
 }
 
-/// The channels of a source in a row that is gathered.
+/// An input's channels in a row of the output.
 struct DestRow<'a> {
     row: &'a mut [u8],
     /// Bytes from one pixel to the next.
@@ -111,7 +112,7 @@ struct DestRow<'a> {
 }
 
 impl DestRow<'_> {
-    /// The pixels, each with its place.
+    /// Pairs of input and output pixels.
     #[inline]
     fn pixels<'a>(&'a mut self, from: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a mut [u8])> {
         let channels = self.channels;
@@ -124,7 +125,7 @@ impl DestRow<'_> {
         let chunks = MaskedChunks::of(self.channels);
         for (from, to) in self.pixels(from) {
             for (at, mask) in chunks.all() {
-                // SAFETY: the mask is of as many bytes as there are from there on.
+                // SAFETY: the mask covers only bytes inside the slices.
                 unsafe {
                     let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
                     _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
@@ -137,13 +138,13 @@ impl DestRow<'_> {
     fn requantize_vbmi(mut self, from: &[u8], table: &[u8; 256]) {
         let [a, b, c, d] = std::array::from_fn(|n| {
             let quarter = &table[n * BYTES..][..BYTES];
-            // SAFETY: there are 64 bytes.
+            // SAFETY: the slice has 64 bytes.
             unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) }
         });
         let chunks = MaskedChunks::of(self.channels);
         for (from, to) in self.pixels(from) {
             for (at, mask) in chunks.all() {
-                // SAFETY: the mask is of as many bytes as there are from there on.
+                // SAFETY: the mask covers only bytes inside the slices.
                 unsafe {
                     let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
                     let (low, high) =
@@ -163,7 +164,7 @@ impl DestRow<'_> {
         }
     }
 
-    /// One row of a picture made twice as large, between two rows of it.
+    /// Writes one row of the upsampled image, interpolated between two input rows.
     #[target_feature(enable = "avx512bw,avx512vl")]
     fn upsample_row(
         self,
@@ -174,14 +175,14 @@ impl DestRow<'_> {
     ) {
         let channels = self.channels;
         let width = 2 * rows[0].len() / channels;
-        // First the row that lies between the two.
+        // Interpolate vertically first.
         float_row.resize(rows[0].len().next_multiple_of(LANES), 0.0);
         let lines =
             rows[0].chunks(LANES).zip(rows[1].chunks(LANES)).zip(float_row.as_chunks_mut::<LANES>().0);
         let share = _mm512_set1_ps(share);
         for ((above, below), float_row) in lines {
             let mask = if above.len() < LANES { (1 << above.len()) - 1 } else { u16::MAX };
-            // SAFETY: the mask is of as many values as there are.
+            // SAFETY: the mask covers only values inside the slices.
             unsafe {
                 let [above, below] = [above, below].map(|bytes| {
                     let bytes = _mm_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
@@ -201,7 +202,7 @@ impl DestRow<'_> {
             let to = to[..channels].as_mut_ptr();
             for at in (0..channels).step_by(LANES) {
                 let mask = if channels - at < LANES { tail_mask } else { u16::MAX };
-                // SAFETY: the mask is of as many values as there are from there on.
+                // SAFETY: the mask covers only values inside the slices.
                 unsafe {
                     let left = _mm512_maskz_loadu_ps(mask, left.add(at));
                     let right = _mm512_maskz_loadu_ps(mask, right.add(at));
@@ -215,11 +216,11 @@ impl DestRow<'_> {
     }
 }
 
-/// A pixel's bytes, as many at once as a register holds.
+/// A pixel's channels in chunks of a register, the last one masked.
 #[derive(Clone, Copy)]
 struct MaskedChunks {
     channels: usize,
-    /// A mask of those that are left in the end.
+    /// The mask of the last chunk.
     tail_mask: u64,
 }
 
@@ -228,7 +229,7 @@ impl MaskedChunks {
         Self { channels, tail_mask: (1 << (channels % BYTES)) - 1 }
     }
 
-    /// Where each chunk begins, and a mask of as many bytes as it has.
+    /// Offset and mask of each chunk.
     #[inline]
     fn all(self) -> impl Iterator<Item = (usize, u64)> {
         let mask = move |at| if self.channels - at < BYTES { self.tail_mask } else { u64::MAX };
@@ -236,7 +237,7 @@ impl MaskedChunks {
     }
 }
 
-/// Where the places of a doubled row lie in the row itself.
+/// Bilinear interpolation with aligned corners, along one axis.
 struct Interpolation {
     half: usize,
     step: f32,
@@ -249,11 +250,11 @@ impl Interpolation {
         Self { half, step: (half - 1) as f32 / (size - 1) as f32 }
     }
 
-    /// Between which two places, and how far from the first.
+    /// The two source positions to interpolate between, and the weight of the second.
     #[inline]
     fn at(&self, place: usize) -> (usize, usize, f32) {
         let at = place as f32 * self.step;
-        // SAFETY: it is between zero and half the size.
+        // SAFETY: the value lies between zero and half the size.
         let first = unsafe { at.to_int_unchecked::<i32>() } as usize;
         (first, (first + 1).min(self.half - 1), at - first as f32)
     }

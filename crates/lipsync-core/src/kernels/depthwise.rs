@@ -1,17 +1,18 @@
-//! 3 x 3 convolutions of every channel by itself.
+//! 3 x 3 depthwise convolutions.
 //!
-//! One instruction multiplies four bytes of a lane: here the three of a column, and one that counts for nothing. A filter is three
-//! of these.
+//! `vpdpbusd` adds the products of four bytes to a 32-bit lane. Here the four bytes are a column of the
+//! window (three rows) and one zero, so a window takes three of these instructions.
 
 use core::arch::x86_64::*;
 
 use super::QuantConv;
 use super::pointwise::{channel_of_lane, requantize, store_u8};
 
-/// Bytes in a register: channels of one pixel, or of several pixels where there are fewer channels.
+/// Bytes in a register: the channels of one pixel, or of several pixels where there are fewer than 64
+/// channels.
 const REGISTER: usize = 64;
 
-/// The weights of a layer in the order in which registers take them, for groups of 64 channels.
+/// A depthwise convolution, packed for the kernel in groups of 64 channels.
 pub struct Depthwise {
     groups: Vec<Group>,
     channels: usize,
@@ -20,26 +21,26 @@ pub struct Depthwise {
 }
 
 struct Group {
-    /// `[column][register][lane][row]`, of which the fourth is zero
+    /// `[column][register][lane][row]`; the fourth row is zero.
     weights: [[[i8; REGISTER]; 4]; 3],
     bias: [[i32; 16]; 4],
     scale: [[f32; 16]; 4],
 }
 
-/// Three rows that go in: `width + 2` pixels each, the first and the last of which are the border.
+/// The three input rows of a window: `width + 2` pixels each, of which the first and the last are padding.
 pub type InputRows<'a> = [&'a [u8]; 3];
 
-/// A group's numbers in registers.
+/// A group's weights, biases and scales, loaded into registers.
 struct GroupRegisters {
     weights: [[__m512i; 4]; 3],
     bias: [__m512i; 4],
     scale: [__m512; 4],
 }
 
-/// How many channels to compute where a layer has so many: what fills registers.
+/// The number of channels that the kernel computes for a layer of `channels`: padded to full registers.
 pub fn padded_channels(channels: usize, stride: usize) -> usize {
     match channels {
-        // Several pixels side by side in a register.
+        // A register holds several pixels.
         1..=16 if stride == 1 => 16,
         17..=32 if stride == 1 => 32,
         _ => channels.next_multiple_of(REGISTER),
@@ -47,7 +48,7 @@ pub fn padded_channels(channels: usize, stride: usize) -> usize {
 }
 
 impl Depthwise {
-    /// `zero_point` is that of the input's grid, which borders are made of.
+    /// `zero_point` is that of the input; the padding is filled with it.
     pub fn new(layer: &QuantConv, zero_point: u8, stride: usize) -> Self {
         let channels = padded_channels(layer.output_channels(), stride);
         let group = |first: usize| {
@@ -71,12 +72,13 @@ impl Depthwise {
         Self { groups, channels, stride, zero_point: layer.output.zero_point }
     }
 
-    /// Channels that go in and come out.
+    /// Channels, including padding.
     pub fn output_channels(&self) -> usize {
         self.channels
     }
 
-    /// Computes a row of so many pixels. The rows that go in, and `to`, have up to [`TAIL_PADDING`] bytes behind them.
+    /// Computes one output row of `width` pixels. Input rows and `to` must have [`TAIL_PADDING`] bytes after
+    /// their end.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         match (self.channels < REGISTER, self.stride) {
@@ -86,7 +88,7 @@ impl Depthwise {
         }
     }
 
-    /// Registers hold several pixels: those beside them are in others, that overlap.
+    /// A register holds several pixels; the three columns of the window are loaded from overlapping offsets.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn run_several_pixels(&self, from: InputRows<'_>, to: &mut [u8], width: usize) {
         let group = self.groups[0].load();
@@ -128,14 +130,14 @@ impl Depthwise {
     }
 }
 
-/// Bytes behind rows that may be read and written.
+/// Bytes after the end of a row that may be read and written.
 pub const TAIL_PADDING: usize = REGISTER;
 
 impl Group {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl")]
     fn load(&self) -> GroupRegisters {
-        // SAFETY: each of the arrays is as large as a register.
+        // SAFETY: each array has the size of a register.
         unsafe {
             let register = |bytes: &[i8; REGISTER]| _mm512_loadu_si512(bytes.as_ptr().cast());
             GroupRegisters {
@@ -161,13 +163,14 @@ impl GroupRegisters {
     }
 }
 
-/// Of 64 channels, the three bytes of a column side by side, in the order of [`channel_of_lane`].
+/// The three rows of one column interleaved for `vpdpbusd`, for 64 channels in the order of
+/// [`channel_of_lane`].
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn load_column(rows: InputRows<'_>, place: usize) -> [__m512i; 4] {
     let [top, middle, bottom] = rows.map(|row| {
         let bytes = &row[place..][..REGISTER];
-        // SAFETY: there are 64 bytes.
+        // SAFETY: the slice has 64 bytes.
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     });
     let none = _mm512_setzero_si512();

@@ -1,4 +1,4 @@
-//! A block, computed a few rows at a time.
+//! The fused inverted residual block, computed a few rows at a time.
 
 use std::cell::RefCell;
 
@@ -9,14 +9,13 @@ use super::pointwise_f32::PointwiseF32;
 use super::{InvertedResidual, Projection, QuantParams};
 use crate::limits::KERNEL_BYTES;
 
-/// A block with its weights in the order of the processor's registers. It holds nothing of a picture: all threads can
-/// use the same.
+/// A block with weights packed for the kernels. It keeps no state between runs, so all threads share it.
 pub struct PackedInvertedResidual {
     concat: Concat,
     expand: Pointwise,
     depthwise: Depthwise,
     project: PackedProjection,
-    /// Zero of the grid of the wide values before the filter.
+    /// Zero point of the expanded values, with which the depthwise convolution is padded.
     expand_zero_point: u8,
     input_channels: usize,
     output_channels: usize,
@@ -28,19 +27,19 @@ enum PackedProjection {
     Float(PointwiseF32),
 }
 
-/// Where results go: all pixels, as bytes or real numbers, as the block makes them.
+/// The output tensor, of the element type that the block produces.
 pub enum BlockOutput<'a> {
     U8(&'a mut [u8]),
     F32(&'a mut [f32]),
 }
 
-/// Bytes of wide values to have in hand: a part of the cache that every core has to itself.
+/// Bytes of expanded rows to hold at a time: a part of a core's L2 cache.
 const CACHE_BUDGET: usize = 192 << 10;
 
-/// Most rows, and pixels in a row: places between two are counted in float32.
+/// Largest height and width: interpolation positions are computed in float32.
 const MAX_SIDE: usize = (1 << 16) - 1;
 
-/// Memory of a thread, for all its blocks in turns.
+/// Scratch memory of a thread, shared by all of its blocks.
 #[derive(Default)]
 struct Scratch {
     concatenated: Vec<u8>,
@@ -88,60 +87,60 @@ impl PackedInvertedResidual {
         }
     }
 
-    /// Channels that come out.
+    /// Output channels.
     pub fn output_channels(&self) -> usize {
         self.output_channels
     }
 
-    /// Height or width of what comes out, where `size` goes in.
+    /// Output height or width for an input of that height or width.
     pub fn output_size(&self, size: usize) -> usize {
         size.div_ceil(self.stride)
     }
 
-    /// Whether real numbers come out.
+    /// Whether the output is float32.
     pub fn is_float(&self) -> bool {
         matches!(self.project, PackedProjection::Float(_))
     }
 
-    /// How many sources go in.
+    /// Number of inputs.
     pub fn input_count(&self) -> usize {
         self.concat.input_count()
     }
 
-    /// The height and width at which the block works, where a source is of that size; `None` for one that is too large.
+    /// Height and width of the block for an input of that size; `None` where they would be too large.
     pub fn block_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
         let times = if self.concat.upsamples(input) { 2 } else { 1 };
         let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
         Some([height?, width?])
     }
 
-    /// Whether the block can work at that height and width: what it works with is bounded.
+    /// Whether the block can run at that height and width with bounded scratch memory.
     pub fn supports_size(&self, size: [usize; 2]) -> bool {
         let [height, width] = size;
         let is_size = |side: usize| (1..=MAX_SIDE).contains(&side);
-        // No fewer rows are in hand at once: wide, filtered, and those that go in.
+        // An upper estimate of the rows held at a time: input, expanded, and depthwise output.
         const ROWS: usize = 8;
         let pixels = width.saturating_add(2).saturating_mul(ROWS);
         let bytes = self.depthwise.output_channels().max(self.expand.pixel_bytes()).checked_mul(pixels);
         is_size(height) && is_size(width) && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
     }
 
-    /// Channels that go in, of all sources together.
+    /// Input channels, all inputs together.
     pub fn input_channels(&self) -> usize {
         self.input_channels
     }
 
-    /// Computes the block at this height and width.
+    /// Runs the block at this height and width.
     ///
     /// # Panics
-    /// Where inputs or `to` are not of the size, or `to` is not of what comes out.
+    /// Where an input or `to` does not have the expected length or element type.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: BlockOutput<'_>) {
         self.check(inputs, size, &to);
         SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
     }
 
-    /// Panics where lengths are not what they must be: all that follows relies on it.
+    /// Panics where a length is wrong: the unsafe code that follows relies on these lengths.
     fn check(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &BlockOutput<'_>) {
         assert!(self.supports_size(size) && inputs.len() == self.concat.input_count());
         let mut channels = 0;
@@ -178,7 +177,7 @@ impl PackedInvertedResidual {
         let expanded_row = (width + 2) * channels;
         let depthwise_row = out_width * channels;
         let stride = self.stride;
-        // Rows that the next ones need, too.
+        // Rows that two consecutive passes share.
         let shared = 3 - stride;
         let rows_per_pass = (CACHE_BUDGET / (stride * expanded_row)).saturating_sub(1).clamp(1, out_height);
         let rows = stride * rows_per_pass + shared;
@@ -192,7 +191,7 @@ impl PackedInvertedResidual {
 
         for first_row in (0..out_height).step_by(rows_per_pass) {
             let count = rows_per_pass.min(out_height - first_row);
-            // Row 0 in hand is the one above the first that is filtered: at the top, the border.
+            // Row 0 of the buffer is the one above the first output row; in the first pass it is padding.
             let (kept, begin) = if first_row == 0 { (0, 1) } else { (shared, shared) };
             expanded.copy_within(
                 stride * rows_per_pass * expanded_row..(stride * rows_per_pass + kept) * expanded_row,
@@ -248,7 +247,7 @@ impl PackedInvertedResidual {
         }
     }
 
-    /// Rows of what goes in, from number `first` on.
+    /// The concatenated input rows from row `first` on.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn concatenated<'a>(
         &self,
@@ -270,19 +269,18 @@ impl PackedInvertedResidual {
 }
 
 impl ResidualAdd {
-    /// The sum of bytes on these two grids on a third.
-    fn of(scale: QuantParams, input_scale: QuantParams, sum: QuantParams) -> Self {
-        let zeros =
-            [scale, input_scale].map(|params| params.scale / sum.scale * f32::from(params.zero_point));
+    /// Adds the block's quantized output and input, and requantizes the sum to the parameters `sum`.
+    fn of(output: QuantParams, input: QuantParams, sum: QuantParams) -> Self {
+        let zeros = [output, input].map(|params| params.scale / sum.scale * f32::from(params.zero_point));
         Self {
-            scale: scale.scale / sum.scale,
-            input_scale: input_scale.scale / sum.scale,
+            scale: output.scale / sum.scale,
+            input_scale: input.scale / sum.scale,
             offset: f32::from(sum.zero_point) - (zeros[0] + zeros[1]),
         }
     }
 }
 
-/// That many bytes of memory, from a border of the processor's cache lines on.
+/// A slice of `size` bytes that starts at a cache line.
 fn aligned_slice(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
     const LINE: usize = 64;
     if memory.len() < size + LINE {

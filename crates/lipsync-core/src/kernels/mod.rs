@@ -1,20 +1,23 @@
-//! The building block of SyncTalk_2D's network in 8 bits, in one go: the *inverted residual* of MobileNetV2.
+//! Fused 8-bit kernels for the building block of SyncTalk_2D's network: the *inverted residual* of
+//! MobileNetV2.
 //!
-//! It widens every pixel (a product of matrices), filters each channel by itself (3 x 3) and narrows every pixel
-//! again. Computed layer by layer, the wide values, twice as many as go in or come out, are written to memory and read
-//! back twice, and ONNX Runtime's kernel for the filter takes a sixth of the time for a thirtieth of the work. Here a few rows at a
-//! time pass through all three layers and stay in the processor's cache:
+//! The block is a 1 x 1 convolution to more channels (*expand*), a 3 x 3 depthwise convolution, and a 1 x 1
+//! convolution to fewer channels (*project*). Computed layer by layer, the expanded tensors, with twice the
+//! channels of the input and output, are written to memory and read back twice; and ONNX Runtime's depthwise
+//! kernel takes a sixth of the time for a thirtieth of the multiplications. The fused kernel takes a few rows
+//! at a time through all three layers, so that the expanded rows stay in the L2 cache:
 //!
 //! ```text
-//! sources --gather--> rows of bytes --pointwise--> wide rows --filter--> wide rows --pointwise--> rows of bytes
+//! inputs --concat--> u8 rows --expand--> expanded rows --depthwise--> expanded rows --project--> u8 or f32 rows
 //! ```
 //!
-//! [`crate::onnx`] finds the blocks in a graph and takes them out of it; here they are given to ONNX Runtime as an
-//! operator of our own ([`FusedKernels`]). The sums are the same integers as ONNX Runtime's, and are rounded as it does. Only what is
-//! doubled in size or joined before a block is rounded once here and twice there.
+//! [`crate::onnx`] finds the blocks in a graph and replaces them with nodes of a custom operator
+//! ([`FusedKernels`]). The accumulators are the same integers as ONNX Runtime's and are rounded the same way.
+//! One difference remains: where an input is upsampled or concatenated, its values are rounded once here and
+//! twice in ONNX Runtime.
 //!
-//! All is in the order *channels last*: bytes of pixel `[y][x][channel]`. It takes a processor with AVX-512 and VNNI
-//! ([`are_supported`]); on others the graph is run as it is.
+//! Tensors are NHWC: the byte of `[y][x][channel]`. The kernels need AVX-512 with VNNI ([`are_supported`]);
+//! on other processors ONNX Runtime runs the graph as it is.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -35,76 +38,76 @@ mod pointwise_f32;
 
 use ort::operator::OperatorDomain;
 
-/// How real numbers are written as bytes: `real = scale * (byte - zero_point)`.
+/// Quantization parameters of a tensor: `real = scale * (byte - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantParams {
     pub scale: f32,
     pub zero_point: u8,
 }
 
-/// A convolution of bytes to bytes.
+/// A quantized convolution: u8 input, i8 weights, i32 bias, u8 output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantConv {
-    /// Of every output channel in turn, all its weights: input channels, rows, columns.
+    /// Row-major: `[output channel][input channel][row][column]`.
     pub weights: Vec<i8>,
-    /// Of every output channel, in steps of input scale times weight scale.
+    /// One for each output channel, at the scale of the accumulators (input scale times weight scale).
     pub bias: Vec<i32>,
-    /// Of every output channel: steps of the output for one of the sums.
+    /// One for each output channel: accumulator scale divided by output scale.
     pub requant_scales: Vec<f32>,
     pub output: QuantParams,
 }
 
-/// A convolution of bytes to real numbers.
+/// A convolution with u8 input and float32 weights and output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatConv {
-    /// Of every output channel in turn, the weights of all input channels.
+    /// Row-major: `[output channel][input channel]`.
     pub weights: Vec<f32>,
-    /// Of every output channel.
+    /// One for each output channel.
     pub bias: Vec<f32>,
 }
 
-/// The last layer of a block.
+/// The projection: the block's last convolution.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Projection {
     Quantized(QuantConv),
-    /// Where bytes would be too coarse for what comes out.
+    /// Where quantization left the layer in float32.
     Float(FloatConv),
 }
 
-/// A part of what goes into a block; several are joined along their channels.
+/// An input of a block; several are concatenated along their channels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockInput {
     pub params: QuantParams,
-    /// Made twice as high and wide, bilinear, so that corners stay corners.
+    /// Upsampled to twice the height and width: bilinear, with aligned corners.
     pub upsample_2x: bool,
 }
 
-/// An inverted residual block. All channels that go in and come out are multiples of 16.
+/// An inverted residual block. Its input and output channels are multiples of 16.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvertedResidual {
     pub inputs: Vec<BlockInput>,
-    /// What the sources are brought to.
+    /// Quantization of the expand convolution's input, to which all inputs are requantized.
     pub expand_input: QuantParams,
     /// 1 x 1, to more channels.
     pub expand: QuantConv,
-    /// 3 x 3 on every channel by itself, bordered with zeros.
+    /// 3 x 3, one filter for each channel, padded with zeros.
     pub depthwise: QuantConv,
-    /// 1 or 2, of the filter.
+    /// Stride of the depthwise convolution: 1 or 2.
     pub stride: usize,
     /// 1 x 1, to fewer channels.
     pub project: Projection,
-    /// The input is added to bytes in the end, and this is how the sum is written.
+    /// Where the block adds its input to its output: the quantization of the sum.
     pub residual: Option<QuantParams>,
 }
 
-/// A 1 x 1 convolution to 16 channels at most, each of which is written as a plane of its own: a network's last.
+/// The network's output layer: a 1 x 1 convolution to at most 16 channels, written as planes (NCHW).
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanarConv {
     pub input: QuantParams,
     pub layer: QuantConv,
 }
 
-/// All that is taken out of a graph.
+/// The operators that were fused out of a graph.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FusedOps {
     pub blocks: Vec<InvertedResidual>,
@@ -112,45 +115,46 @@ pub struct FusedOps {
 }
 
 impl QuantConv {
-    /// Channels that come out.
+    /// Output channels.
     pub fn output_channels(&self) -> usize {
         self.bias.len()
     }
 
-    /// Weights of a channel that comes out: as many as channels go in, where it is 1 x 1.
+    /// Weights for each output channel; of a 1 x 1 convolution that is its input channels.
     pub fn input_channels(&self) -> usize {
         self.weights.len() / self.output_channels()
     }
 
-    /// The bias of sums over bytes as they are, not less the `zero_point` of their grid; nothing for a channel that is not there.
+    /// The bias with the input's zero point folded in, so that bytes are multiplied as they are; 0 for a
+    /// padding channel.
     fn folded_bias(&self, channel: usize, zero_point: u8) -> i32 {
         let Some(bias) = self.bias.get(channel) else { return 0 };
         let weights = &self.weights[channel * self.input_channels()..][..self.input_channels()];
-        // As the sums themselves, which wrap around, too.
+        // The accumulators wrap around as well.
         let total = weights.iter().fold(0i32, |sum, weight| sum.wrapping_add((*weight).into()));
         bias.wrapping_sub(i32::from(zero_point).wrapping_mul(total))
     }
 
-    /// The steps of a channel; nothing for one that is not there.
+    /// The requantization scale of a channel; 0 for a padding channel.
     fn requant_scale(&self, channel: usize) -> f32 {
         self.requant_scales.get(channel).copied().unwrap_or(0.0)
     }
 }
 
 impl FloatConv {
-    /// Channels that come out.
+    /// Output channels.
     pub fn output_channels(&self) -> usize {
         self.bias.len()
     }
 
-    /// Channels that go in.
+    /// Input channels.
     pub fn input_channels(&self) -> usize {
         self.weights.len() / self.output_channels()
     }
 }
 
 impl Projection {
-    /// Channels that come out.
+    /// Output channels.
     pub fn output_channels(&self) -> usize {
         match self {
             Self::Quantized(layer) => layer.output_channels(),
@@ -158,7 +162,7 @@ impl Projection {
         }
     }
 
-    /// Channels that go in.
+    /// Input channels.
     pub fn input_channels(&self) -> usize {
         match self {
             Self::Quantized(layer) => layer.input_channels(),
@@ -168,31 +172,31 @@ impl Projection {
 }
 
 impl InvertedResidual {
-    /// Channels that go in.
+    /// Input channels, all inputs together.
     pub fn input_channels(&self) -> usize {
         self.expand.input_channels()
     }
 
-    /// Channels that come out.
+    /// Output channels.
     pub fn output_channels(&self) -> usize {
         self.project.output_channels()
     }
 
-    /// Whether real numbers come out.
+    /// Whether the output is float32.
     pub fn is_float(&self) -> bool {
         matches!(self.project, Projection::Float(_))
     }
 }
 
-/// The family of our operators.
+/// The domain of the custom operators.
 pub const OP_DOMAIN: &str = "lipsync";
-/// The operator for planes.
+/// The operator type of [`PlanarConv`].
 pub const PLANAR_CONV: &str = "PlanarConv";
-/// The argument of a node that holds the number of its block or planes.
+/// The attribute that holds a node's index in [`FusedOps`].
 pub const INDEX_ATTRIBUTE: &str = "index";
 
-/// The operator for blocks of that many sources, to bytes or to real numbers; `None` where there are more sources than any
-/// takes.
+/// The operator type of an inverted residual with that many inputs and a u8 or float32 output; `None` for
+/// more inputs than the kernels support.
 pub fn op_type(inputs: usize, is_float: bool) -> Option<&'static str> {
     Some(match (inputs, is_float) {
         (1, false) => "InvertedResidual",
@@ -203,12 +207,12 @@ pub fn op_type(inputs: usize, is_float: bool) -> Option<&'static str> {
     })
 }
 
-/// Most planes.
+/// Most output channels of a [`PlanarConv`].
 pub const MAX_PLANES: usize = 16;
-/// Most sources of a block.
+/// Most inputs of an inverted residual.
 const MAX_INPUTS: usize = 2;
 
-/// Whether this processor can compute blocks.
+/// Whether this processor has what the kernels need: AVX-512 BW, VL and VNNI.
 pub fn are_supported() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512bw")
@@ -218,7 +222,7 @@ pub fn are_supported() -> bool {
     false
 }
 
-/// The blocks of a graph, ready to be computed. Their weights are there once, for all sessions that run the graph.
+/// Kernels for the fused operators of a graph, with packed weights that all sessions of the graph share.
 #[derive(Clone)]
 pub struct FusedKernels {
     #[cfg(target_arch = "x86_64")]
@@ -228,7 +232,7 @@ pub struct FusedKernels {
 }
 
 impl FusedKernels {
-    /// `None` where the processor cannot compute them.
+    /// `None` where the processor does not support the kernels.
     #[allow(unused_variables)]
     pub fn new(ops: &FusedOps) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
@@ -237,7 +241,7 @@ impl FusedKernels {
         None
     }
 
-    /// The operators for a session that runs the graph.
+    /// The custom operators to register with a session that runs the graph.
     ///
     /// # Errors
     /// ONNX Runtime's.
@@ -251,7 +255,7 @@ impl FusedKernels {
 
 impl std::fmt::Debug for FusedKernels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Blocks")
+        f.write_str("FusedKernels")
     }
 }
 
@@ -260,7 +264,7 @@ mod reference;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 
-/// For the fuzz target `kernels`: kernels run without ONNX Runtime, and what they should give.
+/// For the fuzz target `kernels`: the kernels without ONNX Runtime, and the reference implementation.
 #[cfg(all(fuzzing, target_arch = "x86_64"))]
 pub mod bare {
     use super::concat::InputTensor;
@@ -268,7 +272,8 @@ pub mod bare {
     pub use super::reference::inverted_residual;
     use super::{InvertedResidual, are_supported, pointwise::Isa};
 
-    /// The bytes that come out where these go in, from each source with its channels; `None` where the processor cannot.
+    /// The output for these inputs, each with its number of channels; `None` where the processor does not
+    /// support the kernels.
     pub fn run(block: &InvertedResidual, inputs: &[(&[u8], usize)], size: [usize; 2]) -> Option<Vec<u8>> {
         if !are_supported() {
             return None;
@@ -278,7 +283,7 @@ pub mod bare {
             inputs.iter().map(|(bytes, channels)| InputTensor { bytes, channels: *channels }).collect();
         let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
         let mut to = vec![0; pixels * packed.output_channels()];
-        // SAFETY: as the processor says.
+        // SAFETY: `are_supported` was checked.
         unsafe { packed.run(&inputs, size, BlockOutput::U8(&mut to)) };
         Some(to)
     }

@@ -1,7 +1,7 @@
-//! Blocks as an operator of ONNX Runtime.
+//! The fused kernels as custom operators of ONNX Runtime.
 //!
-//! A node says which block it is by its number; the blocks themselves are not in the graph, so that the sessions of all
-//! workers share one copy of their weights.
+//! A node names its block by an index. The blocks themselves are not part of the graph, so that the sessions
+//! of all workers share one copy of the weights.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::pointwise::Isa;
 use super::{FusedOps, INDEX_ATTRIBUTE, MAX_INPUTS, OP_DOMAIN, PLANAR_CONV, op_type};
 use crate::error::caught;
 
-/// All that was taken out of a graph, with its weights in the order of the processor's registers.
+/// All fused operators of a graph, with packed weights.
 pub struct Packed {
     blocks: Vec<PackedInvertedResidual>,
     planes: Vec<PackedPlanarConv>,
@@ -34,7 +34,7 @@ impl Packed {
     }
 }
 
-/// The operators for what was taken out of one graph.
+/// The custom operators for the fused operators of one graph.
 pub fn operators(packed: &Arc<Packed>) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(OP_DOMAIN)?.add(PlanarConvOp { packed: packed.clone() })?;
     let mut kinds = (1..=MAX_INPUTS).flat_map(|input_count| [(input_count, false), (input_count, true)]);
@@ -55,18 +55,19 @@ struct InvertedResidualKernel {
     packed: Arc<Packed>,
 }
 
-/// The number that a node names, if there are so many.
+/// The index that a node names, if it is in range.
 fn index(index: Option<i64>, count: usize) -> ort::Result<usize> {
     let index = index.and_then(|index| usize::try_from(index).ok());
     index.filter(|index| *index < count).ok_or_else(|| ort::Error::new("no such block"))
 }
 
-/// Does what ONNX Runtime has asked for. It is C++, through which no panic may pass: that would end the process.
+/// Runs a callback of ONNX Runtime. A panic must not unwind into C++, which would abort the process, so it
+/// becomes an error.
 fn catch_panic<T>(work: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
     caught(work).unwrap_or_else(|panic| Err(ort::Error::new(format!("in a kernel: {panic}"))))
 }
 
-/// A tensor of one picture, channels last.
+/// A u8 tensor `[1, height, width, channels]`.
 struct ImageTensor<'a> {
     height: usize,
     width: usize,
@@ -75,10 +76,10 @@ struct ImageTensor<'a> {
 }
 
 impl<'a> ImageTensor<'a> {
-    /// What went in, with sizes that are all above zero, and as many bytes as these say.
+    /// Checks that all dimensions are positive and that the tensor has as many bytes as they say.
     fn of(value: &'a DynValueRef<'_>) -> ort::Result<Self> {
         let (dimensions, bytes) = value.try_extract_tensor::<u8>()?;
-        let refused = || ort::Error::new(format!("a kernel takes no picture of the shape {dimensions:?}"));
+        let refused = || ort::Error::new(format!("the input shape {dimensions:?} is not supported"));
         let &[1, height, width, channels] = &dimensions[..] else { return Err(refused()) };
         let size = |size| usize::try_from(size).ok().filter(|size| *size > 0).ok_or_else(refused);
         let picture = Self { height: size(height)?, width: size(width)?, channels: size(channels)?, bytes };
@@ -88,7 +89,7 @@ impl<'a> ImageTensor<'a> {
     }
 }
 
-/// Says of what type and shape the output is.
+/// Sets element type and shape of the output.
 fn set_output(
     context: &mut ShapeInferenceContext,
     ty: TensorElementType,
@@ -128,7 +129,7 @@ impl Operator for InvertedResidualOp {
             let index = index(context.get(INDEX_ATTRIBUTE), self.packed.blocks.len())?;
             let block = &self.packed.blocks[index];
             if block.is_float() != self.is_float || block.input_count() != self.input_count {
-                return Err(ort::Error::new("the block is of another kind"));
+                return Err(ort::Error::new("the block is of another type"));
             }
             Ok(InvertedResidualKernel { input_count: self.input_count, index, packed: self.packed.clone() })
         })
@@ -145,7 +146,7 @@ impl Operator for InvertedResidualOp {
     }
 }
 
-/// What comes out where the first source is of that shape; `None` where it cannot be.
+/// The output shape for a first input of that shape; `None` where the block does not accept it.
 fn output_shape(block: &PackedInvertedResidual, source: &[i64]) -> Option<[i64; 4]> {
     let &[1, height, width, _] = source else { return None };
     let side = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
@@ -165,7 +166,7 @@ impl InvertedResidualKernel {
         let block = &self.packed.blocks[self.index];
         let mut values = Vec::with_capacity(self.input_count);
         for source in 0..self.input_count {
-            values.push(context.input(source)?.ok_or_else(|| ort::Error::new("a source is missing"))?);
+            values.push(context.input(source)?.ok_or_else(|| ort::Error::new("an input is missing"))?);
         }
         let mut inputs = [InputTensor { bytes: &[], channels: 0 }; MAX_INPUTS];
         let mut sizes = [None; MAX_INPUTS];
@@ -180,7 +181,9 @@ impl InvertedResidualKernel {
         let Some(size) = sizes[0].filter(|size| fits && block.supports_size(*size)) else {
             let shapes: Vec<_> = values.iter().filter_map(|value| value.dtype().tensor_shape()).collect();
             let channels = block.input_channels();
-            return Err(ort::Error::new(format!("a kernel for {channels} channels takes no {shapes:?}")));
+            return Err(ort::Error::new(format!(
+                "a block with {channels} input channels does not support the shapes {shapes:?}"
+            )));
         };
         let [height, width] = size.map(|side| block.output_size(side) as i64);
         let shape = [1, height, width, block.output_channels() as i64];
@@ -190,7 +193,7 @@ impl InvertedResidualKernel {
         } else {
             BlockOutput::U8(output.try_extract_tensor_mut()?.1)
         };
-        // SAFETY: blocks are packed only where the processor can compute them (`super::FusedKernels::new`).
+        // SAFETY: kernels exist only where the processor supports them (`super::FusedKernels::new`).
         unsafe { block.run(inputs, size, to) };
         Ok(())
     }
@@ -250,7 +253,7 @@ impl Kernel for PlanarConvKernel {
             let ImageTensor { height, width, channels, bytes } = ImageTensor::of(&input)?;
             if channels != planes.input_channels() {
                 return Err(ort::Error::new(format!(
-                    "planes are made of {} channels, not {channels}",
+                    "the input must have {} channels, not {channels}",
                     planes.input_channels()
                 )));
             }
@@ -258,7 +261,7 @@ impl Kernel for PlanarConvKernel {
             let mut output =
                 context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
             let (_, to) = output.try_extract_tensor_mut::<u8>()?;
-            // SAFETY: as for blocks.
+            // SAFETY: as above.
             unsafe { planes.run(bytes, to) };
             Ok(())
         })

@@ -1,9 +1,9 @@
-//! A network's last layer, from channels side by side to planes.
+//! The network's output layer: a 1 x 1 convolution from NHWC to planes (NCHW).
 
 use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise};
 use super::{MAX_PLANES, PlanarConv};
 
-/// A layer with its weights in the order of the processor's registers.
+/// The layer with weights packed for the kernel.
 pub struct PackedPlanarConv {
     layer: Pointwise,
     zero_point: u8,
@@ -11,11 +11,12 @@ pub struct PackedPlanarConv {
     outputs: usize,
 }
 
-/// Pixels at a time.
+/// Pixels for each pass.
 const PIXELS: usize = 1024;
 
 impl PackedPlanarConv {
-    /// Packs a layer whose input channels are a multiple of four and whose outputs are [`MAX_PLANES`] at most.
+    /// Packs a layer whose input channels are a multiple of four and which has at most [`MAX_PLANES`] output
+    /// channels.
     pub fn new(planes: &PlanarConv, isa: Isa) -> Self {
         let PlanarConv { input, layer } = planes;
         Self {
@@ -26,25 +27,25 @@ impl PackedPlanarConv {
         }
     }
 
-    /// Channels that go in.
+    /// Input channels.
     pub fn input_channels(&self) -> usize {
         self.inputs
     }
 
-    /// Planes that come out.
+    /// Output planes.
     pub fn output_channels(&self) -> usize {
         self.outputs
     }
 
-    /// Computes pixels one after the other.
+    /// Computes all pixels of `from`.
     ///
     /// # Panics
-    /// Where `to` is not of as many pixels.
+    /// Where `to` does not hold as many pixels.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: &[u8], to: &mut [u8]) {
         let count = from.len() / self.inputs;
         assert!(count > 0 && from.len() == count * self.inputs && to.len() == count * self.outputs);
-        // Pixels are read as the weights lie.
+        // The packed weights expect pixels without padding.
         assert!(self.layer.pixel_bytes() == self.inputs && self.outputs <= MAX_PLANES);
         let mut interleaved = [0; PIXELS * MAX_PLANES];
         for (n, from) in from.chunks(PIXELS * self.inputs).enumerate() {

@@ -1,37 +1,37 @@
-//! 1 x 1 convolutions: every pixel's channels by a matrix.
+//! 1 x 1 convolutions: the matrix product of pixels and weights, u8 x i8 to i32, requantized to u8.
 
 use core::arch::x86_64::*;
 
 use super::QuantConv;
 use super::amx::{self, AmxTiles};
 
-/// The weights of a layer in the order in which registers take them.
+/// A 1 x 1 convolution with packed weights.
 pub struct Pointwise {
     panels: Vec<Panel>,
-    /// Input channels by fours, as one instruction takes them.
+    /// Input channels in groups of four: the steps of the product's inner loop.
     k_steps: usize,
     isa: Isa,
 }
 
-/// What multiplies.
+/// The instruction set of the inner loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
-    /// AVX-512 with VNNI.
+    /// AVX-512 VNNI.
     Vnni,
-    /// AMX.
+    /// AMX tiles.
     Amx,
 }
 
 impl Isa {
-    /// The fastest of this processor.
+    /// The fastest that this processor supports.
     pub fn detect() -> Self {
         if amx::is_supported() { Self::Amx } else { Self::Vnni }
     }
 }
 
-/// 64, 32 or 16 output channels.
+/// The weights for 64, 32 or 16 output channels.
 struct Panel {
-    /// Registers of 16 channels: 4, 2 or 1.
+    /// Registers of 16 channels each: 4, 2 or 1.
     registers: usize,
     first_channel: usize,
     /// `[k_step][register][lane][4]`
@@ -42,22 +42,22 @@ struct Panel {
     scale: Vec<AlignedLanes<f32, LANES>>,
 }
 
-/// What fills a register, in one line of the cache.
+/// The values of one register, aligned to a cache line.
 #[repr(C, align(64))]
 pub struct AlignedLanes<T, const N: usize>([T; N]);
 
 impl<T: Copy, const N: usize> AlignedLanes<T, N> {
-    /// Values, as many as fill registers.
+    /// Splits values into registers; the length must be a multiple of `N`.
     pub fn of(values: &[T]) -> Vec<Self> {
         values.as_chunks().0.iter().map(|values| Self(*values)).collect()
     }
 }
 
-/// What goes in: pixels one after the other, `k_steps * 4` bytes each.
+/// The input: consecutive pixels of `k_steps * 4` bytes.
 #[derive(Clone, Copy)]
 pub struct Pixels<'a>(pub &'a [u8]);
 
-/// Where results go: rows of pixels.
+/// The output: rows of pixels, with strides.
 pub struct OutputRows<'a> {
     pub bytes: &'a mut [u8],
     /// Pixels in a row.
@@ -68,7 +68,7 @@ pub struct OutputRows<'a> {
 }
 
 impl OutputRows<'_> {
-    /// Where the channels from number `channel` on of `P` pixels are, from number `start` on.
+    /// Byte offsets of channel `channel` for `P` consecutive pixels from pixel `start` on.
     #[inline(always)]
     fn offsets<const P: usize>(&self, start: usize, channel: usize) -> [usize; P] {
         let (y, x) = (start / self.width, start % self.width);
@@ -83,16 +83,16 @@ impl OutputRows<'_> {
     }
 }
 
-/// How sums become bytes.
+/// How i32 accumulators become u8 values.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
-    /// Rounded, on a grid with this zero.
+    /// Requantize to this zero point.
     Requantize { zero_point: u8 },
-    /// Rounded so, and added to what went into the block, which has the same pixels and channels.
+    /// Requantize, then add the block's input, which has the same pixels and channels.
     AddResidual { zero_point: u8, input: &'a [u8], sum: ResidualAdd },
 }
 
-/// A sum of two bytes on grids of their own, on a third grid: `scale * byte + input_scale * other + offset`.
+/// The residual addition, in quantized values: `scale * byte + input_scale * other + offset`.
 #[derive(Debug, Clone, Copy)]
 pub struct ResidualAdd {
     pub scale: f32,
@@ -100,22 +100,22 @@ pub struct ResidualAdd {
     pub offset: f32,
 }
 
-/// Bytes of a pixel from which on tiles are faster than vectors.
+/// Pixels need at least so many bytes for AMX to be faster than VNNI.
 const MIN_AMX_PIXEL_BYTES: usize = 32;
-/// Lanes of 32 bits in a register.
+/// 32-bit lanes in a register.
 pub const LANES: usize = 16;
-/// Bytes that one lane multiplies at once.
+/// Bytes that `vpdpbusd` multiplies in one lane.
 const QUAD: usize = 4;
 
-/// The channel, within its panel, of a lane. Four registers hold theirs interleaved, as bytes come out in order when
-/// they are packed.
+/// The channel, within its panel, of a lane. In panels of four registers the channels are interleaved so that
+/// the pack instructions put bytes in order.
 pub fn channel_of_lane(registers: usize, register: usize, lane: usize) -> usize {
     if registers == 4 { LANES * (lane / 4) + 4 * register + lane % 4 } else { LANES * register + lane }
 }
 
 impl Pointwise {
-    /// `zero_point` is that of the input's grid. `inputs` channels go in, of which the layer takes the first; `outputs` channels come
-    /// out, those that the layer lacks as zeros.
+    /// `zero_point` is that of the input. Pixels have `inputs` channels, of which the layer reads the first
+    /// ones; `outputs` channels are written, those that the layer does not have as zeros.
     pub fn new(layer: &QuantConv, zero_point: u8, [inputs, outputs]: [usize; 2], isa: Isa) -> Self {
         let k_steps = inputs.div_ceil(QUAD);
         let weight = |output: usize, input: usize| {
@@ -155,19 +155,19 @@ impl Pointwise {
         Self { panels, k_steps, isa }
     }
 
-    /// Bytes of a pixel that goes in.
+    /// Bytes of an input pixel.
     pub fn pixel_bytes(&self) -> usize {
         self.k_steps * QUAD
     }
 
-    /// Computes pixels one after the other, as many as `from` holds.
+    /// Computes all pixels of `from`.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     pub fn run(&self, from: Pixels<'_>, to: &mut OutputRows<'_>, epilogue: Epilogue<'_>) {
         if self.isa == Isa::Amx
             && self.pixel_bytes() >= MIN_AMX_PIXEL_BYTES
             && from.0.len() >= amx::TILE_PIXELS * self.pixel_bytes()
         {
-            // SAFETY: the processor has tiles, and nothing is called before they are given up that would use them.
+            // SAFETY: the processor supports AMX, and no other code uses tiles before these are released.
             let tiles = unsafe { AmxTiles::new(self.pixel_bytes()) };
             for panel in &self.panels {
                 match panel.registers {
@@ -189,7 +189,8 @@ impl Pointwise {
 }
 
 impl Panel {
-    /// `P` pixels at a time, in `R` registers each. The last are done with some before them, once more.
+    /// Computes `P` pixels at a time, in `R` registers each. Where the count is no multiple of `P`, the last
+    /// `P` pixels overlap those before them and are computed again.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn run<const P: usize, const R: usize>(
         &self,
@@ -230,7 +231,7 @@ impl Panel {
         }
     }
 
-    /// The same by tiles, for at least as many pixels as a tile has.
+    /// The same with AMX; there must be at least as many pixels as a tile has.
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn run_amx<const R: usize>(
         &self,
@@ -246,7 +247,7 @@ impl Panel {
         for start in (0..count).step_by(amx::TILE_PIXELS) {
             let start = start.min(count - amx::TILE_PIXELS);
             let from = from.0[start * pixel..][..amx::TILE_PIXELS * pixel].as_ptr();
-            // SAFETY: there are 16 pixels, and weights and bias as asserted.
+            // SAFETY: `from` points to 16 pixels; lengths of weights and bias were asserted.
             unsafe {
                 tiles.accumulate(
                     from,
@@ -260,7 +261,8 @@ impl Panel {
         }
     }
 
-    /// Rounds the sums of `P` pixels, of which the first is number `start`, and puts them where they belong.
+    /// Applies the epilogue to the accumulators of `P` pixels, of which the first is pixel `start`, and
+    /// stores them.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn store_tile<const P: usize, const R: usize>(
@@ -272,12 +274,12 @@ impl Panel {
     ) {
         let scale = std::array::from_fn(|r| self.scale[r].load());
         let offsets = to.offsets::<P>(start, self.first_channel);
-        // One check for all: they are in order.
+        // Offsets rise, so that one bounds check covers all.
         assert!(offsets[P - 1] + R * LANES <= to.bytes.len());
         let to_bytes = to.bytes.as_mut_ptr();
         for (i, (acc, offset)) in acc.iter().zip(offsets).enumerate() {
             let values = requantize(acc, &scale);
-            // SAFETY: the last place is inside, as asserted.
+            // SAFETY: the last offset is in bounds, as asserted.
             let to_here = unsafe { std::slice::from_raw_parts_mut(to_bytes.add(offset), R * LANES) };
             match epilogue {
                 Epilogue::Requantize { zero_point } => store_u8(to_here, values, zero_point),
@@ -289,7 +291,7 @@ impl Panel {
         }
     }
 
-    /// The sums of `P` pixels.
+    /// The accumulators of `P` pixels.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
     fn accumulate<const P: usize, const R: usize>(&self, k_steps: usize, from: &[u8]) -> [[__m512i; R]; P] {
@@ -299,10 +301,10 @@ impl Panel {
         let mut acc = [bias; P];
         let (from, weights) = (from.as_ptr(), self.weights.as_ptr().cast());
         let mut k_step = 0;
-        // Several steps in a row: counting takes time on the same ports as multiplying.
+        // Unrolled by hand: loop counters compete with the multiplications for execution ports.
         while k_step + UNROLL <= k_steps {
             for n in 0..UNROLL {
-                // SAFETY: there are so many steps, and the lengths are as asserted.
+                // SAFETY: `k_step + n` is below `k_steps`, and the lengths were asserted.
                 unsafe { accumulate_step(&mut acc, from, pixel, weights, k_step + n) };
             }
             k_step += UNROLL;
@@ -315,13 +317,13 @@ impl Panel {
     }
 }
 
-/// Steps that are written out one after the other.
+/// Unrolling of the inner loop.
 const UNROLL: usize = 4;
 
-/// Adds the products of four bytes of `P` pixels.
+/// Multiplies and accumulates four channels of `P` pixels.
 ///
 /// # Safety
-/// At `from` are `P` pixels of `pixel` bytes, at `weights` those of more than `k_step` steps.
+/// `from` points to `P` pixels of `pixel` bytes, `weights` to more than `k_step` steps of weights.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
 unsafe fn accumulate_step<const P: usize, const R: usize>(
@@ -331,7 +333,7 @@ unsafe fn accumulate_step<const P: usize, const R: usize>(
     weights: *const i8,
     k_step: usize,
 ) {
-    // SAFETY: `r < R` and `i < P`; the rest is promised.
+    // SAFETY: `r < R` and `i < P`; the rest is the caller's promise.
     unsafe {
         let weights = weights.add(k_step * R * LANES * QUAD);
         let weights: [__m512i; R] =
@@ -350,7 +352,7 @@ impl AlignedLanes<i32, LANES> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl")]
     fn load(&self) -> __m512i {
-        // SAFETY: a register's values are there.
+        // SAFETY: the array has the size and alignment of a register.
         unsafe { _mm512_load_si512(self.0.as_ptr().cast()) }
     }
 }
@@ -359,19 +361,19 @@ impl AlignedLanes<f32, LANES> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl")]
     pub fn load(&self) -> __m512 {
-        // SAFETY: a register's values are there.
+        // SAFETY: the array has the size and alignment of a register.
         unsafe { _mm512_load_ps(self.0.as_ptr()) }
     }
 }
 
-/// Sums as steps of the output, rounded to even.
+/// Scales accumulators and rounds them half to even; the zero point is not added yet.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 pub fn requantize<const R: usize>(acc: &[__m512i; R], scale: &[__m512; R]) -> [__m512i; R] {
     std::array::from_fn(|r| _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r]), scale[r])))
 }
 
-/// The sum of what was computed, `zero_point` not yet added, and of what went into the block.
+/// Adds the block's input to requantized values, whose `zero_point` is not added yet.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn add_residual<const R: usize>(
@@ -392,14 +394,14 @@ fn add_residual<const R: usize>(
     })
 }
 
-/// Bytes as 32 bits each, in the order of [`channel_of_lane`].
+/// Zero-extends bytes to 32 bits, in the order of [`channel_of_lane`].
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 fn widen_u8<const R: usize>(bytes: &[u8]) -> [__m512i; R] {
     assert!(bytes.len() == R * LANES);
     let bytes = bytes.as_ptr();
     if R == 4 {
-        // SAFETY: there are 64 bytes.
+        // SAFETY: the slice has 64 bytes.
         let all = unsafe { _mm512_loadu_si512(bytes.cast()) };
         let none = _mm512_setzero_si512();
         let (low, high) = (_mm512_unpacklo_epi8(all, none), _mm512_unpackhi_epi8(all, none));
@@ -411,11 +413,11 @@ fn widen_u8<const R: usize>(bytes: &[u8]) -> [__m512i; R] {
         ];
         return std::array::from_fn(|r| quads[r]);
     }
-    // SAFETY: there are `R` times 16 bytes.
+    // SAFETY: the slice has `R` times 16 bytes.
     std::array::from_fn(|r| unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.add(r * LANES).cast())) })
 }
 
-/// Writes values as bytes, `zero_point` added, in the order of their channels.
+/// Adds the zero point, saturates to u8, and stores the values in the order of their channels.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 pub fn store_u8<const R: usize>(to: &mut [u8], values: [__m512i; R], zero_point: u8) {
@@ -428,14 +430,14 @@ pub fn store_u8<const R: usize>(to: &mut [u8], values: [__m512i; R], zero_point:
             let zero_point = _mm512_set1_epi16(i16::from(zero_point));
             (low, high) = (_mm512_adds_epi16(low, zero_point), _mm512_adds_epi16(high, zero_point));
         }
-        // SAFETY: there is room for 64 bytes.
+        // SAFETY: the slice has 64 bytes.
         unsafe { _mm512_storeu_si512(to.cast(), _mm512_packus_epi16(low, high)) };
         return;
     }
     let zero_point = _mm512_set1_epi32(i32::from(zero_point));
     for (r, value) in values.into_iter().enumerate() {
         let value = _mm512_max_epi32(_mm512_add_epi32(value, zero_point), _mm512_setzero_si512());
-        // SAFETY: there is room for `R` times 16 bytes.
+        // SAFETY: the slice has `R` times 16 bytes.
         unsafe { _mm_storeu_si128(to.add(r * LANES).cast(), _mm512_cvtusepi32_epi8(value)) };
     }
 }

@@ -1,28 +1,28 @@
-//! 1 x 1 convolutions from bytes to real numbers, by real weights.
+//! 1 x 1 convolutions with u8 input and float32 weights and output.
 
 use core::arch::x86_64::*;
 
 use super::pointwise::{AlignedLanes, LANES};
 use super::{FloatConv, QuantParams};
 
-/// The weights of a layer in the order in which registers take them.
+/// A 1 x 1 convolution with packed weights.
 pub struct PointwiseF32 {
-    /// Of 16 output channels each: `[input][lane]`
+    /// One for every 16 output channels: `[input][lane]`
     panels: Vec<Vec<AlignedLanes<f32, LANES>>>,
     bias: Vec<AlignedLanes<f32, LANES>>,
-    /// Bytes of a pixel that goes in.
+    /// Bytes of an input pixel.
     pixel_bytes: usize,
 }
 
-/// Pixels at a time.
+/// Pixels for each pass.
 const PIXELS: usize = 8;
 
 impl PointwiseF32 {
-    /// Packs a layer whose output channels are a multiple of 16. Pixels that go in are `pixel_bytes` bytes, of which the layer
-    /// reads the first.
+    /// Packs a layer whose output channels are a multiple of 16. Input pixels have `pixel_bytes` bytes, of
+    /// which the layer reads the first ones.
     pub fn new(layer: &FloatConv, input: QuantParams, pixel_bytes: usize) -> Self {
         let (channels, inputs) = (layer.output_channels(), layer.input_channels());
-        // Weights of bytes, with what does not depend on these taken into the bias.
+        // The input's scale is folded into the weights, its zero point into the bias.
         let weight = |output: usize, byte: usize| {
             if byte < inputs { layer.weights[output * inputs + byte] * input.scale } else { 0.0 }
         };
@@ -41,10 +41,10 @@ impl PointwiseF32 {
         }
     }
 
-    /// Computes pixels one after the other. `floats` is memory to work with.
+    /// Computes all pixels of `from`. `floats` is scratch memory.
     ///
     /// # Panics
-    /// Where `to` is not of as many pixels.
+    /// Where `to` does not hold as many pixels.
     #[target_feature(enable = "avx512bw,avx512vl")]
     pub fn run(&self, from: &[u8], to: &mut [f32], floats: &mut Vec<f32>) {
         let channels = self.panels.len() * LANES;
@@ -52,13 +52,13 @@ impl PointwiseF32 {
         for (from, to) in from.chunks(PIXELS * self.pixel_bytes).zip(to.chunks_mut(PIXELS * channels)) {
             floats.clear();
             floats.extend(from.iter().map(|byte| f32::from(*byte)));
-            // Where there are fewer pixels, the rest is computed of zeros and left.
+            // A pass with fewer pixels is padded with zeros; their results are dropped.
             floats.resize(PIXELS * self.pixel_bytes, 0.0);
             for (n, panel) in self.panels.iter().enumerate() {
                 let sums = self.sums(panel, &self.bias[n], floats);
                 for (to, sums) in to.chunks_exact_mut(channels).zip(sums) {
                     let to = &mut to[n * LANES..][..LANES];
-                    // SAFETY: there is room for a register.
+                    // SAFETY: the slice has the length of a register.
                     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), sums) };
                 }
             }
@@ -78,7 +78,8 @@ impl PointwiseF32 {
         for (place, weights) in panel.iter().enumerate() {
             let weights = weights.load();
             for (i, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: `place` is below the length of a pixel, and there are eight of these, as asserted.
+                // SAFETY: `place` is below the length of a pixel, and `floats` holds eight pixels, as
+                // asserted.
                 let value = unsafe { *floats.get_unchecked(i * self.pixel_bytes + place) };
                 *sum = _mm512_fmadd_ps(_mm512_set1_ps(value), weights, *sum);
             }

@@ -1,8 +1,8 @@
-//! The arithmetic of blocks in plain loops, which tests and the fuzz target `kernels` compare the kernels with.
+//! Reference implementation of the kernels in plain loops, for tests and the fuzz target `kernels`.
 
 use super::{InvertedResidual, Projection, QuantConv, QuantParams};
 
-/// What a layer makes of its sum in one place.
+/// The quantized output for an accumulator.
 fn requantize(layer: &QuantConv, channel: usize, sum: i32) -> u8 {
     let value = (sum as f32 * layer.requant_scales[channel]).round_ties_even() as i32;
     (value + i32::from(layer.output.zero_point)).clamp(0, 255) as u8

@@ -1,4 +1,4 @@
-//! Blocks against the same arithmetic in plain loops.
+//! The kernels against the reference implementation.
 
 use super::concat::InputTensor;
 use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
@@ -6,7 +6,7 @@ use super::pointwise::Isa;
 use super::reference::{depthwise, inverted_residual, pointwise};
 use super::*;
 
-/// Numbers that look random, the same in every run.
+/// A pseudorandom generator, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -23,7 +23,7 @@ impl Numbers {
         (0..count).map(|_| self.next() as u8).collect()
     }
 
-    /// A layer whose outputs use all of their grid, and more.
+    /// A layer whose outputs cover the whole range of u8, and saturate.
     fn layer(&mut self, outputs: usize, weights: usize, zero_point: u8) -> QuantConv {
         let spread = 120.0 / (75.0 * 73.0 * (weights as f32).sqrt());
         QuantConv {
@@ -35,7 +35,7 @@ impl Numbers {
     }
 }
 
-/// Channels that go in, are wide and come out; height, width, stride.
+/// Input, expanded and output channels; height and width; stride.
 type Shape = ([usize; 3], [usize; 2], usize);
 
 const SHAPES: [Shape; 12] = [
@@ -75,14 +75,14 @@ fn computed(block: &InvertedResidual, inputs: &[InputTensor<'_>], size: [usize; 
         let packed = PackedInvertedResidual::new(block, unit);
         let sides = size.map(|side| packed.output_size(side));
         let mut to = vec![0; sides.iter().product::<usize>() * packed.output_channels()];
-        // SAFETY: as the processor says.
+        // SAFETY: `are_supported` was checked.
         unsafe { packed.run(inputs, size, BlockOutput::U8(&mut to)) };
         to
     };
     let to = compute(Isa::Vnni);
     match Isa::detect() {
         Isa::Vnni => eprintln!("this processor has no AMX: tiles are not tested"),
-        Isa::Amx => assert_eq!(compute(Isa::Amx), to, "tiles are not as vectors"),
+        Isa::Amx => assert_eq!(compute(Isa::Amx), to, "AMX and VNNI differ"),
     }
     Some(to)
 }
@@ -93,7 +93,7 @@ fn worst(a: &[u8], b: &[u8]) -> u8 {
 }
 
 #[test]
-fn blocks_are_computed_to_the_last_bit() {
+fn blocks_are_bit_exact() {
     let mut numbers = Numbers(1);
     for (channels, size, stride) in SHAPES {
         let block = block(&mut numbers, channels, stride);
@@ -108,7 +108,7 @@ fn blocks_are_computed_to_the_last_bit() {
 }
 
 #[test]
-fn the_input_is_added() {
+fn the_residual_is_added() {
     let mut numbers = Numbers(2);
     for (channels, size) in [([16, 32, 16], [9, 13]), ([32, 64, 32], [20, 20]), ([128, 256, 128], [10, 10])] {
         let mut block = block(&mut numbers, channels, 1);
@@ -117,13 +117,13 @@ fn the_input_is_added() {
         let Some(to) = computed(&block, &[InputTensor { bytes: &from, channels: channels[0] }], size) else {
             return;
         };
-        // Sums of real numbers that lie between two levels may fall to either.
+        // Float sums that lie halfway between two levels may be rounded either way.
         assert!(worst(&to, &inverted_residual(&block, &from, size)) <= 1, "{channels:?}");
     }
 }
 
 #[test]
-fn sources_are_joined_doubled_and_brought_to_one_grid() {
+fn inputs_are_concatenated_upsampled_and_requantized() {
     let mut numbers = Numbers(3);
     let size = [12, 20];
     for channels in [[32, 32], [16, 4], [20, 12]] {
@@ -170,14 +170,14 @@ fn sources_are_joined_doubled_and_brought_to_one_grid() {
             }
         }
         let inverted_residual = inverted_residual(&block, &joined, size);
-        // A level more or less of what goes in shows here and there.
+        // Inputs that differ by a level change some outputs.
         let same = to.iter().zip(&inverted_residual).filter(|(a, b)| a == b).count();
         assert!(same * 1000 > 995 * to.len(), "{channels:?}: {same} of {} are the same", to.len());
     }
 }
 
 #[test]
-fn blocks_may_end_in_real_numbers() {
+fn projections_may_be_float() {
     let mut numbers = Numbers(4);
     for (channels, size, stride) in [([64, 128, 16], [9, 31], 1), ([32, 40, 48], [7, 5], 2)] {
         let [inputs, wide, outputs] = channels;
@@ -194,7 +194,7 @@ fn blocks_may_end_in_real_numbers() {
         let packed = PackedInvertedResidual::new(&real, Isa::detect());
         let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
         let mut to = vec![0.0; pixels * outputs];
-        // SAFETY: as the processor says.
+        // SAFETY: `are_supported` was checked.
         unsafe {
             packed.run(&[InputTensor { bytes: &from, channels: inputs }], size, BlockOutput::F32(&mut to));
         }

@@ -1,4 +1,4 @@
-//! Everything that would keep an avatar from playing, looked for without stopping at the first.
+//! Finds everything that would keep an avatar from playing, without stopping at the first problem.
 
 pub mod trial;
 
@@ -14,35 +14,35 @@ use crate::onnx::{Model, ValueInfo, WeightCount};
 use crate::picture::image_file::{ImageFile, read, read_grey, read_sized};
 use trial::TrialEvent;
 
-/// What an avatar is, and what is wrong with it.
+/// An avatar and its problems.
 pub struct Survey {
-    /// The avatar, as far as it can be read; `None` where nothing can be told of the folder.
+    /// The avatar, as far as it can be read; `None` where the folder is not an avatar at all.
     pub avatar: Option<Avatar>,
     /// The generator's file.
     pub generator: Option<NetworkFile>,
-    /// Its 8-bit network's, where there is one.
+    /// The file of its 8-bit network, where there is one.
     pub int8: Option<NetworkFile>,
     /// The audio encoder's file, where there is one.
     pub audio_encoder: Option<NetworkFile>,
-    /// What the generator hears and how it sees, where it can be opened.
+    /// The generator's kind of audio context and framing, where it can be opened.
     pub generator_info: Option<(AudioContextKind, Framing)>,
-    /// What is wrong with the folder and the networks; frames are asked for one by one ([`Self::frame`]).
+    /// Problems of the folder and the networks; frames are checked one by one ([`Self::frame`]).
     pub problems: Problems,
 }
 
-/// What a network's file says of itself.
+/// Information from a network's file.
 #[derive(Debug, Clone)]
 pub struct NetworkFile {
     pub path: PathBuf,
     pub bytes: u64,
     pub inputs: Vec<ValueInfo>,
     pub outputs: Vec<ValueInfo>,
-    /// Its weights by type, the most frequent first.
+    /// Its weights by type, the most frequent type first.
     pub weights: Vec<WeightCount>,
 }
 
 impl Survey {
-    /// Reads the folder, and opens and runs both networks once in this process; ONNX Runtime is looked for as in
+    /// Reads the folder, and opens and runs both networks once in this process; `library_dir` is as for
     /// [`crate::inference::runtime::environment`].
     pub fn open(folder: &Path, engine: &Engine, library_dir: Option<&Path>) -> Self {
         Self::open_with(folder, |avatar, problems, report| {
@@ -50,7 +50,7 @@ impl Survey {
         })
     }
 
-    /// The same, but `try_out` opens and runs them: wherever it likes.
+    /// The same, but `try_out` opens and runs the networks, for example in another process.
     pub fn open_with(
         folder: &Path,
         try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(TrialEvent)),
@@ -71,7 +71,7 @@ impl Survey {
     }
 
     fn try_background(&mut self) {
-        // Of frames that cannot be read the size is not known.
+        // Without a readable frame the size is not known.
         let Some(avatar) = self.avatar.as_ref().filter(|avatar| avatar.image.size != (0, 0)) else { return };
         let Some(background) = &avatar.background else { return };
         let tried = self.problem_with(background, || read_sized(background, avatar.image.size, "the frames"));
@@ -80,7 +80,7 @@ impl Survey {
 
     fn try_networks(&mut self, try_out: impl FnOnce(&Avatar, &Problems, &mut dyn FnMut(TrialEvent))) {
         let Some(avatar) = &self.avatar else { return };
-        // What is no file of the folder is not even looked at.
+        // Paths that lead out of the folder, which are problems already, are not opened.
         let read = |path: &Path| if self.problems.names(path) { None } else { NetworkFile::read(path) };
         self.generator = read(&avatar.generator);
         self.int8 = read(&int8_file(&avatar.generator));
@@ -96,7 +96,7 @@ impl Survey {
         found.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
-    /// What is wrong with the pictures of frame `index`, beyond what is in [`Self::problems`].
+    /// Problems with the pictures of frame `index` that are not in [`Self::problems`].
     pub fn frame(&self, index: usize) -> Vec<Error> {
         let Some(avatar) = &self.avatar else { return Vec::new() };
         let frame = &avatar.frames[index];
@@ -111,13 +111,13 @@ impl Survey {
         std::iter::once(picture).chain(parsing).chain(alpha).chain(views).flatten().collect()
     }
 
-    /// What is wrong with the picture of a frame that has no face rectangle.
+    /// The problem with the picture of a frame that has no face rectangle, if any.
     pub fn unplaced_frame(&self, picture: &Path) -> Option<Error> {
         let avatar = self.avatar.as_ref()?;
         self.problem_with(picture, || read_sized(picture, avatar.image.size, "the first frame"))
     }
 
-    /// Reads a ready-made picture for the network, whose size is known where the network could be opened.
+    /// Reads a ready-made view; its size is checked where the network could be opened.
     fn read_view(&self, path: &Path) -> Result<ImageFile> {
         match self.generator_info {
             Some((_, Framing { network, .. })) => read_sized(path, (network, network), "the network"),
@@ -125,14 +125,14 @@ impl Survey {
         }
     }
 
-    /// What is wrong with a file, unless that was told already.
+    /// The problem with a file, unless it has been reported already.
     fn problem_with<T>(&self, path: &Path, read: impl FnOnce() -> Result<T>) -> Option<Error> {
         if self.problems.names(path) { None } else { read().err() }
     }
 }
 
 impl NetworkFile {
-    /// Reads a network's file. What is wrong with it is told by those who open it.
+    /// Reads a network's file. Errors are reported where the network is opened.
     fn read(path: &Path) -> Option<Self> {
         let model = Model::read(path).ok()?;
         Some(Self {
@@ -144,7 +144,7 @@ impl NetworkFile {
         })
     }
 
-    /// How many values it has learnt.
+    /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.weights.iter().map(|weights| weights.count).sum()
     }

@@ -1,7 +1,7 @@
-//! An avatar's networks tried out: opened, and run once on a black face and on silence.
+//! A trial run of an avatar's networks: opened, and run once on a black face and silence.
 //!
-//! A stranger's network may end the program that runs it, by a mistake in ONNX Runtime, or never come to an end. So what is
-//! done is told step by step, in words that can be sent: `lipsync-avatar` does it in a process of its own.
+//! An untrusted network may crash the process through a bug in ONNX Runtime, or never end. So progress is
+//! reported as events that can be serialized: `lipsync-avatar` makes the trial run in a process of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -15,22 +15,22 @@ use crate::inference::precision::int8_file;
 use crate::inference::runtime::Engine;
 use crate::rate::FrameRate;
 
-/// What is told of a trial.
+/// An event of a trial run.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub enum TrialEvent {
-    /// This file is loaded now.
+    /// This file is being loaded.
     Loading(#[serde(with = "lossy")] PathBuf),
-    /// It runs now.
+    /// It is being run.
     Running(#[serde(with = "lossy")] PathBuf),
-    /// Something is wrong.
+    /// A problem was found.
     Problem(Error),
-    /// What the generator hears, and how it sees.
+    /// The generator's kind of audio context, and its framing.
     Generator(AudioContextKind, Framing),
-    /// All is told.
+    /// The trial run is complete.
     Finished,
 }
 
-/// Tries out the networks of an avatar that were not complained of.
+/// Tries out the networks of an avatar that have no problem yet.
 pub fn run(
     avatar: &Avatar,
     problems: &Problems,
