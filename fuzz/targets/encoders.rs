@@ -9,7 +9,7 @@ use fuzz::{avatar, fault, mutate, watchdog};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use lipsync_core::avatar::Avatar;
 use lipsync_core::error::Result;
-use lipsync_core::features::{self, RowSelection, AudioContextKind, HubertSpan};
+use lipsync_core::features::{self, AudioContextKind, HubertSpan, RowSelection};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::FrameRate;
 
@@ -24,7 +24,8 @@ fuzz_target!(|input: &[u8]| {
     fault::tell();
     std::fs::write(FOLDER.join("audio_encoder.onnx"), input).expect("no place for the network");
     // Those of one kind are refused as the other.
-    let kinds = [AudioContextKind::MelRows(RowSelection::Window), AudioContextKind::Hubert(HubertSpan::Sixteen)];
+    let kinds =
+        [AudioContextKind::MelRows(RowSelection::Window), AudioContextKind::Hubert(HubertSpan::Sixteen)];
     for hearing in kinds {
         if let Err(error) = hear(hearing) {
             drop(error.to_string());
