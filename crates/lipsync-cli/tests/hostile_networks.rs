@@ -134,7 +134,7 @@ fn a_network_that_never_ends_is_told_of() {
     check(&avatar("endless", "generator.onnx")).fails(&["generator.onnx: has not ended after", "1 problem"]);
 }
 
-/// What comes of a model of 8 bits that is opened with our own kernels and run.
+/// The result of running an 8-bit model with the fused kernels.
 fn try_blocks(name: &str) -> Result<(), Error> {
     let file = hostile(name);
     let graph = fuse_blocks(Model::read(&file)?).expect("there are blocks");
@@ -145,17 +145,17 @@ fn try_blocks(name: &str) -> Result<(), Error> {
 
 /// They abort the process where a kernel panics: a failure ends all tests of this file.
 #[test]
-fn shapes_that_our_kernels_do_not_take_are_errors() {
+fn shapes_that_the_fused_kernels_do_not_support_are_errors() {
     if !lipsync_core::kernels::are_supported() {
         eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
         return;
     }
     try_blocks("plain_blocks").unwrap();
-    // What cannot be added in a kernel is left to ONNX Runtime.
+    // A residual with broadcasting is left to ONNX Runtime.
     try_blocks("broadcast_residual").unwrap();
     for name in ["join_of_nothing", "too_wide", "two_pictures"] {
         let error = try_blocks(name).unwrap_err().to_string();
-        assert!(error.contains("a kernel") && !error.contains("panic"), "{name}: {error}");
+        assert!(error.contains("fused kernel: unsupported") && !error.contains("panic"), "{name}: {error}");
     }
 }
 

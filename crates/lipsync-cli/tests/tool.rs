@@ -140,7 +140,7 @@ fn every_damage_to_a_package_is_named() {
         "rois_320/2.jpg: is 480 x 360, not 320 x 320",
         "has no rectangle \"0\"",
         "3.jpg: its face rectangle",
-        "generator.onnx: its sha256 is",
+        "generator.onnx: its SHA-256 is",
         "0 of 1 as in",
     ]);
     assert!(told.ends_with("; 5 problems\n"), "{told}");

@@ -91,7 +91,7 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
         float_layers
     );
     print_line!(
-        "  mouths        PSNR {:.1} dB against float32, the worst {:.1} dB, on {} frames not used for calibration",
+        "  mouths        {:.1} dB PSNR against float32, the worst {:.1} dB, on {} frames not used for calibration",
         mouth_psnr.overall,
         mouth_psnr.worst,
         evaluation_samples.len()

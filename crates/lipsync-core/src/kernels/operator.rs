@@ -64,7 +64,7 @@ fn index(index: Option<i64>, count: usize) -> ort::Result<usize> {
 /// Runs a callback of ONNX Runtime. A panic must not unwind into C++, which would abort the process, so it
 /// becomes an error.
 fn catch_panic<T>(work: impl FnOnce() -> ort::Result<T>) -> ort::Result<T> {
-    caught(work).unwrap_or_else(|panic| Err(ort::Error::new(format!("in a kernel: {panic}"))))
+    caught(work).unwrap_or_else(|panic| Err(ort::Error::new(format!("fused kernel: {panic}"))))
 }
 
 /// A u8 tensor `[1, height, width, channels]`.
@@ -79,7 +79,7 @@ impl<'a> ImageTensor<'a> {
     /// Checks that all dimensions are positive and that the tensor has as many bytes as they say.
     fn of(value: &'a DynValueRef<'_>) -> ort::Result<Self> {
         let (dimensions, bytes) = value.try_extract_tensor::<u8>()?;
-        let refused = || ort::Error::new(format!("the input shape {dimensions:?} is not supported"));
+        let refused = || ort::Error::new(format!("fused kernel: unsupported input shape {dimensions:?}"));
         let &[1, height, width, channels] = &dimensions[..] else { return Err(refused()) };
         let size = |size| usize::try_from(size).ok().filter(|size| *size > 0).ok_or_else(refused);
         let picture = Self { height: size(height)?, width: size(width)?, channels: size(channels)?, bytes };
@@ -182,7 +182,7 @@ impl InvertedResidualKernel {
             let shapes: Vec<_> = values.iter().filter_map(|value| value.dtype().tensor_shape()).collect();
             let channels = block.input_channels();
             return Err(ort::Error::new(format!(
-                "a block with {channels} input channels does not support the shapes {shapes:?}"
+                "fused kernel: unsupported input shapes {shapes:?} for {channels} channels"
             )));
         };
         let [height, width] = size.map(|side| block.output_size(side) as i64);
