@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 # gst-plugin-lipsync. `make help` lists the targets.
 
 ONNXRUNTIME := 1.32.0

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Tells the plugin its version, commit and release date.
 
 fn main() {

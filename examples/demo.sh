@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Makes an MP4 and a contact sheet of the avatar speaking a sound: demo.sh IN OUT.mp4 SHEET.png [lipsync properties]
 set -eu
 sound=$1

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What `benches/python/targets.py` cannot see from outside: streams in real time, and the first frame.
 //!
 //! ```sh

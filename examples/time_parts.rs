@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Where the time goes: each step of the method by itself, on one thread, for an avatar and a WAV.
 //!
 //! ```sh

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Runs the fuzz targets: run.sh MINUTES [TARGET...]. Each gets that many minutes; README.md says what they are.
 #
 # NO_BUILD=1 runs what was built before. Fails where something was found.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Whether the RustSec advisory database knows of a vulnerability in anything that is linked. It is a Git repository, fetched
 # each time; where that cannot be done, the last copy is asked, and where there is none, it says that nothing was checked.
 set -eu

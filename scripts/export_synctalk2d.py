@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Exports a trained SyncTalk_2D model to the two ONNX networks that `lipsync` plays.
 
 Run it in the folder of your SyncTalk_2D checkout, with the Python that you trained with:

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Puts ONNX Runtime's library into a folder: fetch-onnxruntime.sh FOLDER VERSION [PACKAGE]
 #
 # The wheels on PyPI hold plain shared libraries that need nothing of Python (MIT licence, glibc 2.28 or newer). PACKAGE is

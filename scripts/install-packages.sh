@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Installs the named Debian packages that are missing; says so, and how to do it by hand where it may not.
 set -eu
 missing=

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Installs what `make` has built, or removes it again: install.sh install|uninstall
 #
 #   PREFIX/lib/gstreamer-1.0        the plugin, and ONNX Runtime, which it looks for beside its own file

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Raw audio buffers of any format and layout as interleaved floats.
 
 use gst_audio::{

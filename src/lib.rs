@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! **gst-plugin-lipsync**: a GStreamer plugin that makes a face speak.
 //!
 //! The elements are thin: `lipsync` (sound in, video of the speaking avatar out) and `lipsyncsrc` (a presenter that is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What an element has open from READY on: the avatar, its networks and their workers.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Loading beside a change of state: what takes long, or never ends, must not keep an element from being stopped.
 //!
 //! GStreamer lets a change of state wait for the one before. So a change of state waits for an avatar for no more than

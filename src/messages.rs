@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Errors of the core as GStreamer error messages.
 
 use gst::prelude::*;

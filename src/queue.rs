@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The one way from the sink's streaming thread to the source's: a bounded queue that keeps order.
 //!
 //! The flow of the source lives here too, the single truth between both threads: whoever waits is woken when it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The properties that both elements have: their defaults, their words, their values.
 
 use gst::glib;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The property `stats`.
 
 use std::collections::VecDeque;

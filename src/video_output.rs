@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Video caps, buffers and pictures: which formats are offered, and how a frame gets into a buffer.
 
 use gst::prelude::*;

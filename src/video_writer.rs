@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Painted frames into downstream's buffers.
 
 use std::sync::Mutex;

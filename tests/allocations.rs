@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Once it runs, a frame takes no memory from the system but small change, and its picture is copied once: into the
 //! buffer that goes downstream.
 

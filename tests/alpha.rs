@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Avatars with an alpha channel or with masks in pipelines: alpha where downstream takes it, a background where it
 //! does not.
 

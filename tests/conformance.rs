@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsync` beside `identity` and `queue`: the same events, seeks, queries, states and flows have the same outcome,
 //! but for what video instead of sound, and a face that speaks forward only, make different.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What is downloaded is known by its SHA-256 before it is used, and Python runs nothing from the current folder.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The element in pipelines of this process: formats, times, and all that can happen to a stream.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Random faults on air, on a clock that the test turns: the show goes on, and nothing is left behind.
 //!
 //! `make faults` runs 200 of them in an hour of media time. `LIPSYNC_FAULTS` says how many (18 seconds each), `LIPSYNC_SEED` which.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What goes wrong on air: the show goes on with what it has, says so once, and recovers when the cause is gone.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

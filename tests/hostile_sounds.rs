@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Sounds that ask for too much: rates and channels that nobody has, and gaps that nobody waits for.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Networks that never come to an end: whatever they are at, everything can be stopped, and what does not begin is told.
 //!
 //! Waits have a generous limit, so that what hangs fails. What computes for minutes in a single operator goes on until

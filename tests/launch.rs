@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Real programs: `gst-launch-1.0` with the plugin as users have it, and `ffprobe` on what it writes.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsyncsrc`, on a clock that the tests turn.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

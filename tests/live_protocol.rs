@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsyncsrc` and what is around it: pads that come and go, ends, queries, avatars that do not fit.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

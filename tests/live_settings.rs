@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The properties of the elements: when they are taken, and their extremes.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsyncsrc` in random sequences of whatever an application may do: nothing hangs, fails, panics or leaks.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! On air through real programs: nginx with its RTMP module, SRT, ffmpeg. Here picture and sound have but to arrive, which
 //! they do on the busiest machine; `make air` judges them: every frame, all sound, both in step and in time.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The shipped avatars: the mouth is shut in silence and moves with speech, painted by their networks.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

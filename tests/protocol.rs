@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What GStreamer asks of an element: seeks, segments, flushes, queries, ends, in pipelines as applications build them.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

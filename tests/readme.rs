@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The launch lines of the README and of the pages behind it, taken from there.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Endurance of `lipsyncsrc`: hours, by a clock that the test turns, and minutes in real time. `make soak` runs them;
 //! they take too long for every day.
 

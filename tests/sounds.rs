@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Sound as people have it: files of every kind that Debian's decoders read, in either layout, with pictures or without.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Changes of state and flushes at any moment: nothing hangs, nothing leaks.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsync` in random sequences of whatever upstream, downstream and an application may do: nothing hangs, fails, panics or
 //! leaks.
 

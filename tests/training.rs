@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The kit says what is missing before it installs anything.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

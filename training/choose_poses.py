@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Choose the mouth states worth rendering: WORK/poses.npz.
 
 `learn`   [count, N_UNITS]: what painters learn from.  The basic shapes first, then states that the training

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Where in space each part of the still lies: OWN/still/depth.npz, for moving the head in the picture (motion.py).
 
 `where` [FRAME_H / GRID, FRAME_W / GRID, 3]: the point seen at the middle of every cell, in metres; NaN for the wall.

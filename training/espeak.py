@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Speech in many languages from espeak-ng's library, with the time of every phone."""
 
 import ctypes

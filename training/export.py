@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml.
 
     PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes

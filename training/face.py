@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """A person in Blender: skin, eyes, teeth and tongue, and the pose of the face.
 
 Units are metres; z is up and the face looks along -y.  Importing this module empties the scene.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Film the stranger: an MP4 with sound of somebody the kit has never seen, who talks and moves.
 
     PERSON=stranger python film.py stranger.mp4

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Training pictures from filmed footage: a folder in the layout of SyncTalk_2D.
 
 `full_body_img/N.jpg`, `landmarks/N.lms` (N from 0, 25 a second) and `aud.wav`, as `lipsync-avatar new`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Hair, eyebrows and lashes as render curves."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """How good is a person's avatar? Measured on the shipped files, on speech that no training step heard.
 
     PERSON=iris python judge.py                 # prints the tables

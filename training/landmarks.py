@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Where the lips are in the picture, known from the mesh: 22 points on the contours of the lips."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The idle loop: frames/0.jpg ..., alpha/0.png ..., background.png and crops.csv, from one still and its blinks.
 
     PERSON=iris python make_idle.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """examples/sample.wav: Iris introduces herself, in a voice and with words no training step has heard.
 
     python make_sample.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Synthesise speech whose phones have known times, for training and for judging.
 
     python make_speech.py flite      # 4 voices, phone times from the synthesiser

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Audio to mel spectrogram, exactly as the plugin computes it (see docs of the model contract)."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Small movements of the head and the body, made in the picture.
 
 For a turn of a degree or two every point of the still moves by a few pixels, and the mesh says by how

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The mouth's degrees of freedom, and what each speech sound does with them.
 
 A mouth state is a vector of twelve *units*, each a weight on one of the face shapes that come

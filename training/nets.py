@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The three networks: audio encoder, temporal head, painter, and the two ONNX models made of them."""
 
 import torch

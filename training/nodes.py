@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Short names for building Blender shader graphs."""
 
 import bpy

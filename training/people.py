@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The people of this kit: shape, colours, hair, clothes, light and wall of each, as data.
 
 `PERSON=theo python render.py ...` chooses one; Iris is the default.  Shapes are named targets of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The rendered pictures as arrays: still, blinks and mouths, put together in the 1280 x 720 frame.
 
 Mouths and blinks are rendered in small boxes with few samples and without hair.  A box with the

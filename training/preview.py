@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The shipped avatar, end to end, without the plugin: WAV + models/iris -> MP4 and contact sheet.
 
     python preview.py speech.wav out.mp4 [--sheet sheet.png] [--close-up close.png]

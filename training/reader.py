@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """A small network that finds the lips in a picture of one person, to judge painted mouths with.
 
 It learns from the rendered states (`learn`), whose lips the mesh knows, and is tested on the rendered truth,

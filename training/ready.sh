@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Fails where training from footage could not come to its end, before anything is installed: ready.sh FOOTAGE AVATAR LENGTH
 set -eu
 footage=$1 avatar=$2 length=$3 least=250

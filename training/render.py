@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Render Iris with Blender's Cycles (pip package bpy, Python 3.11).
 
     python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Training pictures from renders: the mouth box of the still, moved as the idle motion moves it."""
 
 import cv2

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Fails where a disk is too full for what is about to be downloaded: room.sh FOLDER GB WHAT
 set -eu
 place=$1

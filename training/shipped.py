@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The trained audio encoder and head, taken out of a shipped avatar, so that nobody has to train them again.
 
 Every avatar of the kit holds the same two: the encoder is its audio_encoder.onnx, the head is the first part of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Speech clips with their mouth trajectories, cut into augmented training batches."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Train the audio encoder and the head: mel windows -> mouth state of every frame.
 
     python train_encoder.py --minutes 60

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Train a full-size SyncTalk_2D network (12.19 M parameters, 4.89 GMAC) on filmed footage.
 
     python train_fullsize.py --footage me --minutes 600

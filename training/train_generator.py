@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Train the painter of one person: face with a closed or hidden mouth + mouth state -> the mouth.
 
     PERSON=iris python train_generator.py --minutes 20          # from renders (make faces)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What both trainers share: the machine, the schedule, checkpoints that survive interruption."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What is behind a person: BGR float32 pictures in [0, 1], drawn by rule and out of focus."""
 
 import functools

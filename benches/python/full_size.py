@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Builds the full-size SyncTalk_2D networks with made-up weights, as an avatar folder for speed measurements.
 
 Speed does not depend on what the weights say, so a network of the right shape measures the same as a trained one. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What examples/measure.rs measures inside a program of its own: live streams, and the first frame."""
 
 import json

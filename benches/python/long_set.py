@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """A very long avatar: plays a set of full-HD frames from disk and prints speed, memory and late frames.
 
 Makes the set under target/long_set first (10,000 frames: 2 GB, some minutes), with the small network of the fixtures,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What one core can do at most, by operations that nothing of the networks can beat."""
 
 import numpy as np

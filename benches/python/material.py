@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What is measured: sounds, avatars and their 8-bit networks, made where they are missing."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The networks alone on one core: work, bytes moved, and how near they come to the limits of the machine."""
 
 import hashlib

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """How far the plugin's pictures are from those of the independent Python reference, written to docs/parity.md.
 
 Both get the same avatars, of 1280 x 720 JPEG frames as the public projects have, the same networks and the same sound.

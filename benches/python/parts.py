@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Milliseconds a frame of each step on one core, beside the Python reference."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The pictures of docs/performance.md, drawn from the figures of targets.py."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """How the cost grows with the sound, and shrinks with cores and frames."""
 
 import os

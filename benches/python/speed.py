@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Speed and memory of whole jobs: a sound in, an MP4 out."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The figures as Markdown tables, and the targets beside them."""
 
 import statistics

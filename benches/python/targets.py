@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """All that the plugin is to reach, measured in one run: speed, live streams, first frame, memory, parts, limits, scaling.
 
 Prints Markdown tables, and writes all figures to target/bench/targets.json and two pictures into docs/. Everything that

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """The whole job, WAV to H.264 MP4, by the plugin and by the plain Python reference: same networks, machine, run, sound.
 
 Both encode the same 4:2:0 pictures with x264 (veryfast), without sound, in turns, as processes of their own. Printed are

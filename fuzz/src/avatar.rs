@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! An avatar that is quickly loaded and painted: a few small frames and tiny networks.
 
 use std::path::{Path, PathBuf};

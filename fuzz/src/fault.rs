@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Tells in whose code a process crashed: ours, or a library's such as ONNX Runtime.
 
 use std::ffi::{CStr, c_int, c_void};

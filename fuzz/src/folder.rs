@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A folder made of one input, so that whole avatars can be written down in a file and changed at random.
 //!
 //! The input is text: a line `@@ KIND NAME` begins each file. The kinds are `text` (the lines up to the next file), `picture`

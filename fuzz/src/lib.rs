@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the fuzz targets share. `README.md` says how they are run.
 
 pub mod avatar;

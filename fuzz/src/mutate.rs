@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Networks changed at random as graphs, not as bytes: what comes out can be decoded, so that the fuzzer gets past the decoder.
 
 use libfuzzer_sys::fuzzer_mutate;

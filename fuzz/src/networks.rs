@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Networks of the method, tiny, made here.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Writes the seeds that are not text into a folder, a folder for each target.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Ends what may go on for ever, as an application would.
 
 use std::sync::mpsc::{self, RecvTimeoutError};

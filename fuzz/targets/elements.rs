@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Both elements under anything that may come to their pads, in any order: formats, segments, sound, gaps, flushes, seeks, ends,
 //! queries, changes of state and of properties. However they are left, NULL must end them.
 

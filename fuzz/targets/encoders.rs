@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Audio encoders of both kinds from their file to the first contexts, ONNX Runtime included.
 
 #![no_main]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Folders of avatars: manifests, face rectangles, landmarks, numbered pictures, links and pipes.
 
 #![no_main]

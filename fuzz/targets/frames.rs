@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Frames of odd sizes with faces anywhere in them, from their files to a picture with a painted mouth, in every format.
 
 #![no_main]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Generators from their file to the first painted mouth, ONNX Runtime and our kernels included.
 
 #![no_main]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! ONNX files as such: decoded, changed by everything that changes graphs, and written again.
 
 #![no_main]

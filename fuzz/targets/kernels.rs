@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The fused kernels at any size and with any weights, against the reference implementation. Does nothing on
 //! processors that do not support them.
 

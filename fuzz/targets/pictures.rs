@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Picture files: JPEG, PNG and WebP, their headers and their pixels. Built for fuzzing, the PNG decoder passes over wrong sums.
 
 #![no_main]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Sounds of any rate in pieces of any size, with values that are no numbers, gaps, new formats and rates in between.
 
 #![no_main]

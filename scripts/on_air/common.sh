@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 # shellcheck shell=bash disable=SC2034
 # What the four ways on air share: the presenter, the encoders, starting and stopping programs, the verdict.
 # Sourced by rtmp.sh, restart.sh, srt.sh, hls.sh and udp.sh, each of which takes the seconds to be on air.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 # On air by HLS: segments in a folder, served over HTTP, played by a real Chromium.   hls.sh [SECONDS]
 # shellcheck source=scripts/on_air/common.sh
 . "$(dirname "$0")/common.sh"

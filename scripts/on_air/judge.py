@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Judges what a receiver got of the presenter on air: is there every frame, all the sound, and are they in step?
 
 The place of the sound is found by correlating it with the recording that is spoken; the place of the picture by

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
 # Carries a film from standard input to an RTMP server, and connects anew where the server goes away: for as long as it
 # takes, while the presenter goes on.
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 # shellcheck shell=bash
 # An nginx with RTMP of our own: nothing of the system's configuration, nothing outside our folder. Sourced after common.sh.
 

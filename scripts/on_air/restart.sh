@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 # On air by RTMP while the server is stopped and started again.   restart.sh [SECONDS], before and after each
 set -- "${1:-60}"
 # shellcheck source=scripts/on_air/common.sh

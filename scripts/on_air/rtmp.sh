@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 # On air by RTMP: through nginx, as through any streaming service, to ffmpeg.   rtmp.sh [SECONDS]
 # shellcheck source=scripts/on_air/common.sh
 . "$(dirname "$0")/common.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Serves a folder over HTTP, and takes what its page posts: pictures and a report.   serve.py FOLDER PORT"""
 
 import sys

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 # On air by MPEG-TS over UDP, as OBS takes it in a Media Source, to ffmpeg, which OBS reads it with.   udp.sh [SECONDS]
 # shellcheck source=scripts/on_air/common.sh
 . "$(dirname "$0")/common.sh"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The avatar: how it is loaded, and given back.
 
 use gst::subclass::prelude::*;

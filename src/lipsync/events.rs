@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Events of both pads.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The sink pad's streaming thread: follows the sound and asks for the frames that it makes possible.
 
 use gst::prelude::*;

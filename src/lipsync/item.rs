@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What goes from the sink's streaming thread to the source's.
 
 use gst_video::VideoInfo;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The element `lipsync`: raw audio in, video of the speaking avatar out.
 //!
 //! * sink: raw audio of any format

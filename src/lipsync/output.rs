@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The source pad's streaming thread: takes items from the queue, in order, and sends them downstream.
 
 use std::time::Duration;

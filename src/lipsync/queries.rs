@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Queries of both pads.
 
 use gst::QueryViewMut;

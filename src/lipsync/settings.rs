@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The properties: those that `lipsync` shares with `lipsyncsrc`, and its own.
 
 use gst::glib;

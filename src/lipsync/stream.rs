@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The stream of sound: what has been heard of it, and what is to come of that.
 
 use std::collections::VecDeque;

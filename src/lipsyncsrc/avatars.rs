@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Which avatar plays: how one is loaded, and how another takes over while the first plays on.
 //!
 //! An avatar that is set while the element plays is loaded by a thread of its own, which has a frame of it painted as downstream

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Sound that waits to be spoken.
 
 use std::collections::VecDeque;

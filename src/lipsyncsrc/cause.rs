@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Why frames come late, or not at all, for the warnings that say so.
 
 use std::collections::VecDeque;

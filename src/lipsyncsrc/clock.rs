@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Waiting for moments on the pipeline's clock.
 //!
 //! Times are running times: they stand still while the pipeline is paused, and so do those who wait.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Agreeing with downstream on formats.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the scheduler has for the source pads: frames that are being painted, and pieces of the sound.
 
 use std::path::PathBuf;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The class: its properties, signal, pad templates and changes of state.
 
 use std::sync::LazyLock;

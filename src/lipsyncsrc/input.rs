@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The sink pad: the sound that comes in, and what upstream says and asks.
 
 use std::sync::Arc;

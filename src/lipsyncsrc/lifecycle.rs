@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Starting and stopping.
 //!
 //! To stop, first everybody is woken (who waits for the state or the clock, the networks, the buffer pool), then the pads are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The element `lipsyncsrc`: a presenter that never stops; sound may come in, in any pace.
 //!
 //! * src: raw video of the avatar, one frame after the other, for ever

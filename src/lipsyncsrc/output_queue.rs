@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the scheduler has for a source pad: a queue whose first item stays in it until its time.
 
 use std::collections::VecDeque;

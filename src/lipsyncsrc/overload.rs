@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What to do while the machine paints more slowly than the video plays: a new mouth comes only in every second, third, ...
 //! frame, and is held in between. That number is the interval.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The tasks of the source pads: each sends what is queued for its pad, at its time, whatever the other does.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The pads: how they are made, and those that come and go, in any state.
 
 use std::time::Duration;

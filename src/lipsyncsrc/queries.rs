@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the source pads answer when they are asked, and what they do with events from downstream.
 //!
 //! Nothing is asked of upstream: what comes in by the pad `sink` is another stream.

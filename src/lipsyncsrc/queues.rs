@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Into and out of the queues: the backlog, and those of the source pads.
 
 use std::sync::Arc;

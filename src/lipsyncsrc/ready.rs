@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! An avatar that is loaded, and those of an element.
 
 use std::path::PathBuf;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the scheduler works with.
 
 use std::sync::Arc;

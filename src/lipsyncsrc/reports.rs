@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the application is told: by messages on the bus, and by properties that change.
 
 use std::time::Duration;

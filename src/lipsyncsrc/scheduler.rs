@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The scheduler's thread: at each frame's moment it hears what is to be spoken, asks for the picture, and queues picture
 //! and sound for the tasks of the source pads.
 //!

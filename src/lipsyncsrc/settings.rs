@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The properties: those that `lipsyncsrc` shares with `lipsync`, and its own.
 
 use gst::glib;

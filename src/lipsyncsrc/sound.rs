@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The sound that is spoken, piece by piece on its way from the backlog to the pad `audio`.
 
 use std::sync::Arc;

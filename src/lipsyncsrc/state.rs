@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The element's state, and the locks that it is behind.
 //!
 //! # Locks

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Pipelines with `lipsync` in them, in this process.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

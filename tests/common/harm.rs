@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Harm that may come to a presenter on air, until it is undone.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the tests of the elements share.
 #![allow(dead_code, unused_imports)] // Each test binary uses a part of it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What goes through a pad, in order.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Random sequences of steps: the generator, and what runs them until one hangs, panics, fails or leaks.
 //!
 //! A test hands [`run`] a function that plays one sequence. Each sequence has a seed of its own, so that one that fails can be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsyncsrc` on a clock that the test turns.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Avatar folders of every layout, read for the reference."""
 
 import csv

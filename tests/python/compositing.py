@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Pictures: what the generator is shown, how what it draws is put back, and what is behind."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Sound, mel spectrogram, and which part of them belongs to a video frame."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """The networks of the method, and of its relatives, run by ONNX Runtime."""
 
 import math

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """Makes everything that the tests compare against: sounds, tiny models, avatars, golden vectors and golden clips.
 
 The result depends on nothing but these scripts and the pinned packages. A second run over the same folder does nothing

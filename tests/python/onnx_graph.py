@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """A few lines around onnx.helper, so that a network reads like its layer list."""
 
 from collections.abc import Callable

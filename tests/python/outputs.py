@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """What the reference can write its frames to."""
 
 import argparse

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
 """The method in plain Python: audio and an avatar folder in, frames of a talking face out.
 
 This is the yardstick of the project. It shares no code with the plugin and does everything the obvious way: librosa

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """SyncTalk_2D's own networks, layer by layer, with made-up weights.
 
 The weights are seeded and scaled so that no layer saturates or dies: zeros and subnormals would be a different load.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `check`: describes an avatar and lists everything that would keep it from playing.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Checks the networks of a package against the checksums in its `onnx_dist_config.json`.
 
 use std::collections::HashMap;

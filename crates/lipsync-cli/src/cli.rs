@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The command line.
 
 use std::path::PathBuf;

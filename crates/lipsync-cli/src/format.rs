@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Formats and parses numbers, times and lists for people.
 
 use std::path::{Path, PathBuf};

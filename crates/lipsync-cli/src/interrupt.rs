@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Ctrl-C: the first stops the work and cleans up, the second exits at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `list`: the avatars that can be used by name.
 
 use std::process::ExitCode;

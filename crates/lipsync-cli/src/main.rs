@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `lipsync-avatar`: checks, imports, lists, makes and quantizes avatars for the element `lipsync`.
 
 /// Prints lines to stdout, with control characters escaped, so that text from an untrusted avatar cannot

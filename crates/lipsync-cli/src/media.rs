@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Reads video and audio files with GStreamer, for `new` and `quantize`.
 
 use std::path::{Path, PathBuf};

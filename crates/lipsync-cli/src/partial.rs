@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Folders that get their name only when they are complete.
 
 use std::path::{Path, PathBuf};

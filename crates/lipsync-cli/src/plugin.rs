@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The installed plugin: ONNX Runtime and avatars are searched beside it, as the element does.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Progress bars, on terminals only.
 
 use indicatif::{ProgressBar, ProgressStyle};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The contact sheet: frames with the part that is repainted, and the network's input for them.
 
 use std::path::Path;

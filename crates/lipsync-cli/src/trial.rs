@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Tries out networks in a child process, so that one that crashes or never ends is reported as a problem.
 //!
 //! The child is this program itself with tighter resource limits. It writes its events to stdout as lines of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Avatars as a malicious stranger would make them: each ends in one sentence that names file and remedy, and none in a
 //! hang, a panic, a full memory, or a file read or copied that is not the avatar's.
 

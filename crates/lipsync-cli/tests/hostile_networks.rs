@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Networks of strangers: none reads files, ends the process, or takes memory or time without end. What would do so runs
 //! in a process of its own here, too.
 

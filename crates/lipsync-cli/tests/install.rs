@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `make install` and `make uninstall`, and GStreamer on what they leave, with none of our variables set.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The tool `lipsync-avatar` as users have it: `import`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A recording in, a folder of PNGs out, without GStreamer.
 //!
 //! ```sh

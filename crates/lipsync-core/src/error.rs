@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The one error type of the core. Every message names the file or value at fault and the remedy, and is one line: names
 //! of files and of what is in them may be a stranger's ([`crate::text`]).
 

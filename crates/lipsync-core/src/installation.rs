@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Where the plugin is installed: ONNX Runtime and the avatars that come with it are looked for there.
 //!
 //! The core is told the folder in which GStreamer found the plugin. The file there may be a link: `make install` puts

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A face that speaks: audio in, frames out, without GStreamer.
 //!
 //! A [`Presenter`] takes sound as it comes and gives one frame after the other; a [`LivePresenter`] goes through time frame by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The bounds of what an avatar or a sound may ask for, in one place. `models/README.md` states them for people.
 //!
 //! An avatar may come from a stranger, and a sound from anywhere: what they ask for is compared with these before anything

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Post-training quantization of a generator to 8 bits: calibrated on samples, and compared with the
 //! original.
 

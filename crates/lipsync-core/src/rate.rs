@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Frame rates and the time grid of the video, in whole numbers, so that nothing ever drifts.
 
 /// Nanoseconds in a second.

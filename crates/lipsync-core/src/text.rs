@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Texts that come from strangers, as they may be shown: on a terminal, in a log, in a message of an element.
 //!
 //! Titles, names of files, of weights and of ports are chosen by whoever made the avatar. Shown as they are they could

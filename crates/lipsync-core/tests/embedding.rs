@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What a program without GStreamer gets from the core: frames that know their place, in the format that it asks for.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

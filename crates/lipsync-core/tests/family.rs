@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The networks of the family beside SyncTalk_2D's usual one, against the independent implementation in Python.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

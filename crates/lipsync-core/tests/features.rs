@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Contexts of a stream.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The core against an independent implementation in Python (librosa, OpenCV, ONNX Runtime): `tests/python`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Frames that repeat a mouth: that of the frame before them, however many workers paint at the same time.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]

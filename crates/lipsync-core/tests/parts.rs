@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Generators that are split into image branch and audio branch: the output is the same, and the image branch
 //! runs once for a face.
 

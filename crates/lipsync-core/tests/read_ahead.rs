@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Frames that will be shown soon are decoded, and seen by the network, by workers that have nothing to paint, within the
 //! memory budget.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Measures what storing weights as float16 changes: both avatars paint the same faces for the same audio.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `import`: converts an avatar of any layout to our own.
 
 mod difference;

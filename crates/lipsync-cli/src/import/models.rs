@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The networks of an avatar, each as one file.
 
 use std::path::{Path, PathBuf};

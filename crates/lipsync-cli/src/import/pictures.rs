@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The pictures of an avatar, compressed.
 
 use std::path::Path;

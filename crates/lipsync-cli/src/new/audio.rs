@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The audio of a data set: 16 kHz mono, as long as its frames.
 
 use std::ops::Range;

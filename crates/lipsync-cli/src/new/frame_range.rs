@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The longest range of frames that can be used for training.
 
 use std::ops::Range;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MPL-2.0
 """Finds the face in each frame of a folder and writes SyncTalk_2D's landmark files: landmarks.py FRAMES OUT COUNT
 
 Reads FRAMES/0.jpg to COUNT-1, writes OUT/N.lms (110 lines "x y") where there is exactly one face, and prints a line of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Runs the Python script that finds the landmarks of every frame, and parses its output.
 
 use std::io::{BufRead, BufReader, Read};

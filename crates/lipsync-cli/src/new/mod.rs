@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `new`: makes a data set for SyncTalk_2D from a video.
 
 mod audio;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The Python for the landmarks: a virtual environment of our own, created on first use.
 
 use std::fs::{File, TryLockError};

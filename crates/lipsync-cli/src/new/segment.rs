@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The segment of a video from --from to --to, in frames.
 
 use std::path::Path;

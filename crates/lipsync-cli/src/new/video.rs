@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Extracts frames at 25 a second and audio at 16 kHz from a video.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Reads audio from any file that GStreamer can decode.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! `quantize`: makes an 8-bit network beside the generator, as close to the original as requested.
 
 mod audio;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the tests of `lipsync-avatar` share: how it is run, and what is given to it.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

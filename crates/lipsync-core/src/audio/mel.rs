@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 2: the mel spectrogram of 16 kHz mono, as SyncTalk_2D computes it.
 //!
 //! Pre-emphasis, a centred short-time Fourier transform with zero padding at both ends, Slaney mel filters

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 1: any interleaved float audio to the 16 kHz mono that the networks take.
 
 use rubato::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A digital-clone package: `full_body_img/N.jpg` (N from 1), the network's pictures ready-made in
 //! `rois_320/N.jpg` and `model_inputs/N.jpg`, `cache/crop_rectangles.json`, and models as in SyncTalk_2D.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the layouts have in common: folders of numbered files.
 
 use std::path::{Path, PathBuf};

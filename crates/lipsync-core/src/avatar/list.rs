@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The avatars that can be called by name.
 
 use std::path::{Path, PathBuf};

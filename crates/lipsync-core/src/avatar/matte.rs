@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 7, where an avatar is not opaque: edges freed of what its frames show behind the person, and what is seen there
 //! instead.
 //!

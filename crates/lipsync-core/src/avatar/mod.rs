@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! An avatar: a folder with frames of a person, where the face is in each, and the two networks.
 //!
 //! Three layouts are understood, told apart by what the folder holds: our own (`own`), a SyncTalk_2D data

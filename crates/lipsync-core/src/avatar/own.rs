@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Our own layout: `avatar.toml`, a folder of frames, face rectangles and two models (`models/README.md`).
 
 use std::ops::RangeInclusive;

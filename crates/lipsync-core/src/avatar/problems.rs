@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Problems found while a folder is read: reading goes on, so that all of them can be told at once.
 
 use std::collections::HashSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A SyncTalk_2D data set with its exported models beside it: `full_body_img/N.jpg`, `landmarks/N.lms` (N from
 //! 0), `models/generator.onnx` and `models/audio_encoder.onnx`; `parsing/N.png`, if there, is used.
 

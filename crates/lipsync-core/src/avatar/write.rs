@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Our own layout, written: the manifest and the face rectangles of an avatar of any layout.
 
 use std::path::Path;

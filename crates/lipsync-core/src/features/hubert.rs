@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Audio contexts from HuBERT: a network from the waveform to a row of 1024 values every 20 ms.
 //!
 //! Row `r` covers the samples from `320 r` to `320 r + 400`. A video frame has two rows. The context of frame

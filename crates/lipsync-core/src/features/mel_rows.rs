@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Audio contexts from a mel encoder.
 //!
 //! The encoder maps a *window* of 16 mel frames to a *row* of 512 values. A context is the 16 rows around the

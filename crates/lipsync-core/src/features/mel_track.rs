@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The mel frames of a stream that are still needed.
 
 use std::collections::VecDeque;

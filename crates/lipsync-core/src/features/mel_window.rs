@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Audio contexts that are a window of the mel spectrogram, for networks of the Wav2Lip family.
 //!
 //! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates

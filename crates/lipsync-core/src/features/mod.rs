@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 3: from audio to the generator's audio input for a video frame, its *context*.
 //!
 //! The shape of a generator's audio input tells its kind of context ([`AudioContextKind`]): rows of an

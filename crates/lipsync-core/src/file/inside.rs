@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What an avatar names lies in its folder: a stranger's must not have other files read, shown or copied.
 
 use std::path::{Component, Path, PathBuf};

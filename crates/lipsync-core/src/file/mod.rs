@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Files that may come from strangers: only regular ones are read, and no more of them than is allowed.
 
 mod inside;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Steps 4 and 6: the generator's image input, and pasting its output into the frame.
 //!
 //! The face rectangle of a frame is scaled to a *crop*, which is larger than the network's input by a border

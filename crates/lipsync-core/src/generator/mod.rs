@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 5: the generator, a network from a face and an audio context to the face with its mouth painted.
 
 pub mod face;

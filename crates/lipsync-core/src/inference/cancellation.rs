@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Cancellation and time limits: work that may never end runs on a thread of its own, can be cancelled from
 //! any thread, and is abandoned where even that does not end it.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The audio encoder on a thread of its own, so that the thread that waits for it can stop waiting at any
 //! time.
 //!

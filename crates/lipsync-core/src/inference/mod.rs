@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Inference with ONNX Runtime: loading it, preparing and caching graphs, running networks, and cancelling
 //! all of that.
 

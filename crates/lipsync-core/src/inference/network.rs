@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A session of an ONNX network with its input and output buffers.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The precision of the generator: that of its file, half precision, or 8-bit integers.
 //!
 //! The 8-bit network is a file of its own beside the generator, made by `lipsync-avatar quantize`. It holds

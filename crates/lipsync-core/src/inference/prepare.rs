@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Graph preparation, before step 5: the generator's graph is optimized once for all workers.
 //!
 //! Its batch size is fixed to one, so that ONNX Runtime knows all shapes when it optimizes; then it is split

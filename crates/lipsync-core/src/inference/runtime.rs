@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! ONNX Runtime: found, loaded and checked once for each process, when the first network is opened.
 
 use std::ffi::CStr;

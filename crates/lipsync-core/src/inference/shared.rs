@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A cache of values that several users in a process share, for as long as one of them holds one.
 
 use std::path::{Path, PathBuf};

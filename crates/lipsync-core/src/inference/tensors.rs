@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Tensors that pass from one branch to another, in the memory that ONNX Runtime allocated.
 
 use ort::session::{SessionInputValue, SessionOutputs};

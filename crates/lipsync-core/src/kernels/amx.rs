@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Matrix products by AMX, the matrix unit of Intel's server processors since 2023 (Sapphire Rapids): eight
 //! times the throughput of VNNI.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The inputs of a block: requantized to common parameters, upsampled where they are half as large, and
 //! concatenated.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! 3 x 3 depthwise convolutions.
 //!
 //! `vpdpbusd` adds the products of four bytes to a 32-bit lane. Here the four bytes are a column of the

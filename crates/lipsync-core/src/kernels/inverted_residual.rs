@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The fused inverted residual block, computed a few rows at a time.
 
 use std::cell::RefCell;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Fused 8-bit kernels for the building block of SyncTalk_2D's network: the *inverted residual* of
 //! MobileNetV2.
 //!

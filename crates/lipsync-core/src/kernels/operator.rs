@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The fused kernels as custom operators of ONNX Runtime.
 //!
 //! A node names its block by an index. The blocks themselves are not part of the graph, so that the sessions

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The network's output layer: a 1 x 1 convolution from NHWC to planes (NCHW).
 
 use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise};

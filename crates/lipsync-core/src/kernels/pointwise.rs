@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! 1 x 1 convolutions: the matrix product of pixels and weights, u8 x i8 to i32, requantized to u8.
 
 use core::arch::x86_64::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! 1 x 1 convolutions with u8 input and float32 weights and output.
 
 use core::arch::x86_64::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Reference implementation of the kernels in plain loops, for tests and the fuzz target `kernels`.
 
 use super::{InvertedResidual, Projection, QuantConv, QuantParams};

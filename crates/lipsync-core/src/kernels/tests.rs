@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The kernels against the reference implementation.
 
 use super::concat::InputTensor;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The boundary between the two parts of a split generator: the declared types and layouts of its values.
 
 use std::collections::HashMap;

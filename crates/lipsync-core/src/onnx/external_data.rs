@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! External data: tensors that a model stores in files beside it, loaded into the model.
 
 use std::io::{Read, Seek, SeekFrom};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Float16 storage: weights are stored as float16, with a `Cast` to float32 behind each of them.
 //!
 //! Inputs, outputs and all computation stay float32. ONNX Runtime folds the casts when it loads the model, so they cost

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Fusion of quantized inverted-residual blocks into custom operators ([`crate::kernels`]).
 //!
 //! Quantized networks are in the QDQ format ([`super::quantize`]). A block is the longest match of this pattern:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! ONNX models as data: reading, validating, transforming and writing them, without running them.
 //!
 //! The generated messages hold every field of the format, so that a model that is written again differs from the

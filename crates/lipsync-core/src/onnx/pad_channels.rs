@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Pads the channels of depthwise convolutions with zeros to a multiple of the SIMD width.
 //!
 //! A depthwise convolution is several times slower where its channels are not a multiple of 16, as the 12 of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Static 8-bit quantization in the QDQ format: a `QuantizeLinear` and a `DequantizeLinear` at every quantized value.
 //! ONNX Runtime fuses them with the operators between.
 //!

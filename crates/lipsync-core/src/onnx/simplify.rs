@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Simplification: a fixed batch size, and no nodes without effect.
 
 use std::collections::{HashMap, HashSet};

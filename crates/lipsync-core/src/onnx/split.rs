@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Splits a generator in two: the image branch, which depends on the avatar's frame alone, and the rest, which depends
 //! on the audio.
 //!

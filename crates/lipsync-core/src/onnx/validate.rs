@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Validation of untrusted models before ONNX Runtime, or this crate, computes with them.
 //!
 //! ONNX Runtime validates much itself, but not all, and its versions differ: convolutions with zero groups have ended the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Bounds the memory that decoding a file takes, by a walk over its protobuf wire format beforehand.
 //!
 //! An empty node takes two bytes in a file and hundreds in memory, so the size of a file bounds nothing. The walk follows

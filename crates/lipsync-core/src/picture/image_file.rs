@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Picture files: JPEG, PNG and WebP, decoded to the very levels that OpenCV would give.
 //!
 //! They may be a stranger's: of each the header is read first, and nothing is allocated or decoded of a picture larger than

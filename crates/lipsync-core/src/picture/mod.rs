@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Pictures: their files, formats and sizes, and the memory that they are kept in.
 
 pub mod formats;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A pool of buffers: once the first frames have been made, a frame allocates nothing of any size.
 
 use std::ops::{Deref, DerefMut};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Scaling as OpenCV does it, because the networks were trained on pictures scaled so.
 //!
 //! Pixel centres at half, replicated borders, no low-pass when shrinking, weights of 11 bits. The bicubic kernel has

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Steps 1 to 3 together: sound in, one audio context per video frame out.
 
 use crate::audio::resample::{SAMPLE_RATE, ToMono16k};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Speech on air: whether, and with which context, each frame speaks, while sound comes and goes in real time.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A presenter on air: sound and time in, a frame for every moment out.
 
 use std::sync::Arc;

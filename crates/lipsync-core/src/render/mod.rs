@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! All steps together: sound in, frames out, at once ([`presenter`]) or in real time ([`live_presenter`]).
 
 pub mod listener;

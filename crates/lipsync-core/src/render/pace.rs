@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! How fast workers paint, from what they have painted lately.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! All steps together, for programs without GStreamer: audio in, frames out.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What presenters hand out: a painted frame that knows its place in the video.
 
 use std::time::Duration;

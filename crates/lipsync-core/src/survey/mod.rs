@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Finds everything that would keep an avatar from playing, without stopping at the first problem.
 
 pub mod trial;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A trial run of an avatar's networks: opened, and run once on a black face and silence.
 //!
 //! An untrusted network may crash the process through a bug in ONNX Runtime, or never end. So progress is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What the tests share: the fixtures that `make fixtures` writes, and how to read them.
 #![allow(dead_code)] // Each test binary uses a part of it.
 

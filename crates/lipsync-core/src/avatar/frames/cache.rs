@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What is kept in memory of an avatar's frames, within a budget of bytes.
 
 use std::collections::HashMap;

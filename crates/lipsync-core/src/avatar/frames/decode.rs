@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! From the files of a frame to a [`DecodedFrame`].
 
 use image::{GrayImage, RgbImage};

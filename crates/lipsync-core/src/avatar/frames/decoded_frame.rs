@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A frame of the avatar in memory, and the mouths that are painted into it.
 
 use image::{GrayImage, RgbImage};

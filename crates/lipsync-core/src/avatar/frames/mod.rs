@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The avatar's frames: decoded when needed, ready for the network and for the video, kept within a budget.
 
 mod cache;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What frames are drawn on: the format, and the background where they are transparent.
 
 use image::{GrayImage, RgbImage};

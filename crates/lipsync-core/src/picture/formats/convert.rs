@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! From red, green and blue to luma and colour differences, by the crate `yuv`.
 
 use yuv::{

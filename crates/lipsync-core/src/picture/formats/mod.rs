@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Step 7: pictures in the format of the video, and parts of them changed in place.
 
 mod canvas;

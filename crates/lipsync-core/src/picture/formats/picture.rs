@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Pictures in the format of the video: our own, and those in memory of others that are written to.
 
 use image::{GrayImage, RgbImage};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! A frame to be painted: what it is painted from, and the slot where its result is waited for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

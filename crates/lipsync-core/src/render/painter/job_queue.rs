@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Jobs that wait for a worker, and what each worker does at the moment: one state, one lock, one condition variable.
 //!
 //! Whoever waits for a frame also looks for runs that take too long ([`JobQueue::stop_late_runs`]): no thread of its own is

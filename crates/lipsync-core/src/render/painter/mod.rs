@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Steps 4 to 6 on several cores: workers that paint frames, in any order, for those who collect them in order.
 //!
 //! A frame that repeats the mouth of the one before is bound to that frame when it is asked for, not when its turn comes: by

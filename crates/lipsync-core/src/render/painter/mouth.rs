@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! Mouths that later frames repeat: which frame a repetition is bound to, and what has become of that frame.
 
 use std::sync::{Arc, Mutex, MutexGuard};

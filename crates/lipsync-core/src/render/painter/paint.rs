@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! How a batch of jobs is painted: one run of the generator for those that need it, and the mouths that are there already.
 
 use std::sync::Arc;

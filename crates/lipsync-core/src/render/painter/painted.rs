@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What a worker hands over: an avatar frame with its mouth.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The collector's side of a job.
 
 use std::sync::Arc;

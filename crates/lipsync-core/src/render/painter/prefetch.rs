@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! What workers do while there is nothing to paint: they make frames ready that will be shown soon.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MPL-2.0
 //! The threads that paint: one for each session of a generator, shared by all painters of the same network.
 
 use std::sync::Arc;
