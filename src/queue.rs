@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use lipsync_core::sync;
+
 use gst::{FlowError, FlowSuccess};
 
 /// A queue of `T`, of which some count as frames and are bounded in number.
@@ -48,7 +50,7 @@ impl<T: Item> Default for Queue<T> {
 
 impl<T: Item> Queue<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.state)
     }
 
     /// Lets items through again.
@@ -95,7 +97,7 @@ impl<T: Item> Queue<T> {
     pub fn push(&self, item: T, max_frames: usize) -> Result<FlowSuccess, FlowError> {
         let mut state = self.lock();
         while item.is_frame() && state.flow.is_ok() && state.frames >= max_frames {
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            state = sync::wait(&self.changed, state);
         }
         state.flow?;
         state.frames += usize::from(item.is_frame());
@@ -133,7 +135,7 @@ impl<T: Item> Queue<T> {
     pub fn wait_until_sent(&self) -> Result<FlowSuccess, FlowError> {
         let mut state = self.lock();
         while state.flow.is_ok() && (state.sending || !state.items.is_empty()) {
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            state = sync::wait(&self.changed, state);
         }
         state.flow
     }

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 
 use gst_audio::AudioInfo;
 use lipsync_core::rate::FrameRate;
+use lipsync_core::sync;
 
 use super::backlog::Backlog;
 use super::cause::{Alarm, Told};
@@ -281,7 +282,7 @@ impl LipsyncSrc {
 
     /// Waits until the state has changed.
     pub fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(|e| e.into_inner())
+        sync::wait(&self.changed, state)
     }
 
     /// What the scheduler works with, locked. The state must not be.

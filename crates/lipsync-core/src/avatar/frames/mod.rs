@@ -16,6 +16,7 @@ use crate::inference::runtime::Engine;
 use crate::inference::shared::{FileStamp, Shared};
 use crate::picture::formats::{Canvas, PixelFormat};
 use crate::picture::pool::Pooled;
+use crate::sync;
 
 use cache::FrameCache;
 use decode::Decoder;
@@ -82,7 +83,7 @@ impl FrameStore {
     }
 
     fn cache(&self) -> MutexGuard<'_, FrameCache> {
-        self.cache.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.cache)
     }
 
     /// The avatar whose frames these are.
@@ -113,7 +114,7 @@ impl FrameStore {
         if let Some(frame) = self.kept(index) {
             return Ok(frame);
         }
-        let _decoding = self.decoding[index].lock().unwrap_or_else(|e| e.into_inner());
+        let _decoding = sync::lock(&self.decoding[index]);
         // Another may have decoded it meanwhile.
         if let Some(frame) = self.kept(index) {
             return Ok(frame);

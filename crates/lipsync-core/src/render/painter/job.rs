@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::features::Context;
 use crate::render::painter::mouth::{GeneratedMouth, MouthOutcome, MouthPromise};
 use crate::render::painter::painted::Painted;
+use crate::sync;
 
 /// The mouth that a frame is to have.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub(super) struct Slot {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Result<Painted>>> {
-        self.result.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.result)
     }
 
     pub(super) fn fulfil(&self, result: Result<Painted>) {
@@ -42,9 +43,8 @@ impl Slot {
 
     /// Takes the result, if it comes within that time.
     pub(super) fn take_within(&self, patience: Duration) -> Option<Result<Painted>> {
-        let waiting = self.done.wait_timeout_while(self.lock(), patience, |result| result.is_none());
-        let (mut locked, _) = waiting.unwrap_or_else(|e| e.into_inner());
-        locked.take()
+        let is_missing = |result: &mut Option<_>| result.is_none();
+        sync::wait_timeout_while(&self.done, self.lock(), patience, is_missing).0.take()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::render::pace::Meter;
 use crate::render::painter::job::{Job, Slot};
 use crate::render::painter::painted::Painted;
 use crate::render::painter::prefetch::PrefetchJob;
+use crate::sync;
 
 pub(super) struct JobQueue {
     state: Mutex<QueueState>,
@@ -90,11 +91,11 @@ impl JobQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.state)
     }
 
     pub(super) fn meter(&self) -> MutexGuard<'_, Meter> {
-        self.meter.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.meter)
     }
 
     /// Adds a job, and replaces what is prefetched for its painter. Where the network is broken, the job fails at once.
@@ -223,7 +224,7 @@ impl JobQueue {
                 return Some(Task::Prefetch(job));
             }
             state.running[worker] = ActiveRun::default();
-            state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+            state = sync::wait(&self.wake, state);
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::features::{AudioContextKind, Context};
 use crate::generator::face::Framing;
 use crate::inference::runtime::Engine;
 use crate::render::pace::Pace;
+use crate::sync;
 
 pub use job::MouthRequest;
 use job::{Job, Slot};
@@ -131,7 +132,7 @@ impl Painter {
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Arc<MouthOutcome>>> {
-        self.last.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.last)
     }
 
     fn ask(

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::picture::pool::Pooled;
+use crate::sync;
 
 /// A mouth as the generator painted it; `None` where the avatar's frame is shown as it is.
 pub(super) type GeneratedMouth = Option<Arc<Pooled>>;
@@ -26,7 +27,7 @@ impl MouthOutcome {
     }
 
     fn lock(&self) -> MutexGuard<'_, MouthState> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        sync::lock(&self.0)
     }
 
     /// The mouth, once it is known.
