@@ -99,6 +99,7 @@ lint: packages ## formatting, clippy, the core on its own, the shell scripts, li
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p lipsync-core --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace --lib
 	shellcheck $$(git ls-files '*.sh')
 	scripts/check-spdx.sh
 

@@ -11,6 +11,7 @@ mod lipsyncsrc;
 mod loaded;
 mod loading;
 mod messages;
+mod property;
 mod queue;
 mod settings;
 mod stats;

@@ -9,11 +9,7 @@ use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::{SECOND, mul_div};
 
 use super::enums::{Context, ExecutionProvider, Paste, Precision};
-
-/// The value of a property of a type that GObject has checked.
-pub fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
-    value.get().unwrap_or_else(|e| unreachable!("type checked by GObject: {e}"))
-}
+use super::property::{Property, property};
 
 /// The values of the properties.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,119 +47,101 @@ impl Default for Settings {
     }
 }
 
-/// The properties as `gst-inspect-1.0` shows them; whether the avatar can be changed while it plays is up to the element.
-pub fn properties(avatar_while_playing: bool) -> Vec<glib::ParamSpec> {
-    let default = Settings::default();
-    let avatar = glib::ParamSpecString::builder("avatar");
-    let avatar = if avatar_while_playing { avatar.mutable_playing() } else { avatar.mutable_ready() };
-    vec![
+/// The properties that both elements have, each in one place. The avatar of one that is live can be changed while it plays.
+pub const PROPERTIES: &[Property<Settings>] = &[
+    property!("avatar", avatar, |name, default, is_live| {
+        let avatar = glib::ParamSpecString::builder(name);
+        let avatar = if is_live { avatar.mutable_playing() } else { avatar.mutable_ready() };
         avatar
             .nick("Avatar")
             .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders and of share/ of the prefix that the plugin is installed in, and in lipsync/ beside the plugin")
             .default_value(Some(default.avatar.as_str()))
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("execution-provider", default.provider)
+            .build()
+    }),
+    property!("execution-provider", provider, |name, default, _| {
+        glib::ParamSpecEnum::builder_with_default(name, default.provider)
             .nick("Execution provider")
             .blurb("What runs the networks; one that the loaded ONNX Runtime lacks is an error, never replaced in silence")
             .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("device")
+            .build()
+    }),
+    property!("device", device, |name, default, _| {
+        glib::ParamSpecString::builder(name)
             .nick("Device")
             .blurb("Device of the execution provider: a GPU's number for cuda, tensorrt, tensorrt-rtx, migraphx, rocm and directml; CPU, GPU, GPU.1, NPU or the like for openvino; ALL, CPUAndGPU, CPUAndNeuralEngine or CPUOnly for coreml; the backend's library for qnn; none for the others. Empty for the provider's default")
             .default_value(Some(default.device.as_str()))
             .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("precision", default.precision)
+            .build()
+    }),
+    property!("precision", precision, |name, default, _| {
+        glib::ParamSpecEnum::builder_with_default(name, default.precision)
             .nick("Precision")
             .blurb("In which numbers the networks compute: 8 bits (int8) take less than half the time of float32, for a loss that is not seen (docs/performance.md); half is for openvino, tensorrt, migraphx, coreml, qnn and nnapi, where the hardware has it")
             .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("n-threads")
+            .build()
+    }),
+    property!("n-threads", n_threads, |name, default, _| {
+        glib::ParamSpecUInt::builder(name)
             .nick("Threads")
             .blurb("Frames painted at the same time, each on a thread with a generator of its own (memory of the model times this); 0 = as many as there are processor cores")
             .maximum(256)
             .default_value(default.n_threads)
             .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("cache-size")
+            .build()
+    }),
+    property!("cache-size", cache_size, |name, default, _| {
+        glib::ParamSpecUInt::builder(name)
             .nick("Cache size")
             .blurb("MiB of avatar frames to keep, decoded and as far as the network has seen them; frames that do not fit are read again each time they are shown. More is faster with avatars of few frames")
             .maximum(1 << 20)
             .default_value(default.cache_size)
             .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("background-color")
+            .build()
+    }),
+    property!("background-color", background_color, |name, default, _| {
+        glib::ParamSpecUInt::builder(name)
             .nick("Background colour")
             .blurb("What shows behind an avatar with alpha where downstream takes no alpha, as 0xAARRGGBB (big-endian ARGB): with any AA but 00 an opaque colour; 0 = what the avatar's frames show themselves behind the person, or black where they have an alpha channel")
             .default_value(default.background_color)
             .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("context", default.context)
+            .build()
+    }),
+    property!("context", context, |name, default, _| {
+        glib::ParamSpecEnum::builder_with_default(name, default.context)
             .nick("Context")
             .blurb("Which rows of the mel encoder the generator hears with each frame; networks of HuBERT and Wav2Lip have but one way")
             .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("paste", default.paste)
+            .build()
+    }),
+    property!("paste", paste, |name, default, _| {
+        glib::ParamSpecEnum::builder_with_default(name, default.paste)
             .nick("Paste")
             .blurb("How the painted mouth is put back into the face")
             .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("lookahead")
+            .build()
+    }),
+    property!("lookahead", lookahead, |name, default, _| {
+        glib::ParamSpecUInt64::builder(name)
             .nick("Lookahead")
             .blurb("Nanoseconds of sound behind a frame that it may wait for: less makes the latency shorter and the mouth less exact. Sensible are 452500000 (all that networks with a mel encoder hear; files want nothing less), 212500000 (conversation) and 92500000 (the least). Rounded down to what the network can do; HuBERT always hears all it needs")
             .minimum(92_500_000)
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.lookahead.nseconds())
             .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("processing-latency")
+            .build()
+    }),
+    property!("processing-latency", processing_latency, |name, default, _| {
+        glib::ParamSpecUInt64::builder(name)
             .nick("Processing latency")
             .blurb("Nanoseconds that painting a frame may take in a live pipeline; part of the latency that the element declares, beside its lookahead and one frame. Sensible are 50000000 (a machine to itself) to 1000000000 (a busy one)")
             .maximum(gst::ClockTime::from_seconds(10).nseconds())
             .default_value(default.processing_latency.nseconds())
             .mutable_playing()
-            .build(),
-    ]
-}
+            .build()
+    }),
+];
 
 impl Settings {
-    /// Sets a property, if it is one of these; GObject has checked its type.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        match name {
-            "avatar" => self.avatar = get::<Option<String>>(value).unwrap_or_default(),
-            "execution-provider" => self.provider = get(value),
-            "device" => self.device = get::<Option<String>>(value).unwrap_or_default(),
-            "precision" => self.precision = get(value),
-            "n-threads" => self.n_threads = get(value),
-            "cache-size" => self.cache_size = get(value),
-            "background-color" => self.background_color = get(value),
-            "context" => self.context = get(value),
-            "paste" => self.paste = get(value),
-            "lookahead" => self.lookahead = gst::ClockTime::from_nseconds(get(value)),
-            "processing-latency" => self.processing_latency = gst::ClockTime::from_nseconds(get(value)),
-            _ => return false,
-        }
-        true
-    }
-
-    /// The value of a property, if it is one of these.
-    pub fn get(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "avatar" => self.avatar.to_value(),
-            "execution-provider" => self.provider.to_value(),
-            "device" => self.device.to_value(),
-            "precision" => self.precision.to_value(),
-            "n-threads" => self.n_threads.to_value(),
-            "cache-size" => self.cache_size.to_value(),
-            "background-color" => self.background_color.to_value(),
-            "context" => self.context.to_value(),
-            "paste" => self.paste.to_value(),
-            "lookahead" => self.lookahead.nseconds().to_value(),
-            "processing-latency" => self.processing_latency.nseconds().to_value(),
-            _ => return None,
-        })
-    }
-
     /// Whether what is loaded with these settings is also what `other` would load.
     pub fn load_the_same(&self, other: &Self) -> bool {
         let load = |settings: &Self| Self { processing_latency: gst::ClockTime::ZERO, ..settings.clone() };

@@ -80,7 +80,10 @@ fn hear(input: &mut Unstructured<'_>) -> Result<()> {
         // Enough for all that was pushed, at any rate.
         for _ in 0..1_000 {
             let Ok(Some((n, context))) = listener.next_context() else { break };
-            assert!(last.is_none_or(|last| n == last + 1) && context.len() == AudioContextKind::MelWindow.values());
+            assert!(
+                last.is_none_or(|last| n == last + 1)
+                    && context.len() == AudioContextKind::MelWindow.values()
+            );
             last = Some(n);
         }
         let _ = (listener.due(), listener.told(), listener.duration());

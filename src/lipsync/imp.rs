@@ -12,7 +12,7 @@ use super::state::Lipsync;
 use super::stream::Stream;
 use crate::messages::{error_message, post_latency};
 use crate::stats::{self, Stats};
-use crate::{CAT, audio_input, settings as common, video_output};
+use crate::{CAT, audio_input, video_output};
 
 #[glib::object_subclass]
 impl ObjectSubclass for Lipsync {
@@ -29,8 +29,7 @@ impl ObjectSubclass for Lipsync {
 impl ObjectImpl for Lipsync {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = common::properties(false);
-            properties.extend(settings::properties());
+            let mut properties = settings::properties();
             properties.push(stats::property(""));
             properties
         });

@@ -4,7 +4,8 @@
 use gst::glib;
 use gst::prelude::*;
 
-use crate::settings::{self as common, get};
+use crate::property::{self, Property, property};
+use crate::settings as common;
 
 /// The default of the property `qos`.
 const QOS: bool = true;
@@ -24,33 +25,33 @@ impl Default for Settings {
     }
 }
 
-/// Those that only `lipsync` has, as `gst-inspect-1.0` shows them.
+/// Those that only `lipsync` has, each in one place.
+const PROPERTIES: &[Property<Settings>] = &[property!("qos", qos, |name, _, _| {
+    glib::ParamSpecBoolean::builder(name)
+        .nick("Quality of service")
+        .blurb("Repeat the last picture instead of painting one that would be too late to be shown")
+        .default_value(QOS)
+        .mutable_playing()
+        .build()
+})];
+
+/// All properties of `lipsync` that can be set, as `gst-inspect-1.0` shows them.
 pub fn properties() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecBoolean::builder("qos")
-            .nick("Quality of service")
-            .blurb("Repeat the last picture instead of painting one that would be too late to be shown")
-            .default_value(QOS)
-            .mutable_playing()
-            .build(),
-    ]
+    let mut properties = property::specs(common::PROPERTIES, false);
+    properties.extend(property::specs(PROPERTIES, false));
+    properties
 }
 
 impl Settings {
     /// Sets a property, if it can be set; GObject has checked its type.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        match name {
-            "qos" => self.qos = get(value),
-            _ => return self.common.set(name, value),
-        }
-        true
+        property::set(common::PROPERTIES, &mut self.common, name, value)
+            || property::set(PROPERTIES, self, name, value)
     }
 
     /// The value of a property, if it can be set.
     pub fn get(&self, name: &str) -> Option<glib::Value> {
-        match name {
-            "qos" => Some(self.qos.to_value()),
-            _ => self.common.get(name),
-        }
+        let common = property::value(common::PROPERTIES, &self.common, name);
+        common.or_else(|| property::value(PROPERTIES, self, name))
     }
 }

@@ -11,7 +11,7 @@ use lipsync_core::error::Error;
 use super::settings;
 use super::state::LipsyncSrc;
 use crate::messages::{error_message, post_latency};
-use crate::{CAT, audio_input, settings as common, stats, video_output};
+use crate::{CAT, audio_input, stats, video_output};
 
 #[glib::object_subclass]
 impl ObjectSubclass for LipsyncSrc {
@@ -28,8 +28,7 @@ impl ObjectSubclass for LipsyncSrc {
 impl ObjectImpl for LipsyncSrc {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = common::properties(true);
-            properties.extend(settings::properties());
+            let mut properties = settings::properties();
             properties.push(stats::property("; and the inference-interval in force"));
             properties
         });

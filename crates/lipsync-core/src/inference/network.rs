@@ -25,7 +25,7 @@ use crate::text::short;
 ///
 /// The batch size is that of the file, or 1 where it is dynamic.
 ///
-/// It may be a branch of a generator; [`Tensors`] of any type pass from one branch to another.
+/// It may be a branch of a generator; `Tensors` of any type pass from one branch to another.
 ///
 /// Each worker has a network of its own, since a run takes the session exclusively.
 pub struct Network {

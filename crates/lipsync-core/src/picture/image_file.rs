@@ -58,7 +58,7 @@ pub(crate) fn read_sized(path: &Path, size: (u32, u32), like: &str) -> Result<Im
 /// Decodes a grey picture file that must have a size, as `like` has it.
 ///
 /// # Errors
-/// As [`read_sized`]; [`Error::Invalid`] where it has an alpha channel: then what is meant may lie in either.
+/// As `read_sized`; [`Error::Invalid`] where it has an alpha channel: then what is meant may lie in either.
 pub fn read_grey(path: &Path, size: (u32, u32), like: &str) -> Result<GrayImage> {
     guarded(path, || {
         let coded = Coded::read(path, GREY_REMEDY)?;

@@ -40,7 +40,7 @@ impl<T: Copy + Default> FreeList<T> {
     }
 }
 
-/// A picture of that size with undefined content. [`give_back`] returns its memory to the pool.
+/// A picture of that size with undefined content. `give_back` returns its memory to the pool.
 pub fn picture(width: u32, height: u32) -> RgbImage {
     let buffer = BYTES.take(3 * width as usize * height as usize);
     RgbImage::from_raw(width, height, buffer).unwrap_or_default()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! All steps together: sound in, frames out, at once ([`presenter`]) or in real time ([`live_presenter`]).
+//! All steps together: sound in, frames out, at once (`presenter`) or in real time (`live_presenter`).
 
 pub mod listener;
 pub mod live;
