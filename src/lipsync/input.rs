@@ -327,8 +327,8 @@ impl Lipsync {
                 continue;
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
-            let ticket = (!late).then(|| painter.submit(&frames, step, MouthRequest::Speech(context)));
-            let frame = Frame { pts, duration: end - pts, number, ticket };
+            let pending = (!late).then(|| painter.submit(&frames, step, MouthRequest::Speech(context)));
+            let frame = Frame { pts, duration: end - pts, number, pending };
             self.queue.push(Item::Frame(frame), painter.capacity())?;
         }
         Ok(())

@@ -42,5 +42,5 @@ pub struct Frame {
     /// Number since the last discontinuity; 0 is marked as one.
     pub number: u64,
     /// `None`: it would be late, so the last picture is shown once more.
-    pub ticket: Option<PendingFrame>,
+    pub pending: Option<PendingFrame>,
 }

@@ -11,7 +11,7 @@
 //! # Threads
 //!
 //! 1. Upstream's thread runs the sink pad ([`events`], [`input`]): it hears the sound and asks the painter for frames.
-//!    The audio encoder runs beside it ([`lipsync_core::inference::aside`]), so that it can leave at any time.
+//!    The audio encoder runs beside it ([`lipsync_core::inference::encoder_thread`]), so that it can leave at any time.
 //! 2. The painter's workers paint them, several at a time.
 //! 3. The source pad's task ([`output`]) takes frames and events from the queue in order, waits for the
 //!    painter where it must, draws into downstream's buffers and pushes.
@@ -30,6 +30,9 @@
 //! 3. `avatar`, `output`, `input`, `events`, `queries`: what each of them does
 //! 4. `pads`, `imp`: the pads and the class
 
+// The documentation of the element, for hotdoc, belongs to no item.
+#![allow(unused_doc_comments)]
+
 mod avatar;
 mod events;
 mod imp;
@@ -42,6 +45,23 @@ mod settings;
 mod state;
 mod stream;
 
+/**
+ * SECTION:element-lipsync
+ * @see_also: lipsyncsrc
+ *
+ * `lipsync` turns raw audio into raw video of a talking avatar: frame `n` is at the time of the first sample plus
+ * `n / framerate`. Two neural networks paint the mouth (the method of SyncTalk_2D); #GstLipsync:avatar names the avatar or its
+ * folder. It can be the visualization of a playbin.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 filesrc location=speech.wav ! decodebin ! tee name=sound sound. ! queue ! lipsync ! x264enc ! video. \
+ *     sound. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \
+ *     ! audio/x-raw,rate=48000 ! avenc_aac ! mp4mux name=video ! filesink location=out.mp4
+ * ]| Writes a video of the avatar speaking the file.
+ *
+ * Since: 0.1.0
+ */
 use gst::glib;
 use gst::prelude::*;
 

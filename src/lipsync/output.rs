@@ -193,9 +193,9 @@ impl Lipsync {
     }
 
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
-        let mut buffer = match frame.ticket {
-            Some(ticket) => {
-                let painted = ticket.wait()?;
+        let mut buffer = match frame.pending {
+            Some(pending) => {
+                let painted = pending.wait()?;
                 let buffer = self.writer.draw(&painted)?;
                 self.state().stats.painted(painted.inference);
                 buffer

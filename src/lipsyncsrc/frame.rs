@@ -28,7 +28,7 @@ pub struct Frame {
     pub number: u64,
     /// It does not follow the one before.
     pub discont: bool,
-    pub ticket: PendingFrame,
+    pub pending: PendingFrame,
     /// The interval at which a new mouth was asked for, if one was.
     pub asked_at: Option<u32>,
     /// What plays at this step of the avatar.

@@ -18,7 +18,7 @@
 //! 4. The task of each source pad ([`pad_tasks`]) sends what is in its queue when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
 //! 5. A thread of its own loads an avatar ([`crate::loading`]), also one that is set while the element plays.
-//! 6. The audio encoder runs beside the scheduler ([`lipsync_core::inference::aside`]), so that a stop need not wait for it.
+//! 6. The audio encoder runs beside the scheduler ([`lipsync_core::inference::encoder_thread`]), so that a stop need not wait for it.
 //!
 //! What they have in common, and the order of the locks, is in [`state`]; how they are woken to stop is in [`lifecycle`].
 //!
@@ -32,6 +32,9 @@
 //! 4. `scheduler`, `input`, `pad_tasks`, `queries`: what each of them does
 //! 5. `pads`, `lifecycle`: how they begin and end
 //! 6. `imp`: the class
+
+// The documentation of the element, for hotdoc, belongs to no item.
+#![allow(unused_doc_comments)]
 
 mod avatars;
 mod backlog;
@@ -56,6 +59,26 @@ mod settings;
 mod sound;
 mod state;
 
+/**
+ * SECTION:element-lipsyncsrc
+ * @see_also: lipsync
+ *
+ * `lipsyncsrc` is a live source: a talking avatar who is always there. It is idle while there is no sound, and speaks the
+ * sound that comes in through the request pad `sink`, at whatever speed that comes. The request pad `audio` gives the same
+ * sound back in step with the picture.
+ *
+ * The action signal #GstLipsyncSrc::interrupt discards what waits to be spoken and closes the mouth. Element messages
+ * `lipsync-speech-start` and `lipsync-speech-end`, each with its `running-time`, tell when it speaks. #GstLipsyncSrc:avatar may
+ * be set while it plays.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! ls.sink lipsyncsrc name=ls ! videoconvert ! autovideosink \
+ *     ls.audio ! queue ! audioconvert ! autoaudiosink
+ * ]| The presenter speaks the file, and goes on idling behind it.
+ *
+ * Since: 0.1.0
+ */
 use gst::glib;
 use gst::prelude::*;
 

@@ -221,7 +221,7 @@ impl LipsyncSrc {
         const PIECE: Duration = Duration::from_millis(2);
         let latest = patience.map(|patience| frame.pts + self.latency().nseconds() + patience);
         loop {
-            let painted = frame.ticket.wait_for(PIECE);
+            let painted = frame.pending.wait_for(PIECE);
             if self.is_stopped() {
                 return Err(gst::FlowError::Flushing.into());
             }

@@ -196,20 +196,20 @@ impl LipsyncSrc {
         let step = timing.rate.convert_index(render.shown, render.loaded.avatar.rate);
         let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
         let due = render.held.is_none_or(|held| held + 1 >= interval);
-        let (wish, asked_at, held) = match context {
+        let (request, asked_at, held) = match context {
             Some(context) if due => (MouthRequest::Speech(context), Some(interval), Some(0)),
             Some(_) => (MouthRequest::Repeat, None, render.held.map(|held| held + 1)),
             // Once painted, or not at all.
             None => (MouthRequest::Rest, None, None),
         };
         render.held = held;
-        let ticket = painter.submit(&frames, step, wish);
+        let pending = painter.submit(&frames, step, request);
         let frame = Frame {
             pts,
             duration: end - pts,
             number: n,
             discont: std::mem::replace(&mut render.discont, false),
-            ticket,
+            pending,
             asked_at,
             step,
             frames,
@@ -245,9 +245,9 @@ impl LipsyncSrc {
         }
         let mut first = true;
         for frame in state.video_queue.items_mut().iter_mut().filter_map(VideoItem::frame_mut) {
-            let wish = if first { MouthRequest::Closing } else { MouthRequest::Rest };
-            let ticket = frame.painter.resubmit(&frame.ticket, &frame.frames, frame.step, wish);
-            called_off.push(std::mem::replace(&mut frame.ticket, ticket));
+            let request = if first { MouthRequest::Closing } else { MouthRequest::Rest };
+            let pending = frame.painter.resubmit(&frame.pending, &frame.frames, frame.step, request);
+            called_off.push(std::mem::replace(&mut frame.pending, pending));
             frame.asked_at = None;
             frame.speech_events.clear();
             if std::mem::replace(&mut first, false) {

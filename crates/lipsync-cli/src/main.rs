@@ -19,6 +19,7 @@ macro_rules! print_error {
     }};
 }
 
+mod audio_contexts;
 mod check;
 mod checksums;
 mod cli;

@@ -5,19 +5,20 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
-use lipsync_core::features::{self, Context as AudioContext};
+use lipsync_core::features::Context as AudioContext;
 use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::Precision;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
-use lipsync_core::rate::FrameRate;
+
+use crate::audio_contexts::audio_contexts;
 
 /// Number of frames to compare, and the first of them in the audio.
 const FRAMES: usize = 4;
-const FIRST: u64 = 10;
+const FIRST: usize = 10;
 
 /// The difference between the outputs of two avatars.
 pub struct Difference {
@@ -42,8 +43,7 @@ pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> 
     let engine = Engine { precision: Precision::Fp32, ..Engine::default() }.with_library_dir(library_dir);
     let open = |avatar: &Avatar| Generator::open(&avatar.generator, avatar.face, &engine, 1);
     let (mut first, mut second) = (open(original)?, open(copy)?);
-    let contexts_of = |avatar: &Avatar, generator: &Generator| audio_contexts(avatar, generator, &engine);
-    let contexts = contexts_of(original, &first)?.into_iter().zip(contexts_of(copy, &second)?);
+    let contexts = contexts(original, &first, &engine)?.into_iter().zip(contexts(copy, &second, &engine)?);
     let canvas = Canvas {
         format: PixelFormat::Packed(Packed { bytes: 3, order: [0, 1, 2], alpha: None }),
         background: None,
@@ -65,22 +65,16 @@ pub fn measure(original: &Avatar, copy: &Avatar, library_dir: Option<&Path>) -> 
     Ok(Difference { worst, mean: sum as f64 / count.max(1) as f64 })
 }
 
-/// The contexts for synthetic audio: noise with the envelope of syllables.
-fn audio_contexts(avatar: &Avatar, generator: &Generator, engine: &Engine) -> Result<Vec<AudioContext>> {
-    let context_kind = generator.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine)?;
-    track.restart(FrameRate::NATIVE);
+/// Contexts for synthetic audio: two seconds of noise with the envelope of syllables.
+fn contexts(avatar: &Avatar, generator: &Generator, engine: &Engine) -> Result<Vec<AudioContext>> {
     let mut state = 1u32;
-    let sound: Vec<f32> = (0..32_000)
+    let audio: Vec<f32> = (0..32_000)
         .map(|n| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let noise = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
             noise * 0.3 * (n as f32 * 0.002).sin().abs()
         })
         .collect();
-    track.push(&sound);
-    track.finish();
-    (0..FRAMES as u64)
-        .map(|n| track.context(FIRST + 3 * n)?.context("the sound ended before its frames"))
-        .collect()
+    let contexts = audio_contexts(avatar, generator.context_kind(), &audio, engine)?;
+    Ok(contexts.into_iter().skip(FIRST).step_by(3).take(FRAMES).collect())
 }

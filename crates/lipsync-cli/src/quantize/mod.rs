@@ -20,8 +20,8 @@ use lipsync_core::onnx::{Layer, Model};
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
 use lipsync_core::picture::pool::Pooled;
 use lipsync_core::quantizer::{MouthPsnr, Quantizer, Sample};
-use lipsync_core::rate::FrameRate;
 
+use crate::audio_contexts::audio_contexts;
 use crate::cli::Quantize;
 use crate::{format, interrupt, plugin, progress, trial};
 
@@ -44,7 +44,7 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let engine = Engine::default().with_library_dir(library_dir);
     let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, &engine)?;
     let count = usize::from(options.samples);
-    let contexts = audio_contexts(&avatar, &quantizer, &sound, &engine)?;
+    let contexts = audio_contexts(&avatar, quantizer.context_kind(), &sound, &engine)?;
     let calibration_count = (contexts.len() as f64 * CALIBRATION_SHARE) as usize;
     if calibration_count < count || contexts.len() - calibration_count < count {
         let seconds = sound.len() as f64 / f64::from(SAMPLE_RATE);
@@ -110,28 +110,6 @@ fn sound_of(options: &Quantize, folder: &Path) -> Result<PathBuf> {
         None if own.is_file() => Ok(own),
         None => bail!("{}: has no aud.wav. Give some speech with --sound", folder.display()),
     }
-}
-
-/// The audio context of every frame.
-fn audio_contexts(
-    avatar: &Avatar,
-    quantizer: &Quantizer,
-    sound: &[f32],
-    engine: &Engine,
-) -> Result<Vec<features::Context>> {
-    let context_kind = quantizer.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, engine)?;
-    track.restart(FrameRate::NATIVE);
-    let mut contexts = Vec::new();
-    // In chunks, so that the track can drop audio that it no longer needs.
-    for piece in sound.chunks(16_000) {
-        track.push(piece);
-        while let Some(context) = track.context(contexts.len() as u64)? {
-            contexts.push(context);
-        }
-        interrupt::check()?;
-    }
-    Ok(contexts)
 }
 
 /// `count` contexts, evenly spaced, with frames from the whole avatar.
