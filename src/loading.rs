@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Loading beside a change of state: what takes long, or never ends, must not keep an element from being stopped.
+//! Loads in the background, so that a slow or endless load never blocks a change of state.
 //!
 //! GStreamer lets a change of state wait for the one before. So a change of state waits for an avatar for no more than
 //! [`MOMENT`]; nearly all are there by then. Otherwise it goes on without the avatar, tells the application so by a
-//! message of type PROGRESS, as other elements do that open something slow, and the streaming thread waits for it.
+//! message of type PROGRESS, as other elements do that open something slow, and whoever needs the avatar waits for it: the streaming thread
+//! of `lipsync`, the scheduler of `lipsyncsrc`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -44,7 +45,7 @@ impl<T: Send + 'static> Loading<T> {
     /// Begins to load in a thread of its own.
     ///
     /// # Errors
-    /// [`Error::Runtime`] where no thread can be started.
+    /// [`Error::System`] where no thread can be started.
     pub fn start(
         element: &impl IsA<gst::Element>,
         settings: Settings,
@@ -61,14 +62,13 @@ impl<T: Send + 'static> Loading<T> {
             tests::wait_at_gate(&settings.avatar);
             let result = caught(|| open(settings, &canceller));
             let result = result.unwrap_or_else(|panic| {
-                Err(Error::runtime(format!("the avatar cannot be loaded: {panic}"), "Take another avatar"))
+                Err(Error::system(format!("the avatar cannot be loaded: {panic}"), "Take another avatar"))
             });
             *lock(&shared.result) = Some(result);
             shared.there.notify_all();
         };
         let thread = std::thread::Builder::new().name("lipsync-load".into()).spawn(load);
-        thread
-            .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
+        thread.map_err(Error::no_thread)?;
         Ok(Arc::new(loading))
     }
 

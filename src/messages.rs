@@ -97,6 +97,7 @@ pub fn error_message(error: &Error) -> gst::ErrorMessage {
         Error::NotFound { .. } => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
         Error::Invalid { .. } => gst::error_msg!(gst::ResourceError::Read, ("{error}")),
         Error::Runtime { .. } => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
+        Error::System { .. } => gst::error_msg!(gst::ResourceError::Failed, ("{error}")),
         Error::Audio { .. } => gst::error_msg!(gst::StreamError::Decode, ("{error}")),
         // Of a network that failed, and of kinds that are yet to come.
         _ => gst::error_msg!(gst::StreamError::Failed, ("{error}")),

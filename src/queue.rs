@@ -34,7 +34,7 @@ pub trait Item {
 }
 
 impl<T: Item> Default for Queue<T> {
-    /// An empty queue that takes nothing: [`Self::start`] opens it.
+    /// An empty queue that takes nothing: [`Self::open`] opens it.
     fn default() -> Self {
         Self {
             state: Mutex::new(State {
@@ -112,10 +112,7 @@ impl<T: Item> Queue<T> {
         state.sending = false;
         self.changed.notify_all();
         let empty = |state: &mut State<T>| state.flow.is_ok() && state.items.is_empty();
-        state = match self.changed.wait_timeout_while(state, patience, empty) {
-            Ok((state, _)) => state,
-            Err(e) => e.into_inner().0,
-        };
+        state = sync::wait_timeout_while(&self.changed, state, patience, empty).0;
         state.flow?;
         let Some(item) = state.items.pop_front() else { return Ok(None) };
         state.frames -= usize::from(item.is_frame());

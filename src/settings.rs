@@ -54,7 +54,7 @@ pub const PROPERTIES: &[Property<Settings>] = &[
         let avatar = if is_live { avatar.mutable_playing() } else { avatar.mutable_ready() };
         avatar
             .nick("Avatar")
-            .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders and of share/ of the prefix that the plugin is installed in, and in lipsync/ beside the plugin")
+            .blurb("Name or folder of the avatar. iris and theo come with the plugin; a folder may be of our own layout, a SyncTalk_2D data set or a digital-clone package with its models. Names are looked for in LIPSYNC_AVATAR_PATH, in lipsync/avatars of the user's and the system's data folders, in lipsync/ beside the plugin, and in share/lipsync/avatars of the prefix that the plugin is installed in")
             .default_value(Some(default.avatar.as_str()))
             .build()
     }),

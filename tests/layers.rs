@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The house keeps its floors: imports go down only, and no files import each other in a circle.
+//! The layers hold: imports only go down, and no two files import each other.
 //!
 //! What a file imports is read from its `use` lines and from paths that begin with `crate` or `super`; its unit tests
 //! are left out. The floors are those of docs/architecture.md.

@@ -11,7 +11,7 @@ use super::stream::Stream;
 use crate::CAT;
 use crate::loaded::{Loaded, Opened, plugin_folder};
 use crate::loading::Loading;
-use crate::messages::{Failure, post_latency};
+use crate::messages::{Failure, error_message, post_latency};
 
 impl Lipsync {
     /// Opens avatar, ONNX Runtime and networks, if that has not been done with the same settings. What takes long is
@@ -86,7 +86,10 @@ impl Lipsync {
                 Ok(())
             }
             Err(error) => {
-                self.queue.push(Item::Failure(Failure::Core(error)), 0)?;
+                // A flush meanwhile must not take it: it would never be told again.
+                if self.queue.push(Item::Failure(Failure::Core(error.clone())), 0).is_err() {
+                    self.post_error_message(error_message(&error));
+                }
                 Err(gst::FlowError::Eos)
             }
         }

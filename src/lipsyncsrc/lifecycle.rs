@@ -30,7 +30,7 @@ impl LipsyncSrc {
         let thread = std::thread::Builder::new()
             .name("lipsync-sched".into())
             .spawn(schedule)
-            .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
+            .map_err(Error::no_thread)?;
         self.state().scheduler = Some(thread);
         self.load_pending();
         Ok(())
@@ -49,7 +49,7 @@ impl LipsyncSrc {
         self.interrupt_networks();
     }
 
-    /// Waits for the scheduler and gives everything back, the avatar for the next time.
+    /// Waits for the scheduler and gives everything back, also the avatar.
     pub fn clean_up(&self) {
         let scheduler = self.state().scheduler.take();
         if let Some(scheduler) = scheduler {

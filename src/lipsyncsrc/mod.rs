@@ -17,7 +17,8 @@
 //! 3. The painter's workers paint, several at a time.
 //! 4. The task of each source pad ([`pad_tasks`]) sends what is in its queue when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
-//! 5. A thread of its own loads an avatar ([`crate::loading`]), also one that is set while the element plays.
+//! 5. A thread of its own loads the avatar to start with ([`crate::loading`]), another one each avatar that is set while the
+//!    element plays ([`avatars`]).
 //! 6. The audio encoder runs beside the scheduler ([`lipsync_core::inference::encoder_thread`]), so that a stop need not wait for it.
 //!
 //! What they have in common, and the order of the locks, is in [`state`]; how they are woken to stop is in [`lifecycle`].

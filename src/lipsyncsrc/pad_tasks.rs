@@ -62,8 +62,8 @@ impl LipsyncSrc {
         let _ = pad.pause_task();
     }
 
-    /// Ends a pad: nothing more goes out by it. Without the picture the presenter is at its end: what waits to be spoken, and
-    /// who waits to send more, waits in vain.
+    /// Ends a pad: nothing more goes out by it. Without video the element is finished: queued speech is dropped, and whoever waits
+    /// to send more is released.
     fn end_of_pad(&self, pad: &gst::Pad) {
         if *pad == self.srcpad {
             let (time, _) = self.state().video_task.place;
@@ -73,7 +73,13 @@ impl LipsyncSrc {
         } else {
             self.change(|state| state.flushing.sound = true);
         }
-        pad.push_event(gst::event::Eos::new());
+        let end = || pad.push_event(gst::event::Eos::new());
+        // A sink that is paused holds it up.
+        if *pad == self.srcpad {
+            end()
+        } else {
+            self.in_downstream(end)
+        };
     }
 
     fn next_video(&self) -> Result<(), Stop> {
@@ -254,10 +260,18 @@ impl LipsyncSrc {
 
     /// Sends what may be held up by whoever is behind the pad of the sound.
     fn in_downstream<T>(&self, send: impl FnOnce() -> T) -> T {
+        /// Also where `send` panics.
+        struct Sending<'a>(&'a LipsyncSrc);
+
+        impl Drop for Sending<'_> {
+            fn drop(&mut self) {
+                self.0.state().is_sending_sound = false;
+            }
+        }
+
         self.state().is_sending_sound = true;
-        let sent = send();
-        self.state().is_sending_sound = false;
-        sent
+        let _sending = Sending(self);
+        send()
     }
 
     /// By how much the sound goes out earlier than its own time says, in nanoseconds.
@@ -273,7 +287,7 @@ impl LipsyncSrc {
 
     fn send_chunk(&self, pad: &gst::Pad, mut chunk: Chunk) -> Result<(), Stop> {
         let end = chunk.end();
-        // What the pad's offset would move to before the beginning, muxers take for anything.
+        // Muxers mishandle timestamps that the pad's offset would make negative.
         chunk.cut_before(self.sound_earlier());
         if chunk.bytes.is_empty() {
             return Ok(());

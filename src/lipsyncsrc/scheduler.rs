@@ -43,9 +43,13 @@ impl LipsyncSrc {
             match ready.and_then(|there| if there { self.schedule_next() } else { Ok(false) }) {
                 Ok(true) => {}
                 Ok(false) => break true,
-                Err(Stop::Flow(flow)) => {
-                    gst::debug!(CAT, imp = self, "the scheduler stops: {flow}");
+                Err(Stop::Flow(gst::FlowError::Flushing)) => {
+                    gst::debug!(CAT, imp = self, "the scheduler stops");
                     break false;
+                }
+                Err(Stop::Flow(flow)) => {
+                    gst::element_imp_error!(self, gst::StreamError::Failed, ("the video stopped: {flow}"));
+                    break true;
                 }
                 // A stop interrupts the networks, which is no failure.
                 Err(Stop::Failure(_)) if self.is_stopped() => break false,

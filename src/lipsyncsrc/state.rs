@@ -218,7 +218,6 @@ impl State {
             input: std::mem::take(&mut self.input),
             backlog: std::mem::take(&mut self.backlog),
             told_backlog: self.told_backlog,
-            is_sending_sound: self.is_sending_sound,
             timing: self.timing,
             ..Self::default()
         };

@@ -51,6 +51,16 @@ pub enum Error {
         #[serde(skip)]
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
+    /// The machine or its operating system does not give what is needed, such as a thread.
+    System {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+        /// The error behind it.
+        #[serde(skip)]
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    },
     /// A network failed while it ran.
     Inference {
         /// The file of the network.
@@ -82,6 +92,7 @@ impl std::fmt::Display for Error {
             Self::Runtime { problem, remedy, .. } => {
                 write!(f, "ONNX Runtime: {}. {}", plain(problem), plain(remedy))
             }
+            Self::System { problem, remedy, .. } => write!(f, "{}. {}", plain(problem), plain(remedy)),
             Self::Inference { model, problem, .. } => {
                 write!(f, "{}: {}", plain(model.display()), plain(problem))
             }
@@ -98,6 +109,7 @@ impl std::error::Error for Error {
             Self::NotFound { source, .. }
             | Self::Invalid { source, .. }
             | Self::Runtime { source, .. }
+            | Self::System { source, .. }
             | Self::Inference { source, .. } => source.as_deref().map(|source| source as _),
             Self::Audio { .. } | Self::Interrupted => None,
         }
@@ -122,6 +134,16 @@ impl Error {
         Self::Runtime { problem: problem.into(), remedy: remedy.into(), source: None }
     }
 
+    /// An error of the machine or of its operating system.
+    pub fn system(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::System { problem: problem.into(), remedy: remedy.into(), source: None }
+    }
+
+    /// No thread can be started.
+    pub fn no_thread(error: std::io::Error) -> Self {
+        Self::system(format!("no thread could be started: {error}"), "Stop other programs").with_source(error)
+    }
+
     /// An error of a network that ran.
     pub fn inference(model: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Self::Inference { model: model.as_ref().into(), problem: problem.into(), source: None }
@@ -138,6 +160,7 @@ impl Error {
         if let Self::NotFound { source, .. }
         | Self::Invalid { source, .. }
         | Self::Runtime { source, .. }
+        | Self::System { source, .. }
         | Self::Inference { source, .. } = &mut self
         {
             *source = Some(Arc::new(error));
@@ -151,7 +174,7 @@ impl Error {
             Self::NotFound { path, .. }
             | Self::Invalid { path, .. }
             | Self::Inference { model: path, .. } => Some(path),
-            Self::Runtime { .. } | Self::Audio { .. } | Self::Interrupted => None,
+            Self::Runtime { .. } | Self::System { .. } | Self::Audio { .. } | Self::Interrupted => None,
         }
     }
 

@@ -154,7 +154,7 @@ pub fn run<T: Send + 'static>(
         let _ = send.send(catch_unwind(AssertUnwindSafe(work)));
     };
     let thread = std::thread::Builder::new().name("lipsync-open".into()).stack_size(STACK_SIZE).spawn(work);
-    thread.map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
+    thread.map_err(Error::no_thread)?;
     loop {
         match receive.recv_timeout(POLL_INTERVAL) {
             Ok(done) => return done.unwrap_or_else(|panic| resume_unwind(panic)),

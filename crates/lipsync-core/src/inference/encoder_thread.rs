@@ -113,8 +113,7 @@ impl EncoderThread {
         });
         let worker = handoff.clone();
         let thread = std::thread::Builder::new().name("lipsync-hear".into()).spawn(move || worker.run_loop());
-        let thread = thread
-            .map_err(|e| Error::runtime(format!("no thread could be started: {e}"), "Stop other programs"))?;
+        let thread = thread.map_err(Error::no_thread)?;
         Ok(Self { path, network: Some(Box::new(network)), limit, handoff, thread: Some(thread) })
     }
 
