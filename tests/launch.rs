@@ -192,7 +192,7 @@ fn models_that_do_not_fit_are_refused_with_their_shapes() {
         &["generator.onnx", "[1, 4, 320, 320]", "[N, 6, S, S]"],
     );
     with_model("generator.onnx", "generator_wrong_type", &["generator.onnx", "Tensor<i64>"]);
-    with_model("generator.onnx", "generator_one_input", &["generator.onnx", "no generator of the method"]);
+    with_model("generator.onnx", "generator_one_input", &["generator.onnx", "no generator of a known kind"]);
     with_model("generator.onnx", "generator_nan", &["generator.onnx", "not numbers"]);
     with_model("audio_encoder.onnx", "encoder_wrong_shape", &["audio_encoder.onnx", "no audio encoder"]);
     // Fronts of the family that are not known, or do not go with each other.
@@ -239,7 +239,12 @@ fn folders_whose_parts_do_not_go_together_are_refused() {
     };
     let no_encoder = in_manifest("audio_encoder = \"audio_encoder.onnx\"\n", "");
     changed("own", &no_encoder, "", &["names no audio encoder", "models.audio_encoder"]);
-    changed("wav2lip", &|_| {}, "context=tile", &["generator.onnx", "the mel window", "\"tile\""]);
+    changed(
+        "wav2lip",
+        &|_| {},
+        "context=tile",
+        &["generator.onnx", "a window of the mel spectrogram", "\"tile\""],
+    );
     changed(
         "synctalk_hubert",
         &file("models/encoder_hubert_wrong.onnx", "models/audio_encoder.onnx"),
@@ -333,9 +338,9 @@ fn providers_that_the_runtime_lacks_are_refused_with_those_it_has() {
 #[test]
 fn devices_that_are_none_are_refused() {
     for (properties, problem) in [
-        ("device=0", "execution-provider=cpu device=\"0\" is none"),
+        ("device=0", "execution-provider=cpu device=\"0\" does not exist"),
         ("execution-provider=cuda device=GPU.0", "device=\"GPU.0\" is not a GPU number"),
-        ("execution-provider=webgpu device=1", "execution-provider=webgpu device=\"1\" is none"),
+        ("execution-provider=webgpu device=1", "execution-provider=webgpu device=\"1\" does not exist"),
     ] {
         assert_refused(&launch_on(&[], properties), &[problem, "empty"]);
     }

@@ -688,7 +688,10 @@ fn the_manual_states_the_bounds() {
     };
     // Each constant is told, and nothing else is.
     let source = include_str!("../../lipsync-core/src/limits.rs");
-    let constants = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": "));
+    let constants = source.lines().filter_map(|line| {
+        let public = line.strip_prefix("pub const ").or_else(|| line.strip_prefix("pub(crate) const "))?;
+        public.split_once(": ")
+    });
     let mut count = 0;
     for (name, rest) in constants {
         let (_, value) = rest.split_once(" = ").unwrap();
