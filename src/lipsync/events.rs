@@ -35,8 +35,8 @@ impl Lipsync {
         }
     }
 
-    /// A new stream is a new beginning where downstream had had enough, or the sound could not be followed: what was on its way
-    /// then is nobody's any more. (A new segment is none: it does not undo the end that downstream has been sent.)
+    /// A new stream begins anew after an end: downstream had had enough, or the sound could not be followed. Whatever was queued
+    /// at that point is discarded. (A new segment does not begin anew: it does not undo the EOS that downstream has been sent.)
     fn begin_anew(&self) -> Result<(), Error> {
         let Some(items) = self.queue.reopen_after_end() else { return Ok(()) };
         let held = self.stream().as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;

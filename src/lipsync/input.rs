@@ -356,6 +356,7 @@ impl Lipsync {
             .post(&*self.obj());
         true
     }
+
     /// Turns what stopped the sound into a flow for upstream. A failure goes down the queue behind the frames that
     /// are still good; upstream sees an orderly end, so that one message tells what happened.
     fn settle(

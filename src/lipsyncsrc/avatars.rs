@@ -2,9 +2,9 @@
 //! Which avatar plays: how one is loaded, and how another takes over while the first plays on.
 //!
 //! An avatar that is set while the element plays is loaded by a thread of its own, which has a frame of it painted as downstream
-//! takes it. Then the scheduler takes it over between two frames; what cannot be loaded, painted or shown is told in a warning,
-//! the one before goes on, and the property `avatar` names that one again. One that was asked for and neither taken over nor refused when the element
-//! stops is asked for again when it starts: it starts with the one that is known to be right.
+//! takes it. Then the scheduler takes it over between two frames. If it cannot be loaded, painted or shown, a warning says so,
+//! the one before goes on, and the property `avatar` names that one again. If the element stops before either has happened, it
+//! starts with the one before next time, which is known to be right, and asks for the other again.
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;

@@ -98,7 +98,7 @@ impl LipsyncSrc {
                 self.state().input.segment = segment.segment().downcast_ref().cloned();
             }
             EventView::Gap(gap) => {
-                // What is longer than any show keeps what is behind it from ever being heard.
+                // A gap this long is ignored: no sound after it would ever be played.
                 let duration = gap.get().1.filter(|duration| duration.seconds() < GAP_SECONDS);
                 return duration.is_none_or(|duration| self.take_in_gap(duration).is_ok());
             }

@@ -13,7 +13,8 @@
 //!
 //! 1. Upstream's thread ([`input`]) puts sound into the backlog, and waits there while it is full.
 //! 2. The scheduler ([`scheduler`]) takes up each frame at its moment on the pipeline's clock: it takes the sound
-//!    from the backlog, hears it ([`lipsync_core::render::live`]), asks the painter for the picture, and fills the queues of both source pads.
+//!    from the backlog, hears it ([`lipsync_core::render::live`]), asks the painter for the picture, and fills the queues of
+//!    both source pads.
 //! 3. The painter's workers paint, several at a time.
 //! 4. The task of each source pad ([`pad_tasks`]) sends what is in its queue when its time has come. A pad whose
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.

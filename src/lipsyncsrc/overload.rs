@@ -22,7 +22,7 @@ use lipsync_core::rate::SECOND;
 
 /// A mouth is held for at most so many frames.
 pub const LONGEST_INTERVAL: u32 = 25;
-/// Of so many frames with a new mouth the late ones are counted.
+/// Late frames are counted among this many of the latest frames with a new mouth.
 const LATEST: usize = 8;
 /// Without a late frame for that time, painting becomes more frequent again, in nanoseconds.
 const TRIAL: u64 = 2 * SECOND;

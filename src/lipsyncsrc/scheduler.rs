@@ -23,7 +23,7 @@ use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
 use crate::messages::{Stop, post_latency};
 
-/// When the scheduler is so late, time is given up instead of being made good. What it makes good waits for a moment.
+/// If the scheduler is later than this, it skips frames instead of catching up.
 const LOST: u64 = MOST_WAITING;
 
 /// What is wrong with a frame that goes out all the same.

@@ -84,11 +84,6 @@ impl MelSpectrogram {
         self.frames = 0;
     }
 
-    /// Samples taken since the start.
-    pub fn samples_taken(&self) -> u64 {
-        self.taken
-    }
-
     /// Adds samples and hands each complete frame to `sink`, in order.
     pub fn push(&mut self, samples: &[f32], mut sink: impl FnMut(MelFrame)) {
         for &sample in samples {

@@ -99,7 +99,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Those of the file in whose place another comes, or what files have that are made anew.
+/// Permissions of the file being replaced, or the default for new files.
 #[cfg(unix)]
 fn permissions(path: &Path) -> std::fs::Permissions {
     use std::os::unix::fs::PermissionsExt;

@@ -14,7 +14,7 @@ struct FreeList<T>(Mutex<Vec<Vec<T>>>);
 static BYTES: FreeList<u8> = FreeList(Mutex::new(Vec::new()));
 static FLOATS: FreeList<f32> = FreeList(Mutex::new(Vec::new()));
 
-/// More than are in work at once but on a very large machine; what is beyond goes back to the system.
+/// Buffers kept for reuse; more are needed only on very large machines, and the surplus is freed.
 const MOST: usize = 64;
 
 impl<T: Copy + Default> FreeList<T> {
