@@ -64,8 +64,8 @@ fn main() -> Result<(), Failure> {
     let mut mono = Vec::new();
     timed(&mut resampling, || input.push(&samples, &mut mono).and_then(|()| input.finish(&mut mono)))?;
 
-    let hearing = network.context_kind().with_rows(avatar.context, &avatar.generator)?;
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &engine)?;
+    let context_kind = network.context_kind().with_rows(avatar.context, &avatar.generator)?;
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, &engine)?;
     track.restart(FrameRate::NATIVE);
     timed(&mut mel, || {
         track.push(&mono);

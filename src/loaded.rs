@@ -45,7 +45,7 @@ impl Loaded {
         let mut avatar = Avatar::find(&settings.avatar, beside)?;
         settings.adjust(&mut avatar);
         let mut painter = Painter::open(&avatar, &engine, settings.n_threads as usize)?;
-        let track = avatar.open_features(painter.hearing(), settings.lookahead_samples(), &engine)?;
+        let track = avatar.open_features(painter.context_kind(), settings.lookahead_samples(), &engine)?;
         let mut listener = Listener::new(track, FrameRate::NATIVE);
         painter.set_silence(listener.silence()?);
         let encoder = listener.interrupter();
@@ -63,7 +63,7 @@ impl std::fmt::Display for Loaded {
             self.avatar.frames.len(),
             self.avatar.image,
             self.painter.framing(),
-            self.painter.hearing(),
+            self.painter.context_kind(),
             self.painter.workers()
         )
     }

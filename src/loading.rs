@@ -98,7 +98,7 @@ impl<T: Send + 'static> Loading<T> {
 
     /// What has been loaded, if it is there.
     pub fn take(&self) -> Option<Result<T>> {
-        self.wait(Some(Instant::now()), || false).inspect(|result| self.tell_end(result))
+        lock(&self.shared.result).take().inspect(|result| self.tell_end(result))
     }
 
     /// Waits for it, unless that is given up: for a streaming thread.

@@ -27,15 +27,15 @@ fuzz_target!(|input: &[u8]| {
     // Those of one kind are refused as the other.
     let kinds =
         [AudioContextKind::MelRows(RowSelection::Window), AudioContextKind::Hubert(HubertSpan::Sixteen)];
-    for hearing in kinds {
-        if let Err(error) = hear(hearing) {
+    for context_kind in kinds {
+        if let Err(error) = hear(context_kind) {
             drop(error.to_string());
         }
     }
 });
 
-fn hear(hearing: AudioContextKind) -> Result<()> {
-    let mut track = AVATAR.open_features(hearing, features::NO_LIMIT, &Engine::default())?;
+fn hear(context_kind: AudioContextKind) -> Result<()> {
+    let mut track = AVATAR.open_features(context_kind, features::NO_LIMIT, &Engine::default())?;
     let interrupter = track.interrupter();
     let stop = || interrupter.iter().for_each(|interrupter| interrupter.interrupt());
     watchdog::guard(stop, || {
@@ -45,7 +45,7 @@ fn hear(hearing: AudioContextKind) -> Result<()> {
         track.finish();
         for n in 0..3 {
             let context = track.context(n)?;
-            assert!(context.is_none_or(|context| context.len() == hearing.values()));
+            assert!(context.is_none_or(|context| context.len() == context_kind.values()));
         }
         Ok(())
     })

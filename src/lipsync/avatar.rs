@@ -78,11 +78,7 @@ impl Lipsync {
         self.forget_loading();
         match opened {
             Ok(opened) => {
-                let before = self.own_latency();
-                self.take_opened(opened);
-                if self.own_latency() != before {
-                    post_latency(&*self.obj());
-                }
+                self.change_latency(|| self.take_opened(opened));
                 Ok(())
             }
             Err(error) => {
@@ -97,8 +93,13 @@ impl Lipsync {
 
     /// Takes note of what the latency depends on and tells the pipeline if it has changed.
     pub fn note_latency(&self, listener: &Listener, sample_rate: u32) {
+        self.change_latency(|| self.state().latency = Latency::of(listener, sample_rate));
+    }
+
+    /// Makes a change on which the latency may depend, and tells the pipeline if it has changed.
+    fn change_latency(&self, change: impl FnOnce()) {
         let before = self.own_latency();
-        self.state().latency = Latency::of(listener, sample_rate);
+        change();
         if self.own_latency() != before {
             post_latency(&*self.obj());
         }

@@ -30,11 +30,17 @@ impl LipsyncSrc {
 
     /// Takes note of what the latency depends on and tells the pipeline if it has changed.
     pub fn note_timing(&self, timing: Timing) {
+        self.change_latency(|| self.state().timing = Some(timing));
+    }
+
+    /// Makes a change on which the latency may depend, and tells the pipeline if it has changed.
+    pub fn change_latency<T>(&self, change: impl FnOnce() -> T) -> T {
         let before = self.latency();
-        self.state().timing = Some(timing);
+        let changed = change();
         if self.latency() != before {
             post_latency(&*self.obj());
         }
+        changed
     }
 
     /// Tells what begins or ends with the frame that goes out now.

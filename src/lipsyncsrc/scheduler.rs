@@ -21,7 +21,7 @@ use super::render_state::{RenderState, Timing};
 use super::sound::Position;
 use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
-use crate::messages::{Stop, post_latency};
+use crate::messages::Stop;
 
 /// If the scheduler is later than this, it skips frames instead of catching up.
 const LOST: u64 = MOST_WAITING;
@@ -38,25 +38,21 @@ struct Wrong {
 impl LipsyncSrc {
     /// The life of the scheduler's thread.
     pub fn schedule(&self) {
-        let is_end = loop {
-            let ready = self.wait_for_render_state();
-            match ready.and_then(|there| if there { self.schedule_next() } else { Ok(false) }) {
-                Ok(true) => {}
-                Ok(false) => break true,
-                Err(Stop::Flow(gst::FlowError::Flushing)) => {
-                    gst::debug!(CAT, imp = self, "the scheduler stops");
-                    break false;
-                }
-                Err(Stop::Flow(flow)) => {
-                    gst::element_imp_error!(self, gst::StreamError::Failed, ("the video stopped: {flow}"));
-                    break true;
-                }
-                // A stop interrupts the networks, which is no failure.
-                Err(Stop::Failure(_)) if self.is_stopped() => break false,
-                Err(Stop::Failure(failure)) => {
-                    self.post_error_message(failure.into_message(None));
-                    break true;
-                }
+        let is_end = match self.schedule_all() {
+            Ok(()) => true,
+            Err(Stop::Flow(gst::FlowError::Flushing)) => {
+                gst::debug!(CAT, imp = self, "the scheduler stops");
+                false
+            }
+            Err(Stop::Flow(flow)) => {
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("the video stopped: {flow}"));
+                true
+            }
+            // A stop interrupts the networks, which is no failure.
+            Err(Stop::Failure(_)) if self.is_stopped() => false,
+            Err(Stop::Failure(failure)) => {
+                self.post_error_message(failure.into_message(None));
+                true
             }
         };
         if is_end {
@@ -66,6 +62,14 @@ impl LipsyncSrc {
             drop(render);
             self.queue_end(time);
         }
+    }
+
+    /// Schedules frame after frame until the end of the stream.
+    fn schedule_all(&self) -> Result<(), Stop> {
+        if self.wait_for_render_state()? {
+            while self.schedule_next()? {}
+        }
+        Ok(())
     }
 
     /// Waits for an avatar that takes long to load; false at the end of the stream.
@@ -78,11 +82,7 @@ impl LipsyncSrc {
             return Err(gst::FlowError::Flushing.into());
         }
         let Some(ready) = ready else { return Ok(false) };
-        let before = self.latency();
-        self.start_with(ready)?;
-        if self.latency() != before {
-            post_latency(&*self.obj());
-        }
+        self.change_latency(|| self.start_with(ready))?;
         self.load_pending();
         Ok(true)
     }

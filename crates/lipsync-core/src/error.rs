@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use crate::text::plain;
 
+/// The error behind one of ours; shared, so that ours can be cloned.
+type Source = Option<Arc<dyn std::error::Error + Send + Sync>>;
+
 /// What can go wrong between a folder, some audio and a frame.
 ///
 /// The message names the file or value at fault and the remedy, and is one line. [`std::error::Error::source`] is the
@@ -26,7 +29,7 @@ pub enum Error {
         remedy: String,
         /// The error behind it.
         #[serde(skip)]
-        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+        source: Source,
     },
     /// A file is there, but is not what it should be.
     Invalid {
@@ -39,7 +42,7 @@ pub enum Error {
         remedy: String,
         /// The error behind it.
         #[serde(skip)]
-        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+        source: Source,
     },
     /// ONNX Runtime, or what it needs, cannot be used.
     Runtime {
@@ -49,7 +52,7 @@ pub enum Error {
         remedy: String,
         /// The error behind it.
         #[serde(skip)]
-        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+        source: Source,
     },
     /// The machine or its operating system does not give what is needed, such as a thread.
     System {
@@ -59,7 +62,7 @@ pub enum Error {
         remedy: String,
         /// The error behind it.
         #[serde(skip)]
-        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+        source: Source,
     },
     /// A network failed while it ran.
     Inference {
@@ -70,7 +73,7 @@ pub enum Error {
         problem: String,
         /// The error behind it.
         #[serde(skip)]
-        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+        source: Source,
     },
     /// The audio holds something that is not sound.
     Audio {

@@ -29,7 +29,7 @@ impl Slow {
         std::fs::copy(fixture("models/slow_generator.onnx"), folder.path().join("generator.onnx")).unwrap();
         let avatar = Avatar::open(folder.path()).unwrap();
         let mut painter = Painter::open(&avatar, &Engine::default(), workers).unwrap();
-        painter.set_silence(Context::zeros(painter.hearing().values()));
+        painter.set_silence(Context::zeros(painter.context_kind().values()));
         let canvas = Canvas { format: BGR, background: None };
         let frames = FrameStore::new(Arc::new(avatar), canvas, painter.framing(), 64 << 20);
         Self { _folder: folder, painter, frames: Arc::new(frames) }
@@ -41,7 +41,7 @@ impl Slow {
     }
 
     fn speak(&self, seed: usize) -> MouthRequest {
-        let mut context = Context::zeros(self.painter.hearing().values());
+        let mut context = Context::zeros(self.painter.context_kind().values());
         for (n, value) in context.iter_mut().enumerate() {
             *value = ((n * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
         }

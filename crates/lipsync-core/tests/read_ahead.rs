@@ -24,7 +24,7 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 }
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {
-    let silence = Context::zeros(painter.hearing().values());
+    let silence = Context::zeros(painter.context_kind().values());
     painter.submit(frames, step, MouthRequest::Speech(silence)).wait().unwrap();
 }
 

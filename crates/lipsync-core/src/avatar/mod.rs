@@ -268,11 +268,11 @@ impl Avatar {
     #[doc(hidden)]
     pub fn open_features(
         &self,
-        hearing: AudioContextKind,
+        context_kind: AudioContextKind,
         limit: u64,
         engine: &Engine,
     ) -> Result<Box<dyn FeatureTrack>> {
-        features::open((self.audio_encoder.as_deref(), &self.folder), hearing, limit, engine)
+        features::open((self.audio_encoder.as_deref(), &self.folder), context_kind, limit, engine)
     }
 
     /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.

@@ -131,7 +131,7 @@ pub(crate) fn open(
     options: &PresenterOptions,
 ) -> Result<(Listener, Painter, Arc<FrameStore>)> {
     let mut painter = Painter::open(&avatar, &options.engine, options.threads)?;
-    let track = avatar.open_features(painter.hearing(), features::NO_LIMIT, &options.engine)?;
+    let track = avatar.open_features(painter.context_kind(), features::NO_LIMIT, &options.engine)?;
     let mut listener = Listener::new(track, options.rate);
     painter.set_silence(listener.silence()?);
     let frames = FrameStore::new(Arc::new(avatar), options.canvas, painter.framing(), options.cache);

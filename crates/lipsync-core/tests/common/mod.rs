@@ -140,15 +140,15 @@ pub fn compare<'a>(a: impl IntoIterator<Item = &'a u8>, b: impl IntoIterator<Ite
 }
 
 /// The track of an avatar of the fixtures.
-pub fn track(avatar: &Avatar, hearing: AudioContextKind, rate: FrameRate) -> Box<dyn FeatureTrack> {
-    let mut track = avatar.open_features(hearing, features::NO_LIMIT, &Engine::default()).unwrap();
+pub fn track(avatar: &Avatar, context_kind: AudioContextKind, rate: FrameRate) -> Box<dyn FeatureTrack> {
+    let mut track = avatar.open_features(context_kind, features::NO_LIMIT, &Engine::default()).unwrap();
     track.restart(rate);
     track
 }
 
 /// The contexts of every frame of the golden sound at `rate`, the sound coming in small pieces.
-pub fn contexts(avatar: &Avatar, hearing: AudioContextKind, rate: FrameRate) -> Vec<Vec<f32>> {
-    let mut track = track(avatar, hearing, rate);
+pub fn contexts(avatar: &Avatar, context_kind: AudioContextKind, rate: FrameRate) -> Vec<Vec<f32>> {
+    let mut track = track(avatar, context_kind, rate);
     let samples: Array1<f32> = array("golden/audio_16k");
     let duration = samples.len() as u64 * 1_000_000_000 / 16_000;
     let mut contexts = Vec::new();

@@ -48,7 +48,7 @@ use workers::Workers;
 pub struct Painter {
     number: u64,
     workers: Arc<Workers>,
-    hearing: AudioContextKind,
+    context_kind: AudioContextKind,
     silence: Option<Arc<Context>>,
     /// The last frame asked for that others may repeat.
     last: Mutex<Option<Arc<MouthOutcome>>>,
@@ -67,9 +67,9 @@ impl Painter {
             n => n,
         };
         let workers = Workers::shared(avatar, engine, workers)?;
-        let hearing = workers.hearing.with_rows(avatar.context, &avatar.generator)?;
+        let context_kind = workers.context_kind.with_rows(avatar.context, &avatar.generator)?;
         let number = PAINTERS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { number, workers, hearing, silence: None, last: Mutex::default() })
+        Ok(Self { number, workers, context_kind, silence: None, last: Mutex::default() })
     }
 
     /// Says what its generator hears in silence. Until then frames at rest are shown as they are.
@@ -78,8 +78,8 @@ impl Painter {
     }
 
     /// What its generator hears.
-    pub fn hearing(&self) -> AudioContextKind {
-        self.hearing
+    pub fn context_kind(&self) -> AudioContextKind {
+        self.context_kind
     }
 
     /// How its generator sees faces and how they are put back.
@@ -115,7 +115,7 @@ impl Painter {
     pub fn try_out(&self, frames: &Arc<FrameStore>) -> Result<()> {
         let context = match &self.silence {
             Some(silence) => (**silence).clone(),
-            None => Context::zeros(self.hearing.values()),
+            None => Context::zeros(self.context_kind.values()),
         };
         self.submit(frames, 0, MouthRequest::Speech(context)).wait().map(drop)
     }

@@ -23,7 +23,7 @@ use crate::render::painter::prefetch::prefetch;
 pub(super) struct Workers {
     pub(super) queue: Arc<JobQueue>,
     pub(super) threads: Vec<JoinHandle<()>>,
-    pub(super) hearing: AudioContextKind,
+    pub(super) context_kind: AudioContextKind,
     pub(super) framing: Framing,
     pub(super) batch: usize,
     /// Whether what is seen can be seen ahead of time.
@@ -56,7 +56,7 @@ impl Workers {
     fn open(avatar: &Avatar, engine: &Engine, workers: usize) -> Result<Self> {
         // Sessions of one thread each beat one session of many: nobody waits for the slowest.
         let generators = Generator::open_several(&avatar.generator, avatar.face, engine, 1, workers)?;
-        let hearing = generators[0].context_kind();
+        let context_kind = generators[0].context_kind();
         let (framing, batch) = (generators[0].framing(), generators[0].batch());
         let queue = Arc::new(JobQueue::new(
             generators.iter().map(Generator::interrupter).collect(),
@@ -64,7 +64,7 @@ impl Workers {
             generators[0].run_limit(),
         ));
         let sees_ahead = generators[0].has_image_branch();
-        let mut workers = Self { queue, threads: Vec::new(), hearing, framing, batch, sees_ahead };
+        let mut workers = Self { queue, threads: Vec::new(), context_kind, framing, batch, sees_ahead };
         for (number, generator) in generators.into_iter().enumerate() {
             let queue = workers.queue.clone();
             let thread = std::thread::Builder::new()
