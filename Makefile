@@ -23,14 +23,14 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test soak faults air lint bench parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test test-arm64 soak faults air lint bench parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
 	@echo "    and for a face of your own: target/release/lipsync-avatar help"
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 packages:
 	@scripts/install-packages.sh $(BUILD_PACKAGES) $(RUN_PACKAGES)
@@ -81,6 +81,10 @@ test: runtime fixtures ## pass all tests
 	@rm -rf target/test-cache target/tool-cache/lipsync/graphs
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
+
+test-arm64: runtime $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
+	@scripts/arm64/prepare.sh $(ONNXRUNTIME)
+	@scripts/arm64/test.sh $(SPOKEN)
 
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
