@@ -10,7 +10,7 @@ use crate::generator::face::FaceOptions;
 use crate::inference::precision::{Precision, int8_file};
 use crate::inference::prepare::Remembered;
 use crate::inference::runtime::Engine;
-use crate::kernels::Isa;
+use crate::kernels::{self, Isa};
 
 /// Runs of each network that are measured; the fastest counts, since whatever else runs only adds to it.
 const RUNS: usize = 4;
@@ -29,7 +29,7 @@ pub fn precision(path: &Path, face: FaceOptions, engine: &Engine) -> Result<Prec
     if engine.precision != Precision::Auto || !engine.is_processor() || !int8.exists() {
         return Ok(engine.precision);
     }
-    let isa = Isa::detect();
+    let isa = kernels::detect();
     if isa.is_some_and(Isa::multiplies_bytes) {
         return Ok(Precision::Int8);
     }

@@ -4,7 +4,8 @@
 //! The product's inner dimension is taken in *quads*: four consecutive bytes of a pixel, or of a row of its 3 x 3
 //! window, which is consecutive memory as well (NHWC). So both kinds are one kernel that is told where the quads lie.
 
-use super::isa::{Isa, Simd, array};
+use super::isa::Isa;
+use super::simd::{Simd, array};
 use super::{QuantConv, QuantParams};
 
 /// A convolution with packed weights.
@@ -63,6 +64,20 @@ impl<T> AlignedVec<T> {
     pub fn as_ptr(&self) -> *const T {
         self.values[self.start..].as_ptr()
     }
+}
+
+/// An instruction set's way through a product.
+///
+/// # Safety
+/// As for [`Simd`]; the weights must have been packed for the instruction set, and all windows be in bounds.
+pub trait Blocking: Simd {
+    /// Computes all panels, as many pixels at a time as there are registers for.
+    unsafe fn run_panels(
+        conv: &PackedConv,
+        from: Source<'_>,
+        to: &mut OutputRows<'_>,
+        epilogue: Epilogue<'_>,
+    );
 }
 
 /// The input: the windows of consecutive output pixels.
@@ -262,7 +277,7 @@ impl PackedConv {
     /// # Safety
     /// The processor has the instruction set `S`, for which the weights were packed.
     #[inline(always)]
-    pub unsafe fn run_pointwise<S: Simd>(
+    pub unsafe fn run_pointwise<S: Blocking>(
         &self,
         from: &[u8],
         to: &mut OutputRows<'_>,
@@ -279,7 +294,7 @@ impl PackedConv {
     /// # Safety
     /// The processor has the instruction set `S`, for which the weights were packed.
     #[inline(always)]
-    pub unsafe fn run<S: Simd>(&self, from: Source<'_>, to: &mut OutputRows<'_>, epilogue: Epilogue<'_>) {
+    pub unsafe fn run<S: Blocking>(&self, from: Source<'_>, to: &mut OutputRows<'_>, epilogue: Epilogue<'_>) {
         let reach = from.count.saturating_sub(1) * from.pixel_step
             + (self.kernel - 1) * from.row_stride
             + self.kernel * self.pixel_bytes;

@@ -4,9 +4,9 @@
 use std::cell::RefCell;
 
 use super::concat::{Concat, InputTensor};
-use super::conv::{Epilogue, OutputRows, PackedConv, Source};
+use super::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
 use super::inverted_residual::aligned_slice;
-use super::isa::{Isa, Simd, dispatch};
+use super::isa::Isa;
 use super::{DenseConv, QuantParams};
 use crate::limits::KERNEL_BYTES;
 
@@ -97,23 +97,24 @@ impl PackedDenseConv {
         is_size && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
     }
 
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Runs the convolution at this height and width.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
     ///
     /// # Panics
     /// Where an input or `to` does not have the expected length.
-    pub fn run(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &mut [u8]) {
+    #[inline(always)]
+    pub unsafe fn run_with<S: Blocking>(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &mut [u8]) {
         assert!(self.supports_size(size));
         self.concat.check(inputs, size, self.input_channels);
         let pixels: usize = size.map(|side| self.output_size(side)).iter().product();
         assert!(to.len() == pixels * self.output_channels);
-        // SAFETY: the weights were packed for an instruction set that the processor has.
-        unsafe { dispatch!(self.isa, dense_conv(self, inputs, size, to)) }
-    }
-
-    /// # Safety
-    /// The processor has the instruction set `S`, for which the weights were packed; the lengths were checked.
-    #[inline(always)]
-    pub unsafe fn run_with<S: Simd>(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &mut [u8]) {
         // Taken out, since closures are not compiled for the instruction set.
         let mut scratch = SCRATCH.take();
         // SAFETY: the caller's promise.
@@ -124,7 +125,7 @@ impl PackedDenseConv {
     /// # Safety
     /// As [`Self::run_with`].
     #[inline(always)]
-    unsafe fn run_in<S: Simd>(
+    unsafe fn run_in<S: Blocking>(
         &self,
         inputs: &[InputTensor<'_>],
         size: [usize; 2],

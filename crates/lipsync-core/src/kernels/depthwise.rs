@@ -5,7 +5,8 @@
 //! products.
 
 use super::conv::{AlignedVec, channel_of_lane, requantize};
-use super::isa::{Isa, Simd, array};
+use super::isa::Isa;
+use super::simd::{Simd, array};
 use super::{QuantConv, QuantParams};
 
 /// Registers of a group of channels.

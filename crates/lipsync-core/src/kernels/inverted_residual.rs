@@ -4,9 +4,9 @@
 use std::cell::RefCell;
 
 use super::concat::{Concat, InputTensor};
-use super::conv::{CACHE_LINE, Epilogue, OutputRows, PackedConv, ResidualAdd};
+use super::conv::{Blocking, CACHE_LINE, Epilogue, OutputRows, PackedConv, ResidualAdd};
 use super::depthwise::{Depthwise, TAIL_PADDING, padded_channels};
-use super::isa::{Isa, Simd, dispatch};
+use super::isa::Isa;
 use super::pointwise_f32::PointwiseF32;
 use super::{InvertedResidual, Projection, QuantParams};
 use crate::limits::KERNEL_BYTES;
@@ -125,25 +125,26 @@ impl PackedInvertedResidual {
         self.input_channels
     }
 
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Runs the block at this height and width.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
     ///
     /// # Panics
     /// Where an input or `to` does not have the expected length or element type.
-    pub fn run(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: BlockOutput<'_>) {
-        self.check(inputs, size, &to);
-        // SAFETY: the weights were packed for an instruction set that the processor has.
-        unsafe { dispatch!(self.isa, inverted_residual(self, inputs, size, to)) }
-    }
-
-    /// # Safety
-    /// The processor has the instruction set `S`, for which the weights were packed; the lengths were checked.
     #[inline(always)]
-    pub unsafe fn run_with<S: Simd>(
+    pub unsafe fn run_with<S: Blocking>(
         &self,
         inputs: &[InputTensor<'_>],
         size: [usize; 2],
         to: BlockOutput<'_>,
     ) {
+        self.check(inputs, size, &to);
         // Taken out, since closures are not compiled for the instruction set.
         let mut scratch = SCRATCH.take();
         // SAFETY: the caller's promise.
@@ -171,7 +172,7 @@ impl PackedInvertedResidual {
     /// # Safety
     /// As [`Self::run_with`].
     #[inline(always)]
-    unsafe fn run_in<S: Simd>(
+    unsafe fn run_in<S: Blocking>(
         &self,
         inputs: &[InputTensor<'_>],
         size: [usize; 2],
@@ -264,7 +265,7 @@ impl PackedInvertedResidual {
     /// # Safety
     /// As [`Self::run_with`].
     #[inline(always)]
-    unsafe fn concatenated<'a, S: Simd>(
+    unsafe fn concatenated<'a, S: Blocking>(
         &self,
         inputs: &[InputTensor<'a>],
         size: [usize; 2],

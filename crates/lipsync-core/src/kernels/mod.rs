@@ -21,21 +21,26 @@
 //! several instruction sets ([`Isa`]), which all give its bits. On processors that have none of them ONNX Runtime runs
 //! the graph as it is.
 
+mod backends;
 mod concat;
 mod conv;
 mod dense_conv;
 mod depthwise;
+mod detect;
+mod dispatch;
 mod inverted_residual;
 mod isa;
 mod operator;
 mod planar;
 mod pointwise_f32;
 mod reference;
-mod self_test;
+mod requantize;
+mod simd;
 
 use std::sync::Arc;
 
-pub use isa::{Isa, VARIABLE};
+pub use detect::{VARIABLE, detect};
+pub use isa::Isa;
 use ort::operator::OperatorDomain;
 
 /// Quantization parameters of a tensor: `real = scale * (byte - zero_point)`.
@@ -243,7 +248,7 @@ const MAX_INPUTS: usize = 2;
 
 /// Whether there are kernels for this processor.
 pub fn are_supported() -> bool {
-    Isa::detect().is_some()
+    detect().is_some()
 }
 
 /// Kernels for the fused operators of a graph, with packed weights that all sessions of the graph share.
@@ -256,7 +261,7 @@ pub struct FusedKernels {
 impl FusedKernels {
     /// `None` where there are no kernels for this processor.
     pub fn new(ops: &FusedOps) -> Option<Self> {
-        let isa = Isa::detect()?;
+        let isa = detect()?;
         Some(Self { packed: operator::Packed::new(ops, isa).into(), isa })
     }
 
@@ -287,7 +292,7 @@ mod tests;
 #[cfg(fuzzing)]
 pub mod bare {
     use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
-    use super::{InvertedResidual, Isa, reference};
+    use super::{InvertedResidual, Isa, dispatch, reference};
 
     pub use super::concat::InputTensor;
 
@@ -301,7 +306,7 @@ pub mod bare {
             let packed = PackedInvertedResidual::new(block, isa);
             let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
             let mut to = vec![0; pixels * packed.output_channels()];
-            packed.run(inputs, size, BlockOutput::U8(&mut to));
+            dispatch::inverted_residual(&packed, inputs, size, BlockOutput::U8(&mut to));
             (isa, to)
         };
         Isa::ALL.into_iter().filter(|isa| isa.is_supported()).map(run).collect()

@@ -17,7 +17,7 @@ use super::dense_conv::PackedDenseConv;
 use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
 use super::isa::Isa;
 use super::planar::PackedPlanarConv;
-use super::{FusedOps, INDEX_ATTRIBUTE, MAX_INPUTS, OP_DOMAIN, PLANAR_CONV, conv_op_type, op_type};
+use super::{FusedOps, INDEX_ATTRIBUTE, MAX_INPUTS, OP_DOMAIN, PLANAR_CONV, conv_op_type, dispatch, op_type};
 use crate::error::caught;
 
 /// All fused operators of a graph, with packed weights.
@@ -190,7 +190,7 @@ impl InvertedResidualKernel {
         } else {
             BlockOutput::U8(output.try_extract_tensor_mut()?.1)
         };
-        block.run(&tensors[..self.input_count], size, to);
+        dispatch::inverted_residual(block, &tensors[..self.input_count], size, to);
         Ok(())
     }
 }
@@ -297,7 +297,8 @@ impl Kernel for DenseConvKernel {
             let shape = [1, height, width, conv.output_channels() as i64];
             let mut output =
                 context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
-            conv.run(&tensors[..self.input_count], size, output.try_extract_tensor_mut()?.1);
+            let to = output.try_extract_tensor_mut()?.1;
+            dispatch::dense_conv(conv, &tensors[..self.input_count], size, to);
             Ok(())
         })
     }
@@ -365,7 +366,7 @@ impl Kernel for PlanarConvKernel {
             let mut output =
                 context.output(0, shape)?.ok_or_else(|| ort::Error::new("there is no output"))?;
             let (_, to) = output.try_extract_tensor_mut::<u8>()?;
-            planes.run(bytes, to);
+            dispatch::planar_conv(planes, bytes, to);
             Ok(())
         })
     }

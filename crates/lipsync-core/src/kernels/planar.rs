@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The network's output layer: a 1 x 1 convolution from NHWC to planes (NCHW).
 
-use super::conv::{Epilogue, OutputRows, PackedConv};
-use super::isa::{Isa, Simd, dispatch};
+use super::conv::{Blocking, Epilogue, OutputRows, PackedConv};
+use super::isa::Isa;
 use super::{MAX_PLANES, PlanarConv};
 
 /// The layer with weights packed for the kernel.
@@ -39,19 +39,20 @@ impl PackedPlanarConv {
         self.outputs
     }
 
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Computes all pixels of `from`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
     ///
     /// # Panics
     /// Where `to` does not hold as many pixels.
-    pub fn run(&self, from: &[u8], to: &mut [u8]) {
-        // SAFETY: the weights were packed for an instruction set that the processor has.
-        unsafe { dispatch!(self.isa, planar_conv(self, from, to)) }
-    }
-
-    /// # Safety
-    /// The processor has the instruction set `S`, for which the weights were packed.
     #[inline(always)]
-    pub unsafe fn run_with<S: Simd>(&self, from: &[u8], to: &mut [u8]) {
+    pub unsafe fn run_with<S: Blocking>(&self, from: &[u8], to: &mut [u8]) {
         let count = from.len() / self.inputs;
         assert!(count > 0 && from.len() == count * self.inputs && to.len() == count * self.outputs);
         // The packed weights expect pixels without padding.

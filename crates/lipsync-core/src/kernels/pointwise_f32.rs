@@ -2,7 +2,8 @@
 //! 1 x 1 convolutions with u8 input and float32 weights and output.
 
 use super::conv::AlignedVec;
-use super::isa::{Isa, Simd};
+use super::isa::Isa;
+use super::simd::Simd;
 use super::{FloatConv, QuantParams};
 
 /// A 1 x 1 convolution with packed weights.

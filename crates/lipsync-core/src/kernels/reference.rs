@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The kernels in plain loops: the definition of what every instruction set computes, to the bit.
 
-use super::concat::{Affine, InputTensor, Interpolation};
+use super::concat::{InputTensor, Interpolation};
 use super::conv::ResidualAdd;
+use super::requantize::Affine;
 use super::{BlockInput, DenseConv, InvertedResidual, Projection, QuantConv, QuantParams};
 
 /// The quantized output for an accumulator.

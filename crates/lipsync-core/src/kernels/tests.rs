@@ -94,7 +94,7 @@ fn assert_exact(
     for isa in instruction_sets() {
         let packed = PackedInvertedResidual::new(block, isa);
         let mut to = vec![0; expected.len()];
-        packed.run(inputs, size, BlockOutput::U8(&mut to));
+        dispatch::inverted_residual(&packed, inputs, size, BlockOutput::U8(&mut to));
         assert!(to == expected, "{}: {what} {size:?}", isa.name());
     }
     expected
@@ -232,7 +232,7 @@ fn dense_convolutions_are_bit_exact() {
         let expected = reference::dense_conv(&conv, tensors, size);
         for isa in instruction_sets() {
             let mut to = vec![0; expected.len()];
-            PackedDenseConv::new(&conv, isa).run(tensors, size, &mut to);
+            dispatch::dense_conv(&PackedDenseConv::new(&conv, isa), tensors, size, &mut to);
             assert!(
                 to == expected,
                 "{}: {channels:?} to {outputs}, {size:?} {kernel} {stride} {max}",
@@ -257,7 +257,7 @@ fn planes_are_bit_exact() {
         let expected: Vec<u8> = (0..outputs).flat_map(plane).collect();
         for isa in instruction_sets() {
             let mut to = vec![0; expected.len()];
-            PackedPlanarConv::new(&planes, isa).run(&from, &mut to);
+            dispatch::planar_conv(&PackedPlanarConv::new(&planes, isa), &from, &mut to);
             assert!(to == expected, "{}: {inputs} to {outputs} {max}", isa.name());
         }
     }
@@ -283,7 +283,8 @@ fn projections_may_be_float() {
             let packed = PackedInvertedResidual::new(&real, isa);
             let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
             let mut to = vec![0.0; pixels * outputs];
-            packed.run(&[InputTensor { bytes: &from, channels: inputs }], size, BlockOutput::F32(&mut to));
+            let from = [InputTensor { bytes: &from, channels: inputs }];
+            dispatch::inverted_residual(&packed, &from, size, BlockOutput::F32(&mut to));
             let params = real.depthwise.output;
             for (pixel, to) in depthwise.chunks_exact(wide).zip(to.chunks_exact(outputs)) {
                 for (output, value) in to.iter().enumerate() {

@@ -6,9 +6,10 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, amx, array, entry_points};
-use crate::kernels::concat::Requantize;
-use crate::kernels::conv::{Epilogue, OutputRows, PackedConv, Source};
+use super::{amx, entry_points};
+use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::requantize::Requantize;
+use crate::kernels::simd::{Simd, array};
 
 /// AVX-512 BW, VL and VNNI.
 #[derive(Clone, Copy)]
@@ -170,7 +171,9 @@ impl Simd for Avx512 {
             by.look_up(from, to);
         }
     }
+}
 
+impl Blocking for Avx512 {
     #[inline(always)]
     unsafe fn run_panels(
         conv: &PackedConv,

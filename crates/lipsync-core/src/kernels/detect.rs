@@ -1,11 +1,31 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A small block by the kernels and by the reference, before an instruction set is used.
+//! Which instruction set to use. Before one is used, it has to compute a small block as the reference does.
+
+use std::sync::OnceLock;
 
 use super::concat::InputTensor;
 use super::dense_conv::PackedDenseConv;
 use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
 use super::isa::Isa;
-use super::{BlockInput, DenseConv, InvertedResidual, Projection, QuantConv, QuantParams, reference};
+use super::{
+    BlockInput, DenseConv, InvertedResidual, Projection, QuantConv, QuantParams, dispatch, reference,
+};
+
+/// The environment variable that names the instruction set to use, or `none`.
+pub const VARIABLE: &str = "LIPSYNC_KERNELS";
+
+/// The fastest that this processor has, or the one that `LIPSYNC_KERNELS` names where it has that; `None`
+/// where ONNX Runtime has to do without. One that does not compute what the reference does is passed over:
+/// not every instruction set has been seen on silicon.
+pub fn detect() -> Option<Isa> {
+    static DETECTED: OnceLock<Option<Isa>> = OnceLock::new();
+    *DETECTED.get_or_init(|| {
+        let wanted = std::env::var(VARIABLE).ok();
+        let is_wanted = |isa: &Isa| wanted.as_ref().is_none_or(|name| name == isa.name());
+        let usable = |isa: &Isa| is_wanted(isa) && isa.is_supported() && passes(*isa);
+        Isa::ALL.into_iter().rev().find(usable)
+    })
+}
 
 /// Input, expanded and output channels: panels of all widths, and full and partial AMX tiles.
 const CHANNELS: [usize; 3] = [96, 176, 112];
@@ -15,7 +35,7 @@ const CONV_OUTPUTS: usize = 32;
 const SIZE: [usize; 2] = [3, 7];
 
 /// Whether an instruction set that this processor has computes what the reference does.
-pub fn passes(isa: Isa) -> bool {
+fn passes(isa: Isa) -> bool {
     let mut state = 1u32;
     let mut byte = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -43,7 +63,8 @@ pub fn passes(isa: Isa) -> bool {
         let from: Vec<u8> = (0..pixels * inputs).map(|n| (n * 37 % (usize::from(max) + 1)) as u8).collect();
         let from = [InputTensor { bytes: &from, channels: inputs }];
         let mut to = vec![0; pixels * outputs];
-        PackedInvertedResidual::new(&block, isa).run(&from, SIZE, BlockOutput::U8(&mut to));
+        let packed = PackedInvertedResidual::new(&block, isa);
+        dispatch::inverted_residual(&packed, &from, SIZE, BlockOutput::U8(&mut to));
         let is_same = to == reference::inverted_residual(&block, &from, SIZE);
         let conv = DenseConv {
             inputs: block.inputs,
@@ -53,7 +74,7 @@ pub fn passes(isa: Isa) -> bool {
             stride: 1,
         };
         let mut to = vec![0; pixels * CONV_OUTPUTS];
-        PackedDenseConv::new(&conv, isa).run(&from, SIZE, &mut to);
+        dispatch::dense_conv(&PackedDenseConv::new(&conv, isa), &from, SIZE, &mut to);
         is_same && to == reference::dense_conv(&conv, &from, SIZE)
     })
 }

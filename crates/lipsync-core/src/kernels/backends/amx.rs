@@ -7,8 +7,7 @@
 //! in Rust yet, so these are assembler blocks.
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid_count, __m512i, _mm512_setzero_si512};
-use std::sync::OnceLock;
+use core::arch::x86_64::{__m512i, _mm512_setzero_si512};
 
 use super::avx512::Avx512;
 use crate::kernels::conv::{Epilogue, OutputRows, PackedConv, Panel, Source};
@@ -20,32 +19,6 @@ const MIN_PIXEL_BYTES: usize = 32;
 pub const TILE_PIXELS: usize = 16;
 /// Bytes in a row of a tile.
 const TILE_ROW: usize = 64;
-
-/// Whether the processor has AMX-TILE and AMX-INT8, and the system lets this process use them.
-pub fn is_supported() -> bool {
-    static SUPPORTED: OnceLock<bool> = OnceLock::new();
-    *SUPPORTED.get_or_init(|| {
-        const TILES_AND_BYTES: u32 = 0b11 << 24;
-        // SAFETY: every x86-64 processor has CPUID. Newer compilers know that the call is safe.
-        #[allow(unused_unsafe)]
-        let has = unsafe { __cpuid_count(7, 0) }.edx & TILES_AND_BYTES == TILES_AND_BYTES;
-        has && request_permission()
-    })
-}
-
-/// On Linux a process must ask for permission to use the tile registers, since their state is large.
-#[cfg(target_os = "linux")]
-fn request_permission() -> bool {
-    const REQUEST_STATE: libc::c_ulong = 0x1023;
-    const TILE_DATA: libc::c_ulong = 18;
-    // SAFETY: the call takes two integers and accesses no memory of this process.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn request_permission() -> bool {
-    false
-}
 
 /// This thread's tile registers, configured for products over a given number of bytes. They are released on
 /// drop, since ONNX Runtime uses tiles as well.
@@ -65,7 +38,7 @@ struct TileConfig {
 
 impl AmxTiles {
     /// # Safety
-    /// [`is_supported`] must be true, and no other code may configure this thread's tiles before this value
+    /// The processor must have AMX ([`Isa::Amx`](crate::kernels::Isa::Amx)), and no other code may configure this thread's tiles before this value
     /// is dropped.
     pub unsafe fn new(bytes: usize) -> Self {
         let remainder = bytes % TILE_ROW;
@@ -172,7 +145,7 @@ pub fn is_faster(conv: &PackedConv, from: &Source<'_>) -> bool {
 /// Computes all panels of a 1 x 1 convolution.
 ///
 /// # Safety
-/// As those of [`super::Simd`], with AVX-512 and AMX.
+/// As those of [`Blocking`](crate::kernels::conv::Blocking), with AVX-512 and AMX.
 #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
 pub unsafe fn run_panels(
     conv: &PackedConv,

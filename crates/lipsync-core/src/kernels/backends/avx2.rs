@@ -9,8 +9,9 @@
 
 use core::arch::x86_64::*;
 
-use super::{Simd, array, entry_points};
-use crate::kernels::conv::{Epilogue, OutputRows, PackedConv, Source};
+use super::entry_points;
+use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::simd::{Simd, array};
 
 /// AVX2 with FMA; `VNNI` with `vpdpbusd` as well.
 #[derive(Clone, Copy)]
@@ -195,7 +196,9 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(quads, weights), _mm256_set1_epi16(1));
         _mm256_add_epi32(acc, sums)
     }
+}
 
+impl<const VNNI: bool> Blocking for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn run_panels(
         conv: &PackedConv,
@@ -210,7 +213,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 (true, 2) => panel.run::<Self, 5, 2>(from, to, epilogue),
                 (true, _) => panel.run::<Self, 8, 1>(from, to, epilogue),
                 (false, 4) => panel.run::<Self, 2, 4>(from, to, epilogue),
-                (false, 2) => panel.run::<Self, 4, 2>(from, to, epilogue),
+                (false, 2) => panel.run::<Self, 3, 2>(from, to, epilogue),
                 (false, _) => panel.run::<Self, 4, 1>(from, to, epilogue),
             }
         }

@@ -10,8 +10,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::{Simd, array, entry_points};
-use crate::kernels::conv::{Epilogue, OutputRows, PackedConv, Source};
+use super::entry_points;
+use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::simd::{Simd, array};
 
 /// NEON with dot products.
 #[derive(Clone, Copy)]
@@ -169,7 +170,9 @@ impl Simd for Neon {
     unsafe fn dot<const WIDE: bool>(acc: int32x4_t, quads: int32x4_t, weights: int32x4_t) -> int32x4_t {
         sdot(acc, quads, weights)
     }
+}
 
+impl Blocking for Neon {
     #[inline(always)]
     unsafe fn run_panels(
         conv: &PackedConv,
