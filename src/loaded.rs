@@ -57,14 +57,15 @@ impl std::fmt::Display for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "avatar {} from {}: {} frames, {:?}, {:?}, hears {}, {} workers",
+            "avatar {} from {}: {} frames, {:?}, {:?}, hears {}, {} workers, {}",
             plain(&self.avatar.title),
             self.avatar.folder.display(),
             self.avatar.frames.len(),
             self.avatar.image,
             self.painter.framing(),
             self.painter.context_kind(),
-            self.painter.workers()
+            self.painter.workers(),
+            self.painter.arithmetic()
         )
     }
 }

@@ -11,7 +11,7 @@ use gst::prelude::*;
 pub fn property(more: &str) -> glib::ParamSpec {
     glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
         .nick("Statistics")
-        .blurb(&format!("Counts since the start (frames out, of these repeated; frames skipped) and the generator's nanoseconds a frame (inference-time-mean, inference-time-p95){more}"))
+        .blurb(&format!("Counts since the start (frames out, of these repeated; frames skipped) the generator's nanoseconds a frame (inference-time-mean, inference-time-p95), and how it computes (arithmetic: precision, kernels){more}"))
         .read_only()
         .build()
 }
@@ -64,8 +64,8 @@ impl Stats {
         self.total / (self.inferences.max(1) as u32)
     }
 
-    /// All counts, as the property shows them.
-    pub fn structure(&self) -> gst::Structure {
+    /// All counts, as the property shows them, and how the generator computes, where one is loaded.
+    pub fn structure(&self, arithmetic: Option<&str>) -> gst::Structure {
         let mut latest: Vec<Duration> = self.latest.iter().copied().collect();
         latest.sort_unstable();
         let p95 = latest.get(latest.len() * 95 / 100).copied().unwrap_or_default();
@@ -76,6 +76,7 @@ impl Stats {
             .field("skipped", self.skipped)
             .field("inference-time-mean", mean)
             .field("inference-time-p95", p95.as_nanos() as u64)
+            .field("arithmetic", arithmetic.unwrap_or_default())
             .build()
     }
 }

@@ -46,7 +46,11 @@ impl ObjectImpl for Lipsync {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => self.state().stats.structure().to_value(),
+            "stats" => {
+                let state = self.state();
+                let painter = state.loaded.as_ref().map(|loaded| &loaded.painter);
+                state.stats.structure(painter.map(|painter| painter.arithmetic())).to_value()
+            }
             name => self.settings().get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
     }

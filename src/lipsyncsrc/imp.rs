@@ -78,7 +78,9 @@ impl ObjectImpl for LipsyncSrc {
                 let least = self.least_interval();
                 let (mut structure, interval) = {
                     let state = self.state();
-                    (state.stats.structure(), state.overload.interval(least))
+                    let painter = state.avatars.playing.as_ref().map(|loaded| &loaded.painter);
+                    let structure = state.stats.structure(painter.map(|painter| painter.arithmetic()));
+                    (structure, state.overload.interval(least))
                 };
                 structure.set("inference-interval", interval);
                 structure.to_value()

@@ -16,7 +16,7 @@ use lipsync_core::features;
 use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::int8_file;
 use lipsync_core::inference::runtime::Engine;
-use lipsync_core::onnx::{Layer, Model};
+use lipsync_core::onnx::{ActivationBits, Layer, Model};
 use lipsync_core::picture::formats::{Canvas, Packed, PixelFormat};
 use lipsync_core::picture::pool::Pooled;
 use lipsync_core::quantizer::{MouthPsnr, Quantizer, Sample};
@@ -73,7 +73,7 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let before = start.elapsed() / evaluation_samples.len() as u32;
 
     let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected };
-    let (model, mouth_psnr, float_layers) = evaluation.find(options.psnr)?;
+    let Found { model, mouth_psnr, float_layers, layers_with_8_bits } = evaluation.find(options.psnr)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
     paint(&mut generator, &evaluation_samples)?;
@@ -87,8 +87,9 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
         format::change(std::slice::from_ref(&avatar.generator), std::slice::from_ref(&file))
     );
     print_line!(
-        "  layers        {} in 8 bits, {} in float32",
-        quantizer.layers().len() - float_layers,
+        "  layers        {} in 7 bits, {} in 8 bits, {} in float32",
+        quantizer.layers().len() - layers_with_8_bits - float_layers,
+        layers_with_8_bits,
         float_layers
     );
     print_line!(
@@ -151,48 +152,43 @@ struct Evaluation<'a> {
     expected: &'a [Pooled],
 }
 
+/// A network that is close enough.
+struct Found {
+    model: Model,
+    mouth_psnr: MouthPsnr,
+    float_layers: usize,
+    layers_with_8_bits: usize,
+}
+
 impl Evaluation<'_> {
-    /// The network with the most quantized layers that reaches `psnr` dB, its PSNR, and the number of layers
-    /// in float32.
-    fn find(&self, psnr: f64) -> Result<(Model, MouthPsnr, usize)> {
+    /// A network that reaches `psnr` dB with few layers in float32, and few of the others in 8 bits rather than 7.
+    fn find(&self, psnr: f64) -> Result<Found> {
         let layers = self.quantizer.layers();
         let (model, mouth_psnr) = self.evaluate(layers, self.samples.len())?;
         if mouth_psnr.overall >= psnr {
-            return Ok((model, mouth_psnr, 0));
+            return Ok(Found { model, mouth_psnr, float_layers: 0, layers_with_8_bits: 0 });
         }
         print_line!(
-            "measuring the sensitivity of each layer: with all of them in 8 bits, the PSNR is {:.1} dB, less than {psnr}",
+            "measuring the sensitivity of each layer: with all of them in 7 bits, the PSNR is {:.1} dB, less than {psnr}",
             mouth_psnr.overall
         );
         let layers = self.rank_by_sensitivity(layers)?;
-        // Search for the least number of sensitive layers to keep in float32: double it until it is enough,
-        // then bisect.
-        let mut failing_count = 0;
-        let mut best = None;
-        let mut step = 1;
-        while best.is_none() {
-            let count = (failing_count + step).min(layers.len());
-            if count == layers.len() {
-                bail!("not even one layer can be quantized without falling below {psnr} dB. Lower --psnr");
+        // The most sensitive layers in float32, those that follow in 8 bits, the rest in 7.
+        let try_out = |float_layers: usize, layers_with_8_bits: usize| {
+            let mut layers = layers[float_layers..].to_vec();
+            for layer in &mut layers[..layers_with_8_bits] {
+                layer.bits = ActivationBits::Eight;
             }
-            let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
-            if mouth_psnr.overall >= psnr {
-                best = Some((model, mouth_psnr, count));
-            } else {
-                (failing_count, step) = (count, 2 * step);
-            }
-        }
-        let mut best = best.context("no network was found")?;
-        while best.2 - failing_count > 1 {
-            let count = failing_count.midpoint(best.2);
-            let (model, mouth_psnr) = self.evaluate(&layers[count..], self.samples.len())?;
-            if mouth_psnr.overall >= psnr {
-                best = (model, mouth_psnr, count);
-            } else {
-                failing_count = count;
-            }
-        }
-        Ok(best)
+            let (model, mouth_psnr) = self.evaluate(&layers, self.samples.len())?;
+            let found = Found { model, mouth_psnr, float_layers, layers_with_8_bits };
+            Ok(Some(found).filter(|found| found.mouth_psnr.overall >= psnr))
+        };
+        let Some(found) = least(layers.len() - 1, |count| try_out(count, layers.len() - count))? else {
+            bail!("not even one layer can be quantized without falling below {psnr} dB. Lower --psnr");
+        };
+        let float_layers = found.float_layers;
+        let few = least(layers.len() - float_layers - 1, |count| try_out(float_layers, count))?;
+        Ok(few.unwrap_or(found))
     }
 
     /// Sorts layers by the error that each one contributes when only it is quantized, the largest error
@@ -219,4 +215,29 @@ impl Evaluation<'_> {
             Quantizer::compare(&mut generator, &self.samples[..samples], &self.expected[..samples])?;
         Ok((model, mouth_psnr))
     }
+}
+
+/// The least count up to `most` with which `try_out` succeeds, where more never fail: doubles the count until it is
+/// enough, then bisects.
+fn least<T>(most: usize, try_out: impl Fn(usize) -> Result<Option<T>>) -> Result<Option<T>> {
+    let (mut failing, mut count, mut step) = (None, 0, 1);
+    let mut best = loop {
+        if let Some(found) = try_out(count)? {
+            break found;
+        }
+        if count >= most {
+            return Ok(None);
+        }
+        failing = Some(count);
+        (count, step) = ((count + step).min(most), 2 * step);
+    };
+    let mut enough = count;
+    while let Some(too_few) = failing.filter(|too_few| enough - too_few > 1) {
+        let count = too_few.midpoint(enough);
+        match try_out(count)? {
+            Some(found) => (best, enough) = (found, count),
+            None => failing = Some(count),
+        }
+    }
+    Ok(Some(best))
 }

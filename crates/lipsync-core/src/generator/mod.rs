@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Step 5: the generator, a network from a face and an audio context to the face with its mouth painted.
 
+mod choice;
 pub mod face;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::features::{AudioContextKind, Context, HubertSpan};
 use crate::generator::face::{FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Style, decode_output};
 use crate::inference::network::{Interrupter, Network, TensorInfo};
+use crate::inference::precision::Precision;
 use crate::inference::prepare::{GraphParts, InputNames, PreparedGraph};
 use crate::inference::runtime::Engine;
 use crate::inference::tensors::Tensors;
@@ -27,6 +29,7 @@ pub struct Generator {
     picture: Option<usize>,
     context_kind: AudioContextKind,
     framing: Framing,
+    arithmetic: String,
 }
 
 enum Networks {
@@ -79,9 +82,11 @@ impl Generator {
         threads: usize,
         count: usize,
     ) -> Result<Vec<Self>> {
+        let precision = Error::guard(path, || choice::precision(path, face, engine))?;
+        let engine = &Engine { precision, ..engine.clone() };
         let open = |prepared: &PreparedGraph| {
             // Only 8-bit networks have blocks to fuse.
-            let is_int8 = engine.is_processor() && prepared.path != path;
+            let is_int8 = engine.is_processor() && prepared.is_int8();
             let blocks = || Error::guard(&prepared.path, || prepared.with_fused_kernels());
             let prepared = if is_int8 { &blocks()? } else { prepared };
             (0..count).map(|_| Self::open_prepared(prepared, face, engine, threads)).collect()
@@ -144,7 +149,14 @@ impl Generator {
             AudioContextKind::MelWindow => Style::Wav2Lip,
         };
         let picture = Some(picture).filter(|picture| *picture < own_inputs);
-        Ok(Self { networks, audio, picture, context_kind, framing: Framing::new(side, style, face) })
+        let framing = Framing::new(side, style, face);
+        let arithmetic = match prepared.kernels() {
+            Some(isa) => format!("int8, {}", isa.name()),
+            None if prepared.is_int8() => "int8".into(),
+            None if engine.precision == Precision::Half => choice::name(Precision::Half).into(),
+            None => choice::name(Precision::Fp32).into(),
+        };
+        Ok(Self { networks, audio, picture, context_kind, framing, arithmetic })
     }
 
     /// The kind of audio context that it takes. How mel rows are selected is up to the avatar.
@@ -190,10 +202,20 @@ impl Generator {
     /// # Errors
     /// As [`Self::paint`].
     pub fn try_out(&mut self) -> Result<()> {
+        let (face, silence) = self.black_face();
+        self.paint([(&face, &silence)].into_iter()).map(drop)
+    }
+
+    /// A black face and silence, to try it out with.
+    fn black_face(&self) -> (FaceInput, Context) {
         let side = self.framing.crop();
         let face = FaceInput::new(FaceViews::of(RgbImage::new(side, side)));
-        let silence = Context::zeros(self.context_kind.values());
-        self.paint([(&face, &silence)].into_iter()).map(drop)
+        (face, Context::zeros(self.context_kind.values()))
+    }
+
+    /// How it computes: `int8`, `float32` or `half`, and for `int8` by which kernels, as in `int8, avx2`.
+    pub fn arithmetic(&self) -> &str {
+        &self.arithmetic
     }
 
     /// Whether it has an image branch of its own, so that face features can be computed ahead of time.

@@ -15,8 +15,8 @@ use crate::onnx::Model;
 /// The precision in which the networks compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// 8 bits where the avatar has an 8-bit network and the processor runs it, else the precision of the
-    /// file.
+    /// 8 bits where the avatar has an 8-bit network and the processor is faster at it, else the precision of
+    /// the file.
     #[default]
     Auto,
     /// The precision of the file, bit-exact.

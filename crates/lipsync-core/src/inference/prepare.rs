@@ -18,7 +18,7 @@ use crate::file::{self, sha256_hex};
 use crate::inference::network::{self, Graph, Optimization, TensorInfo};
 use crate::inference::precision::Precision;
 use crate::inference::runtime::Engine;
-use crate::kernels::{self, FusedKernels};
+use crate::kernels::{self, FusedKernels, Isa};
 use crate::limits::{NETWORK_BYTES, PREPARED_GROWTH, VALUES};
 use crate::onnx::{BoundaryValue, DataType, Model};
 
@@ -91,6 +91,25 @@ impl PreparedGraph {
 }
 
 impl PreparedGraph {
+    /// Whether it was made from the 8-bit network of a generator.
+    pub fn is_int8(&self) -> bool {
+        self.path.to_str().is_some_and(|path| path.ends_with(".int8.onnx"))
+    }
+
+    /// The instruction set of the fused kernels in it.
+    pub fn kernels(&self) -> Option<Isa> {
+        let isa = |graph: &Graph| match graph {
+            Graph::Memory(_) => None,
+            Graph::WithFusedKernels(_, kernels) => Some(kernels.isa()),
+        };
+        match &self.graph {
+            GraphParts::Whole(graph) => isa(graph),
+            GraphParts::Split { image_branch, audio_branch } => {
+                isa(audio_branch).or_else(|| isa(image_branch))
+            }
+        }
+    }
+
     /// The same with inverted residual blocks replaced by fused kernels, where the processor supports them
     /// and there are any.
     ///
@@ -360,9 +379,13 @@ impl GraphCache {
     }
 
     fn load(&self, name: &str) -> Option<Graph> {
+        self.read(name).map(|graph| Graph::Memory(graph.into()))
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = file::read(&self.file(name), NETWORK_BYTES, "").ok()?;
         let graph = (bytes.len() >= CHECKSUM_CHARS).then(|| bytes.split_off(CHECKSUM_CHARS))?;
-        (self.checksum(name, &graph).as_bytes() == bytes).then(|| Graph::Memory(graph.into()))
+        (self.checksum(name, &graph).as_bytes() == bytes).then_some(graph)
     }
 
     /// Writes a graph and removes those of older versions, if the folder is writable.
@@ -383,6 +406,30 @@ impl GraphCache {
     fn is_stale(&self, name: &str) -> bool {
         let rest = name.strip_prefix(&self.path_hash).and_then(|rest| rest.strip_prefix('-'));
         rest.is_some_and(|rest| !rest.starts_with(&self.key))
+    }
+}
+
+/// Something found out about a network, kept beside its cached graphs and as long as they.
+pub struct Remembered {
+    cache: GraphCache,
+    name: String,
+}
+
+impl Remembered {
+    /// What is called `name`, about the network in a file; `None` where the user has no cache folder.
+    pub fn of(network: &Path, name: &str) -> Option<Self> {
+        let bytes = file::read(network, NETWORK_BYTES, network::MODEL_REMEDY).ok()?;
+        Some(Self { cache: GraphCache::of(network, &bytes)?, name: name.into() })
+    }
+
+    /// What was written.
+    pub fn read(&self) -> Option<String> {
+        String::from_utf8(self.cache.read(&self.name)?).ok()
+    }
+
+    /// Writes it, where the folder is writable.
+    pub fn write(&self, text: &str) {
+        self.cache.store(&self.name, text.as_bytes());
     }
 }
 

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The inputs of a block: requantized to common parameters, upsampled where they are half as large, and
+//! The inputs of a convolution: requantized to common parameters, upsampled where they are half as large, and
 //! concatenated.
 
-use core::arch::x86_64::*;
+use super::requantize::{Affine, Requantize};
+use super::simd::Simd;
+use super::{BlockInput, QuantParams};
 
-use super::{BlockInput, InvertedResidual, QuantParams};
-
-/// Concatenates the inputs of a block along their channels, a few rows at a time.
+/// Concatenates inputs along their channels, row by row.
 pub struct Concat {
     ops: Vec<InputOp>,
+    /// The largest byte of the result.
+    max: u8,
 }
 
 enum InputOp {
-    /// The parameters are those of the block: bytes are copied.
+    /// The parameters are those of the result: bytes are copied.
     Copy,
-    /// Requantized with a lookup table.
-    Requantize(Box<[u8; 256]>),
-    /// Upsampled to twice the height and width, then requantized: `scale * value + offset`.
-    Upsample2x { scale: f32, offset: f32 },
+    Requantize(Box<Requantize>),
+    /// Upsampled to twice the height and width, then requantized.
+    Upsample2x(Affine),
 }
 
 /// An input tensor (NHWC) and its number of channels.
@@ -27,27 +28,20 @@ pub struct InputTensor<'a> {
     pub channels: usize,
 }
 
-/// Bytes in a register.
-const BYTES: usize = 64;
-/// float32 lanes in a register.
-const LANES: usize = 16;
-
 impl Concat {
-    pub fn new(block: &InvertedResidual) -> Self {
+    /// Concatenates these inputs to a tensor of the parameters `to`.
+    pub fn new(inputs: &[BlockInput], to: QuantParams) -> Self {
         let op = |input: &BlockInput| {
-            let QuantParams { scale, zero_point } = input.params;
-            let scale = scale / block.expand_input.scale;
-            let offset = f32::from(block.expand_input.zero_point) - scale * f32::from(zero_point);
+            let affine = Affine::between(input.params, to);
             if input.upsample_2x {
-                InputOp::Upsample2x { scale, offset }
-            } else if input.params == block.expand_input {
+                InputOp::Upsample2x(affine)
+            } else if input.params == to {
                 InputOp::Copy
             } else {
-                let changed = |byte: usize| scale.mul_add(byte as f32, offset).round_ties_even() as u8;
-                InputOp::Requantize(Box::new(std::array::from_fn(changed)))
+                InputOp::Requantize(Requantize::new(affine, to.max).into())
             }
         };
-        Self { ops: block.inputs.iter().map(op).collect() }
+        Self { ops: inputs.iter().map(op).collect(), max: to.max }
     }
 
     /// Number of inputs.
@@ -60,46 +54,54 @@ impl Concat {
         matches!(self.ops[..], [InputOp::Copy])
     }
 
-    /// Whether an input has half the height and width of the block.
+    /// Whether an input has half the height and width of the result.
     pub fn upsamples(&self, input: usize) -> bool {
-        matches!(self.ops[input], InputOp::Upsample2x { .. })
+        matches!(self.ops[input], InputOp::Upsample2x(_))
     }
 
-    /// Writes rows from row `first` on into `to`; `size` is the height and width of the block. A pixel takes
-    /// `pixel_stride` bytes of `to`; those after the last channel are left as they are. `float_row` is
-    /// scratch memory.
-    #[target_feature(enable = "avx512bw,avx512vl")]
-    pub fn run(
+    /// Panics where the inputs are not as long as a result of `size` (height, width) with `channels` needs: unsafe code
+    /// relies on these lengths.
+    pub fn check(&self, inputs: &[InputTensor<'_>], size: [usize; 2], channels: usize) {
+        assert!(inputs.len() == self.ops.len());
+        for (n, input) in inputs.iter().enumerate() {
+            assert!(!self.upsamples(n) || size.iter().all(|side| side % 2 == 0));
+            let [height, width] = if self.upsamples(n) { size.map(|side| side / 2) } else { size };
+            assert!(input.channels > 0 && input.bytes.len() == height * width * input.channels);
+        }
+        assert!(inputs.iter().map(|input| input.channels).sum::<usize>() == channels);
+    }
+
+    /// Writes row `y` into `to`; `size` is the height and width of the result. A pixel takes `pixel_stride` bytes of
+    /// `to`; those after the last channel are left as they are. `float_row` is scratch memory.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`; the lengths were checked ([`Self::check`]).
+    #[inline(always)]
+    pub unsafe fn run_row<S: Simd>(
         &self,
         inputs: &[InputTensor<'_>],
-        size: [usize; 2],
-        first: usize,
+        [height, width]: [usize; 2],
+        y: usize,
         to: &mut [u8],
         pixel_stride: usize,
         float_row: &mut Vec<f32>,
     ) {
-        let [height, width] = size;
-        for (n, row) in to.chunks_exact_mut(width * pixel_stride).enumerate() {
-            let y = first + n;
-            let mut channel = 0;
-            for (op, InputTensor { bytes, channels }) in self.ops.iter().zip(inputs) {
-                let to = DestRow { row: &mut row[channel..], pixel_stride, channels: *channels };
-                let from = |y: usize, width: usize| &bytes[y * width * channels..][..width * channels];
-                match op {
-                    InputOp::Copy => to.copy(from(y, width)),
-                    InputOp::Requantize(table) if is_x86_feature_detected!("avx512vbmi") => {
-                        // SAFETY: AVX-512 VBMI was detected.
-                        unsafe { to.requantize_vbmi(from(y, width), table) };
-                    }
-                    InputOp::Requantize(table) => to.requantize_scalar(from(y, width), table),
-                    InputOp::Upsample2x { scale, offset } => {
-                        let (above, below, share) = Interpolation::new(height).at(y);
-                        let rows = [above, below].map(|y| from(y, width / 2));
-                        to.upsample_row(rows, share, (*scale, *offset), float_row);
-                    }
+        let mut channel = 0;
+        for (op, InputTensor { bytes, channels }) in self.ops.iter().zip(inputs) {
+            let to = DestRow { row: &mut to[channel..], pixel_stride, channels: *channels };
+            let from = |y: usize, width: usize| &bytes[y * width * channels..][..width * channels];
+            match op {
+                InputOp::Copy => to.copy(from(y, width)),
+                // SAFETY: the caller's promise.
+                InputOp::Requantize(by) => unsafe { to.requantize::<S>(from(y, width), by) },
+                InputOp::Upsample2x(affine) => {
+                    let (above, below, share) = Interpolation::new(height).at(y);
+                    let rows = [above, below].map(|y| from(y, width / 2));
+                    // SAFETY: the caller's promise.
+                    unsafe { to.upsample_row::<S>(rows, share, *affine, self.max, float_row) };
                 }
-                channel += channels;
             }
+            channel += channels;
         }
     }
 }
@@ -114,138 +116,115 @@ struct DestRow<'a> {
 
 impl DestRow<'_> {
     /// Pairs of input and output pixels.
-    #[inline]
+    #[inline(always)]
     fn pixels<'a>(&'a mut self, from: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a mut [u8])> {
         let channels = self.channels;
         let to = self.row.chunks_mut(self.pixel_stride).map(move |to| &mut to[..channels]);
         from.chunks_exact(channels).zip(to)
     }
 
-    #[target_feature(enable = "avx512bw,avx512vl")]
+    #[inline(always)]
     fn copy(mut self, from: &[u8]) {
-        let chunks = MaskedChunks::of(self.channels);
+        // Pixels are short: a call of `memcpy` for each costs more than the copy.
+        const CHUNK: usize = 16;
         for (from, to) in self.pixels(from) {
-            for (at, mask) in chunks.all() {
-                // SAFETY: the mask covers only bytes inside the slices.
-                unsafe {
-                    let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
-                    _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vbmi")]
-    fn requantize_vbmi(mut self, from: &[u8], table: &[u8; 256]) {
-        let [a, b, c, d] = std::array::from_fn(|n| {
-            let quarter = &table[n * BYTES..][..BYTES];
-            // SAFETY: the slice has 64 bytes.
-            unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) }
-        });
-        let chunks = MaskedChunks::of(self.channels);
-        for (from, to) in self.pixels(from) {
-            for (at, mask) in chunks.all() {
-                // SAFETY: the mask covers only bytes inside the slices.
-                unsafe {
-                    let bytes = _mm512_maskz_loadu_epi8(mask, from.as_ptr().add(at).cast());
-                    let (low, high) =
-                        (_mm512_permutex2var_epi8(a, bytes, b), _mm512_permutex2var_epi8(c, bytes, d));
-                    let bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high);
-                    _mm512_mask_storeu_epi8(to.as_mut_ptr().add(at).cast(), mask, bytes);
-                }
-            }
-        }
-    }
-
-    fn requantize_scalar(mut self, from: &[u8], table: &[u8; 256]) {
-        for (from, to) in self.pixels(from) {
+            let (from, from_rest) = from.as_chunks::<CHUNK>();
+            let (to, to_rest) = to.as_chunks_mut::<CHUNK>();
             for (from, to) in from.iter().zip(to) {
-                *to = table[usize::from(*from)];
+                *to = *from;
             }
+            for (from, to) in from_rest.iter().zip(to_rest) {
+                *to = *from;
+            }
+        }
+    }
+
+    /// # Safety
+    /// The processor has the instruction set `S`.
+    #[inline(always)]
+    unsafe fn requantize<S: Simd>(mut self, from: &[u8], by: &Requantize) {
+        for (from, to) in self.pixels(from) {
+            // SAFETY: the caller's promise; the pixels have the same length.
+            unsafe { S::requantize_bytes(from, to, by) };
         }
     }
 
     /// Writes one row of the upsampled image, interpolated between two input rows.
-    #[target_feature(enable = "avx512bw,avx512vl")]
-    fn upsample_row(
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`; `to` has twice as many pixels as the rows.
+    #[inline(always)]
+    unsafe fn upsample_row<S: Simd>(
         self,
-        rows: [&[u8]; 2],
+        [above, below]: [&[u8]; 2],
         share: f32,
-        (scale, offset): (f32, f32),
+        affine: Affine,
+        max: u8,
         float_row: &mut Vec<f32>,
     ) {
         let channels = self.channels;
-        let width = 2 * rows[0].len() / channels;
+        let width = 2 * above.len() / channels;
+        assert!(above.len() == below.len());
         // Interpolate vertically first.
-        float_row.resize(rows[0].len().next_multiple_of(LANES), 0.0);
-        let lines =
-            rows[0].chunks(LANES).zip(rows[1].chunks(LANES)).zip(float_row.as_chunks_mut::<LANES>().0);
-        let share = _mm512_set1_ps(share);
-        for ((above, below), float_row) in lines {
-            let mask = if above.len() < LANES { (1 << above.len()) - 1 } else { u16::MAX };
-            // SAFETY: the mask covers only values inside the slices.
-            unsafe {
-                let [above, below] = [above, below].map(|bytes| {
-                    let bytes = _mm_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
-                    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
-                });
-                let value = _mm512_fmadd_ps(_mm512_sub_ps(below, above), share, above);
-                _mm512_storeu_ps(float_row.as_mut_ptr(), value);
+        float_row.resize(above.len(), 0.0);
+        // SAFETY: the caller's promise; `registers` keeps within the slices.
+        unsafe {
+            let share = S::splat_float(share);
+            let to = float_row.as_mut_ptr();
+            for at in registers::<S>(above.len()) {
+                let above = S::to_floats(S::widen::<1>(above.as_ptr().add(at))[0]);
+                let below = S::to_floats(S::widen::<1>(below.as_ptr().add(at))[0]);
+                S::store_floats(to.add(at), S::mul_add(S::sub(below, above), share, above));
             }
         }
-        let (scale, offset, none) = (_mm512_set1_ps(scale), _mm512_set1_ps(offset), _mm512_setzero_si512());
-        let tail_mask = ((1u32 << (channels % LANES)) - 1) as u16;
+        if above.len() < S::LANES {
+            for ((to, above), below) in float_row.iter_mut().zip(above).zip(below) {
+                let (above, below) = (f32::from(*above), f32::from(*below));
+                *to = (below - above).mul_add(share, above);
+            }
+        }
         let between = Interpolation::new(width);
         for (x, to) in self.row.chunks_mut(self.pixel_stride).take(width).enumerate() {
             let (left, right, share) = between.at(x);
-            let share = _mm512_set1_ps(share);
-            let [left, right] = [left, right].map(|x| float_row[x * channels..][..channels].as_ptr());
-            let to = to[..channels].as_mut_ptr();
-            for at in (0..channels).step_by(LANES) {
-                let mask = if channels - at < LANES { tail_mask } else { u16::MAX };
-                // SAFETY: the mask covers only values inside the slices.
-                unsafe {
-                    let left = _mm512_maskz_loadu_ps(mask, left.add(at));
-                    let right = _mm512_maskz_loadu_ps(mask, right.add(at));
-                    let value = _mm512_fmadd_ps(_mm512_sub_ps(right, left), share, left);
-                    let value = _mm512_cvtps_epi32(_mm512_fmadd_ps(value, scale, offset));
-                    let bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(value, none));
-                    _mm_mask_storeu_epi8(to.add(at).cast(), mask, bytes);
+            let [left, right] = [left, right].map(|x| &float_row[x * channels..][..channels]);
+            let to = &mut to[..channels];
+            // SAFETY: the caller's promise; `registers` keeps within the slices.
+            unsafe {
+                let share = S::splat_float(share);
+                let (scale, offset) = (S::splat_float(affine.scale), S::splat_float(affine.offset));
+                for at in registers::<S>(channels) {
+                    let left = S::load_floats(left.as_ptr().add(at));
+                    let right = S::load_floats(right.as_ptr().add(at));
+                    let value = S::mul_add(S::sub(right, left), share, left);
+                    let value = S::round(S::mul_add(value, scale, offset));
+                    S::narrow::<1>(to.as_mut_ptr().add(at), [value], 0, max);
+                }
+            }
+            if channels < S::LANES {
+                for ((to, left), right) in to.iter_mut().zip(left).zip(right) {
+                    *to = affine.requantize((right - left).mul_add(share, *left), max);
                 }
             }
         }
     }
 }
 
-/// A pixel's channels in chunks of a register, the last one masked.
-#[derive(Clone, Copy)]
-struct MaskedChunks {
-    channels: usize,
-    /// The mask of the last chunk.
-    tail_mask: u64,
-}
-
-impl MaskedChunks {
-    fn of(channels: usize) -> Self {
-        Self { channels, tail_mask: (1 << (channels % BYTES)) - 1 }
-    }
-
-    /// Offset and mask of each chunk.
-    #[inline]
-    fn all(self) -> impl Iterator<Item = (usize, u64)> {
-        let mask = move |at| if self.channels - at < BYTES { self.tail_mask } else { u64::MAX };
-        (0..self.channels).step_by(BYTES).map(move |at| (at, mask(at)))
-    }
+/// Where to load registers so that they cover `length` values: the last one overlaps the one before. None where the
+/// values do not fill one.
+#[inline(always)]
+fn registers<S: Simd>(length: usize) -> impl Iterator<Item = usize> {
+    let last = length.checked_sub(S::LANES);
+    last.into_iter().flat_map(move |last| (0..length).step_by(S::LANES).map(move |at| at.min(last)))
 }
 
 /// Bilinear interpolation with aligned corners, along one axis.
-struct Interpolation {
+pub struct Interpolation {
     half: usize,
     step: f32,
 }
 
 impl Interpolation {
-    fn new(size: usize) -> Self {
+    pub fn new(size: usize) -> Self {
         assert!((2..1 << 16).contains(&size));
         let half = size / 2;
         Self { half, step: (half - 1) as f32 / (size - 1) as f32 }
@@ -253,7 +232,7 @@ impl Interpolation {
 
     /// The two source positions to interpolate between, and the weight of the second.
     #[inline]
-    fn at(&self, place: usize) -> (usize, usize, f32) {
+    pub fn at(&self, place: usize) -> (usize, usize, f32) {
         let at = place as f32 * self.step;
         // SAFETY: the value lies between zero and half the size.
         let first = unsafe { at.to_int_unchecked::<i32>() } as usize;

@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 
 use super::concat::{Concat, InputTensor};
+use super::conv::{Blocking, CACHE_LINE, Epilogue, OutputRows, PackedConv, ResidualAdd};
 use super::depthwise::{Depthwise, TAIL_PADDING, padded_channels};
-use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise, ResidualAdd};
+use super::isa::Isa;
 use super::pointwise_f32::PointwiseF32;
 use super::{InvertedResidual, Projection, QuantParams};
 use crate::limits::KERNEL_BYTES;
@@ -13,7 +14,7 @@ use crate::limits::KERNEL_BYTES;
 /// A block with weights packed for the kernels. It keeps no state between runs, so all threads share it.
 pub struct PackedInvertedResidual {
     concat: Concat,
-    expand: Pointwise,
+    expand: PackedConv,
     depthwise: Depthwise,
     project: PackedProjection,
     /// Zero point of the expanded values, with which the depthwise convolution is padded.
@@ -21,10 +22,11 @@ pub struct PackedInvertedResidual {
     input_channels: usize,
     output_channels: usize,
     stride: usize,
+    isa: Isa,
 }
 
 enum PackedProjection {
-    Quantized { layer: Pointwise, zero_point: u8, sum: Option<ResidualAdd> },
+    Quantized { layer: PackedConv, sum: Option<ResidualAdd> },
     Float(PointwiseF32),
 }
 
@@ -55,36 +57,28 @@ thread_local! {
 
 impl PackedInvertedResidual {
     pub fn new(block: &InvertedResidual, isa: Isa) -> Self {
-        let expanded = padded_channels(block.expand.output_channels(), block.stride);
+        let expanded = padded_channels(block.expand.output_channels(), block.stride, isa);
+        let (wide, narrow) = (block.depthwise.output, block.output_channels());
         let project = match &block.project {
             Projection::Quantized(layer) => PackedProjection::Quantized {
-                layer: Pointwise::new(
-                    layer,
-                    block.depthwise.output.zero_point,
-                    [expanded, block.output_channels()],
-                    isa,
-                ),
-                zero_point: layer.output.zero_point,
+                layer: PackedConv::new(layer, wide, 1, [expanded, narrow], isa),
                 sum: block.residual.map(|sum| ResidualAdd::of(layer.output, block.expand_input, sum)),
             },
             Projection::Float(layer) => {
-                PackedProjection::Float(PointwiseF32::new(layer, block.depthwise.output, expanded))
+                PackedProjection::Float(PointwiseF32::new(layer, wide, expanded, isa))
             }
         };
+        let channels = [block.input_channels(), expanded];
         Self {
-            concat: Concat::new(block),
-            expand: Pointwise::new(
-                &block.expand,
-                block.expand_input.zero_point,
-                [block.input_channels(), expanded],
-                isa,
-            ),
-            depthwise: Depthwise::new(&block.depthwise, block.expand.output.zero_point, block.stride),
+            concat: Concat::new(&block.inputs, block.expand_input),
+            expand: PackedConv::new(&block.expand, block.expand_input, 1, channels, isa),
+            depthwise: Depthwise::new(&block.depthwise, block.expand.output, block.stride, isa),
             project,
             expand_zero_point: block.expand.output.zero_point,
             input_channels: block.input_channels(),
             output_channels: block.output_channels(),
             stride: block.stride,
+            isa,
         }
     }
 
@@ -131,32 +125,43 @@ impl PackedInvertedResidual {
         self.input_channels
     }
 
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Runs the block at this height and width.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
     ///
     /// # Panics
     /// Where an input or `to` does not have the expected length or element type.
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    pub fn run(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: BlockOutput<'_>) {
+    #[inline(always)]
+    pub unsafe fn run_with<S: Blocking>(
+        &self,
+        inputs: &[InputTensor<'_>],
+        size: [usize; 2],
+        to: BlockOutput<'_>,
+    ) {
         self.check(inputs, size, &to);
-        SCRATCH.with_borrow_mut(|scratch| self.run_in(inputs, size, to, scratch));
+        // Taken out, since closures are not compiled for the instruction set.
+        let mut scratch = SCRATCH.take();
+        // SAFETY: the caller's promise.
+        unsafe { self.run_in::<S>(inputs, size, to, &mut scratch) };
+        SCRATCH.set(scratch);
     }
 
     /// Panics where a length is wrong: the unsafe code that follows relies on these lengths.
     fn check(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &BlockOutput<'_>) {
-        assert!(self.supports_size(size) && inputs.len() == self.concat.input_count());
-        let mut channels = 0;
-        for (n, input) in inputs.iter().enumerate() {
-            let [height, width] = if self.concat.upsamples(n) { size.map(|side| side / 2) } else { size };
-            assert!(self.block_size(n, [height, width]) == Some(size) && input.channels > 0);
-            assert!(input.bytes.len() == height * width * input.channels);
-            channels += input.channels;
-        }
+        assert!(self.supports_size(size));
+        self.concat.check(inputs, size, self.input_channels);
         let [height, width] = size.map(|side| self.output_size(side));
         let length = match to {
             BlockOutput::U8(to) => to.len(),
             BlockOutput::F32(to) => to.len(),
         };
-        assert!(channels == self.input_channels && length == height * width * self.output_channels);
+        assert!(length == height * width * self.output_channels);
         let is_added = matches!(&self.project, PackedProjection::Quantized { sum: Some(_), .. });
         assert!(
             !is_added
@@ -164,8 +169,10 @@ impl PackedInvertedResidual {
         );
     }
 
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn run_in(
+    /// # Safety
+    /// As [`Self::run_with`].
+    #[inline(always)]
+    unsafe fn run_in<S: Blocking>(
         &self,
         inputs: &[InputTensor<'_>],
         size: [usize; 2],
@@ -205,25 +212,32 @@ impl PackedInvertedResidual {
             }
             if begin < end {
                 let first = stride * first_row + begin - 1;
-                let pixels = self.concatenated(inputs, size, first, end - begin, concatenated, float_row);
+                // SAFETY: the caller's promise.
+                let pixels = unsafe {
+                    self.concatenated::<S>(inputs, size, first, end - begin, concatenated, float_row)
+                };
                 let mut to = OutputRows {
                     bytes: &mut expanded[begin * expanded_row + channels..],
                     width,
                     pixel_stride: channels,
                     row_stride: expanded_row,
                 };
-                self.expand.run(pixels, &mut to, Epilogue::Requantize { zero_point: self.expand_zero_point });
+                // SAFETY: the caller's promise.
+                unsafe { self.expand.run_pointwise::<S>(pixels, &mut to, Epilogue::Requantize) };
             }
             for row in 0..count {
                 let window = [0, 1, 2]
                     .map(|n| &expanded[(stride * row + n) * expanded_row..][..expanded_row + TAIL_PADDING]);
-                self.depthwise.run(window, &mut depthwise_out[row * depthwise_row..], out_width);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.depthwise.run::<S>(window, &mut depthwise_out[row * depthwise_row..], out_width);
+                }
             }
             let depthwise_out = &depthwise_out[..count * depthwise_row];
             let (place, length) =
                 (first_row * out_width * self.output_channels, count * out_width * self.output_channels);
             match (&self.project, &mut to) {
-                (PackedProjection::Quantized { layer, zero_point, sum }, BlockOutput::U8(to)) => {
+                (PackedProjection::Quantized { layer, sum }, BlockOutput::U8(to)) => {
                     let mut to = OutputRows {
                         bytes: &mut to[place..][..length],
                         width: out_width,
@@ -231,17 +245,15 @@ impl PackedInvertedResidual {
                         row_stride: out_width * self.output_channels,
                     };
                     let finish = match *sum {
-                        None => Epilogue::Requantize { zero_point: *zero_point },
-                        Some(sum) => Epilogue::AddResidual {
-                            zero_point: *zero_point,
-                            input: &inputs[0].bytes[place..],
-                            sum,
-                        },
+                        None => Epilogue::Requantize,
+                        Some(sum) => Epilogue::AddResidual { input: &inputs[0].bytes[place..], sum },
                     };
-                    layer.run(Pixels(depthwise_out), &mut to, finish);
+                    // SAFETY: the caller's promise.
+                    unsafe { layer.run_pointwise::<S>(depthwise_out, &mut to, finish) };
                 }
                 (PackedProjection::Float(layer), BlockOutput::F32(to)) => {
-                    layer.run(depthwise_out, &mut to[place..][..length], float_row);
+                    // SAFETY: the caller's promise.
+                    unsafe { layer.run::<S>(depthwise_out, &mut to[place..][..length], float_row) };
                 }
                 _ => unreachable!("outputs are made as the block says"),
             }
@@ -249,8 +261,11 @@ impl PackedInvertedResidual {
     }
 
     /// The concatenated input rows from row `first` on.
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    fn concatenated<'a>(
+    ///
+    /// # Safety
+    /// As [`Self::run_with`].
+    #[inline(always)]
+    unsafe fn concatenated<'a, S: Blocking>(
         &self,
         inputs: &[InputTensor<'a>],
         size: [usize; 2],
@@ -258,35 +273,38 @@ impl PackedInvertedResidual {
         count: usize,
         memory: &'a mut Vec<u8>,
         float_row: &mut Vec<f32>,
-    ) -> Pixels<'a> {
+    ) -> &'a [u8] {
         let (pixel, [_, width]) = (self.expand.pixel_bytes(), size);
         if self.concat.is_identity() && self.input_channels == pixel {
-            return Pixels(&inputs[0].bytes[first * width * pixel..][..count * width * pixel]);
+            return &inputs[0].bytes[first * width * pixel..][..count * width * pixel];
         }
         let rows = aligned_slice(memory, count * width * pixel);
-        self.concat.run(inputs, size, first, rows, pixel, float_row);
-        Pixels(rows)
+        for (n, row) in rows.chunks_exact_mut(width * pixel).enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { self.concat.run_row::<S>(inputs, size, first + n, row, pixel, float_row) };
+        }
+        rows
     }
 }
 
 impl ResidualAdd {
     /// Adds the block's quantized output and input, and requantizes the sum to the parameters `sum`.
-    fn of(output: QuantParams, input: QuantParams, sum: QuantParams) -> Self {
+    pub fn of(output: QuantParams, input: QuantParams, sum: QuantParams) -> Self {
         let zeros = [output, input].map(|params| params.scale / sum.scale * f32::from(params.zero_point));
         Self {
             scale: output.scale / sum.scale,
             input_scale: input.scale / sum.scale,
             offset: f32::from(sum.zero_point) - (zeros[0] + zeros[1]),
+            max: sum.max,
         }
     }
 }
 
 /// A slice of `size` bytes that starts at a cache line.
-fn aligned_slice(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
-    const LINE: usize = 64;
-    if memory.len() < size + LINE {
-        memory.resize(size + LINE, 0);
+pub fn aligned_slice(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
+    if memory.len() < size + CACHE_LINE {
+        memory.resize(size + CACHE_LINE, 0);
     }
-    let start = memory.as_ptr().align_offset(LINE);
+    let start = memory.as_ptr().align_offset(CACHE_LINE);
     &mut memory[start..][..size]
 }

@@ -17,26 +17,30 @@
 //! One difference remains: where an input is upsampled or concatenated, its values are rounded once here and
 //! twice in ONNX Runtime.
 //!
-//! Tensors are NHWC: the byte of `[y][x][channel]`. The kernels need AVX-512 with VNNI ([`are_supported`]);
-//! on other processors ONNX Runtime runs the graph as it is.
+//! Tensors are NHWC: the byte of `[y][x][channel]`. [`reference`] defines what is computed; there are kernels for
+//! several instruction sets ([`Isa`]), which all give its bits. On processors that have none of them ONNX Runtime runs
+//! the graph as it is.
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
-#[cfg(target_arch = "x86_64")]
+mod backends;
 mod concat;
-#[cfg(target_arch = "x86_64")]
+mod conv;
+mod dense_conv;
 mod depthwise;
-#[cfg(target_arch = "x86_64")]
+mod detect;
+mod dispatch;
 mod inverted_residual;
-#[cfg(target_arch = "x86_64")]
+mod isa;
 mod operator;
-#[cfg(target_arch = "x86_64")]
 mod planar;
-#[cfg(target_arch = "x86_64")]
-mod pointwise;
-#[cfg(target_arch = "x86_64")]
 mod pointwise_f32;
+mod reference;
+mod requantize;
+mod simd;
 
+use std::sync::Arc;
+
+pub use detect::{VARIABLE, detect};
+pub use isa::Isa;
 use ort::operator::OperatorDomain;
 
 /// Quantization parameters of a tensor: `real = scale * (byte - zero_point)`.
@@ -44,6 +48,8 @@ use ort::operator::OperatorDomain;
 pub struct QuantParams {
     pub scale: f32,
     pub zero_point: u8,
+    /// The largest byte there is: 127 where the tensor is clipped to 7 bits, else 255.
+    pub max: u8,
 }
 
 /// A quantized convolution: u8 input, i8 weights, i32 bias, u8 output.
@@ -108,10 +114,24 @@ pub struct PlanarConv {
     pub layer: QuantConv,
 }
 
+/// A dense convolution of concatenated inputs, padded with zeros so that height and width are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DenseConv {
+    pub inputs: Vec<BlockInput>,
+    /// Quantization of the convolution's input, to which all inputs are requantized.
+    pub input: QuantParams,
+    pub layer: QuantConv,
+    /// Height and width of the kernel: 1 or 3.
+    pub kernel: usize,
+    /// 1 or 2.
+    pub stride: usize,
+}
+
 /// The operators that were fused out of a graph.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FusedOps {
     pub blocks: Vec<InvertedResidual>,
+    pub convs: Vec<DenseConv>,
     pub planes: Vec<PlanarConv>,
 }
 
@@ -126,14 +146,15 @@ impl QuantConv {
         self.weights.len() / self.output_channels()
     }
 
-    /// The bias with the input's zero point folded in, so that bytes are multiplied as they are; 0 for a
-    /// padding channel.
-    fn folded_bias(&self, channel: usize, zero_point: u8) -> i32 {
+    /// The bias with the input's zero point folded in, so that bytes are multiplied as they are (or less 128:
+    /// [`Isa::has_signed_bytes`]); 0 for a padding channel.
+    fn folded_bias(&self, channel: usize, zero_point: u8, isa: Isa) -> i32 {
         let Some(bias) = self.bias.get(channel) else { return 0 };
         let weights = &self.weights[channel * self.input_channels()..][..self.input_channels()];
         // The accumulators wrap around as well.
         let total = weights.iter().fold(0i32, |sum, weight| sum.wrapping_add((*weight).into()));
-        bias.wrapping_sub(i32::from(zero_point).wrapping_mul(total))
+        let zero_point = i32::from(zero_point) - if isa.has_signed_bytes() { 128 } else { 0 };
+        bias.wrapping_sub(zero_point.wrapping_mul(total))
     }
 
     /// The requantization scale of a channel; 0 for a padding channel.
@@ -151,6 +172,13 @@ impl FloatConv {
     /// Input channels.
     pub fn input_channels(&self) -> usize {
         self.weights.len() / self.output_channels()
+    }
+}
+
+impl DenseConv {
+    /// Input channels, all inputs together.
+    pub fn input_channels(&self) -> usize {
+        self.layer.input_channels() / (self.kernel * self.kernel)
     }
 }
 
@@ -191,6 +219,11 @@ impl InvertedResidual {
 
 /// The domain of the custom operators.
 pub const OP_DOMAIN: &str = "lipsync";
+/// The operator type of [`DenseConv`], by the number of its inputs; `None` for more than the kernels support.
+pub fn conv_op_type(inputs: usize) -> Option<&'static str> {
+    [None, Some("DenseConv"), Some("ConcatDenseConv")].get(inputs).copied().flatten()
+}
+
 /// The operator type of [`PlanarConv`].
 pub const PLANAR_CONV: &str = "PlanarConv";
 /// The attribute that holds a node's index in [`FusedOps`].
@@ -213,33 +246,28 @@ pub const MAX_PLANES: usize = 16;
 /// Most inputs of an inverted residual.
 const MAX_INPUTS: usize = 2;
 
-/// Whether this processor has what the kernels need: AVX-512 BW, VL and VNNI.
+/// Whether there are kernels for this processor.
 pub fn are_supported() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    detect().is_some()
 }
 
 /// Kernels for the fused operators of a graph, with packed weights that all sessions of the graph share.
 #[derive(Clone)]
 pub struct FusedKernels {
-    #[cfg(target_arch = "x86_64")]
-    packed: std::sync::Arc<operator::Packed>,
-    #[cfg(not(target_arch = "x86_64"))]
-    none: std::convert::Infallible,
+    packed: Arc<operator::Packed>,
+    isa: Isa,
 }
 
 impl FusedKernels {
-    /// `None` where the processor does not support the kernels.
-    #[allow(unused_variables)]
+    /// `None` where there are no kernels for this processor.
     pub fn new(ops: &FusedOps) -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return are_supported().then(|| Self { packed: operator::Packed::new(ops).into() });
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        let isa = detect()?;
+        Some(Self { packed: operator::Packed::new(ops, isa).into(), isa })
+    }
+
+    /// Their instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The custom operators to register with a session that runs the graph.
@@ -247,10 +275,7 @@ impl FusedKernels {
     /// # Errors
     /// ONNX Runtime's.
     pub fn operators(&self) -> ort::Result<OperatorDomain> {
-        #[cfg(target_arch = "x86_64")]
-        return operator::operators(&self.packed);
-        #[cfg(not(target_arch = "x86_64"))]
-        match self.none {}
+        operator::operators(&self.packed)
     }
 }
 
@@ -260,32 +285,35 @@ impl std::fmt::Debug for FusedKernels {
     }
 }
 
-#[cfg(all(any(test, fuzzing), target_arch = "x86_64"))]
-mod reference;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;
 
 /// For the fuzz target `kernels`: the kernels without ONNX Runtime, and the reference implementation.
-#[cfg(all(fuzzing, target_arch = "x86_64"))]
+#[cfg(fuzzing)]
 pub mod bare {
-    use super::concat::InputTensor;
     use super::inverted_residual::{BlockOutput, PackedInvertedResidual};
-    pub use super::reference::inverted_residual;
-    use super::{InvertedResidual, are_supported, pointwise::Isa};
+    use super::{InvertedResidual, Isa, dispatch, reference};
 
-    /// The output for these inputs, each with its number of channels; `None` where the processor does not
-    /// support the kernels.
-    pub fn run(block: &InvertedResidual, inputs: &[(&[u8], usize)], size: [usize; 2]) -> Option<Vec<u8>> {
-        if !are_supported() {
-            return None;
-        }
-        let packed = PackedInvertedResidual::new(block, Isa::detect());
-        let inputs: Vec<InputTensor<'_>> =
-            inputs.iter().map(|(bytes, channels)| InputTensor { bytes, channels: *channels }).collect();
-        let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
-        let mut to = vec![0; pixels * packed.output_channels()];
-        // SAFETY: `are_supported` was checked.
-        unsafe { packed.run(&inputs, size, BlockOutput::U8(&mut to)) };
-        Some(to)
+    pub use super::concat::InputTensor;
+
+    /// The outputs of every instruction set that the processor has for these inputs.
+    pub fn run(
+        block: &InvertedResidual,
+        inputs: &[InputTensor<'_>],
+        size: [usize; 2],
+    ) -> Vec<(Isa, Vec<u8>)> {
+        let run = |isa: Isa| {
+            let packed = PackedInvertedResidual::new(block, isa);
+            let pixels: usize = size.map(|side| packed.output_size(side)).iter().product();
+            let mut to = vec![0; pixels * packed.output_channels()];
+            dispatch::inverted_residual(&packed, inputs, size, BlockOutput::U8(&mut to));
+            (isa, to)
+        };
+        Isa::ALL.into_iter().filter(|isa| isa.is_supported()).map(run).collect()
+    }
+
+    /// The output by definition.
+    pub fn expected(block: &InvertedResidual, inputs: &[InputTensor<'_>], size: [usize; 2]) -> Vec<u8> {
+        reference::inverted_residual(block, inputs, size)
     }
 }

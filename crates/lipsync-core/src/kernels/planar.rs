@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The network's output layer: a 1 x 1 convolution from NHWC to planes (NCHW).
 
-use super::pointwise::{Epilogue, Isa, OutputRows, Pixels, Pointwise};
+use super::conv::{Blocking, Epilogue, OutputRows, PackedConv};
+use super::isa::Isa;
 use super::{MAX_PLANES, PlanarConv};
 
 /// The layer with weights packed for the kernel.
 pub struct PackedPlanarConv {
-    layer: Pointwise,
-    zero_point: u8,
+    layer: PackedConv,
+    isa: Isa,
     inputs: usize,
     outputs: usize,
 }
@@ -21,8 +22,8 @@ impl PackedPlanarConv {
     pub fn new(planes: &PlanarConv, isa: Isa) -> Self {
         let PlanarConv { input, layer } = planes;
         Self {
-            layer: Pointwise::new(layer, input.zero_point, [layer.input_channels(), MAX_PLANES], isa),
-            zero_point: layer.output.zero_point,
+            layer: PackedConv::new(layer, *input, 1, [layer.input_channels(), MAX_PLANES], isa),
+            isa,
             inputs: layer.input_channels(),
             outputs: layer.output_channels(),
         }
@@ -38,12 +39,20 @@ impl PackedPlanarConv {
         self.outputs
     }
 
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Computes all pixels of `from`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
     ///
     /// # Panics
     /// Where `to` does not hold as many pixels.
-    #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-    pub fn run(&self, from: &[u8], to: &mut [u8]) {
+    #[inline(always)]
+    pub unsafe fn run_with<S: Blocking>(&self, from: &[u8], to: &mut [u8]) {
         let count = from.len() / self.inputs;
         assert!(count > 0 && from.len() == count * self.inputs && to.len() == count * self.outputs);
         // The packed weights expect pixels without padding.
@@ -57,7 +66,8 @@ impl PackedPlanarConv {
                 pixel_stride: MAX_PLANES,
                 row_stride: here * MAX_PLANES,
             };
-            self.layer.run(Pixels(from), &mut rows, Epilogue::Requantize { zero_point: self.zero_point });
+            // SAFETY: the caller's promise.
+            unsafe { self.layer.run_pointwise::<S>(from, &mut rows, Epilogue::Requantize) };
             for (channel, plane) in to.chunks_exact_mut(count).enumerate() {
                 let plane = &mut plane[n * PIXELS..][..here];
                 for (level, pixel) in plane.iter_mut().zip(interleaved.as_chunks::<MAX_PLANES>().0) {

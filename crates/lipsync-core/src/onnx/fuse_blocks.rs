@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `lipsync-avatar quantize` may leave the projection in float32. A 1x1 convolution to a few channels behind a block is
-//! fused into an operator, too. ONNX Runtime runs what does not match: other types, expanded values with another
+//! fused into an operator, too, and so are dense convolutions outside blocks, with the `Resize` and `Concat` before
+//! them. Quantized values may be clipped to 7 bits (`Clip` before `QuantizeLinear`). ONNX Runtime runs what does not match: other types, expanded values with another
 //! consumer, and channels that are not multiples of 16.
 
 use std::collections::{HashMap, HashSet};
@@ -18,8 +19,8 @@ use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use super::{Model, float_values, tensor_values};
 use crate::kernels::{
-    BlockInput, FloatConv, FusedOps, INDEX_ATTRIBUTE, InvertedResidual, MAX_PLANES, OP_DOMAIN, PLANAR_CONV,
-    PlanarConv, Projection, QuantConv, QuantParams, op_type,
+    BlockInput, DenseConv, FloatConv, FusedOps, INDEX_ATTRIBUTE, InvertedResidual, MAX_PLANES, OP_DOMAIN,
+    PLANAR_CONV, PlanarConv, Projection, QuantConv, QuantParams, conv_op_type, op_type,
 };
 
 /// Input and output channels of a block are multiples of it.
@@ -28,6 +29,15 @@ const CHANNELS: usize = 16;
 /// A block, with the names of its quantized inputs and output.
 struct Found {
     block: InvertedResidual,
+    /// Outputs of its convolutions.
+    inner: Vec<String>,
+    sources: Vec<String>,
+    output: String,
+}
+
+/// A dense convolution outside blocks, with the names of its quantized inputs and output.
+struct FoundConv {
+    conv: DenseConv,
     sources: Vec<String>,
     output: String,
 }
@@ -64,16 +74,19 @@ impl Model {
         let graph = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs())?;
         let matcher = Matcher::new(graph);
         let blocks = matcher.blocks();
-        if blocks.is_empty() {
+        let planes = matcher.planes(&blocks);
+        let convs = matcher.dense_convs(&blocks, &planes);
+        if blocks.is_empty() && convs.is_empty() {
             return None;
         }
-        let planes = matcher.planes(&blocks);
         let place = |output: &String| matcher.producers.get(output.as_str()).copied();
         let nodes = (blocks.iter().enumerate())
             .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
         let last = (planes.iter().enumerate())
             .filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
-        let mut instead: HashMap<usize, Vec<NodeProto>> = nodes.chain(last).collect();
+        let dense =
+            (convs.iter().enumerate()).filter_map(|(n, found)| Some((place(&found.output)?, found.nodes(n))));
+        let mut instead: HashMap<usize, Vec<NodeProto>> = nodes.chain(last).chain(dense).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
         remove_unused_nodes(graph);
@@ -82,6 +95,7 @@ impl Model {
         self.proto.opset_import.push(domain);
         Some(FusedOps {
             blocks: blocks.into_iter().map(|found| found.block).collect(),
+            convs: convs.into_iter().map(|found| found.conv).collect(),
             planes: planes.into_iter().map(|found| found.planes).collect(),
         })
     }
@@ -95,24 +109,41 @@ impl Conv<'_> {
 }
 
 impl Found {
-    /// The custom operator between transpositions, from NCHW to the NHWC of the kernels and back. Between two blocks,
-    /// ONNX Runtime cancels them.
     fn nodes(&self, number: usize) -> Vec<NodeProto> {
-        let last = |value: &String| format!("{value}.block{number}");
-        let mut nodes: Vec<NodeProto> =
-            self.sources.iter().map(|source| transpose(&[0, 2, 3, 1], source, &last(source))).collect();
-        nodes.push(NodeProto {
-            input: self.sources.iter().map(last).collect(),
-            output: vec![last(&self.output)],
-            name: Some(format!("block {number}")),
-            op_type: op_type(self.sources.len(), self.block.is_float()).map(str::to_owned),
-            domain: Some(OP_DOMAIN.into()),
-            attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
-            ..NodeProto::default()
-        });
-        nodes.push(transpose(&[0, 3, 1, 2], &last(&self.output), &self.output));
-        nodes
+        let op_type = op_type(self.sources.len(), self.block.is_float());
+        nhwc_operator(op_type, "block", number, &self.sources, &self.output)
     }
+}
+
+impl FoundConv {
+    fn nodes(&self, number: usize) -> Vec<NodeProto> {
+        nhwc_operator(conv_op_type(self.sources.len()), "conv", number, &self.sources, &self.output)
+    }
+}
+
+/// A custom operator between transpositions, from NCHW to the NHWC of the kernels and back. Between two of them, ONNX
+/// Runtime cancels them.
+fn nhwc_operator(
+    op_type: Option<&str>,
+    name: &str,
+    number: usize,
+    sources: &[String],
+    output: &String,
+) -> Vec<NodeProto> {
+    let nhwc = |value: &String| format!("{value}.{name}{number}");
+    let mut nodes: Vec<NodeProto> =
+        sources.iter().map(|source| transpose(&[0, 2, 3, 1], source, &nhwc(source))).collect();
+    nodes.push(NodeProto {
+        input: sources.iter().map(nhwc).collect(),
+        output: vec![nhwc(output)],
+        name: Some(format!("{name} {number}")),
+        op_type: op_type.map(str::to_owned),
+        domain: Some(OP_DOMAIN.into()),
+        attribute: vec![AttributeProto::int(INDEX_ATTRIBUTE, number as i64)],
+        ..NodeProto::default()
+    });
+    nodes.push(transpose(&[0, 3, 1, 2], &nhwc(output), output));
+    nodes
 }
 
 impl FoundPlanes {
@@ -175,6 +206,31 @@ impl<'a> Matcher<'a> {
         self.graph.node.iter().filter_map(found).collect()
     }
 
+    /// Dense convolutions that are part of neither blocks nor planes.
+    fn dense_convs(&self, blocks: &[Found], planes: &[FoundPlanes]) -> Vec<FoundConv> {
+        let inside = blocks.iter().flat_map(|found| &found.inner);
+        let taken: HashSet<&str> =
+            inside.chain(planes.iter().map(|found| &found.output)).map(String::as_str).collect();
+        let found = |node| {
+            let conv = self.conv(node)?;
+            let fits = !conv.depthwise && matches!(conv.kernel, 1 | 3) && !taken.contains(conv.output);
+            let single = || vec![(conv.input, BlockInput { params: conv.input_params, upsample_2x: false })];
+            let sources = fits.then(|| self.sources(conv.input).unwrap_or_else(single))?;
+            Some(FoundConv {
+                conv: DenseConv {
+                    inputs: sources.iter().map(|(_, source)| *source).collect(),
+                    input: conv.input_params,
+                    layer: conv.layer,
+                    kernel: conv.kernel,
+                    stride: conv.stride,
+                },
+                sources: sources.into_iter().map(|(name, _)| name.into()).collect(),
+                output: conv.output.into(),
+            })
+        };
+        self.graph.node.iter().filter_map(found).collect()
+    }
+
     /// The block whose expansion is this node.
     fn block(&self, first: &'a NodeProto) -> Option<Found> {
         let expand = self.conv(first)?;
@@ -190,6 +246,7 @@ impl<'a> Matcher<'a> {
             return None;
         }
         let Last { layer: project, mut output, .. } = project;
+        let inner = [expand.output, depthwise.output, output].map(String::from).into();
         let mut residual = None;
         // Other shapes would be broadcast.
         let is_even = depthwise.stride == 1 && expand.layer.input_channels() == project.output_channels();
@@ -214,7 +271,7 @@ impl<'a> Matcher<'a> {
             residual,
         };
         let sources = sources.into_iter().map(|(name, _)| name.into()).collect();
-        Some(Found { block, sources, output: output.into() })
+        Some(Found { block, inner, sources, output: output.into() })
     }
 
     /// The projection at this node, quantized or not.
@@ -269,30 +326,67 @@ impl<'a> Matcher<'a> {
     /// The quantized value that a value is dequantized from.
     fn dequantized_from(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
-        Some((node.input.first()?.as_str(), self.params(node)?))
+        let bytes = node.input.first()?.as_str();
+        let quantize = self.producer(bytes).filter(|node| node.op_type() == "QuantizeLinear");
+        let clip = quantize.and_then(|node| self.clip(node.input.first()?));
+        Some((bytes, self.params(node, clip)?))
     }
 
-    /// The quantized value that a value is quantized to, if nothing else reads it.
+    /// The quantized value that a value is quantized to, clipped or not, if nothing else reads it.
     fn quantized_to(&self, value: &str) -> Option<(&'a str, QuantParams)> {
-        let node = self.only_consumer(value).filter(|node| node.op_type() == "QuantizeLinear")?;
-        Some((node.output.first()?.as_str(), self.params(node)?))
+        let mut node = self.only_consumer(value)?;
+        let clip = node.output.first().and_then(|output| self.clip(output));
+        if clip.is_some() {
+            node = self.only_consumer(node.output.first()?)?;
+        }
+        let node = Some(node).filter(|node| node.op_type() == "QuantizeLinear")?;
+        Some((node.output.first()?.as_str(), self.params(node, clip)?))
     }
 
-    /// The node whose output is quantized to this value.
+    /// The `Clip` that a value comes from.
+    fn clip(&self, value: &str) -> Option<&'a NodeProto> {
+        self.producer(value).filter(|node| node.op_type() == "Clip")
+    }
+
+    /// The node whose output is quantized to this value, clipped or not.
     fn quantized_from(&self, bytes: &str) -> Option<&'a NodeProto> {
         let node = self.producer(bytes).filter(|node| node.op_type() == "QuantizeLinear")?;
-        self.producer(node.input.first()?)
+        let value = node.input.first()?;
+        let value = match self.clip(value) {
+            Some(clip) => clip.input.first().filter(|value| self.only_consumer(value).is_some())?,
+            None => value,
+        };
+        self.producer(value)
     }
 
-    /// The per-tensor parameters of a `QuantizeLinear` or `DequantizeLinear`.
-    fn params(&self, node: &NodeProto) -> Option<QuantParams> {
+    /// The per-tensor parameters of a `QuantizeLinear` or `DequantizeLinear` of what this `Clip` limits.
+    fn params(&self, node: &NodeProto, clip: Option<&NodeProto>) -> Option<QuantParams> {
         let [_, scale, zero_point] = &node.input[..] else { return None };
         let (scale, zero_point) = (self.initializer(scale)?, self.initializer(zero_point)?);
         let (&[scale], true) = (&float_values(scale)?[..], zero_point.has_type(DataType::Uint8)) else {
             return None;
         };
         let &[zero_point] = &bytes(zero_point)[..] else { return None };
-        Some(QuantParams { scale, zero_point })
+        let max = match clip {
+            Some(clip) => self.clip_max(clip, scale, zero_point)?,
+            None => u8::MAX,
+        };
+        // Padding is filled with the zero point.
+        (zero_point <= max).then_some(QuantParams { scale, zero_point, max })
+    }
+
+    /// The byte that a `Clip` limits a quantized value to; `None` where it also limits it from below.
+    fn clip_max(&self, clip: &NodeProto, scale: f32, zero_point: u8) -> Option<u8> {
+        let limit = |place: usize| match clip.input.get(place).filter(|name| !name.is_empty()) {
+            Some(name) => float_values(self.initializer(name)?)?.first().copied().map(Some),
+            None => Some(None),
+        };
+        let byte = |limit: f32| (limit / scale).round_ties_even() + f32::from(zero_point);
+        if limit(1)?.is_some_and(|min| byte(min) > 0.0) {
+            return None;
+        }
+        let max = limit(2)?.map_or(255.0, byte);
+        (0.0..=255.0).contains(&max).then_some(max as u8)
     }
 
     /// The quantized convolution at this node, with the ReLU that may follow it.

@@ -38,7 +38,7 @@ use crate::text::short;
 pub use boundary::{BOUNDARY_SUFFIX, BoundaryValue};
 pub use float16::Float16Conversion;
 pub use proto::tensor_proto::DataType;
-pub use quantize::{Layer, Ranges};
+pub use quantize::{ActivationBits, Layer, Ranges};
 pub use split::SplitGenerator;
 
 /// A network's file.

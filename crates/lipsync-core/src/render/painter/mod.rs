@@ -87,6 +87,11 @@ impl Painter {
         self.workers.framing
     }
 
+    /// How its generator computes: as [`Generator::arithmetic`](crate::generator::Generator::arithmetic).
+    pub fn arithmetic(&self) -> &str {
+        &self.workers.arithmetic
+    }
+
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.workers.threads.len()

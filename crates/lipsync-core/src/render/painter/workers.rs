@@ -28,6 +28,7 @@ pub(super) struct Workers {
     pub(super) batch: usize,
     /// Whether what is seen can be seen ahead of time.
     pub(super) sees_ahead: bool,
+    pub(super) arithmetic: String,
 }
 
 /// What painters that share workers have in common.
@@ -64,7 +65,9 @@ impl Workers {
             generators[0].run_limit(),
         ));
         let sees_ahead = generators[0].has_image_branch();
-        let mut workers = Self { queue, threads: Vec::new(), context_kind, framing, batch, sees_ahead };
+        let arithmetic = generators[0].arithmetic().to_owned();
+        let mut workers =
+            Self { queue, threads: Vec::new(), context_kind, framing, batch, sees_ahead, arithmetic };
         for (number, generator) in generators.into_iter().enumerate() {
             let queue = workers.queue.clone();
             let thread = std::thread::Builder::new()

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+//! `precision=auto`: the 8-bit network, unless this processor is faster at the original.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::generator::Generator;
+use crate::generator::face::FaceOptions;
+use crate::inference::precision::{Precision, int8_file};
+use crate::inference::prepare::Remembered;
+use crate::inference::runtime::Engine;
+use crate::kernels::{self, Isa};
+
+/// Runs of each network that are measured; the fastest counts, since whatever else runs only adds to it.
+const RUNS: usize = 4;
+
+/// The precision to play a generator in, where the engine says `auto` and there is an 8-bit network; else what the
+/// engine says.
+///
+/// Instructions that multiply bytes are several times as fast as float32, so that where there are kernels for them
+/// nothing needs to be measured. Elsewhere it depends on the network, and both are measured once; the result is kept
+/// with the cached graphs.
+///
+/// # Errors
+/// As [`Generator::open`].
+pub fn precision(path: &Path, face: FaceOptions, engine: &Engine) -> Result<Precision> {
+    let int8 = int8_file(path);
+    if engine.precision != Precision::Auto || !engine.is_processor() || !int8.exists() {
+        return Ok(engine.precision);
+    }
+    let isa = kernels::detect();
+    if isa.is_some_and(Isa::multiplies_bytes) {
+        return Ok(Precision::Int8);
+    }
+    let remembered = Remembered::of(&int8, &format!("faster-{}", isa.map_or("none", Isa::name)));
+    if let Some(precision) = remembered.as_ref().and_then(Remembered::read).and_then(|name| named(&name)) {
+        return Ok(precision);
+    }
+    let [float, bytes] = [Precision::Fp32, Precision::Int8].map(|precision| {
+        let engine = Engine { precision, ..engine.clone() };
+        Generator::open(path, face, &engine, 1).and_then(time)
+    });
+    let precision = if bytes? <= float? { Precision::Int8 } else { Precision::Fp32 };
+    remembered.iter().for_each(|remembered| remembered.write(name(precision)));
+    Ok(precision)
+}
+
+/// How long a frame takes whose face is known.
+fn time(mut generator: Generator) -> Result<Duration> {
+    let (face, silence) = generator.black_face();
+    let mut run = || {
+        let start = Instant::now();
+        generator.paint([(&face, &silence)].into_iter()).map(|_| start.elapsed())
+    };
+    let mut best = run()?;
+    for _ in 0..RUNS {
+        best = best.min(run()?);
+    }
+    Ok(best)
+}
+
+/// The name of a precision in the cache and in `stats`.
+pub fn name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Auto => "auto",
+        Precision::Fp32 => "float32",
+        Precision::Half => "half",
+        Precision::Int8 => "int8",
+    }
+}
+
+fn named(text: &str) -> Option<Precision> {
+    [Precision::Fp32, Precision::Int8].into_iter().find(|precision| name(*precision) == text)
+}

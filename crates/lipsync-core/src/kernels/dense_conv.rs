@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Dense convolutions, 1 x 1 or 3 x 3, of concatenated inputs.
+
+use std::cell::RefCell;
+
+use super::concat::{Concat, InputTensor};
+use super::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use super::inverted_residual::aligned_slice;
+use super::isa::Isa;
+use super::{DenseConv, QuantParams};
+use crate::limits::KERNEL_BYTES;
+
+/// A convolution with weights packed for the kernels. It keeps no state between runs, so all threads share it.
+pub struct PackedDenseConv {
+    concat: Concat,
+    layer: PackedConv,
+    /// The padding is filled with its zero point.
+    input: QuantParams,
+    /// Rows above and below, and columns left and right.
+    padding: usize,
+    input_channels: usize,
+    output_channels: usize,
+    stride: usize,
+    isa: Isa,
+}
+
+/// Largest height and width: interpolation positions are computed in float32.
+const MAX_SIDE: usize = (1 << 16) - 1;
+/// Output channels are computed in multiples of it.
+const CHANNELS: usize = 16;
+
+/// Scratch memory of a thread.
+#[derive(Default)]
+struct Scratch {
+    padded: Vec<u8>,
+    float_row: Vec<f32>,
+    out_row: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl PackedDenseConv {
+    pub fn new(conv: &DenseConv, isa: Isa) -> Self {
+        let (inputs, outputs) = (conv.input_channels(), conv.layer.output_channels());
+        Self {
+            concat: Concat::new(&conv.inputs, conv.input),
+            layer: PackedConv::new(
+                &conv.layer,
+                conv.input,
+                conv.kernel,
+                [inputs, outputs.next_multiple_of(CHANNELS)],
+                isa,
+            ),
+            padding: conv.kernel / 2,
+            input: conv.input,
+            input_channels: inputs,
+            output_channels: outputs,
+            stride: conv.stride,
+            isa,
+        }
+    }
+
+    /// Input channels, all inputs together.
+    pub fn input_channels(&self) -> usize {
+        self.input_channels
+    }
+
+    /// Output channels.
+    pub fn output_channels(&self) -> usize {
+        self.output_channels
+    }
+
+    /// Number of inputs.
+    pub fn input_count(&self) -> usize {
+        self.concat.input_count()
+    }
+
+    /// Output height or width for an input of that height or width.
+    pub fn output_size(&self, size: usize) -> usize {
+        size.div_ceil(self.stride)
+    }
+
+    /// Height and width of the convolution for an input of that size; `None` where they would be too large.
+    pub fn conv_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let times = if self.concat.upsamples(input) { 2 } else { 1 };
+        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
+        Some([height?, width?])
+    }
+
+    /// Whether the convolution can run at that height and width with bounded scratch memory.
+    pub fn supports_size(&self, size: [usize; 2]) -> bool {
+        let is_size = size.iter().all(|side| (1..=MAX_SIDE).contains(side));
+        let [height, width] = size.map(|side| side.saturating_add(2 * self.padding));
+        let bytes = height.checked_mul(width).and_then(|n| n.checked_mul(self.layer.pixel_bytes()));
+        is_size && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
+    }
+
+    /// The instruction set that its weights were packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Runs the convolution at this height and width.
+    ///
+    /// # Safety
+    /// The processor has the instruction set `S`, for which the weights were packed.
+    ///
+    /// # Panics
+    /// Where an input or `to` does not have the expected length.
+    #[inline(always)]
+    pub unsafe fn run_with<S: Blocking>(&self, inputs: &[InputTensor<'_>], size: [usize; 2], to: &mut [u8]) {
+        assert!(self.supports_size(size));
+        self.concat.check(inputs, size, self.input_channels);
+        let pixels: usize = size.map(|side| self.output_size(side)).iter().product();
+        assert!(to.len() == pixels * self.output_channels);
+        // Taken out, since closures are not compiled for the instruction set.
+        let mut scratch = SCRATCH.take();
+        // SAFETY: the caller's promise.
+        unsafe { self.run_in::<S>(inputs, size, to, &mut scratch) };
+        SCRATCH.set(scratch);
+    }
+
+    /// # Safety
+    /// As [`Self::run_with`].
+    #[inline(always)]
+    unsafe fn run_in<S: Blocking>(
+        &self,
+        inputs: &[InputTensor<'_>],
+        size: [usize; 2],
+        to: &mut [u8],
+        scratch: &mut Scratch,
+    ) {
+        let [height, width] = size;
+        let (pixel, padding) = (self.layer.pixel_bytes(), self.padding);
+        let row_stride = (width + 2 * padding) * pixel;
+        let Scratch { padded, float_row, out_row } = scratch;
+        let padded = aligned_slice(padded, (height + 2 * padding) * row_stride);
+        padded.fill(self.input.zero_point);
+        for y in 0..height {
+            let row = &mut padded[(y + padding) * row_stride + padding * pixel..][..width * pixel];
+            // SAFETY: the caller's promise.
+            unsafe { self.concat.run_row::<S>(inputs, size, y, row, pixel, float_row) };
+        }
+        let (width, channels) = (self.output_size(width), self.output_channels);
+        let computed = channels.next_multiple_of(CHANNELS);
+        out_row.resize(width * computed, 0);
+        for (y, to) in to.chunks_exact_mut(width * channels).enumerate() {
+            let from = Source {
+                bytes: &padded[self.stride * y * row_stride..],
+                count: width,
+                pixel_step: self.stride * pixel,
+                row_stride,
+            };
+            let bytes = if computed == channels { &mut *to } else { &mut out_row[..] };
+            let mut row = OutputRows { bytes, width, pixel_stride: computed, row_stride: width * computed };
+            // SAFETY: the caller's promise.
+            unsafe { self.layer.run::<S>(from, &mut row, Epilogue::Requantize) };
+            if computed != channels {
+                for (to, from) in to.chunks_exact_mut(channels).zip(out_row.chunks_exact(computed)) {
+                    to.copy_from_slice(&from[..channels]);
+                }
+            }
+        }
+    }
+}
