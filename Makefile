@@ -82,7 +82,7 @@ test: runtime fixtures ## pass all tests
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
 
-test-arm64: runtime $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
+test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)
 	@scripts/arm64/test.sh $(SPOKEN)
 

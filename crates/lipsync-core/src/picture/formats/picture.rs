@@ -259,6 +259,8 @@ mod tests {
 
     #[test]
     fn planes_are_those_of_the_standard() {
+        // On ARM the crate `yuv` rounds twice on the way to the mean of four pixels.
+        let percent = if cfg!(target_arch = "aarch64") { 94 } else { 95 };
         let rgb = noise(64, 48);
         for matrix in [Matrix::Bt601, Matrix::Bt709] {
             for range in [Range::Limited, Range::Full] {
@@ -270,7 +272,7 @@ mod tests {
                 let same = pairs().filter(|(a, b)| a == b).count();
                 println!("{coding:?}: {same} of {} are the same, worst {worst:?}", exact.len());
                 assert!(
-                    worst <= Some(1) && same * 100 > exact.len() * 95,
+                    worst <= Some(1) && same * 100 > exact.len() * percent,
                     "{coding:?}: {same}, worst {worst:?}"
                 );
             }
