@@ -13,11 +13,12 @@
 "$HERE/debian.sh" "$SYSROOT" arm64 -- libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools \
     gstreamer1.0-plugins-base --alone gstreamer1.0-plugins-good
 # qemu-user shows programs the /proc/cpuinfo of this machine, and ONNX Runtime crashes on one that is not ARM's. A file below
-# QEMU_LD_PREFIX goes before it. What the processor can do, programs learn from the system call instead: see QEMU_CPU.
+# QEMU_LD_PREFIX goes before it. It names a Cortex-A72, of which nothing more is assumed than what qemu tells by the auxiliary
+# vector: see QEMU_CPU.
 mkdir -p "$SYSROOT/proc"
 for ((core = 0; core < $(nproc); core++)); do
     printf 'processor\t: %s\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU architecture: 8\n' "$core"
-    printf 'CPU variant\t: 0x3\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n'
+    printf 'CPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 1\n\n'
 done >"$SYSROOT/proc/cpuinfo"
 
 "$ROOT/scripts/fetch-onnxruntime.sh" "$ARM64/onnxruntime" "$1" onnxruntime manylinux_2_28_aarch64
