@@ -81,6 +81,7 @@ test: runtime fixtures ## pass all tests
 	@rm -rf target/test-cache target/tool-cache/lipsync/graphs
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
+	@cargo run --locked --quiet --package lipsync-core --example instruction_sets
 
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"

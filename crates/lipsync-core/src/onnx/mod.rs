@@ -232,6 +232,20 @@ impl GraphProto {
         users
     }
 
+    /// Removes nodes whose outputs nothing reads.
+    fn remove_unused_nodes(&mut self) {
+        let mut needed: HashSet<String> = self.output.iter().map(|output| output.name().to_owned()).collect();
+        let mut nodes: Vec<NodeProto> = Vec::new();
+        for node in std::mem::take(&mut self.node).into_iter().rev() {
+            if node.output.iter().any(|output| needed.contains(output)) {
+                needed.extend(node.input.iter().cloned());
+                nodes.push(node);
+            }
+        }
+        nodes.reverse();
+        self.node = nodes;
+    }
+
     /// Removes initializers that no node reads any more.
     fn remove_unused_initializers(&mut self) {
         let used: HashSet<&str> = self.node.iter().flat_map(|node| &node.input).map(String::as_str).collect();
