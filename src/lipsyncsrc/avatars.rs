@@ -107,7 +107,7 @@ impl LipsyncSrc {
         let before = {
             let mut state = self.state();
             state.timing = Some(render.timing());
-            state.avatars.playing.replace(render.loaded.clone())
+            state.set_playing(render.loaded.clone())
         };
         drop(before);
         *self.render_state() = Some(render);
@@ -293,11 +293,11 @@ impl LipsyncSrc {
             }
         };
         let before = {
-            let avatars = &mut self.state().avatars;
+            let mut state = self.state();
             // Else the next one is on its way, and this is what it would be refused in favour of.
-            let last = avatars.requests == number;
-            avatars.accepted = (!last).then(|| loaded.settings.avatar.clone());
-            avatars.playing.replace(loaded)
+            let last = state.avatars.requests == number;
+            state.avatars.accepted = (!last).then(|| loaded.settings.avatar.clone());
+            state.set_playing(loaded)
         };
         drop((old, before, tried));
         // Whoever stops interrupts what plays, which was another until now.
