@@ -8,12 +8,14 @@
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_video::VideoInfo;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::inference::cancellation::{self, Canceller};
 use lipsync_core::inference::network::Interrupter;
 use lipsync_core::limits::AVATAR_MEMORY;
+use lipsync_core::render::listener::Listener;
 
-use super::formats::frames_in;
+use super::formats::{frame_rate, frames_in};
 use super::ready::Ready;
 use super::render_state::RenderState;
 use super::state::LipsyncSrc;
@@ -272,23 +274,12 @@ impl LipsyncSrc {
         let taken_over = {
             let mut render = self.render_state();
             let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
-            match render.live.replace(listener) {
-                Ok(()) => {
-                    render.shown = 0;
-                    render.held = None;
-                    // The same folder may hold other files.
-                    render.frames = None;
-                    let old = std::mem::replace(&mut render.loaded, loaded.clone());
-                    self.use_format(render, format)?;
-                    Ok(old)
-                }
-                Err(error) => Err(error),
-            }
+            self.take_over(render, loaded.clone(), listener, format)
         };
         let old = match taken_over {
             Ok(old) => old,
-            Err(error) => {
-                self.refuse(number, name, &error.to_string());
+            Err(problem) => {
+                self.refuse(number, name, &problem);
                 return Ok(());
             }
         };
@@ -303,6 +294,27 @@ impl LipsyncSrc {
         // Whoever stops interrupts what plays, which was another until now.
         if self.is_stopped() { Err(gst::FlowError::Flushing.into()) } else { Ok(()) }
     }
+
+    /// Goes over to another avatar in video of that format, and returns the one before; or what is wrong, where nothing has changed.
+    fn take_over(
+        &self,
+        render: &mut RenderState,
+        loaded: Loaded,
+        listener: Listener,
+        format: VideoInfo,
+    ) -> Result<Loaded, String> {
+        let rate = frame_rate(&format).ok_or("its video has no frame rate")?;
+        let before = render.live.rate();
+        // Nothing that follows can fail.
+        render.live.replace(listener, rate).map_err(|error| error.to_string())?;
+        render.shown = 0;
+        render.held = None;
+        // The same folder may hold other files.
+        render.frames = None;
+        let old = std::mem::replace(&mut render.loaded, loaded);
+        self.go_on_in(render, before, format);
+        Ok(old)
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +322,9 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, Instant};
 
+    use lipsync_core::rate::FrameRate;
+
+    use super::super::LipsyncSrc as Element;
     use super::*;
 
     /// The name of an avatar with which loading panics.
@@ -323,14 +338,52 @@ mod tests {
         }
     }
 
+    /// The folder of an avatar for tests.
+    fn avatar(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/avatars").join(name);
+        path.to_str().unwrap().to_string()
+    }
+
+    #[test]
+    fn an_avatar_that_cannot_be_shown_is_refused_and_nothing_has_changed() {
+        gst::init().unwrap();
+        crate::plugin_register_static().unwrap();
+        let element = gst::ElementFactory::make("lipsyncsrc").property("avatar", avatar("own_160"));
+        let element = element.property("n-threads", 1u32).build().unwrap().downcast::<Element>().unwrap();
+        let this = element.imp();
+        let open = |name: &str| {
+            let settings = Settings { avatar: avatar(name), ..this.settings().common.clone() };
+            Ready::open(settings, plugin_folder(&element), &Canceller::default()).unwrap()
+        };
+        this.start_with(open("own_160")).unwrap();
+        let format = |rate| {
+            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 480, 360)
+                .fps(gst::Fraction::new(rate, 1))
+                .build()
+                .unwrap()
+        };
+        let mut render = this.render_state();
+        let render = render.as_mut().unwrap();
+        (render.next, render.shown) = (10, 10);
+
+        let Ready { loaded, listener, .. } = open("own");
+        let problem = this.take_over(render, loaded, listener, format(0)).err().unwrap();
+        assert!(problem.contains("frame rate"), "{problem}");
+        assert_eq!((render.next, render.shown, render.live.rate()), (10, 10, FrameRate::NATIVE));
+        assert_eq!(render.loaded.settings.avatar, avatar("own_160"));
+
+        let Ready { loaded, listener, .. } = open("own");
+        let old = this.take_over(render, loaded, listener, format(50)).unwrap();
+        assert_eq!(old.settings.avatar, avatar("own_160"));
+        assert_eq!(render.loaded.settings.avatar, avatar("own"));
+        assert_eq!((render.next, render.shown, render.live.rate().num()), (20, 0, 50));
+        assert!(render.discont && render.frames.is_some() && render.format == Some(format(50)));
+    }
+
     #[test]
     fn a_panic_while_loading_is_told_and_the_next_avatar_takes_over() {
         gst::init().unwrap();
         crate::plugin_register_static().unwrap();
-        let avatar = |name: &str| {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/avatars").join(name);
-            path.to_str().unwrap().to_string()
-        };
         let (small, large) = (avatar("own_160"), avatar("own"));
         let line = format!("lipsyncsrc name=ls n-threads=1 avatar={small} ! fakesink sync=false");
         let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
