@@ -20,7 +20,7 @@ use super::ready::Ready;
 use super::render_state::RenderState;
 use super::state::LipsyncSrc;
 use crate::CAT;
-use crate::loaded::{Loaded, plugin_folder};
+use crate::loaded::{Loaded, library_dir};
 use crate::loading::Loading;
 use crate::messages::Stop;
 use crate::settings::Settings;
@@ -58,8 +58,8 @@ impl LipsyncSrc {
             Some(starting) => starting.take(),
             None => {
                 self.unload();
-                let beside = plugin_folder(&*self.obj());
-                let open = |settings, canceller: &_| Ready::open(settings, beside, canceller);
+                let library_dir = library_dir(&*self.obj());
+                let open = |settings, canceller: &_| Ready::open(settings, library_dir, canceller);
                 let starting = Loading::start(&*self.obj(), settings, open)?;
                 self.state().avatars.starting = Some(starting.clone());
                 starting.wait_a_moment()
@@ -206,8 +206,8 @@ impl LipsyncSrc {
     fn open_and_try_out(&self, settings: Settings, canceller: &Canceller) -> Result<Ready, String> {
         #[cfg(test)]
         assert_ne!(settings.avatar, tests::PANICS, "as asked for");
-        let mut ready = Ready::open(settings, plugin_folder(&*self.obj()), canceller)
-            .map_err(|error| error.to_string())?;
+        let mut ready =
+            Ready::open(settings, library_dir(&*self.obj()), canceller).map_err(|error| error.to_string())?;
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);
         let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());
@@ -353,7 +353,7 @@ mod tests {
         let this = element.imp();
         let open = |name: &str| {
             let settings = Settings { avatar: avatar(name), ..this.settings().common.clone() };
-            Ready::open(settings, plugin_folder(&element), &Canceller::default()).unwrap()
+            Ready::open(settings, library_dir(&element), &Canceller::default()).unwrap()
         };
         this.start_with(open("own_160")).unwrap();
         let format = |rate| {
