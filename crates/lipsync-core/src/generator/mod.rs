@@ -36,6 +36,7 @@ enum Networks {
 
 /// The image input of a frame, with the image branch's output for it, which is computed once.
 pub struct FaceInput {
+    /// The pictures that [`Framing::write`] makes the image input of: [6, S, S] for a network of side S.
     pub views: FaceViews,
     features: OnceLock<Tensors>,
 }

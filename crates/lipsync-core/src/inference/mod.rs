@@ -4,7 +4,6 @@
 
 pub mod cancellation;
 pub mod encoder_thread;
-#[allow(missing_docs)]
 pub mod network;
 pub mod precision;
 #[allow(missing_docs)]

@@ -43,8 +43,9 @@ pub struct Network {
 /// A graph in memory, as [`Model::encode`] makes it; never a path, whose file could change meanwhile.
 #[derive(Debug, Clone)]
 pub enum Graph {
+    /// The bytes of an ONNX file, with the weights in it.
     Memory(Arc<[u8]>),
-    /// With nodes of the custom operators, whose kernels are beside the graph.
+    /// The same with nodes of the custom operators, whose kernels are beside the graph.
     WithFusedKernels(Arc<[u8]>, FusedKernels),
 }
 
@@ -80,8 +81,11 @@ pub enum Optimization<'a> {
 /// Name, shape (batch first, -1 where dynamic) and type of an input or output.
 #[derive(Debug, Clone)]
 pub struct TensorInfo {
+    /// The name in the file.
     pub name: String,
+    /// Sizes, the batch first; -1 where the file leaves one open. Empty where it states no shape.
     pub shape: Vec<i64>,
+    /// float16 instead of float32.
     is_half: bool,
 }
 
