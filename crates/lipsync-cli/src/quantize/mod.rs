@@ -34,7 +34,7 @@ const FRAMES_PER_SECOND: f64 = 25.0;
 
 /// Calibrates, evaluates, keeps layers in float32 as needed, and writes the network.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
-    let library_dir = plugin::folder();
+    let library_dir = plugin::library_dir();
     let library_dir = library_dir.as_deref();
     let folder = plugin::locate(&options.avatar, library_dir)?;
     let avatar = Avatar::open(&folder)?;

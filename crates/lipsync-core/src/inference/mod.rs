@@ -3,12 +3,11 @@
 //! all of that.
 
 pub mod cancellation;
-pub mod encoder_thread;
-#[allow(missing_docs)]
+pub(crate) mod encoder_thread;
 pub mod network;
 pub mod precision;
 #[allow(missing_docs)]
 pub mod prepare;
 pub mod runtime;
-pub mod shared;
+pub(crate) mod shared;
 pub(crate) mod tensors;
