@@ -4,11 +4,14 @@
 
 pub mod cancellation;
 pub mod encoder_thread;
+pub(crate) mod library;
 #[allow(missing_docs)]
 pub mod network;
+pub(crate) mod placement;
 pub mod precision;
 #[allow(missing_docs)]
 pub mod prepare;
+pub(crate) mod provider;
 pub mod runtime;
 pub mod shared;
 pub(crate) mod tensors;
