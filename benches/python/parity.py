@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """How far the plugin's pictures are from those of the independent Python reference, written to docs/parity.md.
 
-Both get the same avatars, of 1280 x 720 JPEG frames as the public projects have, the same networks and the same sound.
-Every frame is compared, the whole picture and the mouth apart. Bounds are asserted: the exit status says whether they
-hold. Rows without a bound show how far public programs are from each other, so that the rest has a scale.
+Both get the same avatars, with 1280 x 720 JPEG frames like those of the public projects, the same networks and the same audio.
+Every frame is compared: the whole picture, and the mouth separately. Bounds are asserted: the exit status says whether they
+hold. Rows without a bound show how much public programs differ from each other, for comparison.
 
 The plugin is the one that GStreamer finds: set GST_PLUGIN_PATH.
 """
@@ -41,7 +41,7 @@ REPORT = ROOT / "docs/parity.md"
 
 
 def progress(case: str, frames: int, pairs: Iterator) -> Iterator:
-    """Passes on as many as wanted, and says now and then how far it is."""
+    """Yields the first `frames` pairs and prints the progress every ten seconds."""
     shown = time.monotonic()
     for i, pair in zip(range(frames), pairs):
         if time.monotonic() > shown + 10:
@@ -61,7 +61,7 @@ def compare_with_plugin(case: Case, frames: int, sound: Path, name: str) -> Comp
 
 
 def compare_i420(case: Case, frames: int, sound: Path) -> list[Comparison]:
-    """Compares luma and chroma, apart."""
+    """Compares luma and chroma separately."""
     name = f"{case.name}, I420"
     say(name)
     both = [Comparison(case, f"{name}, {part}", MOST_MEAN_I420) for part in ("luma", "chroma")]
@@ -75,7 +75,7 @@ def compare_i420(case: Case, frames: int, sound: Path) -> list[Comparison]:
 def compare_references(
     case: Case, frames: int, name: str, a: Iterator[np.ndarray], b: Iterator[np.ndarray]
 ) -> Comparison:
-    """Compares two ways of the reference."""
+    """Compares two variants of the reference."""
     say(name)
     comparison = Comparison(case, name, None)
     for one, other in progress(name, frames, zip(a, b)):
@@ -84,19 +84,19 @@ def compare_references(
 
 
 def explain(frames: int, sound: Path) -> list[Comparison]:
-    """Returns how far apart public programs are."""
+    """Returns how much public programs differ."""
     synctalk, _, _, clone = cases()[:4]
     ways = with_mel_in_single_precision(run_reference(synctalk, sound)), run_reference(synctalk, sound)
-    results = [compare_references(synctalk, frames, "librosa in 32 bits, and in 64", *ways)]
+    results = [compare_references(synctalk, frames, "librosa in float32 and in float64", *ways)]
     if hasattr(cv2, "ipp"):
         ways = with_ipp(run_reference(synctalk, sound)), run_reference(synctalk, sound)
-        results.append(compare_references(synctalk, frames, "OpenCV with Intel's primitives, and without", *ways))
+        results.append(compare_references(synctalk, frames, "OpenCV with and without Intel IPP", *ways))
     if Image:
         compositing.PASTES["pillow"] = paste_by_pillow
         ways = run_reference(replace(clone, paste="pillow"), sound), run_reference(clone, sound)
-        results.append(compare_references(clone, frames, "digital-clone's Pillow paste, and OpenCV's", *ways))
+        results.append(compare_references(clone, frames, "digital-clone's Pillow resize and OpenCV's", *ways))
     else:
-        say("Pillow is not there, so its row is left out")
+        say("Pillow is not installed, so its row is left out")
     return results
 
 
@@ -107,16 +107,16 @@ HEADER = [
     "|---|---|---|---|---|---|---|---|",
 ]
 
-TEXT = """# The plugin's pictures beside the reference's
+TEXT = """# The plugin's pictures compared with the reference's
 
-The plugin and `tests/python/reference.py`, which shares no code with it, painted the same {frames} frames of 1280 x 720.
+The plugin and `tests/python/reference.py`, which shares no code with it, rendered the same {frames} frames of 1280 x 720.
 `benches/python/parity.py` compared all of them and wrote this file.
 
-- A pixel counts with the worst of its three channels. The mean is over all values.
-- The mouth is the lower half of the face rectangle, half as wide.
-- Avatars: {avatar_frames} drawn JPEG frames, a face of 300 to 420 pixels, in the layouts of SyncTalk_2D and digital-clone.
-- Networks: SyncTalk_2D's own layers with made-up weights (full size), and the small ones of the tests (tiny).
-- Sound: ten seconds of `examples/sample.wav`, at 16 kHz.
+- The difference of a pixel is the largest of its three channels. The mean is over all values.
+- The mouth region is the lower half of the face rectangle, at half its width.
+- Avatars: {avatar_frames} synthetic JPEG frames with a face of 300 to 420 pixels, in the layouts of SyncTalk_2D and digital-clone.
+- Networks: SyncTalk_2D's architecture with random weights (full size), and the small networks of the tests (tiny).
+- Audio: ten seconds of `examples/sample.wav`, at 16 kHz.
 
 ## Plugin and reference
 
@@ -124,19 +124,19 @@ Asserted: at least {least} % of pixels within one level, all within {worst}, mea
 
 {bounded}
 
-What surrounds the painting. At 24 kHz each side resamples the sound in its own way, within the same bounds. I420 is compared
-with a conversion in floating point, BT.709, chroma of the mean of four pixels; its mean must be below {mean_i420}.
+Resampling and colour conversion. At 24 kHz each side uses its own resampler, with the same bounds. I420 is compared
+with a floating-point conversion (BT.709, chroma averaged over 2 x 2 pixels); its mean must be below {mean_i420}.
 
 {others}
 
-## Public programs among themselves
+## Differences between public programs
 
-For a scale: the same frames by the reference alone, in two ways that are both in use, with the full-size networks. librosa
-computes in 32 or 64 bits, after the sound it is given. Most ready-made builds of OpenCV use Intel's primitives.
-digital-clone's script scales the painted face with Pillow, SyncTalk_2D's with OpenCV.
+To put this in perspective: the same frames, rendered by the reference alone with two libraries or builds that are both in use, with
+the full-size networks. librosa computes in float32 or float64, depending on its input. Most prebuilt OpenCV packages use Intel IPP.
+digital-clone's script scales the generated face with Pillow, SyncTalk_2D's with OpenCV.
 
-The painted face is cut off to whole levels, so a sum that differs in its last digit can move a pixel by one. The first row
-shows how many do.
+The generator's output is truncated to integers, so a rounding error in a sum can change a pixel by one level. The first row shows
+how many pixels that affects.
 
 {public}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""How far two renders are apart, and the bounds of that."""
+"""The difference between two renders, and its bounds."""
 
 import functools
 from dataclasses import replace
@@ -13,11 +13,11 @@ import avatar_folders  # parity_material has put it on the path
 LEAST_WITHIN_1, MOST_MEAN, MOST_WORST = 99.9, 0.02, 3
 """The bounds: percent of pixels, levels, levels."""
 MOST_MEAN_I420 = 0.1
-"""The conversion rounds once more."""
+"""Larger, because the conversion rounds once more."""
 
 
 class Difference:
-    """Adds up how far pictures of the same size are apart. A pixel counts with the worst of its channels."""
+    """Histogram of the differences between pictures of the same size. A pixel counts as the largest of its channels."""
 
     def __init__(self):
         self.pixels = np.zeros(256, np.int64)
@@ -44,23 +44,23 @@ class Difference:
 
 
 def mouth(rect: avatar_folders.Rect) -> tuple[slice, slice]:
-    """Returns where the mouth is: the lower half of the face rectangle, half as wide."""
+    """Returns the mouth region: the lower half of the face rectangle, at half its width."""
     x, y, width, height = rect
     return slice(y + height // 2, y + height), slice(x + width // 4, x + width - width // 4)
 
 
 class Comparison:
-    """One row's two differences: of the whole picture, and of the mouth."""
+    """The two differences of a table row: whole picture and mouth."""
 
     def __init__(self, case: Case, name: str, most_mean: float | None):
-        """Without a largest mean nothing is asserted."""
+        """Without `most_mean` nothing is asserted."""
         self.name, self.most_mean = name, most_mean
         self.avatar = avatar_folders.load_avatar(case.avatar)
         self.frames = 0
         self.whole, self.mouth = Difference(), Difference()
 
     def add(self, a: np.ndarray, b: np.ndarray) -> None:
-        """Compares the next frame, or plane of it at half the size."""
+        """Compares the next frame, or a plane of it at half the size."""
         shrink = HEIGHT // a.shape[0]
         avatar = replace(self.avatar, ping_pong=True)
         x, y, width, height = avatar.rects[avatar.picture_index(self.frames)]
@@ -83,5 +83,5 @@ class Comparison:
 
 
 def percent(value: float) -> str:
-    """Returns 100 only for all of them."""
+    """Rounds down near 100, so that 100 means all of them."""
     return "100" if value == 100 else f"{min(value, 99.999):.3f}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What the plugin and the reference are given for the comparison of their pictures: avatars, networks, sounds."""
+"""Inputs of the comparison between plugin and reference: avatars, networks, audio."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """An avatar and how it is painted."""
+    """An avatar and how it is rendered."""
 
     name: str
     networks: str
@@ -62,7 +62,7 @@ def cases() -> list[Case]:
 
 
 def squares() -> list[tuple[int, int, int]]:
-    """Returns x, y, side of a face that moves and comes nearer, 300 to 420 pixels wide; some are exactly 328."""
+    """Returns x, y and side of a moving face whose size varies from 300 to 420 pixels; some are exactly 328."""
     result = []
     for i in range(AVATAR_FRAMES):
         side = 328 if i % 16 == 7 else round(360 + 60 * np.sin(0.37 * i))
@@ -72,13 +72,13 @@ def squares() -> list[tuple[int, int, int]]:
 
 
 def scripts_hash() -> str:
-    """Returns a digest of every script that the avatars are made by."""
+    """Returns a digest of every script that the avatars depend on."""
     paths = [Path(__file__), *sorted((ROOT / "tests/python").glob("**/*.py"))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def write_networks(folder: Path) -> None:
-    """Writes SyncTalk_2D's own networks, with made-up weights, and the tiny ones of the tests."""
+    """Writes networks with SyncTalk_2D's architecture and random weights, and the tiny ones of the tests."""
     full_size, _ = synctalk_networks.generator(synctalk_networks.WIDTHS, lively=1.0)
     for name, generator, encoder in (
         ("full size", full_size, synctalk_networks.audio_encoder()[0]),
@@ -114,7 +114,7 @@ def write_avatars(folder: Path) -> None:
 
 
 def write_sound(path: Path, rate: int | None) -> None:
-    """Writes the sample's first ten seconds, at 16 kHz so that no resampler has a say, or at its own rate."""
+    """Writes the first ten seconds of the sample, at 16 kHz so that neither side resamples, or at its own rate."""
     samples, found = soundfile.read(SAMPLE, dtype="float32")
     if rate:
         samples = soxr.resample(samples, found, rate)

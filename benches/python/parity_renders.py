@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The frames that are compared: those of the plugin, and those of the reference, as it is or with another library's way."""
+"""The frames to compare: those of the plugin, and those of the reference, unchanged or with a step of another library."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ except ImportError:
 
 
 def run_plugin(case: Case, frames: int, form: str, sound: Path) -> np.ndarray:
-    """Returns the plugin's frames as a mapped file, one row each."""
+    """Returns the plugin's frames as a memory-mapped array, one row per frame."""
     out = SCRATCH / f"plugin.{form}"
     caps = f"video/x-raw,format={form},framerate={avatar_folders.FPS}/1"
     if form == "I420":
@@ -47,7 +47,7 @@ def run_plugin(case: Case, frames: int, form: str, sound: Path) -> np.ndarray:
     result = np.memmap(out, np.uint8, "r").reshape(-1, size)
     if len(result) != FRAMES:
         sys.exit(f"the plugin made {len(result)} frames of {FRAMES}")
-    out.unlink()  # it lives until the array is gone
+    out.unlink()  # the mapping keeps the data until the array is gone
     return result[:frames]
 
 
@@ -62,14 +62,14 @@ def i420_planes(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_reference(case: Case, sound: Path) -> Iterator[np.ndarray]:
-    """Yields frames. Where the avatar's last frame has been shown, it goes backward, as the plugin does."""
+    """Yields frames. The avatar's frames play forward, then backward, as in the plugin."""
     avatar = replace(avatar_folders.load_avatar(case.avatar), context=case.context, paste=case.paste, ping_pong=True)
     audio, _ = features.read_sound(sound)
     return reference.render(avatar, audio, FRAMES)
 
 
 def with_ipp(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Lets each frame be made with Intel's primitives in OpenCV, as the usual build does, and no other's."""
+    """Renders each of these frames with Intel IPP in OpenCV, as the usual build does, without affecting other iterators."""
     while True:
         cv2.ipp.setUseIPP(True)
         frame = next(frames, None)
@@ -80,7 +80,7 @@ def with_ipp(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def mel_in_single_precision(audio: np.ndarray) -> np.ndarray:
-    """Returns T x 80 mel levels, summed in the 32 bits that librosa takes for sound of 32 bits."""
+    """Returns T x 80 mel levels in float32, which is what librosa computes for float32 input."""
     emphasised = np.append(audio[:1], audio[1:] - np.float32(0.97) * audio[:-1])
     magnitude = np.abs(librosa.stft(emphasised, n_fft=800, hop_length=200, win_length=800))
     filters = librosa.filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)
@@ -89,7 +89,7 @@ def mel_in_single_precision(audio: np.ndarray) -> np.ndarray:
 
 
 def with_mel_in_single_precision(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """Lets the mel, which is made before the first frame, be made in single precision."""
+    """Computes the mel spectrogram, which happens before the first frame, in single precision."""
     usual = reference.mel_spectrogram
     reference.mel_spectrogram = mel_in_single_precision
     first = next(frames)
@@ -101,13 +101,13 @@ def with_mel_in_single_precision(frames: Iterator[np.ndarray]) -> Iterator[np.nd
 def paste_by_pillow(
     frame: np.ndarray, rect: avatar_folders.Rect, face: np.ndarray, border: int, interpolation: int
 ) -> None:
-    """Stretches the face over the rectangle with Pillow's bicubic kernel."""
+    """Scales the face to the rectangle with Pillow's bicubic filter."""
     x, y, width, height = rect
     frame[y : y + height, x : x + width] = np.asarray(Image.fromarray(face).resize((width, height), Image.BICUBIC))
 
 
 def to_ycc(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns BT.709 luma, H x W x 1, and chroma, H/2 x W/2 x 2, in limited range; chroma of the mean of 2 x 2."""
+    """Returns BT.709 luma, H x W x 1, and chroma, H/2 x W/2 x 2, in limited range; chroma is averaged over 2 x 2 pixels."""
     blue, green, red = np.moveaxis(frame.astype(np.float64) / 255, 2, 0)
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     chroma = np.stack([(blue - luma) / 1.8556, (red - luma) / 1.5748], axis=2)
