@@ -63,33 +63,18 @@ fn webp(width: u32, height: u32) -> Vec<u8> {
     [b"RIFF", &(chunk.len() as u32).to_le_bytes()[..], &chunk].concat()
 }
 
-#[test]
-fn pictures_out_of_bounds_are_refused_by_their_headers() {
+/// Checks that an avatar with such a picture as its first frame, which tells the size of all, or as its last, is refused by
+/// `check`, and in a pipeline. Each picture is its file name extension, the bytes, and what is said of it.
+fn assert_pictures_are_refused(pictures: &[(&str, Vec<u8>, &str)]) {
     let (place, home, plugin) = (Place::new(), tempfile::tempdir().unwrap(), plugin_folder(true));
-    let palette = png(16, 16, 3, &[(b"PLTE", &[7; 686]), (b"IDAT", &lines())]);
-    for (n, (ending, picture, words)) in [
-        ("jpg", jpeg(65_500, 65_500), "is 65500 x 65500 pixels: a picture may have 8192 on a side"),
-        ("jpg", jpeg(8193, 1), "is 8193 x 1 pixels"),
-        ("png", png(13_000, 13_000, 6, &[(b"IDAT", &lines())]), "is 13000 x 13000 pixels"),
-        ("png", png(u32::MAX, u32::MAX, 6, &[]), "is 4294967295 x 4294967295 pixels"),
-        ("png", png(0, 7, 6, &[]), "is 0 x 7 pixels"),
-        ("png", png(8000, 8000, 2, &[(b"IDAT", &lines())]), "is 8000 x 8000 pixels"),
-        ("webp", webp(16_383, 16_383), "is 16383 x 16383 pixels"),
-        ("png", palette, "is no readable picture: its palette is not one of up to 256 colours"),
-        ("png", png(64, 48, 3, &[(b"IDAT", &lines())]), "is no readable picture: "),
-        ("png", b"\x89PNG\r\n\x1a\n".to_vec(), "is no readable picture: its header is cut short"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        // The first frame, which tells the size of all, or the last; masks and the like are compared with it.
+    for (n, (ending, picture, words)) in pictures.iter().enumerate() {
         for (place, frame) in [
             (place.plain(&format!("first{n}"), (64, 48), [4, 4, 40, 40]), 0),
             (place.plain(&format!("last{n}"), (64, 48), [4, 4, 40, 40]), 2),
         ] {
             std::fs::remove_file(place.join(format!("frames/{frame}.png"))).unwrap();
             let name = format!("frames/{frame}.{ending}");
-            std::fs::write(place.join(&name), &picture).unwrap();
+            std::fs::write(place.join(&name), picture).unwrap();
             let words = [name.as_str(), words];
             let told =
                 run(home.path(), &["check", path(&place), "--sheet", path(&home.path().join("s.png"))])
@@ -106,6 +91,45 @@ fn pictures_out_of_bounds_are_refused_by_their_headers() {
             );
         }
     }
+}
+
+#[test]
+fn jpegs_out_of_bounds_are_refused_by_their_headers() {
+    assert_pictures_are_refused(&[
+        ("jpg", jpeg(65_500, 65_500), "is 65500 x 65500 pixels: a picture may have 8192 on a side"),
+        ("jpg", jpeg(8193, 1), "is 8193 x 1 pixels"),
+    ]);
+}
+
+#[test]
+fn pngs_out_of_bounds_are_refused_by_their_headers() {
+    assert_pictures_are_refused(&[
+        ("png", png(13_000, 13_000, 6, &[(b"IDAT", &lines())]), "is 13000 x 13000 pixels"),
+        ("png", png(8000, 8000, 2, &[(b"IDAT", &lines())]), "is 8000 x 8000 pixels"),
+    ]);
+}
+
+#[test]
+fn pngs_of_impossible_sizes_are_refused_by_their_headers() {
+    assert_pictures_are_refused(&[
+        ("png", png(u32::MAX, u32::MAX, 6, &[]), "is 4294967295 x 4294967295 pixels"),
+        ("png", png(0, 7, 6, &[]), "is 0 x 7 pixels"),
+    ]);
+}
+
+#[test]
+fn webps_out_of_bounds_are_refused_by_their_headers() {
+    assert_pictures_are_refused(&[("webp", webp(16_383, 16_383), "is 16383 x 16383 pixels")]);
+}
+
+#[test]
+fn broken_pngs_are_refused() {
+    let palette = png(16, 16, 3, &[(b"PLTE", &[7; 686]), (b"IDAT", &lines())]);
+    assert_pictures_are_refused(&[
+        ("png", palette, "is no readable picture: its palette is not one of up to 256 colours"),
+        ("png", png(64, 48, 3, &[(b"IDAT", &lines())]), "is no readable picture: "),
+        ("png", b"\x89PNG\r\n\x1a\n".to_vec(), "is no readable picture: its header is cut short"),
+    ]);
 }
 
 #[test]
