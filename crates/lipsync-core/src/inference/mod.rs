@@ -4,10 +4,13 @@
 
 pub mod cancellation;
 pub(crate) mod encoder_thread;
+pub(crate) mod library;
 pub mod network;
+pub(crate) mod placement;
 pub mod precision;
 #[allow(missing_docs)]
 pub mod prepare;
+pub(crate) mod provider;
 pub mod runtime;
 pub(crate) mod shared;
 pub(crate) mod tensors;
