@@ -242,7 +242,7 @@ impl GraphBuilder<'_> {
         let bytes = optimized_file.read(most).map_err(|problem| {
             Error::invalid(self.path, format!("cannot be prepared: {problem}"), network::MODEL_REMEDY)
         })?;
-        let mut model = Model::decode(self.path, &bytes)?;
+        let mut model = Model::decode_optimized(self.path, &bytes)?;
         model.remove_noop_pads();
         model.pad_depthwise_channels();
         Ok((model, session))

@@ -104,8 +104,24 @@ impl Model {
     /// # Errors
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::decode_unchecked(path, bytes)?.validated()
+    }
+
+    /// Decodes what ONNX Runtime has written after it optimized a model. It declares the domains of all operators that
+    /// any session of this process has registered, also those of the fused kernels, which no node of it has.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn decode_optimized(path: &Path, bytes: &[u8]) -> Result<Self> {
         let mut model = Self::decode_unchecked(path, bytes)?;
-        validate::validate(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
+        model.proto.opset_import.retain(|set| set.domain() != crate::kernels::OP_DOMAIN);
+        model.validated()
+    }
+
+    fn validated(self) -> Result<Self> {
+        let mut model = self;
+        validate::validate(&model.proto)
+            .map_err(|problem| Error::invalid(&model.path, problem, UNSAFE_REMEDY))?;
         // Inference has no use for it.
         model.proto.training_info.clear();
         Ok(model)
