@@ -81,6 +81,7 @@ test: runtime fixtures ## pass all tests
 	@rm -rf target/test-cache target/tool-cache/lipsync/graphs
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
+	@cargo run --locked --quiet --package lipsync-core --example instruction_sets
 
 test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)

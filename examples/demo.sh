@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
-# Makes an MP4 and a contact sheet of the avatar speaking a sound: demo.sh IN OUT.mp4 SHEET.png [lipsync properties]
+# Renders an MP4 and a contact sheet of the avatar speaking an audio file: demo.sh IN OUT.mp4 SHEET.png [lipsync properties]
 set -eu
 sound=$1
 mp4=$2
 sheet=$3
 shift 3
-# The README's first recipe, and why it is as it is. With the index in front (faststart), so that the web plays it at once.
+# The README's first recipe, which is explained there. faststart puts the index first, so that browsers start playback at once.
 gst-launch-1.0 -q -e filesrc location="$sound" ! decodebin ! tee name=sound \
     sound. ! queue ! lipsync "$@" ! x264enc speed-preset=veryfast bitrate=3000 ! film. \
     sound. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \

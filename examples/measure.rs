@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What `benches/python/targets.py` cannot see from outside: streams in real time, and the first frame.
+//! Measurements that `benches/python/targets.py` cannot make from outside: streams in real time, and the first frame.
 //!
 //! ```sh
 //! cargo run --release --example measure -- streams models/iris speech.wav 4 20 auto
 //! cargo run --release --example measure -- first-frame models/iris examples/sample.wav auto
 //! ```
 //!
-//! `streams AVATAR WAV N SECONDS PRECISION` plays so many `lipsyncsrc` in one process, each fed with the sound in real
-//! time; the sound must be as long as the run. `first-frame AVATAR WAV PRECISION` measures from PAUSED to the first
-//! frame, in READY before. Both print one line of JSON.
+//! `streams AVATAR WAV N SECONDS PRECISION` plays N `lipsyncsrc` in one process, each fed with the audio in real
+//! time; the audio must be as long as the run. `first-frame AVATAR WAV PRECISION` measures the time from READY to the
+//! first frame in PAUSED. Both print one line of JSON.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use gst::prelude::*;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// First frames after the first one of the process.
+/// How often the first frame is measured again after the first start of the process.
 const STARTS: usize = 5;
 
-/// How long a first frame may take before something is broken.
+/// Timeout for a first frame.
 const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(120);
 
-/// How long to look for the error of something that has failed already.
+/// Timeout for the error message of something that has already failed.
 const SOON: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 fn main() -> Result<(), Failure> {
@@ -50,7 +50,7 @@ fn pipeline(line: &str) -> Result<gst::Pipeline, Failure> {
     gst::parse::launch(line)?.downcast().map_err(|_| format!("not a pipeline: {line}").into())
 }
 
-/// Fails with the error that a pipeline has posted, waiting so long for one.
+/// Returns the error that a pipeline has posted or posts within `wait`.
 fn check(pipeline: &gst::Pipeline, wait: gst::ClockTime) -> Result<(), Failure> {
     let bus = pipeline.bus().ok_or("no bus")?;
     let Some(message) = bus.timed_pop_filtered(wait, &[gst::MessageType::Error]) else { return Ok(()) };
@@ -58,7 +58,7 @@ fn check(pipeline: &gst::Pipeline, wait: gst::ClockTime) -> Result<(), Failure> 
     Err(format!("{} ({:?})", error.error(), error.debug()).into())
 }
 
-/// Sets a state; where that fails, says why.
+/// Sets a state, and returns the posted error if that fails.
 fn set_state(pipeline: &gst::Pipeline, state: gst::State) -> Result<(), Failure> {
     if let Err(error) = pipeline.set_state(state) {
         check(pipeline, SOON)?;
@@ -67,7 +67,7 @@ fn set_state(pipeline: &gst::Pipeline, state: gst::State) -> Result<(), Failure>
     Ok(())
 }
 
-/// Plays `count` streams for so long and tells what each has counted.
+/// Plays `count` streams for `length` and returns the statistics of each.
 fn streams(
     avatar: &str,
     wav: &str,
@@ -76,7 +76,7 @@ fn streams(
     precision: &str,
 ) -> Result<serde_json::Value, Failure> {
     let stream = |n: usize| {
-        // `identity` holds the sound back to the pipeline's clock: it comes as somebody would speak it.
+        // `identity` synchronizes the audio to the pipeline's clock, so it arrives at the pace of speech.
         format!(
             "lipsyncsrc name=s{n} avatar={avatar} precision={precision} ! fakesink sync=true \
              filesrc location={wav} ! wavparse ! identity sync=true ! s{n}.sink "
@@ -84,7 +84,7 @@ fn streams(
     };
     let pipeline = pipeline(&(0..count).map(stream).collect::<String>())?;
     set_state(&pipeline, gst::State::Playing)?;
-    // An error ends the wait.
+    // Waits for the whole length, or until an error.
     check(&pipeline, gst::ClockTime::try_from(length)?)?;
     let told: Vec<_> = (0..count)
         .filter_map(|n| pipeline.by_name(&format!("s{n}")))
@@ -102,7 +102,7 @@ fn streams(
     Ok(serde_json::json!({ "streams": told, "seconds": length.as_secs_f64() }))
 }
 
-/// Starts again and again. The first start of the process, which also reads all files, is told apart.
+/// Starts repeatedly. The first start of the process, which also reads all files, is reported separately.
 fn first_frames(avatar: &str, wav: &str, precision: &str) -> Result<serde_json::Value, Failure> {
     let line = format!(
         "filesrc location={wav} ! wavparse ! lipsync avatar={avatar} precision={precision} ! fakesink"
@@ -112,8 +112,8 @@ fn first_frames(avatar: &str, wav: &str, precision: &str) -> Result<serde_json::
     Ok(serde_json::json!({ "ready": ready, "first": first, "again": again }))
 }
 
-/// Seconds to READY, where networks are loaded, and from PAUSED until a sink has its first frame, which is when it is
-/// in PAUSED itself.
+/// Seconds to READY, in which networks are loaded, and from there to PAUSED, which the sink reaches with its first
+/// frame.
 fn first_frame(line: &str) -> Result<(f64, f64), Failure> {
     let pipeline = pipeline(line)?;
     let start = Instant::now();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Where the time goes: each step of the method by itself, on one thread, for an avatar and a WAV.
+//! Times each step of the method separately, on one thread, for an avatar and a WAV file.
 //!
 //! ```sh
 //! cargo run --release --example time_parts -- models/iris examples/sample.wav auto
 //! ```
 //!
-//! The last word is the precision: auto, fp32 or int8.
+//! The last argument is the precision: auto, fp32 or int8.
 //!
-//! Prints seconds per step for the whole sound as one line of JSON.
+//! Prints the seconds per step for the whole file as one line of JSON.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -39,7 +39,10 @@ lipsync_core::execution_providers!(providers);
 #[enum_type(name = "GstLipsyncPrecision")]
 pub enum Precision {
     #[default]
-    #[enum_value(name = "Auto: 8 bits where the avatar has a network for it, else float32", nick = "auto")]
+    #[enum_value(
+        name = "Auto: 8 bits where the avatar has a network for it and this processor is faster at it, else float32",
+        nick = "auto"
+    )]
     Auto,
     #[enum_value(name = "Fp32: float32, exactly as the network was trained", nick = "fp32")]
     Fp32,

@@ -31,18 +31,22 @@ pub struct Loaded {
 pub type Opened = (Loaded, Listener);
 
 impl Loaded {
-    /// Opens avatar, ONNX Runtime and networks, with a listener for the sound, until that is called off. `beside` is the
-    /// [`plugin_folder`]. Networks that take too long are errors.
+    /// Opens avatar, ONNX Runtime and networks, with a listener for the sound, until that is called off. `library_dir` is
+    /// what [`library_dir`] gives. Networks that take too long are errors.
     ///
     /// # Errors
     /// As [`cancellation::run`], [`Avatar::find`], [`Painter::open`] and [`Avatar::open_features`].
-    pub fn open(settings: Settings, beside: Option<PathBuf>, canceller: &Canceller) -> Result<Opened, Error> {
-        cancellation::run(canceller, move || Self::open_here(settings, beside.as_deref()))
+    pub fn open(
+        settings: Settings,
+        library_dir: Option<PathBuf>,
+        canceller: &Canceller,
+    ) -> Result<Opened, Error> {
+        cancellation::run(canceller, move || Self::open_here(settings, library_dir.as_deref()))
     }
 
-    fn open_here(settings: Settings, beside: Option<&Path>) -> Result<Opened, Error> {
-        let engine = settings.engine().with_library_dir(beside);
-        let mut avatar = Avatar::find(&settings.avatar, beside)?;
+    fn open_here(settings: Settings, library_dir: Option<&Path>) -> Result<Opened, Error> {
+        let engine = settings.engine().with_library_dir(library_dir);
+        let mut avatar = Avatar::find(&settings.avatar, library_dir)?;
         settings.adjust(&mut avatar);
         let mut painter = Painter::open(&avatar, &engine, settings.n_threads as usize)?;
         let track = avatar.open_features(painter.context_kind(), settings.lookahead_samples(), &engine)?;
@@ -71,7 +75,7 @@ impl std::fmt::Display for Loaded {
 }
 
 /// The folder of the plugin, where ONNX Runtime and avatars may lie, too.
-pub fn plugin_folder(element: &impl IsA<gst::Element>) -> Option<PathBuf> {
+pub fn library_dir(element: &impl IsA<gst::Element>) -> Option<PathBuf> {
     let plugin = element.factory()?.plugin()?.filename()?;
     Some(std::path::absolute(plugin).ok()?.parent()?.to_path_buf())
 }

@@ -76,7 +76,7 @@ pub const PROPERTIES: &[Property<Settings>] = &[
     property!("precision", precision, |name, default, _| {
         glib::ParamSpecEnum::builder_with_default(name, default.precision)
             .nick("Precision")
-            .blurb("In which numbers the networks compute: 8 bits (int8) take less than half the time of float32, for a loss that is not seen (docs/performance.md); half is for openvino, tensorrt, migraphx, coreml, qnn and nnapi, where the hardware has it")
+            .blurb("In which numbers the networks compute: 8 bits (int8) take less than half the time of float32 on most processors, for a loss that is not seen (docs/performance.md); auto plays what is faster here, and stats tells what that is; half is for openvino, tensorrt, migraphx, coreml, qnn and nnapi, where the hardware has it")
             .mutable_ready()
             .build()
     }),

@@ -8,6 +8,8 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use common::avatar;
 use common::gst::{avatar as avatar_property, pipeline};
@@ -58,7 +60,7 @@ fn count(frames: u64, work: impl FnOnce()) {
         "{} small allocations a frame, {large} large ones in all, the largest of {largest}",
         small / frames
     );
-    // The memory that is used again may still grow to the most that is ever in work at the same time.
+    // Of what is used again, the record of the last second's inferences may still grow where the machine has become faster.
     assert!(large <= 4, "{large} in {frames} frames, the largest takes {largest} bytes");
 }
 
@@ -71,6 +73,27 @@ fn noise(count: usize) -> Vec<f32> {
             (state >> 8) as f32 / (1 << 25) as f32 - 0.25
         })
         .collect()
+}
+
+/// Waits until all other threads have slept for more than a second.
+fn wait_until_idle() {
+    const SAMPLES: u32 = 12;
+    let mut idle = 0;
+    while idle < SAMPLES {
+        std::thread::sleep(Duration::from_millis(100));
+        idle = if others_sleep() { idle + 1 } else { 0 };
+    }
+}
+
+/// Whether each thread but this one waits for something. One that waits for a processor does not count as asleep.
+fn others_sleep() -> bool {
+    let own = std::fs::read_link("/proc/thread-self").unwrap();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks.filter(|task| Some(&*task.file_name()) != own.file_name()).all(|task| {
+        // A thread that has ended meanwhile has no file.
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('S'))
+    })
 }
 
 #[test]
@@ -100,22 +123,51 @@ fn a_frame_of_the_core_takes_small_change() {
     assert!(shown.get() >= 48, "{shown:?} frames");
 }
 
+/// A pipeline with the element, whose sink waits with each frame until it is asked for.
+struct Held {
+    pipeline: gst::Pipeline,
+    frames: Receiver<()>,
+}
+
+impl Held {
+    fn play() -> Self {
+        let line = format!(
+            "audiotestsrc wave=white-noise samplesperbuffer=640 num-buffers=800 ! audio/x-raw,rate=16000,channels=1 \
+             ! lipsync {} ! fakesink name=out signal-handoffs=true sync=false",
+            avatar_property("own")
+        );
+        let pipeline = pipeline(&line);
+        let (send, frames) = std::sync::mpsc::sync_channel(0);
+        pipeline.by_name("out").unwrap().connect("handoff", false, move |_| {
+            // Nobody asks any more at the end.
+            let _ = send.send(());
+            None
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        Self { pipeline, frames }
+    }
+
+    fn show(&self, frames: usize) {
+        (0..frames).for_each(|_| self.frames.recv().unwrap());
+    }
+
+    fn stop(self) {
+        drop(self.frames);
+        self.pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
+
 #[test]
 fn a_frame_of_the_element_takes_small_change() {
-    let line = format!(
-        "audiotestsrc wave=white-noise samplesperbuffer=640 num-buffers=400 ! audio/x-raw,rate=16000,channels=1 \
-         ! lipsync {} ! fakesink name=out signal-handoffs=true sync=false",
-        avatar_property("own")
-    );
-    let pipeline = pipeline(&line);
-    let (send, receive) = std::sync::mpsc::sync_channel(1000);
-    pipeline.by_name("out").unwrap().connect("handoff", false, move |_| {
-        send.send(()).unwrap();
-        None
-    });
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let wait = |frames: usize| (0..frames).for_each(|_| receive.recv().unwrap());
-    wait(150);
-    count(150, || wait(150));
-    pipeline.set_state(gst::State::Null).unwrap();
+    let (held, other) = (Held::play(), Held::play());
+    // More than the statistics remember, which is 500.
+    held.show(520);
+    other.show(20);
+    // The queues of both fill with painted frames, so the pool of pictures has twice as many as one element can ever use
+    // at the same time, however its threads get their turns. And the second has passed for which the workers record their
+    // pace, so the record grows to the frames that follow at most.
+    wait_until_idle();
+    other.stop();
+    count(150, || held.show(150));
+    held.stop();
 }

@@ -289,6 +289,36 @@ fn on_air_what_is_asked_for_next_does_not_wait() {
 }
 
 #[test]
+fn on_air_an_interruption_does_not_wait_for_what_hears() {
+    let signal = |studio: &Studio| {
+        let element = studio.element.clone();
+        soon("an interruption", move || element.emit_by_name::<()>("interrupt", &[]));
+    };
+    let flush = |studio: &Studio| {
+        let pad = studio.input.static_pad("src").unwrap();
+        soon("a flush", move || {
+            assert!(pad.push_event(gst::event::FlushStart::new()));
+            assert!(pad.push_event(gst::event::FlushStop::new(true)));
+        });
+    };
+    let ways: [fn(&Studio); 2] = [signal, flush];
+    for (network, interrupt) in ["encoder_of_sound", "encoder_operator_of_sound"].into_iter().zip(ways) {
+        let avatar = avatar(network);
+        let mut studio = Studio::new(&format!("n-threads=1 {}", property(&avatar)), MONO_16K);
+        studio.say(&[9000; 16_000]);
+        studio.run_on(SECOND);
+        wait_until_busy("lipsync-hear");
+        interrupt(&studio);
+        // Had it waited, the run would have come to its limit, which is told before the next frame. Frames may be late.
+        let end = studio.now + SECOND;
+        studio.run_until(end);
+        let complaints = studio.complaints();
+        assert!(complaints.iter().all(|text| text.contains("come late")), "{network}: {complaints:?}");
+        assert!(!studio.element.property::<bool>("speaking"), "{network}");
+    }
+}
+
+#[test]
 fn on_air_it_stops_while_it_hears() {
     for network in ["encoder_of_sound", "encoder_operator_of_sound"] {
         let avatar = avatar(network);

@@ -403,6 +403,20 @@ fn pauses_and_starts_again() {
 }
 
 #[test]
+fn speech_ends_with_a_stop_in_its_midst() {
+    let mut studio = Studio::new(&avatar("own"), MONO_16K);
+    studio.say(&[9000; 10 * 16_000]);
+    studio.run_until(2 * SECOND);
+    assert!(studio.element.property::<bool>("speaking"));
+    studio.pipeline.set_state(gst::State::Ready).unwrap();
+    assert!(!studio.element.property::<bool>("speaking"));
+    let last = studio.video.lock().unwrap().last().unwrap().buffer().unwrap().pts().unwrap().nseconds();
+    let speeches = studio.speeches();
+    let [(true, start), (false, end)] = speeches[..] else { panic!("{speeches:?}") };
+    assert!(start < end && end == last, "{speeches:?}, the last frame at {last}");
+}
+
+#[test]
 fn a_producer_may_go_and_another_come() {
     let mut studio = Studio::new(&avatar("own"), MONO_16K);
     studio.say(&[8000; 16_000]);

@@ -103,6 +103,32 @@ fn pads_are_released_in_any_state() {
 }
 
 #[test]
+fn a_pad_requested_while_the_element_starts_or_stops_works() {
+    use gst::State::{Null, Paused, Ready};
+    let pipeline = presenter("", "fakesink sync=false");
+    let element = pipeline.by_name("ls").unwrap();
+    pipeline.set_state(Ready).unwrap();
+    for i in 0..100 {
+        let state = if i % 2 == 0 { Paused } else { Ready };
+        let [audio, sink] = std::thread::scope(|scope| {
+            let changes = scope.spawn(|| pipeline.set_state(state).unwrap());
+            std::thread::sleep(Duration::from_micros(300 * i));
+            let pads = ["audio", "sink"].map(|name| element.request_pad_simple(name).unwrap());
+            changes.join().unwrap();
+            pads
+        });
+        let is_running = state == Paused;
+        assert_eq!([audio.is_active(), sink.is_active()], [is_running; 2], "try {i}");
+        if is_running {
+            assert_eq!(audio.task_state(), gst::TaskState::Started, "try {i}");
+        }
+        [audio, sink].iter().for_each(|pad| element.release_request_pad(pad));
+    }
+    pipeline.set_state(Null).unwrap();
+    assert_eq!(complaints(&pipeline), [""; 0]);
+}
+
+#[test]
 fn a_pad_is_released_while_downstream_is_blocked() {
     let pipeline = presenter("", "fakesink sync=false");
     let element = pipeline.by_name("ls").unwrap();

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Choose the mouth states worth rendering: WORK/poses.npz.
+"""Choose the mouth states to render: WORK/poses.npz.
 
-`learn`   [count, N_UNITS]: what painters learn from.  The basic shapes first, then states that the training
-          speech visits, ordered so that any prefix covers speech as well as that many states can: farthest
-          points, and every third a plain draw.
-`truth`   [frames, N_UNITS]: every video frame of a few held-out clips, one after the other: what judge.py
-          compares the painted video with.  `truth_clips` are their names, `truth_frames` how many each has.
-`footage` the same for the film of a stranger, which stands for real footage.
+`learn`   [count, N_UNITS]: the painter's training data.  The basic shapes first, then states from the training
+          speech, ordered so that any prefix covers speech as well as that many states can: farthest-point
+          sampling, with every third state drawn at random.
+`truth`   [frames, N_UNITS]: every video frame of a few held-out clips, concatenated: judge.py compares the
+          generated video with them.  `truth_clips` are their names, `truth_frames` their numbers of frames.
+`footage` the same for the stranger's video, which stands in for real footage.
 """
 
 import argparse
@@ -19,20 +19,20 @@ from common import WORK
 from make_speech import HELD_VOICES
 from tqdm import tqdm
 
-# Two voices nobody trained on, two known voices with unseen sentences, and a human reader.
+# Two held-out voices, two known voices with unseen sentences, and a human reader.
 TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
 TRUTH_CLIPS += ["slt-010", "jm_kumo-030", "human-0930"]
-# What the stranger says when filmed (film.py); the last clip is for judging.
+# What the stranger says in the video (film.py); the last clip is for evaluation.
 FOOTAGE_CLIPS = [f"{HELD_VOICES[1]}-0{n}0" for n in (0, 1, 3, 4)]
 
 
 def visited_states(step=8):
-    """Mouth states of all training speech, one every `step` trajectory samples."""
+    """Mouth states of all training speech, one for every `step` trajectory samples."""
     return np.concatenate([clip.track[::step] for clip in speech_data.load_clips("train")])
 
 
 def farthest_points(states, seeds, count):
-    """Greedy: always the state farthest from those already chosen."""
+    """Greedy farthest-point sampling: always the state farthest from those already chosen."""
     chosen = list(seeds)
     distance = np.min([np.linalg.norm(states - s, axis=1) for s in seeds], axis=0)
     for _ in tqdm(range(count), desc="choosing"):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """A fine-knit jumper: offset copies of the torso, cut at the neckline by their shaders.
 
-The neckline is a plane that rises to the nape, where the cloth lies close to the neck, so that nobody
-looks into the collar.
+The neckline is a plane that rises to the nape, where the cloth lies close to the neck, so that the inside
+of the collar is not visible.
 """
 
 import face

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Where things are, and small helpers every step uses."""
+"""Paths, geometry, and small helpers that every step uses."""
 
 import os
 import wave
@@ -10,22 +10,22 @@ from people import NAME
 
 HERE = Path(__file__).resolve().parent
 AVATAR = HERE.parent / "models" / NAME
-# Everything bulky goes here: source data, speech, checkpoints of the audio networks ...
+# Large files go here: source data, speech, checkpoints of the audio networks ...
 WORK = Path(os.environ.get("WORK", HERE / "work"))
 # ... and what belongs to one person: mesh, renders, painter.
 OWN = WORK / NAME
 
 # Geometry, in pixels of the 1280 x 720 frame at rest (before the idle motion moves the head).
 FRAME_W, FRAME_H = 1280, 720
-GRID = 4  # pixels from one known depth to the next
+GRID = 4  # pixels per cell of the depth map
 CROP_SIDE = 328
 CROP_X, CROP_Y = 476, 140
-FACE_X, FACE_Y = CROP_X + CROP_SIDE // 2, CROP_Y + CROP_SIDE // 2  # its middle, which the crop follows
-NET_SIDE = 320  # the network sees the crop without its outer 4 pixels
+FACE_X, FACE_Y = CROP_X + CROP_SIDE // 2, CROP_Y + CROP_SIDE // 2  # its centre, which the crop follows
+NET_SIDE = 320  # the network input is the crop without its outer 4 pixels
 NET_MARGIN = 4
-# The part of the picture that speech can change: rendered and painted, nothing else is.
+# The part of the picture that speech can change: only this is rendered and generated.
 BOX_X, BOX_Y, BOX_W, BOX_H = 512, 272, 256, 192
-# The part that a blink changes, and how far the lids are closed in the rendered phases.
+# The part that a blink changes, and how far the eyelids are closed in the rendered phases.
 EYES_BOX = (528, 160, 224, 144)
 BLINKS = (0.0, 0.3, 0.65, 1.0)
 # The mouth box inside the 320 x 320 network picture.

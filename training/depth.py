@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Where in space each part of the still lies: OWN/still/depth.npz, for moving the head in the picture (motion.py).
+"""The 3D position of each part of the still: OWN/still/depth.npz, for moving the head in the picture (motion.py).
 
-`where` [FRAME_H / GRID, FRAME_W / GRID, 3]: the point seen at the middle of every cell, in metres; NaN for the wall.
+`where` [FRAME_H / GRID, FRAME_W / GRID, 3]: the point visible at the centre of every cell, in metres; NaN for the background.
 """
 
 import bpy
@@ -10,12 +10,12 @@ from common import FRAME_H, FRAME_W, GRID
 from mathutils import Vector
 from mathutils.bvhtree import BVHTree
 
-# Their shaders cut away what lies above the neckline: the body below tells the depth well enough.
+# Their shaders hide what is above the neckline; the depth of the body beneath is accurate enough.
 CUT_CLOTH = ("jumper", "band")
 
 
 def rays(camera):
-    """Start and directions [rows, columns, 3] of the view through the middle of every cell."""
+    """Origin and directions [rows, columns, 3] of the camera rays through the centre of every cell."""
     x = (np.arange(FRAME_W // GRID) + 0.5) * GRID - FRAME_W / 2
     y = (np.arange(FRAME_H // GRID) + 0.5) * GRID - FRAME_H / 2
     pixel = camera.data.sensor_width / camera.data.lens / FRAME_W
@@ -25,7 +25,7 @@ def rays(camera):
 
 
 def seen(scene, strands):
-    """Points seen on meshes and on hair, [rows, columns, 3]."""
+    """Visible points on meshes and hair, [rows, columns, 3]."""
     bpy.context.view_layer.update()
     camera = scene.camera
     start, ways = rays(camera)

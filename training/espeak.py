@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Speech in many languages from espeak-ng's library, with the time of every phone."""
+"""Speech in several languages from the espeak-ng library, with phone times."""
 
 import ctypes
 import functools
@@ -8,7 +8,7 @@ import numpy as np
 
 SYNCHRONOUS = 2
 PHONEME_EVENTS, PHONEMES_AS_IPA = 1, 2
-PHONEME, END = 7, 0  # kinds of event
+PHONEME, END = 7, 0  # event types
 UTF8 = 1
 
 
@@ -46,7 +46,7 @@ def _library():
     return library, rate
 
 
-# IPA to the phones of mouth.py; the first match of the longest symbols wins.
+# IPA to the phones of mouth.py; the longest symbol that matches wins.
 IPA = {
     "tʃ": "ch", "dʒ": "jh", "aɪ": "ay", "aʊ": "aw", "eɪ": "ey", "oʊ": "ow", "əʊ": "ow", "ɔɪ": "oy", "ɔø": "oy",
     "ts": "s", "pf": "f", "ks": "s", "p": "p", "b": "b", "β": "b", "m": "m", "f": "f", "v": "v", "ʋ": "v", "θ": "th", "ð": "dh",
@@ -59,7 +59,7 @@ _LONGEST_FIRST = sorted(IPA, key=len, reverse=True)
 
 
 def phone(symbol):
-    """The phone of an IPA symbol, or None where the mouth has nothing to do (stress marks, glottal stops)."""
+    """The phone of an IPA symbol, or None if it does not involve the mouth (stress marks, glottal stops)."""
     symbol = symbol.strip("ˈˌː̃͡ʔ'_ ")
     for known in _LONGEST_FIRST:
         if symbol.startswith(known):

@@ -54,7 +54,7 @@ def write(module, path, inputs, output):
     model = onnx.load(str(path))
     with torch.no_grad():
         sizes = module(*examples).shape[1:]
-    # The exporter leaves names for these; readers of the model want numbers.
+    # The exporter leaves symbolic names for these; consumers of the model expect numbers.
     for dimension, size in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], sizes):
         dimension.dim_value = size
     onnx.checker.check_model(model, full_check=True)
@@ -68,7 +68,7 @@ def write(module, path, inputs, output):
 
 
 def macs(path, inputs):
-    """Multiply-adds of the convolutions and matrix products for one item, in millions."""
+    """MMAC of the convolutions and matrix products for one item."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
     weights = {w.name: list(w.dims) for w in graph.initializer}
     weights |= {n.output[0]: list(n.attribute[0].t.dims) for n in graph.node if n.op_type == "Constant"}
@@ -129,7 +129,7 @@ def copy_film(source, folder, most):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--footage", type=Path, help="the folder that train_generator.py --footage learned from")
+    parser.add_argument("--footage", type=Path, help="the folder that train_generator.py --footage was trained on")
     parser.add_argument("--to", type=Path, default=AVATAR, help="the avatar folder (default: the person's in models/)")
     parser.add_argument("--frames", type=int, default=250, help="of the footage, for the avatar's loop")
     arguments = parser.parse_args()

@@ -44,15 +44,15 @@ def sphere_fit(cloud):
 EYES = {side: sphere_fit(points[vertices_of(f"helper-{side}-eye")]) for side in "lr"}
 EYE_HEIGHT = EYES["l"][0][2]
 
-# As modelled the upper teeth hide behind the lip: bring both rows down and forward.
+# In the model the upper teeth are hidden by the lip: move both rows down and forward.
 points[vertices_of("helper-upper-teeth")] += [0, -0.0050, -0.0042]
 points[vertices_of("helper-lower-teeth")] += [0, -0.0040, -0.0010]
 
 face_centres = np.array([points[f[f >= 0]].mean(0) for f in faces])
-# Head and torso down to the edge of the picture.
+# Head, and torso down to the edge of the picture.
 visible = (parts == "body") & (face_centres[:, 2] > NECK[2] - 0.42) & (np.abs(face_centres[:, 0]) < 0.42)
 
-posed = []  # (object, its vertices' numbers in `points`): these follow the face shapes
+posed = []  # (object, indices of its vertices in `points`): these follow the face shapes
 
 
 def link(item):
@@ -61,7 +61,7 @@ def link(item):
 
 
 def add_mesh(name, selection, positions=None):
-    """A smooth-shaded object of the selected faces; returns it and the vertices it uses."""
+    """Creates a smooth-shaded object from the selected faces; returns it and the vertices it uses."""
     chosen = faces[selection]
     used = np.unique(chosen[chosen >= 0])
     renumber = np.full(len(points), -1)
@@ -83,7 +83,7 @@ def subdivide(item, levels):
 
 
 def store(item, name, values):
-    """Per-vertex numbers or vectors for the shaders."""
+    """Adds a per-vertex scalar or vector attribute for the shaders."""
     values = np.asarray(values, "f")
     kind, field = ("FLOAT", "value") if values.ndim == 1 else ("FLOAT_VECTOR", "vector")
     item.data.attributes.new(name, kind, "POINT").data.foreach_set(field, values.ravel())
@@ -99,7 +99,7 @@ def surface(selection):
 
 def make_skin():
     graph = Graph("skin")
-    rest = graph.attribute("rest", "Vector")  # noise must not swim when the face moves
+    rest = graph.attribute("rest", "Vector")  # anchors the noise to the skin when the face moves
     fine = graph.noise(420, 3, rest)
     colour = graph.mix(graph.ramp(graph.noise(45, 5, rest), 0.35, 0.7, 0, 0.55), *PERSON.skin[:2])
     colour = graph.mix(graph.ramp(fine, 0.45, 0.8, 0, 0.45), colour, PERSON.skin[2])
@@ -116,14 +116,14 @@ def make_skin():
     pores = graph.ramp(graph.noise(250, 3, rest), 0.3, 0.7, 0.44, 0.54)
     graph.set(Base_Color=colour, Roughness=graph.math("SUBTRACT", pores, graph.math("MULTIPLY", lips, 0.16)))
     graph.set(Specular_IOR_Level=0.42)
-    graph.principled.subsurface_method = "BURLEY"  # random walk costs a third more and looks alike here
+    graph.principled.subsurface_method = "BURLEY"  # random walk takes a third longer and looks the same here
     graph.set(Subsurface_Weight=1.0, Subsurface_Radius=(1.0, 0.36, 0.18), Subsurface_Scale=0.0035)
     graph.bump(graph.math("ADD", graph.noise(1600, 2, rest), graph.math("MULTIPLY", fine, 0.8)), 0.28)
     return graph.material
 
 
 def make_up(where):
-    """Blush, eye shadow, eye liner and beard for the skin shader, as numbers per vertex."""
+    """Blush, eye shadow, eye liner and beard for the skin shader, as scalars per vertex."""
 
     def spot(centre, size):
         return np.exp(-(((where - np.array(centre)) / np.array(size)) ** 2).sum(1))
@@ -144,7 +144,7 @@ def make_up(where):
             roots = lash_roots(side, row)
             distance = np.sqrt(((where[:, None] - points[roots][None]) ** 2).sum(-1)).min(1)
             liner = np.maximum(liner, amount * np.exp(-((distance / width) ** 2)))
-    # A shaved beard: below a line from the ears to the corners of the mouth, and over the upper lip.
+    # A shaved beard: below a line from the ears to the corners of the mouth, and above the upper lip.
     cheek = MOUTH[2] + 0.010 + 0.25 * np.maximum(where[:, 1] - eye[1], 0)
     beard = np.clip((cheek - where[:, 2]) / 0.018, 0, 1) * np.clip((where[:, 2] - MOUTH[2] + 0.085) / 0.03, 0, 1)
     return np.clip(blush, 0, 1), np.clip(lid, 0, 1), liner, beard
@@ -170,7 +170,7 @@ def add_body():
     return item, used
 
 
-# Where teeth meet, m from the middle: the mesh has one smooth strip a row.
+# Positions of the gaps between teeth, m from the middle: in the mesh each row is one smooth strip.
 UPPER_GAPS = (0.0, 0.0083, 0.0150, 0.0218, 0.0280)
 LOWER_GAPS = (0.0, 0.0054, 0.0110, 0.0172, 0.0235)
 
@@ -249,7 +249,7 @@ def add_eyes():
         bulge = np.where((where[:, 1] < 0) & (off_axis < 0.45), 1 + cornea, 1)
         ball.data.vertices.foreach_set("co", (where * bulge[:, None]).astype("f").ravel())
         centre, radius = EYES[side]
-        # Smaller, farther back and lower than the helper sphere: else she stares.
+        # Smaller, farther back and lower than the helper sphere; otherwise she stares.
         place = Matrix.Translation(Vector(centre + [0, 0.001, -0.0008]))
         gaze = Matrix.Rotation(math.radians(0.5), 4, "X")
         ball.matrix_world = place @ gaze @ Matrix.Scale(radius * 0.90, 4)
@@ -257,11 +257,11 @@ def add_eyes():
 
 # ---------------------------------------------------------------- pose
 
-followers = []  # functions of the moved points: brows and lashes
+followers = []  # callbacks that take the moved points: brows and lashes
 
 
 def pose(shapes):
-    """Move the face: {face shape: weight} on top of the resting expression."""
+    """Pose the face: {face shape: weight} on top of the resting expression."""
     weights = dict(PERSON.resting_face())
     for name, weight in shapes.items():
         weights[name] = weights.get(name, 0) + weight

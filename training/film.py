@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Film the stranger: an MP4 with sound of somebody the kit has never seen, who talks and moves.
+"""Film the stranger: an MP4 with sound of a person that was not used in training, who talks and moves.
 
     PERSON=stranger python film.py stranger.mp4
 
-Every frame shows the rendered mouth of its moment (render.py footage), in a head that turns and nods, with
-blinks, before a wall, as a camera would record it.  It stands for real footage in the test of the trainer.
+Every frame shows the rendered mouth for its time (render.py footage) on a head that turns and nods, with
+blinks, in front of a background, as a camera would record it.  It stands in for real footage in tests of the trainer.
 """
 
 import argparse
@@ -24,20 +24,20 @@ from make_idle import levels, move, premultiplied
 from tqdm import tqdm
 
 AMOUNT = {"yaw": 2.0, "pitch": 1.3, "roll": 1.0, "sway": 4.0, "breath": 0.8}  # standard deviations, as in motion.Pose
-SLOW = 14  # frames: how slowly the head wanders
+SLOW = 14  # frames: time constant of the head movement
 BLINK_EVERY = 67
 MP4 = ["-c:v", "libx264", "-crf", "15", "-preset", "fast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "160k"]
 
 
 def wander(rng, count, amount):
-    """A smooth random walk about zero."""
+    """A smooth random walk around zero."""
     steps = cv2.GaussianBlur(rng.normal(0, 1, (1, count + 8 * SLOW)).astype(np.float32), (0, 0), SLOW)[0]
     steps = steps[4 * SLOW : 4 * SLOW + count]
     return steps / steps.std() * amount
 
 
 def sound():
-    """The clips one after the other, cut to whole frames."""
+    """The clips concatenated, each cut to whole frames."""
     stored = np.load(WORK / "poses.npz")
     parts = []
     for name, frames in zip(stored["footage_clips"], stored["footage_frames"]):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """Training pictures from filmed footage: a folder in the layout of SyncTalk_2D.
 
-`full_body_img/N.jpg`, `landmarks/N.lms` (N from 0, 25 a second) and `aud.wav`, as `lipsync-avatar new`
-makes it from a video.  The face speaks already, so the network is not shown its mouth (HOLE), and learns
-to paint what the sound says there.  What the sound says is heard by the kit's own encoder and head.
+`full_body_img/N.jpg`, `landmarks/N.lms` (N from 0, 25 per second) and `aud.wav`, as `lipsync-avatar new`
+makes it from a video.  The mouth is already moving, so it is masked in the network's input (HOLE), and the
+network learns to fill it in from the mouth states that the kit's encoder and head predict from the audio.
 """
 
 import cv2
@@ -14,17 +14,17 @@ import train_encoder
 from common import NET_MARGIN, NET_SIDE, read_wav, resample
 from tqdm import tqdm
 
-# In the network's picture of 320 x 320, whose top is the bridge of the nose and whose sides are the cheeks:
-# what is painted, and what of it is hidden from the network (x, y, width, height).
+# In the network's 320 x 320 picture, whose top is at the bridge of the nose and whose sides are at the cheeks:
+# the box that is generated, and the part of it that is masked in the input (x, y, width, height).
 BOX = (32, 32, 256, 256)
 HOLE = (60, 92, 200, 172)
-SOFT = 6.0  # pixels over which the hole begins
-HELD_SHARE = 0.08  # of the film, at its end, is kept for judging progress
-MOST_FRAMES = 7500  # in memory: five minutes
+SOFT = 6.0  # width of the soft edge of the mask, in pixels
+HELD_SHARE = 0.08  # share of the video, at its end, that is held out to measure progress
+MOST_FRAMES = 7500  # frames kept in memory: five minutes
 
 
 def hole():
-    """1 where the picture is hidden, [BOX height, BOX width]."""
+    """The input mask: 1 where the picture is hidden, [BOX height, BOX width]."""
     mask = np.zeros((NET_SIDE, NET_SIDE), np.float32)
     x, y, width, height = HOLE
     mask[y : y + height, x : x + width] = 1
@@ -34,14 +34,14 @@ def hole():
 
 
 def face_rectangle(landmarks):
-    """(x, y, side) of the face from a file of 110 points, as SyncTalk_2D cuts it."""
+    """(x, y, side) of the face square from a file of 110 landmarks, as SyncTalk_2D crops it."""
     points = np.array([line.split() for line in landmarks.read_text().splitlines()], float)
     left, right, top = int(points[1, 0]), int(points[31, 0]), int(points[52, 1])
     return left, top, right - left
 
 
 def network_picture(frame, rectangle):
-    """The face as the network sees it, 320 x 320."""
+    """The face as the network gets it, 320 x 320."""
     x, y, side = rectangle
     crop = frame[y : y + side, x : x + side]
     whole = NET_SIDE + 2 * NET_MARGIN
@@ -85,7 +85,7 @@ class Footage:
 
     @staticmethod
     def _brighter(rng, box):
-        """Cameras and clouds change the light a little: paint what the surroundings say."""
+        """Randomizes the brightness a little, as cameras and clouds do: the output must match the surroundings."""
         gain, lift = 1 + rng.normal(0, 0.02), rng.normal(0, 1.5)
         return np.clip(box * gain + lift, 0, 255).astype(np.uint8)
 

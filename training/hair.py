@@ -12,7 +12,7 @@ from nodes import plain
 from people import PERSON
 from PIL import Image
 
-# Elevation (degrees) of the hairline against azimuth from the face (degrees), the same on both sides.
+# Elevation of the hairline (degrees) by azimuth from the face (degrees), the same on both sides.
 HAIRLINE_AZIMUTH = np.radians([0, 18, 35, 50, 62, 74, 84, 96, 110, 130, 150, 180])
 HAIRLINE = np.radians([31, 32, 32, 26, 12, -7, -15, 6, -12, -30, -36, -38])
 
@@ -44,7 +44,7 @@ def hair_material(name, melanin, redness, roughness, radial_roughness):
 
 
 class Skull:
-    """The head as a radius for every direction from its middle, ears left out."""
+    """The head as a radius for every direction from its centre, without the ears."""
 
     AZIMUTHS, ELEVATIONS = 180, 90
 
@@ -77,7 +77,7 @@ class Skull:
         return np.stack([np.roll(table, 1, 1), np.roll(table, -1, 1), above, below])
 
     def _fill(self, table):
-        """Rays through the ears hit nothing: grow the rest into the holes."""
+        """Rays through the ears hit nothing: extrapolate the surroundings into the holes."""
         for _ in range(60):
             holes = np.isnan(table)
             if not holes.any():
@@ -113,7 +113,7 @@ class Skull:
 
 
 def scalp_mask(skull, where):
-    """1 under the hair, 0 on the face, per vertex."""
+    """Per vertex: 1 under the hair, 0 on the face."""
     azimuth, elevation = skull.angles(normalized(where - skull.centre))
     line = np.interp(np.abs(azimuth), HAIRLINE_AZIMUTH, HAIRLINE)
     return np.clip((elevation - line - 0.03) / 0.10, 0, 1) * (where[:, 2] > face.NECK[2] + 0.02)
@@ -124,7 +124,7 @@ def hairline(azimuth):
 
 
 def scalp_points(skull, rng, count):
-    """Directions of hair roots: even over the scalp, thinning out over a ragged line instead of ending at an edge."""
+    """Directions of hair roots: uniform over the scalp, thinning out along an irregular hairline instead of a hard edge."""
     way = normalized(rng.normal(size=(count * 5, 3)))
     azimuth, elevation = skull.angles(way)
     ragged = 0.020 * np.sin(azimuth * 23) + 0.014 * np.sin(azimuth * 61 + 1)
@@ -135,16 +135,16 @@ def scalp_points(skull, rng, count):
 
 
 def tangent(vector, normal):
-    """The part of `vector` along the surface, of length 1."""
+    """The tangential component of `vector`, normalized."""
     return normalized(vector - normal * (vector * normal).sum(-1, keepdims=True))
 
 
 def grow(skull, way, direction, length, steps, bend, lift):
-    """Strands that grow step by step from the skull and never enter it.
+    """Strands that grow step by step from the skull without entering it.
 
-    `bend(at, away, along, heading)` is added to the heading at every step: `at` the points, `away` from the
-    middle of the skull, `along` from 0 at the root to 1, `heading` so far.  `lift` is the height over the
-    skin, per strand.
+    `bend(at, away, along, heading)` is added to the heading at every step: `at` are the points, `away` the
+    directions from the centre of the skull, `along` runs from 0 at the root to 1, `heading` is the heading so far.
+    `lift` is the height above the skin, per strand.
     """
     at = skull.centre + way * (skull.radius(way) - 0.0005)[:, None]
     heading, strands = direction, [at]
@@ -164,7 +164,7 @@ def grow(skull, way, direction, length, steps, bend, lift):
 
 
 def gather(strands, way, rng, locks, amount):
-    """Draw strands towards the nearest of a few guides, most at their tips: hair falls in locks."""
+    """Pull strands towards the nearest of a few guides, most at the tips, so that the hair forms locks."""
     guides = rng.choice(len(way), locks, replace=False)
     nearest = np.concatenate([(part @ way[guides].T).argmax(1) for part in np.array_split(way, 40)])
     along = np.linspace(0, 1, strands.shape[1])[None, :, None]
@@ -182,7 +182,7 @@ def bob(skull, rng, count):
     part = 0.19 - 0.10 * np.clip(way[:, 1], 0, 1) + rng.normal(0, 0.010, len(way))
     side = np.where(way[:, 0] > part, 1.0, -1.0)[:, None]
     front = np.clip(0.5 - way[:, 1:2], 0, 1)
-    low_root = 1 - np.clip(way[:, 2:] / 0.55, 0, 1)  # at the sides hair hangs from the root on
+    low_root = 1 - np.clip(way[:, 2:] / 0.55, 0, 1)  # at the sides, hair hangs down from the root
     comb = np.concatenate([side * 1.1 * (1 - low_root), 0.35 + 0.25 * front, 0.25 * front - 1.2 * low_root], axis=1)
     direction = tangent(comb + rng.normal(0, 0.05, comb.shape), way)
     down_to = skull.centre[2] - (0.150 + 0.026 * rng.random(len(way)) + 0.010 * way[:, 1])
@@ -199,7 +199,7 @@ def bob(skull, rng, count):
         azimuth, elevation = skull.angles(away)
         fall = 0.30 + 0.5 * along
         force = DOWN * fall
-        # Hair stays beside the face: turned away from it below the hairline.
+        # Below the hairline, strands are deflected away from the face.
         on_face = np.clip((curtain - np.abs(azimuth)) / 0.20, 0, 1) * (elevation < hairline(azimuth) + 0.12)
         backwards = np.stack([np.sign(azimuth) * 0.45, np.full(len(at), 0.9), np.zeros(len(at))], -1)
         force = force + backwards * (1.5 * on_face)[:, None]
@@ -216,7 +216,7 @@ def bob(skull, rng, count):
     loose = rng.random(len(way)) < 0.012
     drift = rng.normal(0, 0.006, (loose.sum(), 1, 3)) * (np.linspace(0, 1, 26) ** 1.5)[None, :, None]
     strands[loose] += drift
-    # Nothing through the neck or across it.
+    # No strand enters or crosses the neck.
     below = strands[..., 2] < skull.centre[2] - 0.10
     aside, ahead = np.abs(strands[..., 0]), face.NECK[1] - strands[..., 1]
     across = ((aside < 0.054) & (ahead > -0.03)) | ((aside < 0.066) & (ahead > 0.01))
@@ -298,7 +298,7 @@ def add_brows(body_vertices):
     material = hair_material("brows", min(0.95, PERSON.melanin + 0.12), PERSON.redness, 0.35, 0.5)
     item = add_curves("brows", roots[:, None] + shapes, np.array(radii), material)
 
-    # Every hair rides on the four vertices nearest to its root.
+    # Every hair follows the four vertices nearest to its root.
     distance = ((points[body_vertices][None] - roots[:, None]) ** 2).sum(-1)
     nearest = np.argpartition(distance, 4, axis=1)[:, :4]
     weight = 1 / (np.take_along_axis(distance, nearest, 1) + 1e-8)

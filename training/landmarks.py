@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Where the lips are in the picture, known from the mesh: 22 points on the contours of the lips."""
+"""Lip landmarks in the picture, projected from the mesh: 22 points on the contours of the lips."""
 
 import functools
 
@@ -20,7 +20,7 @@ CONTOURS = {
     "corners": [(-24, -4.5), (24, -4.5)],
 }
 COUNT = sum(len(points) for points in CONTOURS.values())
-MIDDLE_UPPER, MIDDLE_LOWER = 5 + 2, 10 + 2  # the two points whose distance is the opening
+MIDDLE_UPPER, MIDDLE_LOWER = 5 + 2, 10 + 2  # the two points whose distance defines the opening
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def _mesh():
 
 @functools.cache
 def vertices():
-    """Numbers of the mesh vertices nearest to the wanted points, on the right lip each."""
+    """Indices of the mesh vertices nearest to the landmarks, each on the correct lip."""
     from prepare_mesh import BODY_VERTICES, LIPS
 
     points, units = _mesh()

@@ -3,9 +3,9 @@
 
     PERSON=iris python make_idle.py
 
-The head turns, tilts and sways a little, the shoulders breathe, the eyes stay with the viewer (motion.py).
-The wall is put behind afterwards and does not move.  Playback runs forward and then backward, so every
-motion has zero speed in the first and in the last frame.
+The head turns, tilts and sways a little, the shoulders rise and fall with the breath, and the eyes stay on the
+viewer (motion.py).  The background is added afterwards and does not move.  Playback runs forward and then
+backward, so every motion has zero velocity in the first and the last frame.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 FRAMES = 200  # 8 s forward and 8 s back
 BLINKS = (31, 92, 158)  # first frames
-BLINK = (1, 2, 3, 3, 2, 1)  # lid phase in successive frames
+BLINK = (1, 2, 3, 3, 2, 1)  # eyelid phase in successive frames
 # Half-cosines 1, 2, 3, ... over the loop, in the units of Pose.
 MOTION = {
     "yaw": (0.3, 0.9, -0.5, 0.55, 0.35, -0.2),
@@ -32,9 +32,9 @@ MOTION = {
     "sway": (1.2, 1.6, -0.8, 0.6),
     "breath": (0, 0, 0, 1.1, 0, 0.2),  # two breaths in 8 s
 }
-# People look at one thing, then at another near it: (first frame, x, y) in pixels.
+# The gaze jumps between nearby targets: (first frame, x, y) in pixels.
 GLANCES = ((0, 0.0, 0.0), (48, 0.9, -0.2), (70, 0.0, 0.0), (118, -0.8, 0.3), (140, 0.1, 0.0))
-GAZE_PER_DEGREE = 0.32  # pixels an iris must move for one degree of the head, to stay on the viewer
+GAZE_PER_DEGREE = 0.32  # pixels that the iris moves per degree of head rotation, so that the gaze stays on the viewer
 EYE_REACH = (13.0, 8.0)  # pixels around an iris that follow it
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
 JPEG += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]
@@ -42,7 +42,7 @@ JPEG += [cv2.IMWRITE_JPEG_OPTIMIZE, 1]
 
 def pose_at(number):
     phase = np.pi * number / (FRAMES - 1)
-    # Everybody moves in a way of their own: the signs of the waves differ.
+    # The signs of the waves differ, so that people do not move alike.
     signs = np.random.default_rng(list(NAME.encode())).choice([-1, 1], (len(MOTION), 6))
     values = {
         name: sum(s * a * np.cos((k + 1) * phase) for k, (a, s) in enumerate(zip(amounts, row)))
@@ -55,7 +55,7 @@ def pose_at(number):
 
 
 def gaze_field(pose, eyes, x, y):
-    """Shift in pixels of every pixel of the still by the turn of the eyes: [H, W] for x and y."""
+    """Displacement of every pixel of the still by the eye rotation, in pixels: [H, W] for x and y."""
     amount = np.zeros(x.shape, np.float32)
     for eye_x, eye_y in eyes:
         near = ((x - eye_x) / EYE_REACH[0]) ** 2 + ((y - eye_y) / EYE_REACH[1]) ** 2
@@ -64,7 +64,7 @@ def gaze_field(pose, eyes, x, y):
 
 
 def move(picture, pose, eyes):
-    """A premultiplied BGRA picture with its head in that pose."""
+    """The premultiplied BGRA picture, warped to that head pose."""
     scene = motion.scene()
     from_x, from_y = scene.sources(pose)
     gaze_x, gaze_y = gaze_field(pose, eyes, from_x, from_y)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""examples/sample.wav: Iris introduces herself, in a voice and with words no training step has heard.
+"""examples/sample.wav: Iris introduces herself, in a voice and with sentences that were not used in training.
 
     python make_sample.py
 """

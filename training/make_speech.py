@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Synthesise speech whose phones have known times, for training and for judging.
+"""Synthesize speech with known phone times, for training and for evaluation.
 
-    python make_speech.py flite      # 4 voices, phone times from the synthesiser
+    python make_speech.py flite      # 4 voices, phone times from the synthesizer
     python make_speech.py kokoro     # neural voices, times by forced alignment
-    python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesiser
-    python make_speech.py human      # read speech from Debian's pocketsphinx-testdata, judging only
+    python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesizer
+    python make_speech.py human      # read speech from Debian's pocketsphinx-testdata, for evaluation only
 
 Clips go to WORK/speech/<split>/<voice>-<number>.npz with `audio` (int16, 16 kHz) and `phones`
-(a list of name, start, end).  Split is "train", or "held" for sentences and voices that no
-training step may read.  Finished clips are skipped, so the step can be stopped and run again.
+(a list of name, start, end).  Split is "train", or "held" for sentences and voices that must not
+be used in training.  Finished clips are skipped, so the step can be interrupted and resumed.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from tqdm import tqdm
 
 RATE = 16_000
 FLITE_VOICES = ["slt", "rms", "awb", "kal16"]
-FLITE_SENTENCES = 330  # a voice: the written sentences and then random words
+FLITE_SENTENCES = 330  # per voice: the written sentences, then random words
 KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
-HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # never trained on; the first is that of examples/sample.wav
-ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # as deep and as bright as people are
-KOKORO_MIXES = 240  # clips of nonsense by voices mixed of those above, each a new one
-ESPEAK_NONSENSE = 60  # sentences of shuffled words, a language
+HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # held out; the first is that of examples/sample.wav
+ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # within the range of human voices
+KOKORO_MIXES = 240  # clips of nonsense, each in a new mixture of the voices above
+ESPEAK_NONSENSE = 60  # sentences of shuffled words, per language
 HELD_EVERY = 10  # every tenth written sentence is held out in every voice
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 
@@ -44,7 +44,7 @@ def sentences():
 
 
 def random_sentence(rng, words):
-    """Nonsense of common length: covers phone sequences the written sentences lack."""
+    """Nonsense of usual length: covers phone sequences that the written sentences lack."""
     return " ".join(rng.sample(words, rng.randint(5, 9))).capitalize() + "."
 
 
@@ -77,7 +77,7 @@ def flite(text, voice):
     for item in printed.split():
         name, end = item.split(":")
         if float(end) < start:
-            raise ValueError("more than one utterance")  # times start again at zero
+            raise ValueError("more than one utterance")  # times restart at zero
         phones.append((name, start, float(end)))
         start = float(end)
     return resample(audio, rate, RATE), phones
@@ -108,7 +108,7 @@ def kokoro(text, voice, speed=1.0):
     """Speech at 24 kHz.  `voice` is {name: share} of Kokoro's voices."""
     session, vocabulary, styles = kokoro_session()
     ipa = []
-    for clause in re.findall(r"[^,;:.!?]+[,;:.!?]?", text):  # espeak drops punctuation: put it back
+    for clause in re.findall(r"[^,;:.!?]+[,;:.!?]?", text):  # espeak drops punctuation: restore it
         spoken = subprocess.run(
             ["espeak-ng", "-v", "en-us", "--ipa", "-q", clause], capture_output=True, text=True, check=True
         ).stdout
@@ -123,7 +123,7 @@ def kokoro(text, voice, speed=1.0):
 
 
 def align(audio, text):
-    """Phones of a known text in 16 kHz audio, by two passes of pocketsphinx."""
+    """Forced alignment of a known text with 16 kHz audio, in two passes of pocketsphinx."""
     import pocketsphinx
 
     data = (np.clip(audio, -1, 1) * 32767).astype(np.int16).tobytes()
@@ -165,7 +165,7 @@ def save_aligned(path, text, voice, speed):
     audio = resample(kokoro(text, voice, speed), 24_000, RATE)
     try:
         save(path, audio, align(audio, text))
-    except (RuntimeError, AssertionError) as error:  # a word the dictionary lacks
+    except (RuntimeError, AssertionError) as error:  # a word that is not in the dictionary
         tqdm.write(f"{path.stem}: {error}")
 
 
@@ -185,7 +185,7 @@ def run_kokoro(limit):
         path = WORK / "speech" / "train" / f"mix-{number:03}.npz"
         if not path.exists():
             rng = random.Random(number)
-            # Shares may go below zero: a voice is then less like that one than the others are.
+            # Shares may be negative: the mixture then moves away from that voice.
             shares = [rng.uniform(-0.25, 1) for _ in KOKORO_VOICES]
             voice = {name: share / sum(shares) for name, share in zip(KOKORO_VOICES, shares)}
             if max(map(abs, voice.values())) < 1.3:
@@ -195,7 +195,7 @@ def run_kokoro(limit):
 def run_espeak(_):
     written = [line.split("\t") for line in (HERE / "sentences_other.txt").read_text().splitlines()]
     jobs = [(n, language, variant, text) for n, (language, text) in enumerate(written) for variant in ESPEAK_VARIANTS]
-    # Further sentences are shuffled words, one voice each: phone sequences the written ones lack.
+    # Further sentences are shuffled words, one voice each: phone sequences that the written ones lack.
     for language in sorted({language for language, _ in written}):
         rng = random.Random(language)
         lines = [text for n, (other, text) in enumerate(written) if other == language and n % HELD_EVERY]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Audio to mel spectrogram, exactly as the plugin computes it (see docs of the model contract)."""
+"""Mel spectrograms, windows and contexts, exactly as the plugin computes them (see models/README.md)."""
 
 import functools
 
@@ -12,7 +12,7 @@ HOP = 200
 BANDS = 80
 FPS = 25
 WINDOW_FRAMES = 16  # mel frames in one encoder window
-CONTEXT_ROWS = 16  # encoder rows the generator sees for one video frame
+CONTEXT_ROWS = 16  # encoder rows that the generator gets for one video frame
 
 
 def _hz_to_slaney(hz):
@@ -58,7 +58,7 @@ PHASES = 16  # of a window against the mel frames, in steps of 2.5 ms: a 40 ms f
 def windows(mel, count, phase=0):
     """[BANDS, T] -> [count, 1, BANDS, 16]; starts beyond the end are clamped to the last 16.
 
-    `phase` of PHASES starts them so much later, as frames at other rates than 25 do.
+    `phase` of PHASES shifts their start, as for frames at rates other than 25.
     """
     if mel.shape[-1] < WINDOW_FRAMES:  # a clip shorter than one window: hold its last frame
         mel = torch.cat([mel, mel[:, -1:].expand(-1, WINDOW_FRAMES - mel.shape[-1])], dim=1)
@@ -70,8 +70,8 @@ def windows(mel, count, phase=0):
 def contexts(rows):
     """Encoder rows [count, 512] -> generator audio [count, 16, 512].
 
-    The first row is repeated once in front and the last once behind; frame i then sees rows
-    i-8 .. i+7, and rows that do not exist are zeros.
+    The first row is repeated once at the start and the last once at the end; the context of frame i is rows
+    i-8 .. i+7, zero-padded.
     """
     padded = torch.cat([rows[:1], rows, rows[-1:]])
     half = CONTEXT_ROWS // 2
@@ -80,16 +80,16 @@ def contexts(rows):
     return torch.stack([padded[i : i + CONTEXT_ROWS] for i in range(len(rows))])
 
 
-FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context behind that of the frame itself
-SHORTEST_FUTURE = -2  # rows: a lookahead of 92.5 ms, where not even the frame's own row is known
+FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context after that of the frame itself
+SHORTEST_FUTURE = -2  # rows: a lookahead of 92.5 ms, at which even the frame's own row is not available yet
 
 
 def shorten(context, future):
-    """Contexts [..., 16, 512] that know only `future` rows ahead (or below zero, so few of the past): the last known row is held."""
+    """Contexts [..., 16, 512] with only `future` rows ahead (if negative, fewer of the past): the last known row is repeated."""
     known = CONTEXT_ROWS // 2 + future + 1
     return torch.cat([context[..., :known, :]] + [context[..., known - 1 : known, :]] * (CONTEXT_ROWS - known), dim=-2)
 
 
 def lookahead_ms(future):
-    """Sound needed behind the start of a frame: the end of the last known window, and half an FFT window."""
+    """Audio needed after the start of a frame: the end of the last known window, plus half an FFT window."""
     return (future - 1) * 1000 / FPS + ((WINDOW_FRAMES - 1) * HOP + N_FFT / 2) * 1000 / SAMPLE_RATE

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Small movements of the head and the body, made in the picture.
+"""Small movements of the head and the body, made by warping the picture.
 
-For a turn of a degree or two every point of the still moves by a few pixels, and the mesh says by how
-many: the head turns as a solid body about the top of the neck, the neck follows in part, the shoulders
-rise with the breath.  The still and the painted mouths are warped by the same field, so the network
-sees and paints real changes of pose, not only shifts.
+For a rotation by a degree or two, every point of the still moves by a few pixels, which follow from the mesh:
+the head rotates as a rigid body about the top of the neck, the neck follows partially, the shoulders rise with
+the breath.  The still and the training pictures of the mouth are warped by the same displacement field, so
+the painter is trained on real changes of pose, not just translations.
 """
 
 import functools
@@ -19,9 +19,9 @@ class Pose(NamedTuple):
     yaw: float = 0.0  # degrees; to her left
     pitch: float = 0.0  # degrees; down
     roll: float = 0.0  # degrees; clockwise in the picture
-    sway: float = 0.0  # pixels to the right, of the whole figure, most at the top
+    sway: float = 0.0  # pixels to the right, of the whole figure, largest at the top
     breath: float = 0.0  # pixels the shoulders rise
-    gaze_x: float = 0.0  # pixels the irises move in the head
+    gaze_x: float = 0.0  # pixels that the irises move relative to the head
     gaze_y: float = 0.0
 
 
@@ -31,7 +31,7 @@ def smoothstep(low, high, value):
 
 
 def _filled(where):
-    """The wall gets the depth of the figure nearest to it, so that edges move with their inside."""
+    """Extends the depth of the figure into the background, so that edges move with the figure."""
     known = ~np.isnan(where[..., 0])
     _, labels = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -42,10 +42,10 @@ def _filled(where):
 
 
 class Scene:
-    """The field of movement of one person's still."""
+    """The displacement field of one person's still."""
 
-    CHIN = 0.060  # m over the neck joint: from here up the head is solid
-    PIVOT = np.array([0, 0.010, 0.045])  # from the neck joint to the point the head turns about
+    CHIN = 0.060  # m above the neck joint: from here up the head is rigid
+    PIVOT = np.array([0, 0.010, 0.045])  # from the neck joint to the point that the head rotates about
 
     def __init__(self, stored):
         where = _filled(stored["where"]).astype(np.float32)
@@ -56,7 +56,7 @@ class Scene:
         rows, columns = where.shape[:2]
         x, y = np.meshgrid((np.arange(columns) + 0.5) * GRID, (np.arange(rows) + 0.5) * GRID)
         self.at = np.stack([x, y], -1).astype(np.float32)
-        # Back on the pixel's own ray, at the smoothed depth.
+        # Moved back onto the ray of the pixel, at the smoothed depth.
         self.where = self._unproject(self.at, where)
         height = self.where[..., 2] - neck[2]
         self.head = smoothstep(-0.015, self.CHIN, height).astype(np.float32)
@@ -72,7 +72,7 @@ class Scene:
         return start + ways * distance[..., None]
 
     def project(self, points):
-        """Pixels of points in space, as the still shows them."""
+        """Projects points in space to pixels of the still."""
         view = (points - self.camera[:3, 3]) @ self.camera[:3, :3]
         scale = self.focal / -view[..., 2]
         return np.stack([view[..., 0] * scale + FRAME_W / 2, FRAME_H / 2 - view[..., 1] * scale], -1)
@@ -85,7 +85,7 @@ class Scene:
         return about_y @ about_x @ about_z
 
     def shift(self, pose):
-        """How far, in pixels, every cell of the still moves: [rows, columns, 2]."""
+        """Displacement of every cell of the still, in pixels: [rows, columns, 2]."""
         turned = (self.where - self.pivot) @ self._turn(pose).T + self.pivot
         moved = (self.project(turned) - self.at) * self.head[..., None]
         moved[..., 0] += pose.sway * self.lean
@@ -93,12 +93,12 @@ class Scene:
         return moved.astype(np.float32)
 
     def sources(self, pose, box=(0, 0, FRAME_W, FRAME_H)):
-        """For every pixel of a box of the moved picture, where it is in the still (two maps for cv2.remap)."""
+        """For every pixel of a box of the moved picture, its position in the still (two maps for cv2.remap)."""
         left, top, width, height = box
         shift = self.shift(pose)
         x, y = np.meshgrid(np.arange(width, dtype=np.float32) + left, np.arange(height, dtype=np.float32) + top)
         from_x, from_y = x, y
-        for _ in range(3):  # the shift is known at the source, which is what we look for
+        for _ in range(3):  # fixed-point iteration: the displacement is known at the source, which is the unknown
             there = cv2.remap(
                 shift, (from_x + 0.5) / GRID - 0.5, (from_y + 0.5) / GRID - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
@@ -106,7 +106,7 @@ class Scene:
         return from_x, from_y
 
     def shift_at(self, pose, x, y):
-        """The shift of one point of the still, in pixels."""
+        """The displacement of one point of the still, in pixels."""
         row, column = int(y / GRID), int(x / GRID)
         return self.shift(pose)[row, column]
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The mouth's degrees of freedom, and what each speech sound does with them.
+"""The mouth's degrees of freedom, and how each phone sets them.
 
 A mouth state is a vector of twelve *units*, each a weight on one of the face shapes that come
 with the mesh (ARKit names; left and right always move together).  Everything else in this folder
-speaks in these vectors: the renderer poses the face with them, the audio encoder predicts them,
-the generator paints them.
+uses these vectors: the renderer poses the face with them, the audio encoder and head predict them,
+the painter renders them.
 """
 
 import numpy as np
@@ -51,7 +51,7 @@ SHAPES = {
     "ee": dict(jaw=0.11, lower_down=0.45, upper_up=0.40, stretch=0.35, smile=0.30, tongue=0.35),
 }
 
-# How far one whole unit parts the lips at their middle, in mm (two vertices of the mesh).
+# How far a weight of 1 opens the lips at the middle, in mm (distance of two vertices of the mesh).
 OPENING_MM = np.array([34.2, 13.2, -1.2, -3.0, 0.4, 3.8, 4.8, -3.2, -2.8, -2.6, -5.0, 0.0], np.float32)
 
 
@@ -76,8 +76,8 @@ def face_shapes(units):
 
 
 # Phone (ARPAbet, lower case) -> (shape, strength).  Strength is how firmly the sound holds its
-# shape against its neighbours: a "w" imposes its rounding, a "k" takes whatever mouth it finds.
-# Diphthongs are two shapes in a row.
+# shape against its neighbours: a "w" imposes its rounding, a "k" adopts the mouth of its neighbours.
+# Diphthongs are two shapes in sequence.
 PHONES = {
     "pau": [("rest", 1.0)],
     "p": [("pbm", 0.6)], "b": [("pbm", 0.6)], "m": [("pbm", 0.6)],
@@ -96,12 +96,12 @@ PHONES = {
     "ey": [("eh", 1.0), ("ee", 0.9)], "oy": [("oh", 1.2), ("ih", 0.9)],
 }  # fmt: skip
 
-RATE = 200  # trajectory samples a second
-BLEND_SIGMA = 0.040  # s; shapes flow into each other over about 80 ms
+RATE = 200  # trajectory samples per second
+BLEND_SIGMA = 0.040  # s; shapes blend into each other over about 80 ms
 ROUND_SIGMA = 0.060  # s; lip rounding spreads further ...
-ROUND_LEAD = 0.020  # s; ... and comes early
-CLOSURE_SIGMA = 0.014  # s; lips meet and part faster than anything else
-SHORTEST_CLOSURE = 0.070  # s; lips that met for less would be missed by a frame every 40 ms
+ROUND_LEAD = 0.020  # s; ... and starts early
+CLOSURE_SIGMA = 0.014  # s; lips close and open faster than anything else moves
+SHORTEST_CLOSURE = 0.070  # s; a shorter closure could fall between two frames 40 ms apart
 CLOSED_PHONES = {"p", "b", "m"}
 
 
@@ -112,7 +112,7 @@ def _gaussian(sigma):
 
 
 def _smooth(signal, sigma):
-    """Gaussian smoothing along axis 0; the ends are held."""
+    """Gaussian smoothing along axis 0; the end values are repeated."""
     taps = _gaussian(sigma)
     pad = len(taps) // 2
     padded = np.pad(signal, [(pad, pad)] + [(0, 0)] * (signal.ndim - 1), mode="edge")
@@ -124,9 +124,9 @@ def _smooth(signal, sigma):
 def trajectory(phones, seconds):
     """Timed phones [(name, start, end)] -> mouth state at RATE, array [samples, N_UNITS].
 
-    Every phone pulls towards its shape with its strength while it lasts; pull and strength are
-    smoothed apart and divided, so weak phones are coloured by their neighbours.  Closed lips are
-    laid over the result, because blending would leave them half open.
+    Every phone contributes its shape, weighted by its strength, for its duration; weighted shapes and
+    strengths are smoothed separately and divided, so weak phones are influenced by their neighbours.
+    Lip closures are applied to the result, because blending would leave the lips half open.
     """
     n = int(np.ceil(seconds * RATE)) + 1
     time = np.arange(n) / RATE
@@ -141,7 +141,7 @@ def trajectory(phones, seconds):
             strength[here] = weight
             pull[here] = weight * shape_vector(shape)
         if name in CLOSED_PHONES:
-            # The last part of a p or b is the burst: the lips have parted by then.
+            # The last part of a p or b is the burst: the lips are already open.
             release = end if name == "m" else end - 0.25 * (end - start)
             more = max(0.0, SHORTEST_CLOSURE - (release - start)) / 2
             closed[(time >= start - 0.005 - more) & (time < release + more)] = 1.0
@@ -158,7 +158,7 @@ def trajectory(phones, seconds):
 
 
 def at_times(track, times):
-    """Trajectory sampled at times in seconds (linear; the ends are held)."""
+    """The trajectory sampled at times in seconds (linear; the end values are repeated)."""
     where = np.clip(np.asarray(times) * RATE, 0, len(track) - 1)
     low = np.minimum(where.astype(int), len(track) - 2)
     part = (where - low)[..., None]

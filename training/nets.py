@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The three networks: audio encoder, temporal head, painter, and the two ONNX models made of them."""
+"""The three networks (audio encoder, temporal head, painter) and the two ONNX models built from them."""
 
 import torch
 from mouth import N_UNITS, OPENING_MM
@@ -54,10 +54,10 @@ class MouthHead(nn.Module):
         return self.mix(row + relu(self.near(row)))
 
     def states(self, rows):
-        """The states to be shown: in range, and lips that nearly meet do meet.
+        """The states to render: clamped to the valid range, with nearly closed lips closed.
 
-        Where a closure is likely but not certain the head says "nearly"; eyes want yes or no. Openings below `NEAR_MM` are
-        squared towards zero by the jaw, without a step and without changing which of two is the wider.
+        Where a closure is likely but not certain, the head predicts a small opening, but viewers expect the lips to close. Openings
+        below `NEAR_MM` are reduced quadratically by moving the jaw; the mapping is continuous and monotonic.
         """
         state = self(rows).clamp(0, 1)
         opening = (state @ self.lips).clamp(min=0)
@@ -69,13 +69,12 @@ class MouthHead(nn.Module):
 class Painter(nn.Module):
     """Reference box [N, 3, H, W] in [0, 1] + mouth state -> the box with that mouth.
 
-    A U-Net behind a 4x pixel-unshuffle: at full resolution nothing is computed but the final
-    blend.  The mouth state enters as a small learned picture at the bottom of the U and as a
-    gain and offset for every channel on the way up.  The network predicts colours to add and a mask
-    of how much of the reference to take away; where both are zero, and on the border of the box, the
-    reference stays as it is.  Both are plain linear outputs that start at zero: with a sigmoid for a
-    mask, training fell into painting nothing at all and never came out.
-    0.5 GMAC for 192 x 256, 1.3 M parameters.
+    A U-Net on a 4x pixel-unshuffled input: only the final blend is computed at full resolution.  The
+    mouth state enters as a small learned feature map at the bottleneck and as a FiLM scale and shift for
+    every channel of the decoder.  The network predicts colours to add and a mask of how much of the
+    reference to remove; where both are zero, and at the border of the box, the reference is unchanged.
+    Both outputs are linear and initialized to zero: with a sigmoid mask, training collapsed to an empty
+    mask and did not recover.  0.5 GMAC for 192 x 256, 1.3 M parameters.
     """
 
     STATE = 64
@@ -102,7 +101,7 @@ class Painter(nn.Module):
         nn.init.zeros_(self.paint.bias)
         self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 58))
         self.register_buffer("window", self._window(height, width))
-        # 1 where the reference is hidden from the network: a filmed face speaks already.
+        # 1 where the reference is hidden from the network: in a video the mouth is already moving.
         self.register_buffer("hole", torch.zeros(1, 1, height, width) if hole is None else torch.as_tensor(hole)[None, None])
 
     @classmethod
@@ -142,19 +141,19 @@ class Painter(nn.Module):
 class Generator(nn.Module):
     """Head and painter behind the generator interface of the SyncTalk_2D family.
 
-    `input` [N, 6, 320, 320] in [0, 1]: the face crop (BGR) and the same with the mouth blacked out,
+    `input` [N, 6, 320, 320] in [0, 1]: the face crop (BGR) and a copy with the mouth set to black,
     which is not used; `audio` [N, 32, 16, 16]: 16 encoder rows.  Output [N, 3, 320, 320].
     """
 
-    # The plugin truncates to 8 bits: half a level makes that rounding, and makes untouched
+    # The plugin truncates to 8 bits: adding half a level turns that into rounding, so that unchanged
     # pixels come back as they were.
     HALF_LEVEL = 0.5 / 255
 
     def __init__(self, head, painter, silence):
         super().__init__()
         self.head, self.painter = head, painter
-        # The encoder's row for silence, in place of rows that do not exist (all zeros, before the start and
-        # past the end of a clip): the mouth would else open in the last frames.
+        # The encoder's row for silence replaces missing rows (all zeros, before the start and
+        # after the end of a clip); otherwise the mouth would open in the last frames.
         self.register_buffer("silence", silence)
         self.left, self.top, width, height = (int(side) for side in painter.box)
         self.right, self.bottom = self.left + width, self.top + height

@@ -20,7 +20,7 @@ class Graph:
         return node
 
     def connect(self, value, socket):
-        """A socket is linked, a number or colour becomes the socket's default."""
+        """Links a socket, or sets a number or colour as the default value of `socket`."""
         if isinstance(value, bpy.types.NodeSocket):
             self.tree.links.new(value, socket)
         elif isinstance(value, tuple):
@@ -29,7 +29,7 @@ class Graph:
             socket.default_value = value
 
     def set(self, **inputs):
-        """Inputs of the principled shader; underscores stand for spaces."""
+        """Sets inputs of the Principled BSDF; underscores stand for spaces."""
         for name, value in inputs.items():
             self.connect(value, self.principled.inputs[name.replace("_", " ")])
 

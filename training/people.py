@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The people of this kit: shape, colours, hair, clothes, light and wall of each, as data.
+"""The people of this kit: shape, colours, hair, clothes, lights and background of each, as data.
 
-`PERSON=theo python render.py ...` chooses one; Iris is the default.  Shapes are named targets of the
-MakeHuman mesh and how much of each; colours are linear RGB.
+`PERSON=theo python render.py ...` selects one; Iris is the default.  Shapes are named targets of the
+MakeHuman mesh with weights; colours are linear RGB.
 """
 
 import os
@@ -24,7 +24,7 @@ def both(name, amount):
     return {f"{folder}/{side}-{target}": amount for side in "lr"}
 
 
-# A light smile, a squint and relaxed lids that never leave a face: {face shape: weight}.
+# A slight smile, a squint and relaxed eyelids that are always applied: {face shape: weight}.
 RESTING_FACE = {f"mouthSmile{side}": 0.22 for side in ("Left", "Right")}
 RESTING_FACE |= {f"eyeSquint{side}": 0.10 for side in ("Left", "Right")}
 RESTING_FACE |= {f"eyeBlink{side}": 0.12 for side in ("Left", "Right")}
@@ -49,12 +49,12 @@ class Person:
     redness: float = 0.35
     brow_width: float = 1.0
     brow_arch: float = 1.0
-    brow_height: float = 0.0205  # m over the eyes
+    brow_height: float = 0.0205  # m above the eyes
     lash_length: float = 1.0
     clothes: tuple = (0.022, 0.036, 0.075)
     neckline: float = -0.030  # m, from the collar bone's top to the edge of the cloth in front
     wall: str = "studio"
-    # name, place, size, watts, colour of each lamp; all look at the head
+    # name, position, size, watts, colour of each lamp; all point at the head
     lamps: tuple = (
         ("key", (-0.85, -1.25, 1.25), (0.8, 0.8), 24, (1, 0.955, 0.90)),
         ("fill", (1.1, -1.2, 0.75), (1.2, 1.2), 5.5, (0.90, 0.95, 1)),
@@ -142,7 +142,7 @@ PEOPLE = {
         neckline=-0.030,
         wall="shelves",
     ),
-    # Never shipped: the stranger whose filmed footage tests the trainer for real footage.
+    # Not shipped: the stranger, whose video tests training on filmed footage.
     "stranger": Person(
         title="A stranger",
         identity={
@@ -175,5 +175,5 @@ PEOPLE = {
 
 NAME = os.environ.get("PERSON", "iris")
 if NAME not in PEOPLE:
-    raise SystemExit(f"PERSON={NAME}: there is no such person. Take one of {', '.join(PEOPLE)}.")
+    raise SystemExit(f"PERSON={NAME}: no such person. Choose one of {', '.join(PEOPLE)}.")
 PERSON = PEOPLE[NAME]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The rendered pictures as arrays: still, blinks and mouths, put together in the 1280 x 720 frame.
+"""The rendered pictures as arrays: still, blinks and mouths, composited into the 1280 x 720 frame.
 
-Mouths and blinks are rendered in small boxes with few samples and without hair.  A box with the
-closed mouth (the open eyes), rendered alike, tells what really moves: only that is taken over.
+Mouths and blinks are rendered in small boxes with few samples and without hair.  Comparing them with
+a box with the closed mouth (the open eyes), rendered in the same way, shows what moves: only that is
+composited.
 """
 
 import functools
@@ -46,7 +47,7 @@ def still_on_wall():
 
 
 def behind(picture, figure):
-    """What is behind the figure (alpha [H, W]) as far as an edge may draw back: its surroundings, grown inwards."""
+    """The background behind the edges of the figure (alpha [H, W]), extrapolated inwards from its surroundings."""
     inside = cv2.dilate((figure > 0.02).astype(np.uint8), np.ones((5, 5), np.uint8))
     if inside.all():
         return picture
@@ -59,9 +60,9 @@ def behind(picture, figure):
 
 
 def take_over(x, y, box, rest_box):
-    """The still's part at (x, y) with what `box` changed against `rest_box` (both RGBA renders).
+    """The still at (x, y) with the changes of `box` relative to `rest_box` (both RGBA renders).
 
-    Where nothing moved, the still; elsewhere the rendered box, its colour shifted by the slow
+    Where nothing moved, the still; elsewhere the rendered box, colour-corrected by the low-frequency
     difference between the still and the box at rest (the shadow of the hair, which boxes lack).
     """
     height, width = box.shape[:2]
@@ -91,13 +92,13 @@ def still_with_mouth(still_, path):
     picture = still_.copy()
     height, width = box.shape[:2]
     part = picture[BOX_Y : BOX_Y + height, BOX_X : BOX_X + width]
-    opaque = part[..., 3:] > 0.99  # the box is before the wall: edges stay those of the still
+    opaque = part[..., 3:] > 0.99  # the box includes the background: edges are those of the still
     part[..., :3] = np.where(opaque, box, part[..., :3])
     return picture
 
 
 def still_with_blink(phase):
-    """BGRA still with the lids in one of the rendered phases (0 is open)."""
+    """BGRA still with the eyelids in one of the rendered phases (0 is open)."""
     picture = still().copy()
     if phase:
         x, y, width, height = EYES_BOX
@@ -107,5 +108,5 @@ def still_with_blink(phase):
 
 
 def eyes():
-    """Middles of the two irises in the still, in pixels."""
+    """Centres of the two irises in the still, in pixels."""
     return motion.scene().project(np.load(OWN / "still" / "depth.npz")["eyes"])

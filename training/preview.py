@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The shipped avatar, end to end, without the plugin: WAV + models/iris -> MP4 and contact sheet.
+"""The shipped avatar end to end, without the plugin: WAV + models/iris -> MP4 and contact sheet.
 
     python preview.py speech.wav out.mp4 [--sheet sheet.png] [--close-up close.png]
 
-Follows the plugin's numbers: mel spectrogram, encoder windows, 16-row contexts, crop, paste,
+Computes the same as the plugin: mel spectrogram, encoder windows, 16-row contexts, crop, paste,
 truncation to 8 bits, ping-pong playback.  Needs ffmpeg for the MP4.
 """
 

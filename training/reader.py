@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A small network that finds the lips in a picture of one person, to judge painted mouths with.
+"""A small network that detects lip landmarks in pictures of one person, to evaluate generated mouths.
 
-It learns from the rendered states (`learn`), whose lips the mesh knows, and is tested on the rendered truth,
-which it never saw: its own error there is printed beside everything measured with it.
+It is trained on the rendered states (`learn`), for which the mesh gives the landmarks, and tested on the held-out
+ground truth; its own error there is printed with everything that is measured with it.
 
     PERSON=iris python reader.py        # OWN/reader.pt, about five minutes
 """
@@ -39,12 +39,12 @@ class Reader(nn.Module):
 
 
 def in_box(state):
-    """Landmarks of a state in pixels of the mouth box, the head at rest."""
+    """Landmarks of a state in pixels of the mouth box, with the head at rest."""
     return (landmarks.positions(state) - [BOX_X, BOX_Y]).astype(np.float32)
 
 
 def moved(points, mover, amounts):
-    """Points of the resting box in the box of a moved head."""
+    """Maps points of the box at rest to the box of a moved head."""
     margin = renders.MARGIN
     at = (points + margin).astype(np.float32)
     shift = sum(a * f for a, f in zip(amounts, mover.fields))
@@ -67,7 +67,7 @@ def read(reader, boxes):
 
 
 def opening(points):
-    """Pixels between the lips, in their middle."""
+    """Distance between the lips at the middle, in pixels."""
     return points[:, landmarks.MIDDLE_LOWER, 1] - points[:, landmarks.MIDDLE_UPPER, 1]
 
 
@@ -94,7 +94,7 @@ def main():
             target[renders.MARGIN : -renders.MARGIN, renders.MARGIN : -renders.MARGIN] = box
             amounts = data.mover.random(rng)
             picture = data.mover.move(target, data.mover.maps(*amounts))
-            if rng.random() < 0.5:  # painted mouths are softer than rendered ones
+            if rng.random() < 0.5:  # generated mouths are softer than rendered ones
                 picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
             picture = picture * rng.normal(1, 0.03) + rng.normal(0, 2, picture.shape)
             pictures.append(np.clip(picture, 0, 255).astype(np.uint8))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
-# Fails where training from footage could not come to its end, before anything is installed: ready.sh FOOTAGE AVATAR LENGTH
+# Checks the prerequisites of training from footage before anything is installed: ready.sh FOOTAGE AVATAR LENGTH
 set -eu
 footage=$1 avatar=$2 length=$3 least=250
 

@@ -3,14 +3,14 @@
 
     python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it
     python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed
-    python render.py closed     # OWN/still/closed.png: the mouth box at rest (a process of its own: after other boxes
-                                # the renderer's grain is another, and what did not move would seem to)
-    python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that painters learn from
+    python render.py closed     # OWN/still/closed.png: the mouth box at rest (in a separate process: after other boxes
+                                # the render noise differs, and parts that did not move would seem to)
+    python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that the painter is trained on
     python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech; footage likewise
-    python render.py sheet      # OWN/shapes.png: all basic mouth shapes, to look at
+    python render.py sheet      # OWN/shapes.png: all basic mouth shapes, for inspection
 
-Finished pictures are kept, so `learn` and `truth` can be stopped and run again.  The render seed is
-constant: grain that does not change cancels when boxes are compared.
+Finished pictures are kept, so `learn` and `truth` can be interrupted and resumed.  The render seed is
+constant, so that the noise cancels when boxes are compared.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def set_up_cycles(scene):
 
 
 def render(scene, path, samples, box=None):
-    """Render the frame or a box (x, y, width, height) of it; the file appears when complete."""
+    """Render the frame or a box (x, y, width, height) of it; the file appears once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scene.cycles.samples = samples
     scene.render.use_border = scene.render.use_crop_to_border = box is not None
@@ -140,7 +140,7 @@ def main():
         render(scene, OWN / "still" / "still.png", arguments.samples or 28)
         depth.write(scene, strands, face.NECK, face.irises(), OWN / "still" / "depth.npz")
         return
-    hide(strands)  # 60,000 curves cost half the time of a small box and do not change it
+    hide(strands)  # 60,000 curves would take half the render time of a small box without changing it
     if arguments.what == "blinks":
         for number, closed in enumerate(BLINKS):
             face.pose({"eyeBlinkLeft": closed, "eyeBlinkRight": closed})

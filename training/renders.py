@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Training pictures from renders: the mouth box of the still, moved as the idle motion moves it."""
+"""Training pictures from renders: the mouth box of the still, warped like in the idle motion."""
 
 import cv2
 import motion
@@ -7,15 +7,15 @@ import numpy as np
 import pictures
 from common import BOX_H, BOX_W, BOX_X, BOX_Y, FACE_X, FACE_Y, NET_BOX_X, NET_BOX_Y, OWN, WORK
 
-MARGIN = 12  # pixels round the box, so that moving it never needs what lies outside
-REST_SHARE = 0.1  # of the examples: a mouth at rest is the commonest, and must leave the frame as it is
-HELD_EVERY = 20  # of the states to learn, after the basic shapes: kept for judging progress
+MARGIN = 12  # pixels around the box, so that warping it never samples outside
+REST_SHARE = 0.1  # share of the examples: a mouth at rest is the most common, and must leave the frame unchanged
+HELD_EVERY = 20  # of the training states, after the basic shapes, one in so many is held out to measure progress
 BASIC = 20
 BOX = (BOX_X - MARGIN, BOX_Y - MARGIN, BOX_W + 2 * MARGIN, BOX_H + 2 * MARGIN)
 
 
 def rendered(kind):
-    """{number: finished box uint8 BGR} of everything rendered so far of the `learn` or `truth` states."""
+    """{number: composited box uint8 BGR} of all `learn` or `truth` states rendered so far."""
     found = {}
     for path in sorted((OWN / kind).glob("[0-9]*.png")):
         box = pictures.mouth_target(path)
@@ -24,9 +24,9 @@ def rendered(kind):
 
 
 class Mover:
-    """Moves the mouth box (with its margin) as a pose of the head does, in the face crop that moves along.
+    """Warps the mouth box (with its margin) to a head pose, in the face crop that follows the head.
 
-    For angles this small the shift of a pixel is a sum of one field for each angle.
+    For such small angles the displacement of a pixel is a linear combination of one field per angle.
     """
 
     def __init__(self):
@@ -42,7 +42,7 @@ class Mover:
 
     @staticmethod
     def random(rng):
-        """Yaw, pitch, roll and sway, somewhat more than the idle motion has."""
+        """Yaw, pitch, roll and sway, with a somewhat larger range than in the idle motion."""
         return rng.normal(0, 1.5), rng.normal(0, 1.0), rng.normal(0, 0.8), rng.uniform(-4, 4)
 
     def maps(self, yaw, pitch, roll, sway):
@@ -60,7 +60,7 @@ class Mover:
 class Renders:
     box = (NET_BOX_X, NET_BOX_Y, BOX_W, BOX_H)
     mouth_region = (48, 160, 64, 192)
-    hole = None  # the still's mouth is closed: painting over it is enough
+    hole = None  # the still's mouth is closed, so no mask is needed
     checkpoint = OWN / "painter.pt"
 
     def __init__(self):

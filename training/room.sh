@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
-# Fails where a disk is too full for what is about to be downloaded: room.sh FOLDER GB WHAT
+# Fails if the disk has no room for what is about to be downloaded: room.sh FOLDER GB WHAT
 set -eu
 place=$1
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done

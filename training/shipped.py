@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The trained audio encoder and head, taken out of a shipped avatar, so that nobody has to train them again.
+"""The trained audio encoder and head, extracted from a shipped avatar, so that they need not be trained again.
 
-Every avatar of the kit holds the same two: the encoder is its audio_encoder.onnx, the head is the first part of its
+Every avatar of the kit contains the same two: the encoder is its audio_encoder.onnx, the head is the first part of its
 generator.onnx.
 """
 
@@ -16,7 +16,7 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 def read(name):
-    """({name: weights}, nodes in their order) of a network of the avatar."""
+    """({name: weights}, nodes in order) of a network of the avatar."""
     graph = onnx.load(str(AVATAR / name)).graph
     return {weights.name: numpy_helper.to_array(weights).copy() for weights in graph.initializer}, graph.node
 
@@ -28,7 +28,7 @@ def encoder():
     for number, node in enumerate(node for node in nodes if node.op_type == "Conv"):
         kernel, bias = (weights[name] for name in node.input[1:])
         state[f"body.{number}.0.weight"] = kernel
-        # A normalisation that only adds the bias.
+        # A batch normalisation that only adds the bias.
         norm = {
             "weight": np.full_like(bias, np.sqrt(1 + BATCH_NORM_EPSILON)),
             "bias": bias,
@@ -41,7 +41,7 @@ def encoder():
 
 
 def head():
-    """Weights of nets.MouthHead.  The exporter has turned its first layer round, and dropped the name."""
+    """Weights of nets.MouthHead.  The exporter has transposed its first layer and dropped the name."""
     weights, nodes = read("generator.onnx")
     first = next(node for node in nodes if node.op_type == "MatMul")
     state = {name.removeprefix("head."): value for name, value in weights.items() if name.startswith("head.")}
@@ -49,6 +49,6 @@ def head():
 
 
 def load(model):
-    """Gives a train_encoder.Model the shipped weights; its probe, which only the training needs, stays as it is."""
+    """Gives a train_encoder.Model the shipped weights; its probe, which only training needs, is unchanged."""
     for module, state in ((model.encoder, encoder()), (model.head, head())):
         module.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})

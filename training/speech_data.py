@@ -11,18 +11,18 @@ from common import WORK
 from mel import SAMPLE_RATE
 from scipy import fft
 
-STEP = SAMPLE_RATE // mouth.RATE  # sound samples in one sample of a trajectory
+STEP = SAMPLE_RATE // mouth.RATE  # audio samples per trajectory sample
 
 
 class Clip(NamedTuple):
     name: str
     audio: np.ndarray  # float32, 16 kHz, peak 1 at most
-    track: np.ndarray  # mouth states, mouth.RATE a second
+    track: np.ndarray  # mouth states, mouth.RATE per second
     phones: list  # (name, start, end)
 
 
 def load_clips(split, prefix=""):
-    """All clips of WORK/speech/<split> whose name begins so."""
+    """All clips of WORK/speech/<split> whose name starts with the prefix."""
     clips = []
     for path in sorted((WORK / "speech" / split).glob(f"{prefix}*.npz")):
         if path.stem.endswith(".part"):
@@ -36,9 +36,9 @@ def load_clips(split, prefix=""):
 
 
 def stream(rng, clips, seconds):
-    """Clips in random order and speed with pauses between, cut to `seconds`: (audio, track).
+    """Clips in random order and speed with pauses in between, cut to `seconds`: (audio, track).
 
-    Speed changes pitch too, which stands in for voices we do not have.
+    Changing the speed also changes the pitch, which imitates further voices.
     """
     need = int(seconds * SAMPLE_RATE)
     skip = rng.uniform(0, 2) * SAMPLE_RATE  # start anywhere in the first clip
@@ -60,14 +60,14 @@ def stream(rng, clips, seconds):
 
 
 def spectral_tilt(rng, decibels, hz):
-    """Random smooth spectral curve as an amplitude factor for every frequency."""
+    """A random smooth spectral envelope, as an amplitude factor for every frequency."""
     knots = np.geomspace(60, 8000, 7)
     curve = np.interp(np.log(np.maximum(hz, 30)), np.log(knots), rng.normal(0, decibels, len(knots)))
     return 10 ** (curve / 20).astype(np.float32)
 
 
 def noise(rng, samples):
-    """Coloured noise, of level 1, some of it swelling."""
+    """Coloured noise of level 1, some of it with a varying level."""
     spectrum = fft.rfft(rng.standard_normal(samples, np.float32))
     out = fft.irfft(spectrum * spectral_tilt(rng, 8, fft.rfftfreq(samples, 1 / SAMPLE_RATE)), samples)
     if rng.random() < 0.4:
@@ -76,7 +76,7 @@ def noise(rng, samples):
 
 
 def music(rng, samples):
-    """Chords, a melody, a bass and drums of level 1: nothing in it speaks."""
+    """Chords, a melody, a bass and drums of level 1, without speech."""
     out = np.zeros(samples, np.float32)
     beat = int(SAMPLE_RATE * rng.uniform(0.25, 0.6))
     root = rng.uniform(80, 200)
@@ -99,7 +99,7 @@ def music(rng, samples):
 
 
 def coded(rng, audio):
-    """The steps of a coarse codec: a band cut off, and quantised to few levels, evenly or as mu-law."""
+    """A low-quality codec: band-limited and quantized to few levels, uniformly or mu-law."""
     peak = max(np.abs(audio).max(), 1e-4)
     levels = 2 ** rng.integers(5, 9)
     x = audio / peak
@@ -111,7 +111,7 @@ def coded(rng, audio):
 
 
 def damage(rng, audio):
-    """What rooms, microphones, codecs and neighbours do: reverb, tone, band limits, noise, music, level."""
+    """Effects of rooms, microphones, codecs and background: reverb, tone, band limits, noise, music, level."""
     n = len(audio)
     room, tone, band = rng.random(3) < (0.35, 0.6, 0.25)
     if room or tone or band:
@@ -142,7 +142,7 @@ def damage(rng, audio):
 
 
 def not_speech(rng, samples):
-    """Silence, noise or music of any level: the mouth stays shut."""
+    """Silence, noise or music of any level: the mouth stays closed."""
     kind = rng.random()
     level = 10 ** (rng.uniform(-70, -14) / 20)
     if kind < 0.25:
@@ -153,20 +153,20 @@ def not_speech(rng, samples):
 
 
 def example(rng, clips, seconds):
-    """(audio, track): mostly speech, at times nothing but noise or music, at times both in turn."""
+    """(audio, track): mostly speech, sometimes only noise or music, sometimes one after the other."""
     audio, track = stream(rng, clips, seconds)
     kind = rng.random()
     if kind < 0.07:
         return not_speech(rng, len(audio)), track * 0
     audio = damage(rng, audio)
-    if kind < 0.14:  # speech that begins, or ends
+    if kind < 0.14:  # speech that starts or ends
         cut = int(rng.uniform(0.2, 0.8) * len(audio) / STEP)
         part = (slice(None, cut * STEP), slice(None, cut)) if rng.random() < 0.5 else (slice(cut * STEP, None), slice(cut, None))
         quiet = not_speech(rng, len(audio)) * 0.3
         track = track.copy()
         shut = np.zeros(len(track), bool)
         shut[part[1]] = True
-        # Lips take their time: the cut is not at a pause.
+        # The lips need a transition, because the cut is not at a pause.
         weight = np.clip(np.convolve(np.pad(~shut, 10, mode="edge"), np.full(21, 1 / 21), "valid"), 0, 1)
         track *= weight[:, None].astype(np.float32)
         audio = audio.copy()
@@ -175,6 +175,6 @@ def example(rng, clips, seconds):
 
 
 def batch(rng, clips, size, seconds):
-    """(audio [size, samples], tracks): tracks can be read at any time with mouth.at_times."""
+    """(audio [size, samples], tracks); tracks can be sampled at any time with mouth.at_times."""
     audio, tracks = zip(*(example(rng, clips, seconds) for _ in range(size)))
     return torch.from_numpy(np.stack(audio).astype(np.float32)), tracks

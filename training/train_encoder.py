@@ -3,7 +3,7 @@
 
     python train_encoder.py --minutes 60
 
-Checkpoint: WORK/encoder.pt; running again goes on from there.
+Checkpoint: WORK/encoder.pt; running again resumes from it.
 """
 
 import argparse
@@ -24,17 +24,17 @@ CHECKPOINT = WORK / "encoder.pt"
 BATCH, FRAMES = 8, 56
 WINDOWS = FRAMES + ROWS - 1
 FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
-SECONDS = WINDOWS / mel.FPS + 0.25  # of sound in one example
-# A linear probe on every row must tell the mouth at these times (s) after the window begins
-# (its middle is at 94 ms), so that the 512 values are about mouths before the head sees them.
+SECONDS = WINDOWS / mel.FPS + 0.25  # of audio in one example
+# A linear probe on every row must predict the mouth at these times (s) after the start of the window
+# (its middle is at 94 ms), so that the 512 values encode mouth shapes before the head processes them.
 PROBE_TIMES = np.array([0.045, 0.094, 0.143])
 PROBE_WEIGHT = 0.3
 SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
-# The distance between the lips is what people see first, and a missed closure most of all.
+# Viewers notice the distance between the lips first, and missed closures most of all.
 OPENING_WEIGHT = 0.5
-OPENING_MM = 3.0  # an error of so much counts as one
-CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # frames that should be closed weigh so much more
-SHORT_CONTEXT = 0.4  # share of examples that know only some of the future rows
+OPENING_MM = 3.0  # an error of this size has a loss of one
+CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # extra weight of frames that should be closed
+SHORT_CONTEXT = 0.4  # share of examples with a shortened lookahead
 LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
 
 
@@ -56,7 +56,7 @@ class Model(nn.Module):
 
 
 def load():
-    """The encoder and head that were trained here, else the shipped ones."""
+    """The encoder and head that were trained here, or else the shipped ones."""
     model = Model()
     if CHECKPOINT.exists():
         model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
@@ -69,7 +69,7 @@ def load():
 def hear(model, audio, future=mel.FUTURE_ROWS, step=1):
     """Mouth states of a whole clip as the plugin computes them, [frames, N_UNITS].
 
-    `future` shortens the lookahead; `step` 2 gives 50 frames a second (windows between those of 25).
+    `future` shortens the lookahead; `step` 2 gives 50 frames per second (windows in between those of 25).
     """
     frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
     silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
@@ -107,7 +107,7 @@ def loss_of(model, audio, tracks, scale, phase, futures):
     speed = nn.functional.smooth_l1_loss(change, change * 0)
     opening = states @ LIPS
     want_opening = (want_states @ LIPS).clamp(min=0)
-    # How far beyond closed the lips of closed frames are pressed together does not matter.
+    # In closed frames it does not matter how firmly the lips are pressed together.
     miss = torch.where(want_opening > 0, opening, opening.clamp(min=0)) - want_opening
     weight = 1 + (CLOSED_FACTOR - 1) * (want_opening < CLOSED_MM)
     lips = (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
@@ -116,7 +116,7 @@ def loss_of(model, audio, tracks, scale, phase, futures):
 
 
 def unseen_rank(weights, clips):
-    """A line on how well the opening of unseen voices is heard."""
+    """A line on how well the opening is predicted for unseen voices."""
     model = Model()
     model.load_state_dict({k: v.cpu() for k, v in weights.items()})
     model.eval()
@@ -141,9 +141,9 @@ def main():
     clips = speech_data.load_clips("train")
     held = [clip for voice in HELD_VOICES for clip in speech_data.load_clips("held", voice)]
     if not clips or not held:
-        raise SystemExit(f"{WORK / 'speech'}: holds no speech to train with. Make it first: make -C training speech")
+        raise SystemExit(f"{WORK / 'speech'}: contains no training speech. Make it first: make -C training speech")
     print(f"{len(clips)} clips, {sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE / 60:.0f} minutes", flush=True)
-    # A common scale, raised for units that move more: every unit counts, none explodes.
+    # A common scale, larger for units that move more: every unit contributes, and none dominates.
     scale = torch.tensor(np.concatenate([c.track for c in clips]).std(0) + 0.03, dtype=torch.float32).to(trainer.DEVICE)
     model = Model().to(trainer.DEVICE, memory_format=torch.channels_last)
 

@@ -2,11 +2,11 @@
 """Train a full-size SyncTalk_2D network (12.19 M parameters, 4.89 GMAC) on filmed footage.
 
     python train_fullsize.py --footage me --minutes 600
-    python train_fullsize.py --footage me --export avatars/me-fullsize     # writes the avatar, with the frames of the film
+    python train_fullsize.py --footage me --export avatars/me-fullsize     # writes the avatar, with the frames of the video
 
-It is slower to train and to run than the kit's own painter. It is here as a teacher, and because figures about precision
-(int8, float16) mean something only with weights that have learned. It hears the rows of the kit's encoder.
-Checkpoint: fullsize.pt in the folder; running again goes on from there.
+It is slower to train and to run than the kit's own painter. It can serve as a teacher, and measurements of reduced precision
+(int8, float16) are meaningful only with trained weights. Its audio input is the rows of the kit's encoder.
+Checkpoint: fullsize.pt in the folder; running again resumes from it.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from tqdm import tqdm
 
 BATCH = 2
 WIDTHS = (32, 64, 128, 256, 512)
-MASK = (slice(5, 310), slice(5, 315))  # rows, columns that the network does not see of the frame it paints
+MASK = (slice(5, 310), slice(5, 315))  # rows, columns of the target frame that are masked in the input
 
 
 class Inverted(nn.Module):
-    """1x1 to twice the channels, 3x3 by channel, 1x1: SyncTalk_2D's building block."""
+    """SyncTalk_2D's inverted residual: 1x1 expansion to twice the channels, 3x3 depthwise, 1x1 projection."""
 
     def __init__(self, inputs, outputs, stride=1, residual=False):
         super().__init__()

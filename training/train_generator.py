@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the painter of one person: face with a closed or hidden mouth + mouth state -> the mouth.
+"""Train the painter of one person: face with a closed or masked mouth + mouth state -> the mouth.
 
     PERSON=iris python train_generator.py --minutes 20          # from renders (make faces)
     python train_generator.py --footage me --minutes 60         # from filmed footage: see footage.py
 
-Checkpoint: painter.pt in the person's (or the footage's) work folder; running again goes on from there.
+Checkpoint: painter.pt in the person's (or the footage's) work folder; running again resumes from it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ BATCH = 6
 
 
 def importance(change):
-    """[1, 1, H, W]: 1 where nothing ever moves, up to 6 at the lips; `change` [H, W] is the mean movement."""
+    """Loss weights [1, 1, H, W]: 1 where nothing moves, up to 6 at the lips; `change` [H, W] is the mean movement."""
     import cv2
 
     change = cv2.GaussianBlur(change, (0, 0), 3)
@@ -41,14 +41,14 @@ def loss_of(painted, wanted, weight):
 
 
 def tensor(pictures):
-    """BGR pictures of 8 bits [N, H, W, 3] -> [N, 3, H, W] in 0 to 1."""
+    """8-bit BGR pictures [N, H, W, 3] -> [N, 3, H, W] in 0 to 1."""
     planes = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
     return planes.to(trainer.DEVICE).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def held_psnr(painter, data):
-    """PSNR over the mouth on pictures never trained on."""
+    """PSNR over the mouth on held-out pictures."""
     errors = []
     for references, states, wanted in data.held_batches():
         with trainer.half_precision():

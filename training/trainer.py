@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What both trainers share: the machine, the schedule, checkpoints that survive interruption."""
+"""Common to both trainers: the device, the learning-rate schedule, and checkpoints to resume from."""
 
 import math
 import os
@@ -12,13 +12,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def half_precision():
-    """bfloat16 where the machine has instructions for it (twice as fast), else float32."""
+    """bfloat16 if the machine has instructions for it (twice as fast), else float32."""
     able = DEVICE == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(DEVICE, torch.bfloat16, enabled=able)
 
 
 class Average:
-    """A running mean of a module's weights, which is what gets used in the end."""
+    """An exponential moving average of a module's weights, which is what is used after training."""
 
     def __init__(self, module, keep=0.998):
         self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -38,17 +38,17 @@ class Average:
 
 def add_arguments(parser, steps, rate):
     parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop (and anneal) by then, whatever the steps")
+    parser.add_argument("--minutes", type=float, default=1e9, help="anneal and stop by then, regardless of the number of steps")
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
-    parser.add_argument("--restart", action="store_true", help="go on from the weights with a fresh schedule")
+    parser.add_argument("--restart", action="store_true", help="continue from the weights with a new schedule")
 
 
 def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200):
-    """Minimise `loss_of(step)`; `judge(average weights)` returns a line about progress.
+    """Minimize `loss_of(step)`; `judge(average weights)` returns a line to report progress.
 
-    Weights, optimiser, average, step and time spent go to `checkpoint` every few hundred steps, and a new run goes on from
-    there.  Everything random must come from the step number, so that a resumed run is the same run.
+    Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few hundred steps, and a new run resumes
+    from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
     """
     optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, weight_decay=0.01)
     average = Average(module)
@@ -71,7 +71,7 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
     step, smooth = start, None
     bar = tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, mininterval=10)
     for step in bar:
-        # Progress counts steps or minutes, whichever is further: the rate is zero at the end of both.
+        # Progress is the larger of the shares of steps and of minutes: the learning rate is zero when either ends.
         progress = max(step / arguments.steps, (time.time() - begun) / 60 / arguments.minutes)
         if progress >= 1:
             break

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What is behind a person: BGR float32 pictures in [0, 1], drawn by rule and out of focus."""
+"""Backgrounds: procedural BGR float32 pictures in [0, 1], out of focus."""
 
 import functools
 
@@ -10,7 +10,7 @@ from people import PERSON
 
 
 def _light(near, far, x=0.5, y=0.42, reach=0.42):
-    """A pool of light on a plain wall; colours in 8 bits."""
+    """A pool of light on a plain wall; 8-bit colours."""
     across = (np.arange(FRAME_W) / FRAME_W - x)[None]
     down = (np.arange(FRAME_H) / FRAME_W - y * FRAME_H / FRAME_W)[:, None]
     light = np.exp(-(across**2 + (1.25 * down) ** 2) / reach**2)[..., None]
@@ -28,7 +28,7 @@ def studio():
 
 
 def shelves():
-    """A bookcase, far out of focus, in the light of a lamp."""
+    """A bookcase, strongly out of focus, in the light of a lamp."""
     rng = np.random.default_rng(2)
     wall = np.full((FRAME_H, FRAME_W, 3), (34, 44, 58), np.float32)
     for shelf in range(-1, 5):
@@ -49,14 +49,14 @@ def shelves():
 
 
 def plain():
-    """A white wall beside a window."""
+    """A white wall next to a window."""
     return _light((206, 204, 196), (150, 152, 156), 0.85, 0.4, 0.8)
 
 
 @functools.cache
 def wall():
-    """The person's wall, with a touch of dither: no bands."""
+    """The person's background, with a little dither against banding."""
     picture = {"studio": studio, "shelves": shelves, "plain": plain}[PERSON.wall]()
     dither = np.random.default_rng(0).normal(0, 0.7 / 255, (FRAME_H, FRAME_W, 1))
     picture = np.clip(picture + dither, 0, 1)
-    return (np.round(picture * 255) / 255).astype(np.float32)  # as the shipped background.png has it
+    return (np.round(picture * 255) / 255).astype(np.float32)  # the precision of the shipped background.png

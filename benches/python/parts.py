@@ -3,13 +3,14 @@
 
 import functools
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from in_process import ask
 from material import FPS, IRIS, iris_int8, sound
-from whole_job import FULL_SIZE, ONE_THREAD, REFERENCE, SCRATCH, TIME_PARTS, measure, median, say
+from whole_job import FULL_SIZE, ONE_THREAD, REFERENCE, ROOT, SCRATCH, TIME_PARTS, measure, median, say
 
 PARTS = ("resampling", "mel", "encoder", "decode", "generator", "compositing")
 PARTS_SECONDS, PARTS_ROUNDS = 2.0, 3
@@ -24,9 +25,10 @@ def time_parts(rounds: int, seconds: float, before: Path | None) -> dict[str, di
     for name, avatar, int8 in (("full-size", FULL_SIZE, FULL_SIZE), ("iris", IRIS, iris_int8())):
         ways: dict[str, Callable[[], dict]] = {"Python": lambda: python_parts(avatar, wav, seconds)}
         if before:
-            ways["before"] = lambda: ask([before, avatar, wav])
+            ways["before"] = lambda: ask([before, avatar, wav, "auto"])
         ways["fp32"] = lambda: ask([TIME_PARTS, avatar, wav, "fp32"])
-        ways["int8"] = lambda: ask([TIME_PARTS, int8, wav, "int8"])
+        for isa in instruction_sets():
+            ways[f"int8, {isa}"] = lambda isa=isa: ask(["env", f"LIPSYNC_KERNELS={isa}", TIME_PARTS, int8, wav, "int8"])
         told: dict[str, list[dict]] = {way: [] for way in ways}
         for number in range(1, rounds + 1):
             for way, work in ways.items():
@@ -37,6 +39,14 @@ def time_parts(rounds: int, seconds: float, before: Path | None) -> dict[str, di
             for way, runs in told.items()
         }
     return results
+
+
+@functools.cache
+def instruction_sets() -> list[str]:
+    """The kernels that this processor has, the slower ones first."""
+    command = ["cargo", "run", "--release", "--locked", "--quiet", "-p", "lipsync-core", "--example", "instruction_sets"]
+    first_line = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    return first_line.split(":")[1].strip().split(", ")
 
 
 def python_parts(avatar: Path, wav: Path, seconds: float) -> dict[str, float]:

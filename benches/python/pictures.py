@@ -29,7 +29,8 @@ def draw_stages(avatars: dict[str, dict[str, dict[str, float]]], path: Path) -> 
         bottom = np.zeros(len(columns))
         for (stage, steps), colour in zip(STAGES.items(), COLOURS):
             height = np.array([sum(parts.get(step, 0) for step in steps) for parts in columns.values()])
-            axis.bar(list(columns), height, 0.65, bottom=bottom, color=colour, label=stage)
+            names = [name.replace(", ", "\n") for name in columns]
+            axis.bar(names, height, 0.65, bottom=bottom, color=colour, label=stage)
             bottom += height
         for x, total in enumerate(bottom):
             axis.text(x, total, f"{total:.1f}", ha="center", va="bottom")

@@ -42,6 +42,11 @@ def with_properties(command: Command, properties: dict[str, object]) -> Command:
     return [*command[:place], *words, *command[place:]]
 
 
+def by_kernels(isa: str, command: Callable[[Path], Command]) -> Callable[[Path], Command]:
+    """The same with the kernels of another instruction set than the processor's best."""
+    return lambda wav: ["env", f"LIPSYNC_KERNELS={isa}", *command(wav)]
+
+
 def python(avatar: Path) -> Callable[[Path], Command]:
     video = SCRATCH / "targets-python.mp4"
     return lambda wav: [sys.executable, REFERENCE, "--avatar", avatar, "--audio", wav, "--mp4", video]
@@ -60,9 +65,13 @@ def jobs(quick: bool) -> list[Job]:
         Job("full-size", f"int8, cache-size={FACE_IN_MEMORY}", encoded(FULL_SIZE, precision="int8", **cache), 16, 24),
         Job("full-size", "fp32", encoded(FULL_SIZE, precision="fp32"), 1, 5),
         Job("full-size", "auto, not encoded", painted(FULL_SIZE), 1, 5),
+        Job("full-size", "int8 on avx2", by_kernels("avx2", encoded(FULL_SIZE, precision="int8")), 2, 10),
+        Job("full-size", "int8 on avx2, not encoded", by_kernels("avx2", painted(FULL_SIZE, precision="int8")), 1, 5),
         Job("iris", "Python", python(IRIS), 1, 4),
         Job("iris", name, encoded(IRIS), 4, 30),
         Job("iris", "auto, not encoded", painted(IRIS), 1, 20),
+        Job("iris", "int8 on avx2", by_kernels("avx2", encoded(iris_int8(), precision="int8")), 4, 20),
+        Job("iris", "int8 on avx2, not encoded", by_kernels("avx2", painted(iris_int8(), precision="int8")), 1, 20),
     ]
     if not has_int8(IRIS):
         result.append(Job("iris", "int8, a quantized copy", encoded(iris_int8(), precision="int8"), 4, 30))

@@ -9,7 +9,7 @@ use super::item::Item;
 use super::state::{Latency, Lipsync};
 use super::stream::Stream;
 use crate::CAT;
-use crate::loaded::{Loaded, Opened, plugin_folder};
+use crate::loaded::{Loaded, Opened, library_dir};
 use crate::loading::Loading;
 use crate::messages::{Failure, error_message, post_latency};
 
@@ -26,8 +26,8 @@ impl Lipsync {
             Some(loading) => loading.take(),
             None => {
                 self.unload();
-                let beside = plugin_folder(&*self.obj());
-                let open = |settings, canceller: &_| Loaded::open(settings, beside, canceller);
+                let library_dir = library_dir(&*self.obj());
+                let open = |settings, canceller: &_| Loaded::open(settings, library_dir, canceller);
                 let loading = Loading::start(&*self.obj(), settings, open)?;
                 self.state().loading = Some(loading.clone());
                 loading.wait_a_moment()

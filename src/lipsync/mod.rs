@@ -11,7 +11,7 @@
 //! # Threads
 //!
 //! 1. Upstream's thread runs the sink pad ([`events`], [`input`]): it hears the sound and asks the painter for frames.
-//!    The audio encoder runs beside it ([`lipsync_core::inference::encoder_thread`]), so that it can leave at any time.
+//!    The audio encoder runs beside it (`inference/encoder_thread.rs` of the core), so that it can leave at any time.
 //! 2. The painter's workers paint them, several at a time.
 //! 3. The source pad's task ([`output`]) takes frames and events from the queue in order, waits for the
 //!    painter where it must, draws into downstream's buffers and pushes.

@@ -8,17 +8,19 @@
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_video::VideoInfo;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::inference::cancellation::{self, Canceller};
 use lipsync_core::inference::network::Interrupter;
 use lipsync_core::limits::AVATAR_MEMORY;
+use lipsync_core::render::listener::Listener;
 
-use super::formats::frames_in;
+use super::formats::{frame_rate, frames_in};
 use super::ready::Ready;
 use super::render_state::RenderState;
 use super::state::LipsyncSrc;
 use crate::CAT;
-use crate::loaded::{Loaded, plugin_folder};
+use crate::loaded::{Loaded, library_dir};
 use crate::loading::Loading;
 use crate::messages::Stop;
 use crate::settings::Settings;
@@ -56,8 +58,8 @@ impl LipsyncSrc {
             Some(starting) => starting.take(),
             None => {
                 self.unload();
-                let beside = plugin_folder(&*self.obj());
-                let open = |settings, canceller: &_| Ready::open(settings, beside, canceller);
+                let library_dir = library_dir(&*self.obj());
+                let open = |settings, canceller: &_| Ready::open(settings, library_dir, canceller);
                 let starting = Loading::start(&*self.obj(), settings, open)?;
                 self.state().avatars.starting = Some(starting.clone());
                 starting.wait_a_moment()
@@ -107,7 +109,7 @@ impl LipsyncSrc {
         let before = {
             let mut state = self.state();
             state.timing = Some(render.timing());
-            state.avatars.playing.replace(render.loaded.clone())
+            state.set_playing(render.loaded.clone())
         };
         drop(before);
         *self.render_state() = Some(render);
@@ -204,8 +206,8 @@ impl LipsyncSrc {
     fn open_and_try_out(&self, settings: Settings, canceller: &Canceller) -> Result<Ready, String> {
         #[cfg(test)]
         assert_ne!(settings.avatar, tests::PANICS, "as asked for");
-        let mut ready = Ready::open(settings, plugin_folder(&*self.obj()), canceller)
-            .map_err(|error| error.to_string())?;
+        let mut ready =
+            Ready::open(settings, library_dir(&*self.obj()), canceller).map_err(|error| error.to_string())?;
         let format = self.find_format(&ready.loaded).ok_or_else(|| self.not_taken(&ready.loaded))?;
         let frames = frames_in(&ready.loaded, &format);
         let (painter, shown) = (ready.loaded.painter.clone(), frames.clone());
@@ -272,36 +274,46 @@ impl LipsyncSrc {
         let taken_over = {
             let mut render = self.render_state();
             let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
-            match render.live.replace(listener) {
-                Ok(()) => {
-                    render.shown = 0;
-                    render.held = None;
-                    // The same folder may hold other files.
-                    render.frames = None;
-                    let old = std::mem::replace(&mut render.loaded, loaded.clone());
-                    self.use_format(render, format)?;
-                    Ok(old)
-                }
-                Err(error) => Err(error),
-            }
+            self.take_over(render, loaded.clone(), listener, format)
         };
         let old = match taken_over {
             Ok(old) => old,
-            Err(error) => {
-                self.refuse(number, name, &error.to_string());
+            Err(problem) => {
+                self.refuse(number, name, &problem);
                 return Ok(());
             }
         };
         let before = {
-            let avatars = &mut self.state().avatars;
+            let mut state = self.state();
             // Else the next one is on its way, and this is what it would be refused in favour of.
-            let last = avatars.requests == number;
-            avatars.accepted = (!last).then(|| loaded.settings.avatar.clone());
-            avatars.playing.replace(loaded)
+            let last = state.avatars.requests == number;
+            state.avatars.accepted = (!last).then(|| loaded.settings.avatar.clone());
+            state.set_playing(loaded)
         };
         drop((old, before, tried));
         // Whoever stops interrupts what plays, which was another until now.
         if self.is_stopped() { Err(gst::FlowError::Flushing.into()) } else { Ok(()) }
+    }
+
+    /// Goes over to another avatar in video of that format, and returns the one before; or what is wrong, where nothing has changed.
+    fn take_over(
+        &self,
+        render: &mut RenderState,
+        loaded: Loaded,
+        listener: Listener,
+        format: VideoInfo,
+    ) -> Result<Loaded, String> {
+        let rate = frame_rate(&format).ok_or("its video has no frame rate")?;
+        let before = render.live.rate();
+        // Nothing that follows can fail.
+        render.live.replace(listener, rate).map_err(|error| error.to_string())?;
+        render.shown = 0;
+        render.held = None;
+        // The same folder may hold other files.
+        render.frames = None;
+        let old = std::mem::replace(&mut render.loaded, loaded);
+        self.go_on_in(render, before, format);
+        Ok(old)
     }
 }
 
@@ -310,6 +322,9 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, Instant};
 
+    use lipsync_core::rate::FrameRate;
+
+    use super::super::LipsyncSrc as Element;
     use super::*;
 
     /// The name of an avatar with which loading panics.
@@ -323,14 +338,52 @@ mod tests {
         }
     }
 
+    /// The folder of an avatar for tests.
+    fn avatar(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/avatars").join(name);
+        path.to_str().unwrap().to_string()
+    }
+
+    #[test]
+    fn an_avatar_that_cannot_be_shown_is_refused_and_nothing_has_changed() {
+        gst::init().unwrap();
+        crate::plugin_register_static().unwrap();
+        let element = gst::ElementFactory::make("lipsyncsrc").property("avatar", avatar("own_160"));
+        let element = element.property("n-threads", 1u32).build().unwrap().downcast::<Element>().unwrap();
+        let this = element.imp();
+        let open = |name: &str| {
+            let settings = Settings { avatar: avatar(name), ..this.settings().common.clone() };
+            Ready::open(settings, library_dir(&element), &Canceller::default()).unwrap()
+        };
+        this.start_with(open("own_160")).unwrap();
+        let format = |rate| {
+            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 480, 360)
+                .fps(gst::Fraction::new(rate, 1))
+                .build()
+                .unwrap()
+        };
+        let mut render = this.render_state();
+        let render = render.as_mut().unwrap();
+        (render.next, render.shown) = (10, 10);
+
+        let Ready { loaded, listener, .. } = open("own");
+        let problem = this.take_over(render, loaded, listener, format(0)).err().unwrap();
+        assert!(problem.contains("frame rate"), "{problem}");
+        assert_eq!((render.next, render.shown, render.live.rate()), (10, 10, FrameRate::NATIVE));
+        assert_eq!(render.loaded.settings.avatar, avatar("own_160"));
+
+        let Ready { loaded, listener, .. } = open("own");
+        let old = this.take_over(render, loaded, listener, format(50)).unwrap();
+        assert_eq!(old.settings.avatar, avatar("own_160"));
+        assert_eq!(render.loaded.settings.avatar, avatar("own"));
+        assert_eq!((render.next, render.shown, render.live.rate().num()), (20, 0, 50));
+        assert!(render.discont && render.frames.is_some() && render.format == Some(format(50)));
+    }
+
     #[test]
     fn a_panic_while_loading_is_told_and_the_next_avatar_takes_over() {
         gst::init().unwrap();
         crate::plugin_register_static().unwrap();
-        let avatar = |name: &str| {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/avatars").join(name);
-            path.to_str().unwrap().to_string()
-        };
         let (small, large) = (avatar("own_160"), avatar("own"));
         let line = format!("lipsyncsrc name=ls n-threads=1 avatar={small} ! fakesink sync=false");
         let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();

@@ -20,6 +20,12 @@ fn canvas_of(loaded: &Loaded, format: &VideoInfo) -> Canvas {
     Canvas { format: video_output::pixel_format(format), background: loaded.settings.background() }
 }
 
+/// The frame rate of a format, if it has one.
+pub fn frame_rate(format: &VideoInfo) -> Option<FrameRate> {
+    let (frames, seconds) = (format.fps().numer(), format.fps().denom());
+    FrameRate::new(frames.try_into().ok()?, seconds.try_into().ok()?)
+}
+
 /// The frames of an avatar in a format.
 pub fn frames_in(loaded: &Loaded, format: &VideoInfo) -> Arc<FrameStore> {
     let Loaded { settings, avatar, painter, .. } = loaded;
@@ -88,23 +94,31 @@ impl LipsyncSrc {
     }
 
     /// From the next frame on the video has that format.
-    pub fn use_format(&self, render: &mut RenderState, format: VideoInfo) -> Result<(), Stop> {
-        let rate = FrameRate::new(format.fps().numer() as u32, format.fps().denom() as u32)
-            .ok_or(gst::FlowError::NotNegotiated)?;
+    fn use_format(&self, render: &mut RenderState, format: VideoInfo) -> Result<(), Stop> {
+        let rate = frame_rate(&format).ok_or(gst::FlowError::NotNegotiated)?;
+        let before = render.live.rate();
+        if rate != before {
+            render.live.set_rate(rate)?;
+        }
+        self.go_on_in(render, before, format);
+        Ok(())
+    }
+
+    /// Goes on in that format, for whose frame rate the presenter listens already, behind video of the rate `before`.
+    pub fn go_on_in(&self, render: &mut RenderState, before: FrameRate, format: VideoInfo) {
+        let rate = render.live.rate();
         let canvas = canvas_of(&render.loaded, &format);
         // Where they stay the same, what has been read of them stays, too: the files may be gone by now.
         let same = |frames: &Arc<FrameStore>| frames.shows(&render.loaded.avatar, canvas);
         let frames = render.frames.take().filter(same).unwrap_or_else(|| frames_in(&render.loaded, &format));
-        if rate != render.live.rate() {
-            render.next = rate.frames_covering(render.live.rate().time_of(render.next));
+        if rate != before {
+            render.next = rate.frames_covering(before.time_of(render.next));
             render.discont = true;
-            render.live.set_rate(rate)?;
         }
         render.frames = Some(frames);
         if render.format.as_ref() != Some(&format) {
             render.format = Some(format.clone());
             self.queue_format(render, format, rate);
         }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 use gst::subclass::prelude::*;
 use lipsync_core::error::Error;
+use lipsync_core::render::live::Speech;
 
 use super::state::{LipsyncSrc, State};
 
@@ -67,9 +68,10 @@ impl LipsyncSrc {
         let task = {
             let mut state = self.state();
             state.timing = None;
-            state.is_speaking = false;
             std::mem::take(&mut state.video_task)
         };
+        // In the midst of speech that ends with the last frame that has gone out.
+        self.post_speech_messages(&[Speech::Ends(task.place.0)]);
         drop(task);
     }
 }

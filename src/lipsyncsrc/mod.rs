@@ -20,7 +20,7 @@
 //!    downstream blocks keeps nobody else waiting: of what it does not take, the oldest is dropped.
 //! 5. A thread of its own loads the avatar to start with ([`crate::loading`]), another one each avatar that is set while the
 //!    element plays ([`avatars`]).
-//! 6. The audio encoder runs beside the scheduler ([`lipsync_core::inference::encoder_thread`]), so that a stop need not wait for it.
+//! 6. The audio encoder runs beside the scheduler (`inference/encoder_thread.rs` of the core), so that a stop need not wait for it.
 //!
 //! What they have in common, and the order of the locks, is in [`state`]; how they are woken to stop is in [`lifecycle`].
 //!

@@ -127,25 +127,39 @@ impl LipsyncSrc {
             let offset = self.settings().live.audio_offset;
             pad.set_offset(offset);
         }
-        let is_running = !self.is_stopped();
-        if is_running {
-            let _ = pad.set_active(true);
-        }
+        // Else GStreamer would activate it where the element is about to start, and its task would find that stopped.
+        let _ = pad.set_active(true);
         if self.obj().add_pad(&pad).is_err() {
             self.forget_requested(is_sink);
             return None;
         }
-        if !is_running {
-            return Some(pad);
-        }
-        // Its activation came before it had a parent that could do something about it.
-        if is_sink {
-            self.change(|state| state.flushing.sink = false);
-        } else {
-            self.open_sound();
-            self.start_sending(&pad, Self::send_sound).ok()?;
+        if let Err(error) = self.adjust_activity(&pad) {
+            gst::error!(CAT, imp = self, "there is no pad {}: {error}", template.name_template());
+            self.remove_requested(&pad);
+            return None;
         }
         Some(pad)
+    }
+
+    /// Sees to it that a new pad is active exactly while the element runs: where that starts or stops at the same time, it may miss
+    /// the pad.
+    fn adjust_activity(&self, pad: &gst::Pad) -> Result<(), glib::BoolError> {
+        loop {
+            let is_running = !self.is_stopped();
+            pad.set_active(is_running)?;
+            // The first time, it was active before it had a parent that could do something about it.
+            if pad.direction() == gst::PadDirection::Sink {
+                self.change(|state| state.flushing.sink = !is_running);
+            } else if is_running {
+                self.open_sound();
+                self.start_sending(pad, Self::send_sound)?;
+            } else {
+                pad.stop_task()?;
+            }
+            if is_running != self.is_stopped() {
+                return Ok(());
+            }
+        }
     }
 
     fn forget_requested(&self, is_sink: bool) {
@@ -156,16 +170,19 @@ impl LipsyncSrc {
         drop(pad);
     }
 
-    /// Lets sound be queued for its pad, which is new.
+    /// Lets sound be queued for its pad, which is new, while the element runs: a start does that by itself.
     fn open_sound(&self) {
         let old = self.change(|state| {
+            if state.is_stopped {
+                return None;
+            }
             let old = std::mem::take(&mut state.sound_queue);
             state.flushing.sound = false;
-            if state.has_ended && !state.is_stopped {
+            if state.has_ended {
                 // Nothing is dropped for an end.
                 let _ = state.sound_queue.push(SoundItem::End, usize::MAX);
             }
-            old
+            Some(old)
         });
         drop(old);
     }

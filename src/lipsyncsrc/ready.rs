@@ -23,8 +23,12 @@ pub struct Ready {
 
 impl Ready {
     /// Opens an avatar, as [`Loaded::open`] does.
-    pub fn open(settings: Settings, beside: Option<PathBuf>, canceller: &Canceller) -> Result<Self, Error> {
-        let (loaded, listener) = Loaded::open(settings, beside, canceller)?;
+    pub fn open(
+        settings: Settings,
+        library_dir: Option<PathBuf>,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        let (loaded, listener) = Loaded::open(settings, library_dir, canceller)?;
         Ok(Self { loaded, listener, tried: None })
     }
 }

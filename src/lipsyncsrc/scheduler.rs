@@ -35,6 +35,22 @@ struct Wrong {
     unheard: Option<(u64, Error)>,
 }
 
+/// Keeps the audio encoder from running, also where an interruption panics.
+struct Interruption<'a>(&'a LipsyncSrc);
+
+impl<'a> Interruption<'a> {
+    fn begin(element: &'a LipsyncSrc) -> Self {
+        element.state().begin_interruption();
+        Self(element)
+    }
+}
+
+impl Drop for Interruption<'_> {
+    fn drop(&mut self) {
+        self.0.state().end_interruption();
+    }
+}
+
 impl LipsyncSrc {
     /// The life of the scheduler's thread.
     pub fn schedule(&self) {
@@ -184,7 +200,10 @@ impl LipsyncSrc {
         let mut unheard = None;
         let heard = Self::hear(render, n, Sound { start: chunk.start, samples: &samples });
         let context = heard.unwrap_or_else(|error| {
-            unheard = Some((pts, error));
+            // Who interrupts waits for this frame to be scheduled, and silences it then.
+            if !matches!(error, Error::Interrupted) {
+                unheard = Some((pts, error));
+            }
             None
         });
         if self.is_stopped() {
@@ -227,14 +246,18 @@ impl LipsyncSrc {
         Ok(Wrong { sample: broken, unheard })
     }
 
-    /// Drops everything queued and in flight: the mouth closes, the sound falls silent.
+    /// Drops everything queued and in flight: the mouth closes, the sound falls silent. Does not wait for the audio encoder, which
+    /// may take long or hang: its run is cancelled.
     pub fn interrupt_speech(&self) {
         self.clear_backlog();
-        {
-            let mut render = self.render_state();
-            let Some(render) = render.as_mut() else { return };
+        let interruption = Interruption::begin(self);
+        let mut render = self.render_state();
+        if let Some(render) = render.as_mut() {
             self.silence_queues(render);
         }
+        // Before the next frame is scheduled, which is to be heard.
+        drop(interruption);
+        drop(render);
         self.note_backlog();
     }
 

@@ -3,7 +3,8 @@
 //!
 //! # Locks
 //!
-//! 1. `render_state` is held while a frame is scheduled (some ms, with a run of the audio encoder), and by an interruption.
+//! 1. `render_state` is held while a frame is scheduled (some ms, with a run of the audio encoder), and by an interruption. Who
+//!    interrupts cancels that run before it takes the lock, and lets none start until it has it ([`State::interruptions`]).
 //! 2. `state` is held for moments only, by whoever looks at it or changes it. All who wait, for the clock, for something to send,
 //!    or for room in the backlog, wait on the one condition `changed`; who waits for a moment of the clock leaves its clock id
 //!    in the state, and is woken by having that unscheduled.
@@ -18,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use gst_audio::AudioInfo;
+use lipsync_core::inference::network::Interrupter;
 use lipsync_core::rate::FrameRate;
 use lipsync_core::sync;
 
@@ -29,6 +31,7 @@ use super::overload::Overload;
 use super::ready::Avatars;
 use super::render_state::{RenderState, Timing};
 use super::settings::{LiveSettings, Settings};
+use crate::loaded::Loaded;
 use crate::lock;
 use crate::stats::Stats;
 use crate::video_writer::VideoWriter;
@@ -137,6 +140,8 @@ pub struct State {
     pub avatars: Avatars,
     /// The pads that have been requested.
     pub requested: RequestedPads,
+    /// Interruptions that have not been dealt with yet: until they are, the audio encoder does not run.
+    pub interruptions: usize,
     /// What comes in through the sink pad.
     pub input: Input,
     /// Sound that waits to be spoken.
@@ -184,6 +189,7 @@ impl Default for State {
             started: LiveSettings::default(),
             avatars: Avatars::default(),
             requested: RequestedPads::default(),
+            interruptions: 0,
             input: Input::default(),
             backlog: Backlog::default(),
             told_backlog: 0,
@@ -215,13 +221,48 @@ impl State {
             started: self.started.clone(),
             avatars: std::mem::take(&mut self.avatars),
             requested: std::mem::take(&mut self.requested),
+            interruptions: self.interruptions,
             input: std::mem::take(&mut self.input),
             backlog: std::mem::take(&mut self.backlog),
             told_backlog: self.told_backlog,
             timing: self.timing,
             ..Self::default()
         };
-        std::mem::replace(self, fresh)
+        let old = std::mem::replace(self, fresh);
+        self.rearm_encoder();
+        old
+    }
+
+    /// Takes note of the avatar that plays from now on, and returns the one before.
+    #[must_use = "it is to be dropped without the lock"]
+    pub fn set_playing(&mut self, loaded: Loaded) -> Option<Loaded> {
+        if self.interruptions > 0 {
+            loaded.encoder.iter().for_each(Interrupter::interrupt);
+        }
+        self.avatars.playing.replace(loaded)
+    }
+
+    /// Cancels what the audio encoder does, and lets it do nothing until as many interruptions have ended as have begun.
+    pub fn begin_interruption(&mut self) {
+        self.interruptions += 1;
+        self.encoder().into_iter().for_each(Interrupter::interrupt);
+    }
+
+    /// Lets the audio encoder run again, unless another interruption is under way or the element is stopped.
+    pub fn end_interruption(&mut self) {
+        self.interruptions -= 1;
+        self.rearm_encoder();
+    }
+
+    fn rearm_encoder(&self) {
+        if self.interruptions == 0 && !self.is_stopped {
+            self.encoder().into_iter().for_each(Interrupter::rearm);
+        }
+    }
+
+    /// What interrupts the audio encoder of the avatar that plays.
+    fn encoder(&self) -> Option<&Interrupter> {
+        self.avatars.playing.as_ref()?.encoder.as_ref()
     }
 
     /// Whether one who waits is to wait no longer.

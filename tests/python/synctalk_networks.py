@@ -19,6 +19,8 @@ SIZE = 320
 WIDTHS = [32, 64, 128, 256, 512]
 HALF_WIDTHS = [w // 2 for w in WIDTHS]
 """The mobile variant."""
+EIGHTH_WIDTHS = [w // 8 for w in WIDTHS]
+"""As many layers, in little time."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ pub fn run(options: &Check) -> Result<ExitCode> {
     if let Some(path) = &options.sheet {
         sheet::check_name(path)?;
     }
-    let library_dir = plugin::folder();
+    let library_dir = plugin::library_dir();
     let folder = plugin::locate(&options.avatar, library_dir.as_deref())?;
     let checked = Checked::new(&folder, library_dir.as_deref())?;
     checked.print();

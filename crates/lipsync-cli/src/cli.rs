@@ -162,7 +162,7 @@ pub struct TryNetworks {
     pub folder: PathBuf,
     /// Folder of the plugin.
     #[arg(long)]
-    pub beside: Option<PathBuf>,
+    pub library_dir: Option<PathBuf>,
     /// Do not use the 8-bit network.
     #[arg(long)]
     pub fp32: bool,

@@ -11,7 +11,7 @@ use crate::{check, format, interrupt, plugin};
 
 /// Prints every avatar of the search path.
 pub fn run() -> Result<ExitCode> {
-    let library_dir = plugin::folder();
+    let library_dir = plugin::library_dir();
     let listed = Avatar::list(library_dir.as_deref());
     for Listed { name, folder, hidden_by, avatar } in &listed {
         interrupt::check()?;

@@ -10,7 +10,7 @@ use lipsync_core::avatar::Avatar;
 const FILE: &str = "libgstlipsync.so";
 
 /// The plugin's folder: from GStreamer's registry, else relative to this program's own location.
-pub fn folder() -> Option<PathBuf> {
+pub fn library_dir() -> Option<PathBuf> {
     of_gstreamer().or_else(of_this_tool)
 }
 

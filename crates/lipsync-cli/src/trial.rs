@@ -57,7 +57,7 @@ pub fn run(options: &TryNetworks) -> ExitCode {
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
-    let engine = Engine { precision, ..Engine::default() }.with_library_dir(options.beside.as_deref());
+    let engine = Engine { precision, ..Engine::default() }.with_library_dir(options.library_dir.as_deref());
     let mut report = |step| {
         let line = serde_json::to_string(&step).unwrap_or_default();
         // The parent may be gone.
@@ -108,8 +108,9 @@ fn try_out(
     let program = std::env::current_exe().context("this program is not found, to try out networks")?;
     let mut command = Command::new(program);
     command.arg("try-networks");
-    command
-        .args(library_dir.into_iter().flat_map(|library_dir| ["--beside".as_ref(), library_dir.as_os_str()]));
+    command.args(
+        library_dir.into_iter().flat_map(|library_dir| ["--library-dir".as_ref(), library_dir.as_os_str()]),
+    );
     command.args((precision == Precision::Fp32).then_some("--fp32"));
     // ONNX Runtime's own log repeats what is in its errors.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -156,10 +156,6 @@ fn wrong_times_are_refused() {
 fn a_video_becomes_a_data_set() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("video.mp4");
-    film(&file, &["-f", "lavfi", "-i", "testsrc=s=320x240:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4"]);
-    new(home.path(), &file, "nobody", &[])
-        .fails(&["no face is found in 10 frames (0:00-0:00.36)", "Film one"]);
-
     film_iris(&file, "1.2", "null");
     let told = new(home.path(), &file, "her", &[]).succeeds();
     for words in ["30 frames of 1280 x 720 at 25 a second (0:01.20)", "hardly anything", "make -C training"] {
@@ -181,22 +177,51 @@ fn a_video_becomes_a_data_set() {
         assert!((215..235).contains(&frame.face.width), "{:?}", frame.face);
     }
     assert_eq!(std::fs::read_to_string(set.join("landmarks/7.lms")).unwrap().lines().count(), 110);
+    assert_eq!(sorted_names(home.path()), ["her", "video.mp4"]);
+}
 
-    // Two of her, and one at the edge.
-    film_iris(&file, "1.2", "split[a][b];[a][b]hstack");
-    new(home.path(), &file, "two", &[]).fails(&["more than one face is found in"]);
-    film_iris(&file, "1.2", "crop=400:230:440:160");
-    new(home.path(), &file, "edge", &[]).fails(&["nothing is left", "leaves the picture in"]);
-    let mut left = names(home.path());
-    left.sort();
-    assert_eq!(left, ["her", "video.mp4"]);
+/// Checks that no data set is made of a video, what is said of it, and that nothing is left behind.
+fn assert_no_data_set(home: &Path, file: &Path, words: &[&str]) {
+    new(home, file, "nobody", &[]).fails(words);
+    assert_eq!(sorted_names(home), ["video.mp4"]);
+}
+
+#[test]
+fn a_video_without_a_face_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("video.mp4");
+    film(&file, &["-f", "lavfi", "-i", "testsrc=s=320x240:d=0.4", "-f", "lavfi", "-i", "sine=d=0.4"]);
+    let words = ["no face is found in 10 frames (0:00-0:00.36)", "Film one"];
+    assert_no_data_set(home.path(), &file, &words);
+}
+
+#[test]
+fn a_video_of_two_faces_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("video.mp4");
+    film_iris(&file, "0.4", "split[a][b];[a][b]hstack");
+    assert_no_data_set(home.path(), &file, &["more than one face is found in"]);
+}
+
+#[test]
+fn a_video_of_a_face_at_the_edge_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("video.mp4");
+    film_iris(&file, "0.4", "crop=400:230:440:160");
+    assert_no_data_set(home.path(), &file, &["nothing is left", "leaves the picture in"]);
+}
+
+/// Names of what is in a folder, in order.
+fn sorted_names(folder: &Path) -> Vec<String> {
+    let mut names = names(folder);
+    names.sort();
+    names
 }
 
 /// The files of a folder with their bytes, in order.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut names = names(folder);
-    names.sort();
-    names.into_iter().map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
+    let names = sorted_names(folder).into_iter();
+    names.map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
 }
 
 #[test]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A recording in, a folder of PNGs out, without GStreamer.
+//! Converts a recording to a folder of PNG files, without GStreamer.
 //!
 //! ```sh
 //! cargo run --release -p lipsync-core --example png_sequence -- iris examples/sample.wav frames
 //! ```
 //!
-//! writes `frames/00000.png`, `frames/00001.png`, ...: 25 pictures for each second of the sound, transparent where the avatar is.
-//! ONNX Runtime must be there (`make runtime`).
+//! writes `frames/00000.png`, `frames/00001.png`, ...: 25 pictures for each second of audio, transparent where the avatar is.
+//! ONNX Runtime must be installed (`make runtime`).
 
 use std::error::Error;
 use std::path::Path;
@@ -15,7 +15,7 @@ use image::RgbaImage;
 use indicatif::{ProgressBar, ProgressStyle};
 use lipsync_core::{Avatar, PixelFormat, Presenter, PresenterOptions};
 
-/// Samples of each channel that are heard at a time.
+/// Samples of each channel that are pushed at a time.
 const BLOCK: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes all frames for which the sound is there.
+/// Writes all frames whose audio is complete.
 fn write_frames(
     presenter: &mut Presenter,
     folder: &Path,

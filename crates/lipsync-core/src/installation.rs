@@ -16,11 +16,12 @@ pub(crate) fn library_dirs(library_dir: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// The data folders that there are under the prefix of an installation: `share`, where the plugin is in
-/// `lib/gstreamer-1.0`, in `lib/MULTIARCH/gstreamer-1.0` or in the user's `share/gstreamer-1.0/plugins`.
+/// The data folders that there are under the prefix of an installation: `share`, where the plugin is in the prefix itself, in a
+/// folder of it, in `lib/gstreamer-1.0`, in `lib/MULTIARCH/gstreamer-1.0` or in the user's `share/gstreamer-1.0/plugins`. The
+/// nearest comes first.
 pub(crate) fn data_dirs(library_dir: &Path) -> Vec<PathBuf> {
     let libraries = library_dirs(library_dir);
-    let prefixes = libraries.iter().flat_map(|dir| dir.ancestors().skip(2).take(2));
+    let prefixes = libraries.iter().flat_map(|dir| dir.ancestors().take(4));
     prefixes.map(|prefix| prefix.join("share")).filter(|dir| dir.is_dir()).collect()
 }
 
@@ -46,5 +47,15 @@ mod tests {
         assert_eq!(data_dirs(&gstreamer), [prefix.join("share")]);
         assert_eq!(data_dirs(&real), [prefix.join("share")]);
         assert_eq!(library_dirs(&root), std::slice::from_ref(&root));
+    }
+
+    #[test]
+    fn the_prefix_is_found_from_wherever_in_it_the_plugin_lies() {
+        let prefix = tempfile::tempdir().unwrap();
+        let prefix = prefix.path().join("a/b/c");
+        std::fs::create_dir_all(prefix.join("share")).unwrap();
+        for folder in ["", "plugins", "lib/gstreamer-1.0", "lib/aarch64-linux-gnu/gstreamer-1.0"] {
+            assert_eq!(data_dirs(&prefix.join(folder)), [prefix.join("share")], "{folder}");
+        }
     }
 }

@@ -50,12 +50,10 @@ pub mod avatar;
 #[cfg_attr(doc, doc(hidden))]
 pub mod error;
 #[cfg_attr(doc, doc(hidden))]
-#[allow(missing_docs)]
 pub mod features;
 #[cfg_attr(doc, doc(hidden))]
 pub mod file;
 #[cfg_attr(doc, doc(hidden))]
-#[allow(missing_docs)]
 pub mod generator;
 #[cfg_attr(doc, doc(hidden))]
 pub mod inference;
@@ -77,7 +75,6 @@ pub mod rate;
 #[cfg_attr(doc, doc(hidden))]
 pub mod render;
 #[cfg_attr(doc, doc(hidden))]
-#[allow(missing_docs)]
 pub mod survey;
 #[cfg_attr(doc, doc(hidden))]
 pub mod sync;

@@ -167,7 +167,7 @@ impl Quantizer {
     /// # Errors
     /// As [`Generator::open`].
     pub fn open_quantized(&self, model: &Model) -> Result<Generator> {
-        let graph = prepare::fuse_blocks(model.clone()).unwrap_or_else(|| Graph::of(model));
+        let graph = prepare::for_this_processor(model.clone());
         let prepared = PreparedGraph::of(&self.path, GraphParts::Whole(graph));
         Generator::open_prepared(&prepared, self.options, &self.engine, 1)
     }

@@ -16,7 +16,7 @@ use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::network::Graph;
 use lipsync_core::inference::prepare::{GraphParts, PreparedGraph};
 use lipsync_core::inference::runtime::Engine;
-use lipsync_core::onnx::Model;
+use lipsync_core::onnx::{ActivationBits, Model};
 use lipsync_core::quantizer::Quantizer;
 
 const GENERATORS: [&str; 10] = [
@@ -109,14 +109,21 @@ fn the_image_branch_runs_once_for_a_face() {
 }
 
 /// The fused operators that are counted, and the convolutions that are left.
-const FUSED_OPS: [&str; 5] =
-    ["InvertedResidual", "ConcatInvertedResidual", "ConcatInvertedResidualFloat", "PlanarConv", "Conv"];
+const FUSED_OPS: [&str; 6] = [
+    "InvertedResidual",
+    "ConcatInvertedResidual",
+    "ConcatInvertedResidualFloat",
+    "PlanarConv",
+    "DenseConv",
+    "Conv",
+];
 
 /// Checks that an 8-bit network is as close to `generator_half` in float32 with fused kernels as without;
-/// returns how often each of `names` occurs in the graph.
-fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
+/// returns how often each of [`FUSED_OPS`] occurs in the graph. `between` is how far both may be apart, compared with
+/// their error.
+fn check_blocks(plain: &PreparedGraph, between_share: f64) -> Option<[usize; 6]> {
     if !lipsync_core::kernels::are_supported() {
-        eprintln!("this processor has no AVX-512 VNNI: nothing is tested");
+        eprintln!("there are no kernels for this processor: nothing is tested");
         return None;
     }
     let ours = plain.with_fused_kernels().unwrap();
@@ -146,18 +153,19 @@ fn check_blocks(plain: &PreparedGraph, names: [&str; 5]) -> Option<[usize; 5]> {
     let [theirs, ours, between] = errors;
     // Both have the same error. If the kernels had errors of their own, they would add up between the two;
     // but most values are equal.
-    assert!(ours < 1.1 * theirs && between < 0.7 * theirs, "{errors:?}");
-    Some(names.map(count))
+    assert!(ours < 1.1 * theirs && between < between_share * theirs, "{errors:?}");
+    Some(FUSED_OPS.map(count))
 }
 
 #[test]
 fn fused_kernels_paint_what_the_runtime_paints() {
     let plain = prepared(&model("generator_half_int8"));
-    let counts = check_blocks(&plain, FUSED_OPS);
+    let counts = check_blocks(&plain, 0.7);
     // Image branch: one block, and two on each of four levels down. Audio branch: five, four where both meet,
     // and two on each of four levels up. The first block after a concatenation or upsampling takes the cached
-    // face features. The output layer is planar. Left: two convolutions of other kinds in the audio branch.
-    assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5, 5, 0, 1, 2]), "{counts:?}");
+    // face features. The output layer is planar. Two convolutions of the audio branch are in no block, one of
+    // them of a kind that there is no kernel for.
+    assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5, 5, 0, 1, 1, 1]), "{counts:?}");
 }
 
 #[test]
@@ -173,9 +181,15 @@ fn a_block_before_float_layers_has_a_float_projection() {
     layers.drain(layers.len() - 6..layers.len() - 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("generator.int8.onnx");
-    quantizer.quantized(&layers).unwrap().write(&file).unwrap();
-    let counts = check_blocks(&prepared(&file), FUSED_OPS);
-    assert!(counts.is_none_or(|counts| counts == [9 + 5 + 12 - 5 - 1, 4, 1, 0, 2 + 3 + 1]), "{counts:?}");
+    // In 7 bits what is rounded once by the kernels, and twice by ONNX Runtime, makes a larger difference.
+    for (bits, between_share) in [(ActivationBits::Eight, 0.7), (ActivationBits::Seven, 0.9)] {
+        layers.iter_mut().for_each(|layer| layer.bits = bits);
+        quantizer.quantized(&layers).unwrap().write(&file).unwrap();
+        let counts = check_blocks(&prepared(&file), between_share);
+        // The output layer follows no block any more: it is a dense convolution.
+        let expected = [9 + 5 + 12 - 5 - 1, 4, 1, 0, 1 + 1, 1 + 3];
+        assert!(counts.is_none_or(|counts| counts == expected), "{bits:?}: {counts:?}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{format, interrupt, plugin, trial};
 
 /// Copies the avatar, checks the copy, and gives it its name.
 pub fn run(options: &Import) -> Result<ExitCode> {
-    let library_dir = plugin::folder();
+    let library_dir = plugin::library_dir();
     let library_dir = library_dir.as_deref();
     let folder = plugin::locate(&options.avatar, library_dir)?;
     let avatar = open_valid_avatar(&folder, library_dir)?;

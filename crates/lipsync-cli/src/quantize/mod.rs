@@ -34,7 +34,7 @@ const FRAMES_PER_SECOND: f64 = 25.0;
 
 /// Calibrates, evaluates, keeps layers in float32 as needed, and writes the network.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
-    let library_dir = plugin::folder();
+    let library_dir = plugin::library_dir();
     let library_dir = library_dir.as_deref();
     let folder = plugin::locate(&options.avatar, library_dir)?;
     let avatar = Avatar::open(&folder)?;
@@ -99,7 +99,18 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
         evaluation_samples.len()
     );
     print_line!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
-    print_line!("lipsync uses it from now on, except with precision=fp32. To undo this, delete the file");
+    let played = Generator::open(&avatar.generator, avatar.face, &engine, 1)?;
+    if played.arithmetic().starts_with("int8") {
+        print_line!(
+            "lipsync uses it from now on ({}), except with precision=fp32. To undo this, delete the file",
+            played.arithmetic()
+        );
+    } else {
+        print_line!(
+            "this processor is faster in float32, so that lipsync uses the 8-bit network only on others, or with \
+             precision=int8. To undo this, delete the file"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,9 +16,9 @@ use crate::audio::resample::SAMPLE_RATE;
 /// Mel bands of a frame.
 pub const BANDS: usize = 80;
 /// Samples from one frame to the next: 12.5 ms.
-pub const HOP: usize = 200;
+pub(crate) const HOP: usize = 200;
 /// FFT size: 50 ms.
-pub const N_FFT: usize = 800;
+pub(crate) const N_FFT: usize = 800;
 
 const PRE_EMPHASIS: f32 = 0.97;
 const MIN_HZ: f64 = 55.0;
@@ -27,7 +27,7 @@ const MIN_AMPLITUDE: f32 = 1e-5;
 const REFERENCE_DB: f32 = 20.0;
 const MIN_DB: f32 = -100.0;
 /// Values lie in -`MAX_VALUE` to `MAX_VALUE`.
-pub const MAX_VALUE: f32 = 4.0;
+pub(crate) const MAX_VALUE: f32 = 4.0;
 
 /// One mel frame, lowest band first, values in -4 to 4.
 pub type MelFrame = [f32; BANDS];

@@ -54,12 +54,12 @@ impl ToMono16k {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn restarted(self) -> Result<Self> {
+    pub(crate) fn restarted(self) -> Result<Self> {
         Self::new(self.rate, self.weights)
     }
 
     /// Sample frames taken so far.
-    pub fn samples_in(&self) -> u64 {
+    pub(crate) fn samples_in(&self) -> u64 {
         self.samples_in
     }
 

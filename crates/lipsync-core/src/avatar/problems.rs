@@ -39,7 +39,7 @@ impl Problems {
     }
 
     /// Takes a frame out that has no face rectangle.
-    pub fn set_aside(&mut self, picture: PathBuf) {
+    pub(crate) fn set_aside(&mut self, picture: PathBuf) {
         self.unplaced.push(picture);
     }
 

@@ -39,7 +39,9 @@ const RIGHT_CONTEXT: u64 = 8;
 /// How many video frames a context spans, half of them before its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub enum HubertSpan {
+    /// Four before and four from its own on: 16 rows, viewed as [16, 32, 32].
     Eight,
+    /// Eight before and eight from its own on: 32 rows, viewed as [32, 32, 32].
     Sixteen,
 }
 

@@ -24,7 +24,7 @@ use crate::picture::pool::Floats;
 use crate::rate::FrameRate;
 
 /// Mel frames in a window.
-pub const WINDOW: usize = 16;
+pub(crate) const WINDOW: usize = 16;
 
 /// No limit on the lookahead.
 pub const NO_LIMIT: u64 = i64::MAX as u64;
@@ -51,7 +51,7 @@ impl Default for AudioContextKind {
 
 impl AudioContextKind {
     /// The kind for an audio input of that shape; `None` where it is not known.
-    pub fn from_input(audio: &TensorInfo) -> Option<Self> {
+    pub(crate) fn from_input(audio: &TensorInfo) -> Option<Self> {
         if audio.has_item_shape(&[1, BANDS, WINDOW]) {
             return Some(Self::MelWindow);
         }

@@ -39,6 +39,7 @@ enum Networks {
 
 /// The image input of a frame, with the image branch's output for it, which is computed once.
 pub struct FaceInput {
+    /// The pictures that [`Framing::write`] makes the image input of: [6, S, S] for a network of side S.
     pub views: FaceViews,
     features: OnceLock<Tensors>,
 }
@@ -50,7 +51,7 @@ impl FaceInput {
     }
 
     /// Whether its features have been computed.
-    pub fn is_encoded(&self) -> bool {
+    pub(crate) fn is_encoded(&self) -> bool {
         self.features.get().is_some()
     }
 
@@ -75,7 +76,7 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_several(
+    pub(crate) fn open_several(
         path: &Path,
         face: FaceOptions,
         engine: &Engine,
@@ -170,12 +171,12 @@ impl Generator {
     }
 
     /// How many faces one run paints at most.
-    pub fn batch(&self) -> usize {
+    pub(crate) fn batch(&self) -> usize {
         self.network().batch()
     }
 
     /// How long one run may take; the caller has to enforce it.
-    pub fn run_limit(&self) -> Duration {
+    pub(crate) fn run_limit(&self) -> Duration {
         self.network().run_limit()
     }
 
@@ -219,7 +220,7 @@ impl Generator {
     }
 
     /// Whether it has an image branch of its own, so that face features can be computed ahead of time.
-    pub fn has_image_branch(&self) -> bool {
+    pub(crate) fn has_image_branch(&self) -> bool {
         matches!(self.networks, Networks::Split { .. })
     }
 
@@ -227,7 +228,7 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Self::paint`].
-    pub fn encode_face(&mut self, face: &FaceInput) -> Result<()> {
+    pub(crate) fn encode_face(&mut self, face: &FaceInput) -> Result<()> {
         match &mut self.networks {
             Networks::Whole(_) => Ok(()),
             Networks::Split { image_branch, .. } => encode_face(image_branch, face, self.framing).map(drop),

@@ -3,12 +3,14 @@
 //! all of that.
 
 pub mod cancellation;
-pub mod encoder_thread;
-#[allow(missing_docs)]
+pub(crate) mod encoder_thread;
+pub(crate) mod library;
 pub mod network;
+pub(crate) mod placement;
 pub mod precision;
 #[allow(missing_docs)]
 pub mod prepare;
+pub(crate) mod provider;
 pub mod runtime;
-pub mod shared;
+pub(crate) mod shared;
 pub(crate) mod tensors;

@@ -43,8 +43,9 @@ pub struct Network {
 /// A graph in memory, as [`Model::encode`] makes it; never a path, whose file could change meanwhile.
 #[derive(Debug, Clone)]
 pub enum Graph {
+    /// The bytes of an ONNX file, with the weights in it.
     Memory(Arc<[u8]>),
-    /// With nodes of the custom operators, whose kernels are beside the graph.
+    /// The same with nodes of the custom operators, whose kernels are beside the graph.
     WithFusedKernels(Arc<[u8]>, FusedKernels),
 }
 
@@ -68,7 +69,7 @@ impl Graph {
 
 /// The level of ONNX Runtime's graph optimizations.
 #[derive(Debug, Clone, Copy)]
-pub enum Optimization<'a> {
+pub(crate) enum Optimization<'a> {
     /// All, also those for the processor at hand.
     All,
     /// Only those that hold on any processor; the result is written to this file.
@@ -80,8 +81,11 @@ pub enum Optimization<'a> {
 /// Name, shape (batch first, -1 where dynamic) and type of an input or output.
 #[derive(Debug, Clone)]
 pub struct TensorInfo {
+    /// The name in the file.
     pub name: String,
+    /// Sizes, the batch first; -1 where the file leaves one open. Empty where it states no shape.
     pub shape: Vec<i64>,
+    /// float16 instead of float32.
     is_half: bool,
 }
 
@@ -93,7 +97,7 @@ struct InputBuffer {
 }
 
 /// A run that can be interrupted from another thread.
-pub trait Stoppable: Send + Sync {
+pub(crate) trait Stoppable: Send + Sync {
     /// As [`Interrupter::interrupt`].
     fn interrupt(&self);
 
@@ -118,12 +122,12 @@ pub struct Interrupter(Vec<Arc<dyn Stoppable>>);
 
 impl Interrupter {
     /// Interrupts one.
-    pub fn new(one: Arc<dyn Stoppable>) -> Self {
+    pub(crate) fn new(one: Arc<dyn Stoppable>) -> Self {
         Self(vec![one])
     }
 
     /// Interrupts several.
-    pub fn of(all: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn of(all: impl IntoIterator<Item = Self>) -> Self {
         Self(all.into_iter().flat_map(|one| one.0).collect())
     }
 
@@ -158,7 +162,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_graph(path: &Path, graph: &Graph, engine: &Engine, threads: usize) -> Result<Self> {
+    pub(crate) fn open_graph(path: &Path, graph: &Graph, engine: &Engine, threads: usize) -> Result<Self> {
         Error::guard(path, || {
             let session = load(path, graph, engine, threads, Optimization::All)?;
             Self::new(path, session, if engine.is_processor() { RUN } else { RUN_COMPILED })
@@ -201,32 +205,32 @@ impl Network {
     }
 
     /// Its inputs, in the order of the file.
-    pub fn inputs(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+    pub(crate) fn inputs(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
         self.inputs.iter().map(|input| &input.info)
     }
 
     /// Its output, unless it is a branch whose outputs go to another.
-    pub fn output(&self) -> Option<&TensorInfo> {
+    pub(crate) fn output(&self) -> Option<&TensorInfo> {
         self.output.as_ref()
     }
 
     /// A handle that interrupts its runs.
-    pub fn interrupter(&self) -> Interrupter {
+    pub(crate) fn interrupter(&self) -> Interrupter {
         Interrupter::new(self.options.clone())
     }
 
     /// How long one run may take; the caller has to enforce it.
-    pub fn run_limit(&self) -> Duration {
+    pub(crate) fn run_limit(&self) -> Duration {
         self.run_limit
     }
 
     /// Items in a batch.
-    pub fn batch(&self) -> usize {
+    pub(crate) fn batch(&self) -> usize {
         self.inputs().map(TensorInfo::batch).max().unwrap_or(1)
     }
 
     /// Its inputs and output with their shapes, for messages.
-    pub fn shapes(&self) -> String {
+    pub(crate) fn shapes(&self) -> String {
         let inputs: Vec<String> = self.inputs().map(TensorInfo::to_string).collect();
         let output = self.output.as_ref().map(TensorInfo::to_string);
         format!("{} to {}", inputs.join(" and "), output.unwrap_or_default())
@@ -240,7 +244,7 @@ impl Network {
     }
 
     /// Resizes the dynamic input `index` to the shape `item` (without the batch) and returns its values.
-    pub fn resize_input(&mut self, index: usize, item: &[usize]) -> &mut [f32] {
+    pub(crate) fn resize_input(&mut self, index: usize, item: &[usize]) -> &mut [f32] {
         let input = &mut self.inputs[index];
         let shape: Vec<usize> = [input.info.batch()].iter().chain(item).copied().collect();
         if input.values.shape() != shape {
@@ -261,7 +265,7 @@ impl Network {
     }
 
     /// The output of the last run, row-major.
-    pub fn output_values(&self) -> &[f32] {
+    pub(crate) fn output_values(&self) -> &[f32] {
         &self.output_values
     }
 
@@ -269,7 +273,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn compute(&mut self, branch_outputs: Option<&Tensors>) -> Result<()> {
+    pub(crate) fn compute(&mut self, branch_outputs: Option<&Tensors>) -> Result<()> {
         let (is_half, output_values) =
             (self.output.as_ref().is_some_and(|info| info.is_half), &mut self.output_values);
         let outputs = run(&mut self.session, &mut self.inputs, &self.options, branch_outputs);
@@ -291,7 +295,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_part(&mut self) -> Result<Tensors> {
+    pub(crate) fn run_part(&mut self) -> Result<Tensors> {
         let outputs = run(&mut self.session, &mut self.inputs, &self.options, None);
         outputs.map(Tensors::of).map_err(|e| failed(&self.path, &e))
     }
@@ -429,30 +433,30 @@ impl TensorInfo {
 
     /// Whether the shape without the batch is exactly `item`. Inputs must say so, since their buffers have
     /// the shape of the file.
-    pub fn has_item_shape(&self, item: &[usize]) -> bool {
+    pub(crate) fn has_item_shape(&self, item: &[usize]) -> bool {
         self.may_have_item_shape(item) && !self.shape[1..].contains(&-1)
     }
 
     /// Whether the shape without the batch is `item`, or dynamic.
-    pub fn may_have_item_shape(&self, item: &[usize]) -> bool {
+    pub(crate) fn may_have_item_shape(&self, item: &[usize]) -> bool {
         self.shape.len() == item.len() + 1
             && self.shape[0] != 0
             && (self.shape[1..].iter().zip(item)).all(|(&have, &want)| have == -1 || have == want as i64)
     }
 
     /// Whether the shape without the batch has so many dimensions, all dynamic.
-    pub fn is_dynamic(&self, sizes: usize) -> bool {
+    pub(crate) fn is_dynamic(&self, sizes: usize) -> bool {
         self.shape.len() == sizes + 1 && self.shape[1..].iter().all(|size| *size == -1)
     }
 
     /// Values of an item, where the file states them.
-    pub fn values(&self) -> Option<usize> {
+    pub(crate) fn values(&self) -> Option<usize> {
         let sizes = self.shape.get(1..)?.iter();
         sizes.map(|size| usize::try_from(*size).ok()).product()
     }
 
     /// Items in a batch: 1 where it is dynamic.
-    pub fn batch(&self) -> usize {
+    pub(crate) fn batch(&self) -> usize {
         self.shape.first().map_or(1, |size| (*size).max(1) as usize)
     }
 }

@@ -82,7 +82,15 @@ impl PreparedGraph {
             generator.into()
         };
         if !engine.is_processor() {
-            return Ok(Self::of(&path, GraphParts::Whole(Graph::read(&path)?)));
+            let mut graph = Graph::read(&path)?;
+            if path != generator
+                && let Graph::Memory(bytes) = &graph
+            {
+                let mut model = Model::decode(&path, bytes)?;
+                model.remove_clips_before_quantization();
+                graph = Graph::of(&model);
+            }
+            return Ok(Self::of(&path, GraphParts::Whole(graph)));
         }
         let builder = GraphBuilder { path: &path, engine };
         let (graph, cache_files) = builder.graph(inputs)?;
@@ -110,19 +118,15 @@ impl PreparedGraph {
         }
     }
 
-    /// The same with inverted residual blocks replaced by fused kernels, where the processor supports them
-    /// and there are any.
+    /// The same 8-bit network as this processor runs it: with fused kernels, where there are any for it.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a graph that cannot be read.
     pub fn with_fused_kernels(&self) -> Result<Self> {
-        if !kernels::are_supported() {
-            return Ok(self.clone());
-        }
         let fuse = |graph: &Graph| {
             let Graph::Memory(bytes) = graph else { return Ok(graph.clone()) };
             let model = Model::decode(&self.path, bytes)?;
-            Ok(fuse_blocks(model).unwrap_or_else(|| graph.clone()))
+            Ok(for_this_processor(model))
         };
         let graph = match &self.graph {
             GraphParts::Whole(graph) => GraphParts::Whole(fuse(graph)?),
@@ -137,6 +141,14 @@ impl PreparedGraph {
     pub fn discard(&self) -> bool {
         self.cache_files.iter().map(std::fs::remove_file).count() > 0
     }
+}
+
+/// The graph of an 8-bit network with fused kernels, or as it is best for ONNX Runtime.
+pub fn for_this_processor(mut model: Model) -> Graph {
+    fuse_blocks(model.clone()).unwrap_or_else(|| {
+        model.remove_clips_before_quantization();
+        Graph::of(&model)
+    })
 }
 
 /// The graph with blocks replaced by fused kernels; `None` where the processor does not support them, or
@@ -230,7 +242,7 @@ impl GraphBuilder<'_> {
         let bytes = optimized_file.read(most).map_err(|problem| {
             Error::invalid(self.path, format!("cannot be prepared: {problem}"), network::MODEL_REMEDY)
         })?;
-        let mut model = Model::decode(self.path, &bytes)?;
+        let mut model = Model::decode_optimized(self.path, &bytes)?;
         model.remove_noop_pads();
         model.pad_depthwise_channels();
         Ok((model, session))

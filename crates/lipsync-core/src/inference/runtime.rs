@@ -1,76 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
-//! ONNX Runtime: found, loaded and checked once for each process, when the first network is opened.
+//! How networks are run: the execution provider with its options, device and precision, put into a session.
 
-use std::ffi::CStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
-use ort::environment::Environment;
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProviderDispatch};
-use ort::logging::LogLevel;
 use ort::session::builder::SessionBuilder;
 
 use crate::error::{Error, Result};
+pub use crate::inference::library::environment;
+use crate::inference::placement::Placement;
 use crate::inference::precision::Precision;
-use crate::installation;
+pub use crate::inference::provider::ExecutionProvider;
 use crate::onnx::Model;
-use crate::sync;
-
-/// The execution providers other than the CPU: variant, name in `execution-provider`, description. The table
-/// is passed to the macro `make`.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! execution_providers {
-    ($make:ident) => {
-        $make! {
-            Cuda "cuda" "CUDA: NVIDIA GPUs, by CUDA and cuDNN";
-            TensorRt "tensorrt" "TensorRT: NVIDIA GPUs, compiled for the GPU at each start";
-            TensorRtRtx "tensorrt-rtx" "TensorRT for RTX: NVIDIA RTX GPUs, compiled for the GPU at each start";
-            MiGraphX "migraphx" "MIGraphX: AMD GPUs";
-            Rocm "rocm" "ROCm: AMD GPUs; in ONNX Runtime since 1.23 MIGraphX is in its place";
-            OpenVino "openvino" "OpenVINO: Intel processors, GPUs and NPUs, and other x86 processors";
-            DirectMl "directml" "DirectML: any GPU on Windows";
-            CoreMl "coreml" "CoreML: Apple's processors, GPUs and neural engine";
-            WebGpu "webgpu" "WebGPU: any GPU, by Vulkan, Metal or Direct3D 12";
-            Qnn "qnn" "QNN: Qualcomm's NPUs and GPUs";
-            Nnapi "nnapi" "NNAPI: Android's accelerators";
-            Xnnpack "xnnpack" "XNNPACK: the processor, by Google's kernels";
-        }
-    };
-}
-
-macro_rules! providers {
-    ($($provider:ident $name:literal $what:literal;)*) => {
-        /// The execution provider of the networks.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub enum ExecutionProvider {
-            /// ONNX Runtime's own kernels on the processor.
-            #[default]
-            Cpu,
-            $(
-                #[doc = $what]
-                $provider,
-            )*
-        }
-
-        impl ExecutionProvider {
-            /// All execution providers.
-            pub const ALL: &[Self] = &[Self::Cpu, $(Self::$provider,)*];
-
-            /// Its name in `execution-provider`.
-            pub fn name(self) -> &'static str {
-                match self {
-                    Self::Cpu => "cpu",
-                    $(Self::$provider => $name,)*
-                }
-            }
-        }
-    };
-}
-
-execution_providers!(providers);
 
 /// How networks are run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,124 +35,6 @@ pub struct Engine {
     /// A folder in which ONNX Runtime's library is looked for before it is looked for in those of the system. The elements
     /// give the folder of the plugin. Only the first network of a process makes use of it: the library is loaded once.
     pub library_dir: Option<PathBuf>,
-}
-
-const REMEDY: &str = "Run `make runtime` (and `make install` again, if you have installed it), or set ORT_DYLIB_PATH to the libonnxruntime of version 1.24.4 or newer \
-                      (any such `onnxruntime` wheel from PyPI holds one)";
-
-/// The oldest ONNX Runtime that is loaded. Older ones open files and memory addresses that a network names,
-/// or use indices of sparse weights unchecked. Our own check refuses such networks as well, but should not be
-/// the only line of defence.
-const MIN_VERSION: [u32; 3] = [1, 24, 4];
-
-/// The oldest with OpenVINO, which is published separately and has no newer release: it refuses files and
-/// addresses, and our own check refuses sparse weights before it gets them ([`crate::onnx::Model::decode`]).
-const MIN_VERSION_OPENVINO: [u32; 3] = [1, 24, 1];
-
-/// ONNX Runtime allows one environment for each process, so it is kept until the process ends.
-static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
-
-/// The process's ONNX Runtime environment; the first call loads the library.
-///
-/// The library is `ORT_DYLIB_PATH` if that is set, else the one in `library_dir` (the plugin's folder; where
-/// the plugin is a symbolic link, also the folder of its target), else what the dynamic loader finds. The
-/// first that exists is used; where it is unusable, that is an error.
-///
-/// # Errors
-/// [`Error::Runtime`], naming the library and what is wrong with it. A later call tries again.
-pub fn environment(library_dir: Option<&Path>) -> Result<Environment> {
-    let mut environment = sync::lock(&ENVIRONMENT);
-    if let Some(environment) = &*environment {
-        return Ok(environment.clone());
-    }
-    let libraries = match chosen_library(library_dir)? {
-        // The library looks for its providers beside the path it was loaded from, so links are resolved
-        // first.
-        Some(library) if library.is_symlink() => vec![library.canonicalize().unwrap_or(library)],
-        Some(library) => vec![library],
-        // The dynamic loader searches for bare names.
-        None => library_names().map(PathBuf::from).into(),
-    };
-    let mut failure = None;
-    let builder = libraries.iter().find_map(|library| {
-        let loaded = check_version(library).and_then(|()| ort::init_from(library).map_err(|e| e.to_string()));
-        loaded.inspect_err(|e| failure = failure.take().or(Some(e.clone()))).ok()
-    });
-    let loaded = builder
-        .ok_or_else(|| Error::runtime(failure.unwrap_or_default(), REMEDY))?
-        .with_name("lipsync")
-        .with_telemetry(false)
-        .build()
-        .map_err(|e| Error::runtime(e.to_string(), REMEDY))?;
-    Ok(environment.insert(loaded).clone())
-}
-
-/// Refuses a library that is too old, before it is the one of this process for good. Files that are no ONNX
-/// Runtime pass: loading them gives the error.
-fn check_version(library: &Path) -> std::result::Result<(), String> {
-    // SAFETY: the library would be loaded anyway; its initializers are trusted.
-    let Ok(loaded) = (unsafe { libloading::Library::new(library) }) else { return Ok(()) };
-    // SAFETY: every ONNX Runtime exports this function with this type.
-    let base =
-        unsafe { loaded.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
-    let Ok(base) = base else { return Ok(()) };
-    // SAFETY: the pointers are to static data of the library, which stays loaded until the end of this
-    // function; the version is a C string.
-    let (base, text) = unsafe {
-        let Some(base) = base().as_ref() else { return Ok(()) };
-        (base, CStr::from_ptr((base.GetVersionString)()).to_string_lossy().into_owned())
-    };
-    let version = parse_version(&text);
-    if version >= MIN_VERSION || (version >= MIN_VERSION_OPENVINO && has_openvino(base)) {
-        return Ok(());
-    }
-    let words = |version: [u32; 3]| version.map(|part| part.to_string()).join(".");
-    let (oldest, library) = (words(MIN_VERSION), library.display());
-    Err(format!("{library} is of version {text:?}, older than {oldest}, and not safe with untrusted avatars"))
-}
-
-/// The three numbers of a version; 0 for those that are missing.
-fn parse_version(text: &str) -> [u32; 3] {
-    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
-    let mut parts = text.split('.').map(|part| digits(part).parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
-}
-
-/// Whether a library was built with OpenVINO.
-fn has_openvino(base: &ort::sys::OrtApiBase) -> bool {
-    let (mut names, mut count) = (std::ptr::null_mut(), 0);
-    // SAFETY: the library is not older than this version of the API; names and count are those it has
-    // written, and are released afterwards.
-    unsafe {
-        let Some(api) = (base.GetApi)(ort::sys::ORT_API_VERSION).as_ref() else { return false };
-        if !(api.GetAvailableProviders)(&mut names, &mut count).0.is_null() {
-            return false;
-        }
-        let all = (0..usize::try_from(count).unwrap_or(0)).map(|n| CStr::from_ptr(*names.add(n)));
-        let found = all.into_iter().any(|name| name == c"OpenVINOExecutionProvider");
-        let _ = (api.ReleaseAvailableProviders)(names, count);
-        found
-    }
-}
-
-/// The library that the user or the installation has chosen, if any.
-fn chosen_library(library_dir: Option<&Path>) -> Result<Option<PathBuf>> {
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
-        // The dynamic loader would look up a relative path beside the host program.
-        return std::path::absolute(&path)
-            .map(Some)
-            .map_err(|e| Error::runtime(format!("ORT_DYLIB_PATH={}: {e}", path.display()), REMEDY));
-    }
-    let dirs = library_dir.map(installation::library_dirs).unwrap_or_default();
-    let mut files = dirs.iter().flat_map(|dir| library_names().map(|name| dir.join(name)));
-    Ok(files.find(|path| path.exists()))
-}
-
-/// File names of the library. The first, as distributions install it without development files, is also the
-/// one that GStreamer does not take for a plugin when it scans the folder.
-fn library_names() -> [String; 2] {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    [format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}.1"), format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}")]
 }
 
 /// A configured provider, and whether the loaded library has it.
@@ -427,95 +251,4 @@ fn free_batch(path: &Path) -> Result<Option<String>> {
     let elsewhere =
         |name: &&String| inputs.iter().any(|input| input.shape.iter().skip(1).any(|size| size == *name));
     Ok(name.filter(free).filter(|name| !elsewhere(name)).cloned())
-}
-
-/// Whether a provider takes any node of a graph.
-///
-/// ONNX Runtime assigns nodes to a provider, and the rest to the CPU. A few are normal: CUDA, for example,
-/// leaves shape computations to the CPU on purpose, so `session.disable_cpu_ep_fallback`, which allows none,
-/// is too strict. But where all nodes are left over, the provider is not used at all. ONNX Runtime tells that
-/// only in its log; if the wording changes one day, nothing is refused.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Placement {
-    cpu_only: Arc<AtomicBool>,
-}
-
-impl Placement {
-    /// Reads the log of the session that is being created.
-    fn watch(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-        let placement = self.clone();
-        let logger = move |_: LogLevel, _: &str, _: &str, _: &str, message: &str| placement.note(message);
-        Ok(builder.with_logger(Arc::new(logger))?.with_log_level(LogLevel::Verbose)?)
-    }
-
-    fn note(&self, message: &str) {
-        if message.contains("All nodes placed on [CPUExecutionProvider]") {
-            self.cpu_only.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Refuses a session in which the provider has no node.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`], naming the model.
-    pub(crate) fn check(&self, path: &Path, engine: &Engine) -> Result<()> {
-        if !self.cpu_only.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err(Error::invalid(
-            path,
-            format!("{engine} can run no part of it, and all of it would run on the CPU"),
-            "Check device, or use execution-provider=cpu",
-        ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn engine(provider: ExecutionProvider, device: &str) -> Engine {
-        Engine { provider, device: device.into(), ..Engine::default() }
-    }
-
-    #[test]
-    fn names_are_those_of_the_property() {
-        for provider in ExecutionProvider::ALL {
-            let name = provider.name();
-            assert_eq!(
-                ExecutionProvider::ALL.iter().filter(|other| other.name() == name).count(),
-                1,
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        assert_eq!(parse_version("1.24.4"), MIN_VERSION);
-        assert!(parse_version("1.24.10") > MIN_VERSION && parse_version("1.32.0") > MIN_VERSION);
-        for old in ["1.24.3", "1.9.9", "1.24", "", "x", "0.99.99", "1.23.2-dev"] {
-            assert!(parse_version(old) < MIN_VERSION, "{old}");
-        }
-    }
-
-    #[test]
-    fn placement_is_read_from_the_log() {
-        let check = |lines: &[&str]| {
-            let placement = Placement::default();
-            lines.iter().for_each(|line| placement.note(line));
-            placement.check(Path::new("generator.onnx"), &engine(ExecutionProvider::Xnnpack, ""))
-        };
-        assert!(check(&[" All nodes placed on [XnnpackExecutionProvider]. Number of nodes: 1"]).is_ok());
-        let partly = [
-            "Node placements",
-            " Node(s) placed on [CPUExecutionProvider]. Number of nodes: 3",
-            " Node(s) placed on [XnnpackExecutionProvider]. Number of nodes: 9",
-        ];
-        assert!(check(&partly).is_ok());
-        let error =
-            check(&["Node placements", " All nodes placed on [CPUExecutionProvider]. Number of nodes: 12"]);
-        let message = error.unwrap_err().to_string();
-        assert!(message.contains("generator.onnx") && message.contains("xnnpack"), "{message}");
-    }
 }

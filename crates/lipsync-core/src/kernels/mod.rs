@@ -17,7 +17,7 @@
 //! One difference remains: where an input is upsampled or concatenated, its values are rounded once here and
 //! twice in ONNX Runtime.
 //!
-//! Tensors are NHWC: the byte of `[y][x][channel]`. [`reference`] defines what is computed; there are kernels for
+//! Tensors are NHWC: the byte of `[y][x][channel]`. [`mod@reference`] defines what is computed; there are kernels for
 //! several instruction sets ([`Isa`]), which all give its bits. On processors that have none of them ONNX Runtime runs
 //! the graph as it is.
 

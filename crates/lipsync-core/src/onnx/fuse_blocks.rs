@@ -89,7 +89,7 @@ impl Model {
         let mut instead: HashMap<usize, Vec<NodeProto>> = nodes.chain(last).chain(dense).collect();
         let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
         graph.node = nodes.flat_map(|(n, node)| instead.remove(&n).unwrap_or_else(|| vec![node])).collect();
-        remove_unused_nodes(graph);
+        graph.remove_unused_nodes();
         graph.remove_unused_initializers();
         let domain = OperatorSetIdProto { domain: Some(OP_DOMAIN.into()), version: Some(1) };
         self.proto.opset_import.push(domain);
@@ -523,18 +523,4 @@ fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
 fn bytes(tensor: &TensorProto) -> Vec<u8> {
     let list: Vec<u8> = tensor.int32_data.iter().map(|value| *value as u8).collect();
     tensor_values(tensor, &list, u8::from_le_bytes)
-}
-
-/// Removes nodes whose outputs nothing reads.
-fn remove_unused_nodes(graph: &mut GraphProto) {
-    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
-    let mut nodes: Vec<NodeProto> = Vec::new();
-    for node in std::mem::take(&mut graph.node).into_iter().rev() {
-        if node.output.iter().any(|output| needed.contains(output)) {
-            needed.extend(node.input.iter().cloned());
-            nodes.push(node);
-        }
-    }
-    nodes.reverse();
-    graph.node = nodes;
 }

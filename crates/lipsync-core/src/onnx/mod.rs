@@ -104,8 +104,24 @@ impl Model {
     /// # Errors
     /// As [`Self::read`].
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::decode_unchecked(path, bytes)?.validated()
+    }
+
+    /// Decodes what ONNX Runtime has written after it optimized a model. It declares the domains of all operators that
+    /// any session of this process has registered, also those of the fused kernels, which no node of it has.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn decode_optimized(path: &Path, bytes: &[u8]) -> Result<Self> {
         let mut model = Self::decode_unchecked(path, bytes)?;
-        validate::validate(&model.proto).map_err(|problem| Error::invalid(path, problem, UNSAFE_REMEDY))?;
+        model.proto.opset_import.retain(|set| set.domain() != crate::kernels::OP_DOMAIN);
+        model.validated()
+    }
+
+    fn validated(self) -> Result<Self> {
+        let mut model = self;
+        validate::validate(&model.proto)
+            .map_err(|problem| Error::invalid(&model.path, problem, UNSAFE_REMEDY))?;
         // Inference has no use for it.
         model.proto.training_info.clear();
         Ok(model)
@@ -230,6 +246,20 @@ impl GraphProto {
             node.input.iter().for_each(|input| users.entry(input).or_default().push(n));
         }
         users
+    }
+
+    /// Removes nodes whose outputs nothing reads.
+    fn remove_unused_nodes(&mut self) {
+        let mut needed: HashSet<String> = self.output.iter().map(|output| output.name().to_owned()).collect();
+        let mut nodes: Vec<NodeProto> = Vec::new();
+        for node in std::mem::take(&mut self.node).into_iter().rev() {
+            if node.output.iter().any(|output| needed.contains(output)) {
+                needed.extend(node.input.iter().cloned());
+                nodes.push(node);
+            }
+        }
+        nodes.reverse();
+        self.node = nodes;
     }
 
     /// Removes initializers that no node reads any more.

@@ -61,6 +61,25 @@ impl Model {
         }
         graph.node = nodes;
     }
+
+    /// Removes the `Clip` nodes that limit quantized values to 7 bits ([`super::ActivationBits`]): only the fused
+    /// kernels gain by them, and ONNX Runtime fuses no convolution across them. Values beyond their calibrated range
+    /// may become larger.
+    pub fn remove_clips_before_quantization(&mut self) {
+        let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
+        let clipped: HashMap<String, String> = (graph.node.iter())
+            .filter(|node| node.op_type() == "Clip" && node.input.get(1).is_none_or(String::is_empty))
+            .filter_map(|node| Some((node.output.first()?.clone(), node.input.first()?.clone())))
+            .collect();
+        for node in graph.node.iter_mut().filter(|node| node.op_type() == "QuantizeLinear") {
+            if let Some(input) = node.input.first_mut()
+                && let Some(value) = clipped.get(input)
+            {
+                input.clone_from(value);
+            }
+        }
+        graph.remove_unused_nodes();
+    }
 }
 
 fn dimensions(value: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {

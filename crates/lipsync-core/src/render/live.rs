@@ -77,12 +77,13 @@ impl Live {
         })
     }
 
-    /// Goes on with another listener, which hears the last of the sound as well.
+    /// Goes on with another listener, which hears the last of the sound as well, for video of `rate`. Where that fails, nothing
+    /// has changed.
     ///
     /// # Errors
-    /// As [`Listener::set_rate`].
-    pub fn replace(&mut self, mut listener: Listener) -> Result<()> {
-        listener.set_rate(self.rate())?;
+    /// As [`Listener::set_rate`] and [`Listener::set_input`].
+    pub fn replace(&mut self, mut listener: Listener, rate: FrameRate) -> Result<()> {
+        listener.set_rate(rate)?;
         if self.sample_rate > 0 {
             listener.set_input(self.sample_rate, self.weights.clone())?;
         }

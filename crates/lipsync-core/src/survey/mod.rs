@@ -34,9 +34,13 @@ pub struct Survey {
 /// Information from a network's file.
 #[derive(Debug, Clone)]
 pub struct NetworkFile {
+    /// The file, `.onnx`.
     pub path: PathBuf,
+    /// Its size in bytes, without weights in files of their own.
     pub bytes: u64,
+    /// Names, shapes and types of the inputs, in the order of the file.
     pub inputs: Vec<ValueInfo>,
+    /// The same of the outputs.
     pub outputs: Vec<ValueInfo>,
     /// Its weights by type, the most frequent type first.
     pub weights: Vec<WeightCount>,
@@ -97,7 +101,10 @@ impl Survey {
         found.into_iter().for_each(|problem| self.problems.add(problem));
     }
 
-    /// Problems with the pictures of frame `index` that are not in [`Self::problems`].
+    /// Problems with the pictures of frame `index`, counted from 0, that are not in [`Self::problems`].
+    ///
+    /// # Panics
+    /// Where the avatar has no such frame.
     pub fn frame(&self, index: usize) -> Vec<Error> {
         let Some(avatar) = &self.avatar else { return Vec::new() };
         let frame = &avatar.frames[index];
@@ -145,7 +152,7 @@ impl NetworkFile {
         })
     }
 
-    /// Number of parameters.
+    /// Number of parameters: values in all weights, of whatever type.
     pub fn parameters(&self) -> u64 {
         self.weights.iter().map(|weights| weights.count).sum()
     }

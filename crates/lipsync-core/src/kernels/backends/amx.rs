@@ -9,8 +9,8 @@
 use core::arch::asm;
 use core::arch::x86_64::{__m512i, _mm512_setzero_si512};
 
-use super::avx512::Avx512;
 use crate::kernels::conv::{Epilogue, OutputRows, PackedConv, Panel, Source};
+use crate::kernels::simd::Simd;
 
 /// Pixels need at least so many bytes for AMX to be faster than VNNI.
 const MIN_PIXEL_BYTES: usize = 32;
@@ -147,7 +147,7 @@ pub fn is_faster(conv: &PackedConv, from: &Source<'_>) -> bool {
 /// # Safety
 /// As those of [`Blocking`](crate::kernels::conv::Blocking), with AVX-512 and AMX.
 #[target_feature(enable = "avx512bw,avx512vl,avx512vnni")]
-pub unsafe fn run_panels(
+pub unsafe fn run_panels<S: Simd<Ints = __m512i>>(
     conv: &PackedConv,
     from: Source<'_>,
     to: &mut OutputRows<'_>,
@@ -160,9 +160,9 @@ pub unsafe fn run_panels(
         // SAFETY: the caller's promise.
         unsafe {
             match panel.registers {
-                4 => run_panel::<4>(panel, &tiles, pixel, from, to, epilogue),
-                2 => run_panel::<2>(panel, &tiles, pixel, from, to, epilogue),
-                _ => run_panel::<1>(panel, &tiles, pixel, from, to, epilogue),
+                4 => run_panel::<S, 4>(panel, &tiles, pixel, from, to, epilogue),
+                2 => run_panel::<S, 2>(panel, &tiles, pixel, from, to, epilogue),
+                _ => run_panel::<S, 1>(panel, &tiles, pixel, from, to, epilogue),
             }
         }
     }
@@ -170,7 +170,7 @@ pub unsafe fn run_panels(
 
 /// Computes a panel, 16 pixels at a time; the last ones overlap those before them.
 #[inline(always)]
-unsafe fn run_panel<const R: usize>(
+unsafe fn run_panel<S: Simd<Ints = __m512i>, const R: usize>(
     panel: &Panel,
     tiles: &AmxTiles,
     pixel: usize,
@@ -188,7 +188,7 @@ unsafe fn run_panel<const R: usize>(
         // SAFETY: `pixels` points to 16 pixels; lengths of weights and bias were asserted.
         unsafe {
             tiles.accumulate(pixels, pixel, panel.weights.as_ptr(), panel.bias.as_ptr(), &mut acc);
-            panel.store_tile::<Avx512, TILE_PIXELS, R>(&acc, start, to, epilogue);
+            panel.store_tile::<S, TILE_PIXELS, R>(&acc, start, to, epilogue);
         }
     }
 }

@@ -139,8 +139,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         if VNNI {
             for r in 0..R {
                 let weights = _mm256_loadu_si256(weights.add(r * BYTES).cast());
-                for i in 0..P {
-                    acc[i][r] = _mm256_dpbusd_avx_epi32(acc[i][r], first[i], weights);
+                for (acc, quad) in acc.iter_mut().zip(first) {
+                    acc[r] = _mm256_dpbusd_avx_epi32(acc[r], quad, weights);
                 }
             }
             return;
@@ -152,13 +152,13 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         for r in 0..R {
             let [weights_1, weights_2] =
                 array!(n < 2 => _mm256_loadu_si256(weights.add((n * R + r) * BYTES).cast()));
-            for i in 0..P {
+            for (acc, (first, second)) in acc.iter_mut().zip(first.into_iter().zip(second)) {
                 // The weights are packed so that these sums fit into 16 bits.
                 let sums = _mm256_add_epi16(
-                    _mm256_maddubs_epi16(first[i], weights_1),
-                    _mm256_maddubs_epi16(second[i], weights_2),
+                    _mm256_maddubs_epi16(first, weights_1),
+                    _mm256_maddubs_epi16(second, weights_2),
                 );
-                acc[i][r] = _mm256_add_epi32(acc[i][r], _mm256_madd_epi16(sums, ones));
+                acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(sums, ones));
             }
         }
     }

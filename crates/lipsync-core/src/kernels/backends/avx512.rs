@@ -182,7 +182,7 @@ impl Blocking for Avx512 {
         epilogue: Epilogue<'_>,
     ) {
         if amx::is_faster(conv, &from) {
-            return amx::run_panels(conv, from, to, epilogue);
+            return amx::run_panels::<Self>(conv, from, to, epilogue);
         }
         // More than eight pixels at a time gain nothing.
         for panel in &conv.panels {

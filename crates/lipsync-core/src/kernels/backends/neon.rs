@@ -145,8 +145,8 @@ impl Simd for Neon {
         });
         for r in 0..R {
             let weights = vld1q_s32(weights.add(r * BYTES).cast());
-            for i in 0..P {
-                acc[i][r] = sdot(acc[i][r], quads[i], weights);
+            for (acc, quad) in acc.iter_mut().zip(quads) {
+                acc[r] = sdot(acc[r], quad, weights);
             }
         }
     }

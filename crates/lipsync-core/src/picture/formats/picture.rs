@@ -77,7 +77,7 @@ impl Picture {
     }
 
     /// Copies the picture to one of the same format and size.
-    pub fn copy_to(&self, target: &mut PictureMut<'_>) {
+    pub(crate) fn copy_to(&self, target: &mut PictureMut<'_>) {
         let sizes = self.format.planes(self.width, self.height);
         for ((plane, (stride, lines)), (target, target_stride)) in
             self.planes.iter().zip(sizes).zip(&mut target.planes)
