@@ -14,11 +14,11 @@ say "building the core and the plugin for ARM64 (some minutes the first time)"
 
 # On a processor with all that qemu knows.
 say "testing the core"
-"$HERE/cargo.sh" test --quiet --locked -p lipsync-core --lib
+"$HERE/cargo.sh" test --locked -p lipsync-core --lib
 # On one with dot products of 8 bits but without products of 8-bit matrices (i8mm), and on one with neither.
 for cpu in cortex-a76 cortex-a72; do
     say "testing the kernels on $cpu"
-    QEMU_CPU=$cpu "$HERE/cargo.sh" test --quiet --locked -p lipsync-core --lib kernels::
+    QEMU_CPU=$cpu "$HERE/cargo.sh" test --locked -p lipsync-core --lib kernels::
 done
 
 # All that a pipeline needs, and no more: under emulation it takes long to look at every plugin.
