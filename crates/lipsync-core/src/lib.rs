@@ -59,12 +59,10 @@ pub mod generator;
 pub mod inference;
 mod installation;
 #[cfg_attr(doc, doc(hidden))]
-#[allow(missing_docs)]
 pub mod kernels;
 #[cfg_attr(doc, doc(hidden))]
 pub mod limits;
 #[cfg_attr(doc, doc(hidden))]
-#[allow(missing_docs)]
 pub mod onnx;
 #[cfg_attr(doc, doc(hidden))]
 pub mod picture;

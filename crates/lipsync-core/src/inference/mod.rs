@@ -8,7 +8,6 @@ pub(crate) mod library;
 pub mod network;
 pub(crate) mod placement;
 pub mod precision;
-#[allow(missing_docs)]
 pub mod prepare;
 pub(crate) mod provider;
 pub mod runtime;

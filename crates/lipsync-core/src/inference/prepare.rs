@@ -27,6 +27,7 @@ use crate::onnx::{BoundaryValue, DataType, Model};
 pub struct PreparedGraph {
     /// The file it was made from.
     pub path: PathBuf,
+    /// The graph.
     pub graph: GraphParts,
     /// The cache files that it was read from.
     cache_files: Vec<PathBuf>,
@@ -39,12 +40,19 @@ pub enum GraphParts {
     /// on the audio.
     Whole(Graph),
     /// The image branch depends on the frame only; the audio branch takes its outputs and the audio.
-    Split { image_branch: Graph, audio_branch: Graph },
+    Split {
+        /// From the picture to what is kept of it.
+        image_branch: Graph,
+        /// From that and the audio to the painted face.
+        audio_branch: Graph,
+    },
 }
 
 /// Names of the generator's inputs.
 pub struct InputNames {
+    /// The face.
     pub picture: String,
+    /// The audio context.
     pub audio: String,
 }
 

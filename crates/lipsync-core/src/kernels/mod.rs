@@ -17,7 +17,7 @@
 //! One difference remains: where an input is upsampled or concatenated, its values are rounded once here and
 //! twice in ONNX Runtime.
 //!
-//! Tensors are NHWC: the byte of `[y][x][channel]`. [`mod@reference`] defines what is computed; there are kernels for
+//! Tensors are NHWC: the byte of `[y][x][channel]`. `reference.rs` defines what is computed; there are kernels for
 //! several instruction sets ([`Isa`]), which all give its bits. On processors that have none of them ONNX Runtime runs
 //! the graph as it is.
 
@@ -46,7 +46,9 @@ use ort::operator::OperatorDomain;
 /// Quantization parameters of a tensor: `real = scale * (byte - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantParams {
+    /// Real value of one step.
     pub scale: f32,
+    /// The byte of the real value zero.
     pub zero_point: u8,
     /// The largest byte there is: 127 where the tensor is clipped to 7 bits, else 255.
     pub max: u8,
@@ -61,6 +63,7 @@ pub struct QuantConv {
     pub bias: Vec<i32>,
     /// One for each output channel: accumulator scale divided by output scale.
     pub requant_scales: Vec<f32>,
+    /// Quantization of the output.
     pub output: QuantParams,
 }
 
@@ -76,6 +79,7 @@ pub struct FloatConv {
 /// The projection: the block's last convolution.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Projection {
+    /// To bytes.
     Quantized(QuantConv),
     /// Where quantization left the layer in float32.
     Float(FloatConv),
@@ -84,6 +88,7 @@ pub enum Projection {
 /// An input of a block; several are concatenated along their channels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockInput {
+    /// Its own quantization.
     pub params: QuantParams,
     /// Upsampled to twice the height and width: bilinear, with aligned corners.
     pub upsample_2x: bool,
@@ -92,6 +97,7 @@ pub struct BlockInput {
 /// An inverted residual block. Its input and output channels are multiples of 16.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InvertedResidual {
+    /// One or two.
     pub inputs: Vec<BlockInput>,
     /// Quantization of the expand convolution's input, to which all inputs are requantized.
     pub expand_input: QuantParams,
@@ -110,16 +116,20 @@ pub struct InvertedResidual {
 /// The network's output layer: a 1 x 1 convolution to at most 16 channels, written as planes (NCHW).
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanarConv {
+    /// Quantization of the input.
     pub input: QuantParams,
+    /// Weights and output.
     pub layer: QuantConv,
 }
 
 /// A dense convolution of concatenated inputs, padded with zeros so that height and width are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DenseConv {
+    /// One or two.
     pub inputs: Vec<BlockInput>,
     /// Quantization of the convolution's input, to which all inputs are requantized.
     pub input: QuantParams,
+    /// Weights and output.
     pub layer: QuantConv,
     /// Height and width of the kernel: 1 or 3.
     pub kernel: usize,
@@ -130,8 +140,11 @@ pub struct DenseConv {
 /// The operators that were fused out of a graph.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FusedOps {
+    /// By the index of their nodes, as all of these.
     pub blocks: Vec<InvertedResidual>,
+    /// Dense convolutions outside blocks.
     pub convs: Vec<DenseConv>,
+    /// Output layers.
     pub planes: Vec<PlanarConv>,
 }
 

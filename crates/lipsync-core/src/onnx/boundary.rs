@@ -16,8 +16,11 @@ pub const BOUNDARY_SUFFIX: &str = ".kept";
 /// A value that passes from the first part to the second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundaryValue {
+    /// Its name in the graph, without [`BOUNDARY_SUFFIX`].
     pub name: String,
+    /// Its element type.
     pub data_type: DataType,
+    /// Its dimensions, all of them known.
     pub shape: Vec<i64>,
 }
 

@@ -53,6 +53,7 @@ pub struct Model {
 /// An input or output of the graph, as the model declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueInfo {
+    /// Its name in the graph.
     pub name: String,
     /// The dimensions: numbers, or the names of dynamic ones.
     pub shape: Vec<String>,
@@ -63,7 +64,9 @@ pub struct ValueInfo {
 /// How many weights have an element type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightCount {
+    /// The element type, such as `float32`.
     pub data_type: String,
+    /// How many weights have it.
     pub count: u64,
 }
 

@@ -18,7 +18,9 @@ pub type Ranges = HashMap<String, (f32, f32)>;
 /// An operator that can be quantized, with the ReLU that follows it, named by its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
+    /// The value that it computes, after the ReLU.
     pub output: String,
+    /// How finely its input is quantized.
     pub bits: ActivationBits,
     /// Its inputs, without weights.
     inputs: Vec<String>,
