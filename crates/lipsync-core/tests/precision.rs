@@ -12,9 +12,12 @@ use image::RgbImage;
 use lipsync_core::features::Context;
 use lipsync_core::generator::face::{FaceOptions, FaceViews};
 use lipsync_core::generator::{FaceInput, Generator};
+use lipsync_core::inference::network::Graph;
 use lipsync_core::inference::precision::{Precision, int8_file};
+use lipsync_core::inference::prepare::GraphParts;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::kernels;
+use lipsync_core::onnx::Model;
 use lipsync_core::quantizer::Quantizer;
 
 fn open(generator: &Path, precision: Precision) -> Generator {
@@ -45,7 +48,19 @@ fn auto_plays_what_is_faster_and_measures_that_once() {
     quantizer.write(quantized, &int8_file(&generator)).unwrap();
 
     assert_eq!(open(&generator, Precision::Fp32).arithmetic(), "float32");
-    // ONNX Runtime runs it without the limits of 7 bits.
+    // ONNX Runtime runs it without the limits of 7 bits, but with all ReLUs.
+    let engine = Engine { precision: Precision::Int8, ..Engine::default() };
+    let prepared = Generator::prepare(&generator, &engine).unwrap().with_fused_kernels().unwrap();
+    let GraphParts::Split { image_branch: Graph::Memory(face), audio_branch: Graph::Memory(mouth) } =
+        &prepared.graph
+    else {
+        panic!("no kernels are wanted: {:?}", prepared.graph)
+    };
+    for bytes in [face, mouth] {
+        let part = Model::decode_unchecked(Path::new("memory"), bytes).unwrap();
+        let names = part.op_types();
+        assert!(!names.contains(&"Clip") && names.contains(&"Relu"), "{names:?}");
+    }
     let mut int8 = open(&generator, Precision::Int8);
     int8.try_out().unwrap();
     assert_eq!(int8.arithmetic(), "int8");

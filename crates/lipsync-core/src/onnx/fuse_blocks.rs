@@ -504,6 +504,16 @@ fn product(sizes: &[usize]) -> Option<usize> {
     sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
 }
 
+/// Whether the fused kernels compute convolutions of this shape, with weights of these dimensions.
+pub(super) fn has_kernel(node: &NodeProto, weights: &[i64]) -> bool {
+    let &[channels, inputs, height, width] = weights else { return false };
+    let kernel = if height == 1 { 1 } else { 3 };
+    height == width
+        && height == kernel as i64
+        && geometry(node, kernel)
+            .is_some_and(|(_, group)| group == 1 || (inputs == 1 && usize::try_from(channels) == Ok(group)))
+}
+
 /// The stride (1 or 2) and the groups of a convolution with "same" padding.
 fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
     let ints = |name: &str| node.find_attribute(name).map(|argument| &argument.ints[..]);

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::proto::tensor_proto::DataType;
 use super::proto::{AttributeProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto};
-use super::{Model, float_values};
+use super::{Model, float_values, fuse_blocks};
 
 /// The calibrated range (minimum and maximum) of each value, by name.
 pub type Ranges = HashMap<String, (f32, f32)>;
@@ -117,16 +117,19 @@ impl Model {
             of_node.extend(std::iter::once(layer.node).chain(layer.relu).map(|node| (node, layer)));
         }
 
-        let mut in_7_bits: HashSet<&str> = HashSet::new();
         let convs = || layers.iter().filter(|layer| graph.node[layer.node].op_type() == "Conv");
-        for (bits, seven) in [(ActivationBits::Seven, true), (ActivationBits::Eight, false)] {
-            for input in convs().filter(|layer| layer.bits == bits).flat_map(|layer| &layer.inputs) {
-                if seven {
-                    in_7_bits.insert(input)
-                } else {
-                    in_7_bits.remove(input.as_str())
-                };
-            }
+        // ONNX Runtime fuses no convolution with what is limited before and behind it.
+        let has_kernel = |layer: &Layer| {
+            let node = &graph.node[layer.node];
+            let tensor = node.input.get(1).and_then(|name| weights.get(name.as_str()));
+            tensor.is_some_and(|tensor| fuse_blocks::has_kernel(node, &tensor.dims))
+        };
+        let takes_7_bits = |layer: &&Layer| layer.bits == ActivationBits::Seven && has_kernel(layer);
+        let mut in_7_bits: HashSet<&str> =
+            convs().filter(takes_7_bits).flat_map(|layer| &layer.inputs).map(String::as_str).collect();
+        for layer in convs().filter(|layer| !takes_7_bits(layer)) {
+            let output = Some(&layer.output).filter(|_| !has_kernel(layer));
+            layer.inputs.iter().chain(output).for_each(|value| _ = in_7_bits.remove(value.as_str()));
         }
         let mut writer = QdqWriter { nodes: Vec::new(), tensors: Vec::new(), ranges, in_7_bits };
         for input in &graph.input {

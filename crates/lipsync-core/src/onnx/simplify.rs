@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::proto::tensor_shape_proto::{Dimension, dimension};
 use super::proto::{NodeProto, ValueInfoProto};
-use super::{Model, int64_values};
+use super::{Model, float_values, int64_values};
 
 impl Model {
     /// Fixes the batch size of every input to one, where it is dynamic. All other declared shapes are removed: ONNX
@@ -67,18 +67,40 @@ impl Model {
     /// may become larger.
     pub fn remove_clips_before_quantization(&mut self) {
         let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
-        let clipped: HashMap<String, String> = (graph.node.iter())
-            .filter(|node| node.op_type() == "Clip" && node.input.get(1).is_none_or(String::is_empty))
-            .filter_map(|node| Some((node.output.first()?.clone(), node.input.first()?.clone())))
+        let weights = graph.initializers();
+        let is_zero = |name: &String| {
+            weights.get(name.as_str()).and_then(|tensor| float_values(tensor)).is_some_and(|min| min == [0.0])
+        };
+        let quantized: HashSet<String> = (graph.node.iter())
+            .filter(|node| node.op_type() == "QuantizeLinear")
+            .filter_map(|node| node.input.first().cloned())
             .collect();
-        for node in graph.node.iter_mut().filter(|node| node.op_type() == "QuantizeLinear") {
+        let mut renamed: HashMap<String, String> = HashMap::new();
+        let mut relus: HashSet<String> = HashSet::new();
+        let clips = graph.node.iter().filter(|node| node.op_type() == "Clip");
+        for clip in clips {
+            let ([output], Some(input)) = (&clip.output[..], clip.input.first()) else { continue };
+            match clip.input.get(1).filter(|min| !min.is_empty()) {
+                _ if !quantized.contains(output) => {}
+                None => _ = renamed.insert(output.clone(), input.clone()),
+                // ONNX Runtime has made one node of a ReLU and a limit.
+                Some(min) if is_zero(min) => _ = relus.insert(output.clone()),
+                Some(_) => {}
+            }
+        }
+        for node in &mut graph.node {
+            if node.op_type() == "Clip" && node.output.first().is_some_and(|output| relus.contains(output)) {
+                node.op_type = Some("Relu".into());
+                node.input.truncate(1);
+            }
             if let Some(input) = node.input.first_mut()
-                && let Some(value) = clipped.get(input)
+                && let Some(value) = renamed.get(input)
             {
                 input.clone_from(value);
             }
         }
         graph.remove_unused_nodes();
+        graph.remove_unused_initializers();
     }
 }
 
