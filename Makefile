@@ -5,6 +5,7 @@ ONNXRUNTIME := 1.32.0
 RUNTIME := target/onnxruntime
 # The newest on PyPI; its own version, for it is published apart.
 OPENVINO := 1.24.1
+ONNXRUNTIME_GPU := 1.31.1
 # The plugin with what it looks for beside itself, and nothing else: GStreamer scans the whole folder.
 PLUGIN := target/plugin
 VENV := target/venv
@@ -23,7 +24,7 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test test-arm64 soak faults air lint bench parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test test-arm64 soak faults air lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -114,6 +115,11 @@ $(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
 
 bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python reference (a quarter of an hour; BEFORE= an older time_parts)
 	@$(GST_ENV) $(VENV)/bin/python benches/python/targets.py $(if $(BEFORE),--before $(BEFORE))
+
+bench-gpu: $(PLUGIN) $(VENV)/bench ## measure a GPU: PROVIDER=cuda (the default), tensorrt or another; needs CUDA and cuDNN (ten minutes)
+	@scripts/fetch-onnxruntime.sh $(RUNTIME)-gpu $(ONNXRUNTIME_GPU) onnxruntime-gpu
+	@$(GST_ENV) ORT_DYLIB_PATH=$${ORT_DYLIB_PATH:-$(CURDIR)/$(RUNTIME)-gpu/libonnxruntime.so} \
+		$(VENV)/bin/python benches/python/gpu.py $(or $(PROVIDER),cuda)
 
 parity: $(PLUGIN) $(VENV)/ready ## compare the pictures with the Python reference's (a quarter of an hour)
 	@$(GST_ENV) $(VENV)/bin/python benches/python/parity.py

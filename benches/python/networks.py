@@ -35,13 +35,17 @@ def prepared(generator: Path) -> dict[str, Path]:
 
 
 def without_clips(graph: onnx.GraphProto) -> None:
-    """Removes the limits of 7 bits, which only the plugin's kernels gain by."""
-    clips = {node.output[0]: node for node in graph.node if node.op_type == "Clip" and not node.input[1]}
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] in clips:
-            clip = clips[node.input[0]]
-            node.input[0] = clip.input[0]
+    """Removes the limits of 7 bits, which only the plugin's kernels gain by. Where ONNX Runtime has made one node of a
+    ReLU and a limit, the ReLU stays."""
+    values = {initializer.name: initializer for initializer in graph.initializer}
+    quantized = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    for clip in [node for node in graph.node if node.op_type == "Clip" and node.output[0] in quantized]:
+        if not clip.input[1]:
+            quantized[clip.output[0]].input[0] = clip.input[0]
             graph.node.remove(clip)
+        elif onnx.numpy_helper.to_array(values[clip.input[1]]) == 0:
+            clip.op_type = "Relu"
+            del clip.input[1:]
 
 
 def measure_networks(rounds: int, generator: float) -> dict[str, dict]:

@@ -11,8 +11,11 @@ use super::{
     BlockInput, DenseConv, InvertedResidual, Projection, QuantConv, QuantParams, dispatch, reference,
 };
 
-/// The environment variable that names the instruction set to use, or `none`.
+/// The environment variable that names the instruction set to use, or `none`. Other words mean nothing.
 pub const VARIABLE: &str = "LIPSYNC_KERNELS";
+
+/// The word for no instruction set at all.
+const NONE: &str = "none";
 
 /// The fastest that this processor has, or the one that `LIPSYNC_KERNELS` names where it has that; `None`
 /// where ONNX Runtime has to do without. One that does not compute what the reference does is passed over:
@@ -20,8 +23,10 @@ pub const VARIABLE: &str = "LIPSYNC_KERNELS";
 pub fn detect() -> Option<Isa> {
     static DETECTED: OnceLock<Option<Isa>> = OnceLock::new();
     *DETECTED.get_or_init(|| {
+        let names = || Isa::ALL.map(Isa::name).into_iter().chain([NONE]);
         let wanted = std::env::var(VARIABLE).ok();
-        let is_wanted = |isa: &Isa| wanted.as_ref().is_none_or(|name| name == isa.name());
+        let wanted = wanted.and_then(|wanted| names().find(|name| wanted.eq_ignore_ascii_case(name)));
+        let is_wanted = |isa: &Isa| wanted.is_none_or(|name| name == isa.name());
         let usable = |isa: &Isa| is_wanted(isa) && isa.is_supported() && passes(*isa);
         Isa::ALL.into_iter().rev().find(usable)
     })
