@@ -11,7 +11,7 @@ use gst::prelude::*;
 pub fn property(more: &str) -> glib::ParamSpec {
     glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
         .nick("Statistics")
-        .blurb(&format!("Counts since the start (frames out, of these repeated; frames skipped) the generator's nanoseconds a frame (inference-time-mean, inference-time-p95), and how it computes (arithmetic: precision, kernels){more}"))
+        .blurb(&format!("Counts since the start (frames out, of these repeated; frames skipped), the generator's nanoseconds a frame (inference-time-mean, inference-time-p95), and how it computes (arithmetic: precision, kernels){more}"))
         .read_only()
         .build()
 }
