@@ -4,13 +4,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generator::Generator;
 use crate::generator::face::FaceOptions;
+use crate::inference::cancellation;
 use crate::inference::precision::{Precision, int8_file};
 use crate::inference::prepare::Remembered;
-use crate::inference::runtime::Engine;
+use crate::inference::runtime::{Engine, environment};
 use crate::kernels::{self, Isa};
+use crate::limits::RUN;
 
 /// Runs of each network that are measured; the fastest counts, since whatever else runs only adds to it.
 const RUNS: usize = 4;
@@ -18,7 +20,7 @@ const RUNS: usize = 4;
 /// The precision to play a generator in, where the engine says `auto` and there is an 8-bit network; else what the
 /// engine says.
 ///
-/// Instructions that multiply bytes are several times as fast as float32, so that where there are kernels for them
+/// Instructions that multiply bytes are faster than float32, so that where there are kernels for them
 /// nothing needs to be measured. Elsewhere it depends on the network, and both are measured once; the result is kept
 /// with the cached graphs.
 ///
@@ -33,21 +35,33 @@ pub fn precision(path: &Path, face: FaceOptions, engine: &Engine) -> Result<Prec
     if isa.is_some_and(Isa::multiplies_bytes) {
         return Ok(Precision::Int8);
     }
+    // It must have been made from this generator; and the library must be loaded from where the engine says, before
+    // its version is asked for.
+    Precision::Int8.select_model(path)?;
+    environment(engine.library_dir.as_deref())?;
     let remembered = Remembered::of(&int8, &format!("faster-{}", isa.map_or("none", Isa::name)));
     if let Some(precision) = remembered.as_ref().and_then(Remembered::read).and_then(|name| named(&name)) {
         return Ok(precision);
     }
-    let [float, bytes] = [Precision::Fp32, Precision::Int8].map(|precision| {
+    let measure = |precision| {
         let engine = Engine { precision, ..engine.clone() };
         Generator::open(path, face, &engine, 1).and_then(time)
-    });
-    let precision = if bytes? <= float? { Precision::Int8 } else { Precision::Fp32 };
+    };
+    let precision = match (measure(Precision::Int8), measure(Precision::Fp32)) {
+        (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => return Err(Error::Interrupted),
+        (Ok(bytes), Ok(float)) if bytes > float => Precision::Fp32,
+        // What is wrong with the 8-bit network is told by who plays it; what is wrong with the other does not matter.
+        _ => Precision::Int8,
+    };
     remembered.iter().for_each(|remembered| remembered.write(name(precision)));
     Ok(precision)
 }
 
 /// How long a frame takes whose face is known.
 fn time(mut generator: Generator) -> Result<Duration> {
+    let interrupter = generator.interrupter();
+    let _stage =
+        cancellation::begin_load(&generator.path().to_owned(), RUN, move || interrupter.interrupt())?;
     let (face, silence) = generator.black_face();
     let mut run = || {
         let start = Instant::now();

@@ -214,6 +214,11 @@ impl Generator {
         (face, Context::zeros(self.context_kind.values()))
     }
 
+    /// The file that it was opened from.
+    fn path(&self) -> &Path {
+        self.network().path()
+    }
+
     /// How it computes: `int8`, `float32` or `half`, and for `int8` by which kernels, as in `int8, avx2`.
     pub fn arithmetic(&self) -> &str {
         &self.arithmetic

@@ -109,7 +109,7 @@ impl PreparedGraph {
 impl PreparedGraph {
     /// Whether it was made from the 8-bit network of a generator.
     pub fn is_int8(&self) -> bool {
-        self.path.to_str().is_some_and(|path| path.ends_with(".int8.onnx"))
+        self.path.as_os_str().to_string_lossy().ends_with(".int8.onnx")
     }
 
     /// The instruction set of the fused kernels in it.

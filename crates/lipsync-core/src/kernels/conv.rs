@@ -175,6 +175,9 @@ impl Quad {
     }
 }
 
+/// Quads that are tried as the partner of another: a network from a stranger may have a million that fit none.
+const MAX_CANDIDATES: usize = 256;
+
 /// Orders quads in pairs whose products, of bytes up to `max`, can be summed in 16 bits: [`Isa::sums_in_16_bits`].
 ///
 /// A quad that is too large even by itself is taken in two halves; one that fits no other is paired with zeros.
@@ -192,8 +195,9 @@ fn pair(quads: Vec<Quad>, max: u8) -> Vec<Quad> {
         let sums: Vec<[i32; 2]> = quad.sums().collect();
         let fits =
             |other: &Quad| sums.iter().zip(other.sums()).all(|(a, b)| is_below([a[0] + b[0], a[1] + b[1]]));
-        let partner = match open.iter().rposition(fits) {
-            Some(place) => open.remove(place),
+        let nearest = open.len().saturating_sub(MAX_CANDIDATES);
+        let partner = match open[nearest..].iter().rposition(fits) {
+            Some(place) => open.remove(nearest + place),
             None => Quad { offset: quad.offset, weights: vec![[0; QUAD]; quad.weights.len()] },
         };
         pairs.extend([quad, partner]);
@@ -317,6 +321,8 @@ impl Panel {
         to: &mut OutputRows<'_>,
         epilogue: Epilogue<'_>,
     ) {
+        let quads: usize = self.rows.iter().map(Vec::len).sum();
+        assert!(self.weights.len() == quads * R * S::LANES * QUAD && quads.is_multiple_of(S::QUADS));
         let mut start = 0;
         // SAFETY: `start` and the pixels after it are below the count.
         unsafe {

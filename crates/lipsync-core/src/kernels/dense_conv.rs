@@ -26,6 +26,9 @@ pub struct PackedDenseConv {
 
 /// Largest height and width: interpolation positions are computed in float32.
 const MAX_SIDE: usize = (1 << 16) - 1;
+/// Bytes of padded input to hold at a time: a part of a core's L2 cache.
+const CACHE_BUDGET: usize = 192 << 10;
+
 /// Output channels are computed in multiples of it.
 const CHANNELS: usize = 16;
 
@@ -91,10 +94,12 @@ impl PackedDenseConv {
 
     /// Whether the convolution can run at that height and width with bounded scratch memory.
     pub fn supports_size(&self, size: [usize; 2]) -> bool {
-        let is_size = size.iter().all(|side| (1..=MAX_SIDE).contains(side));
-        let [height, width] = size.map(|side| side.saturating_add(2 * self.padding));
-        let bytes = height.checked_mul(width).and_then(|n| n.checked_mul(self.layer.pixel_bytes()));
-        is_size && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
+        // An upper estimate of the rows held at a time, where one of them exceeds the cache.
+        const ROWS: usize = 4;
+        let [_, width] = size;
+        let bytes = width.saturating_add(2 * self.padding).checked_mul(ROWS * self.layer.pixel_bytes());
+        size.iter().all(|side| (1..=MAX_SIDE).contains(side))
+            && bytes.is_some_and(|bytes| bytes <= KERNEL_BYTES)
     }
 
     /// The instruction set that its weights were packed for.
@@ -133,33 +138,46 @@ impl PackedDenseConv {
         scratch: &mut Scratch,
     ) {
         let [height, width] = size;
-        let (pixel, padding) = (self.layer.pixel_bytes(), self.padding);
+        let (pixel, padding, stride) = (self.layer.pixel_bytes(), self.padding, self.stride);
         let row_stride = (width + 2 * padding) * pixel;
-        let Scratch { padded, float_row, out_row } = scratch;
-        let padded = aligned_slice(padded, (height + 2 * padding) * row_stride);
-        padded.fill(self.input.zero_point);
-        for y in 0..height {
-            let row = &mut padded[(y + padding) * row_stride + padding * pixel..][..width * pixel];
-            // SAFETY: the caller's promise.
-            unsafe { self.concat.run_row::<S>(inputs, size, y, row, pixel, float_row) };
-        }
-        let (width, channels) = (self.output_size(width), self.output_channels);
+        let (out_width, channels) = (self.output_size(width), self.output_channels);
         let computed = channels.next_multiple_of(CHANNELS);
-        out_row.resize(width * computed, 0);
-        for (y, to) in to.chunks_exact_mut(width * channels).enumerate() {
-            let from = Source {
-                bytes: &padded[self.stride * y * row_stride..],
-                count: width,
-                pixel_step: self.stride * pixel,
-                row_stride,
-            };
-            let bytes = if computed == channels { &mut *to } else { &mut out_row[..] };
-            let mut row = OutputRows { bytes, width, pixel_stride: computed, row_stride: width * computed };
-            // SAFETY: the caller's promise.
-            unsafe { self.layer.run::<S>(from, &mut row, Epilogue::Requantize) };
-            if computed != channels {
-                for (to, from) in to.chunks_exact_mut(channels).zip(out_row.chunks_exact(computed)) {
-                    to.copy_from_slice(&from[..channels]);
+        let Scratch { padded, float_row, out_row } = scratch;
+        out_row.resize(out_width * computed, 0);
+        let rows_per_band = (CACHE_BUDGET / (stride * row_stride)).clamp(1, self.output_size(height));
+        for (n, to) in to.chunks_mut(rows_per_band * out_width * channels).enumerate() {
+            let rows = to.len() / (out_width * channels);
+            // Rows of the padded input, of which the first is row `first` of it.
+            let first = n * rows_per_band * stride;
+            let count = stride * (rows - 1) + 2 * padding + 1;
+            let padded = aligned_slice(padded, count * row_stride);
+            padded.fill(self.input.zero_point);
+            for (y, row) in padded.chunks_exact_mut(row_stride).enumerate() {
+                let Some(y) = (first + y).checked_sub(padding).filter(|y| *y < height) else { continue };
+                let row = &mut row[padding * pixel..][..width * pixel];
+                // SAFETY: the caller's promise.
+                unsafe { self.concat.run_row::<S>(inputs, size, y, row, pixel, float_row) };
+            }
+            for (y, to) in to.chunks_exact_mut(out_width * channels).enumerate() {
+                let from = Source {
+                    bytes: &padded[stride * y * row_stride..],
+                    count: out_width,
+                    pixel_step: stride * pixel,
+                    row_stride,
+                };
+                let bytes = if computed == channels { &mut *to } else { &mut out_row[..] };
+                let mut row = OutputRows {
+                    bytes,
+                    width: out_width,
+                    pixel_stride: computed,
+                    row_stride: out_width * computed,
+                };
+                // SAFETY: the caller's promise.
+                unsafe { self.layer.run::<S>(from, &mut row, Epilogue::Requantize) };
+                if computed != channels {
+                    for (to, from) in to.chunks_exact_mut(channels).zip(out_row.chunks_exact(computed)) {
+                        to.copy_from_slice(&from[..channels]);
+                    }
                 }
             }
         }

@@ -17,8 +17,8 @@ pub const VARIABLE: &str = "LIPSYNC_KERNELS";
 /// The word for no instruction set at all.
 const NONE: &str = "none";
 
-/// The fastest that this processor has, or the one that `LIPSYNC_KERNELS` names where it has that; `None`
-/// where ONNX Runtime has to do without. One that does not compute what the reference does is passed over:
+/// The fastest that this processor has, or the one that `LIPSYNC_KERNELS` names; `None` where the processor lacks that,
+/// or has none, and ONNX Runtime has to do without. One that does not compute what the reference does is passed over:
 /// not every instruction set has been seen on silicon.
 pub fn detect() -> Option<Isa> {
     static DETECTED: OnceLock<Option<Isa>> = OnceLock::new();

@@ -64,8 +64,7 @@ impl Isa {
         }
     }
 
-    /// Whether it has instructions that multiply bytes and sum in 32 bits: several times as fast as float32 at any
-    /// network.
+    /// Whether it has instructions that multiply bytes and sum in 32 bits, which are faster than float32.
     pub fn multiplies_bytes(self) -> bool {
         !self.sums_in_16_bits()
     }

@@ -256,7 +256,7 @@ pub fn op_type(inputs: usize, is_float: bool) -> Option<&'static str> {
 
 /// Most output channels of a [`PlanarConv`].
 pub const MAX_PLANES: usize = 16;
-/// Most inputs of an inverted residual.
+/// Most inputs of a fused operator.
 const MAX_INPUTS: usize = 2;
 
 /// Whether there are kernels for this processor.

@@ -202,6 +202,9 @@ fn dense_convolutions_are_bit_exact() {
         ([1, 0], 1, [1, 1], [3, 1]),
         ([96, 0], 40, [5, 6], [1, 1]),
         ([7, 0], 33, [5, 6], [1, 2]),
+        ([64, 0], 32, [4, 40], [1, 2]),
+        ([16, 0], 16, [90, 300], [3, 1]),
+        ([16, 0], 16, [91, 300], [3, 2]),
     ];
     for ((channels, outputs, size, [kernel, stride]), max) in
         shapes.iter().flat_map(|s| RANGES.map(|max| (*s, max)))

@@ -327,7 +327,10 @@ impl<'a> Matcher<'a> {
     fn dequantized_from(&self, value: &str) -> Option<(&'a str, QuantParams)> {
         let node = self.producer(value).filter(|node| node.op_type() == "DequantizeLinear")?;
         let bytes = node.input.first()?.as_str();
-        let quantize = self.producer(bytes).filter(|node| node.op_type() == "QuantizeLinear");
+        let is_same = |other: &&NodeProto| {
+            other.op_type() == "QuantizeLinear" && other.input.get(1..) == node.input.get(1..)
+        };
+        let quantize = self.producer(bytes).filter(is_same);
         let clip = quantize.and_then(|node| self.clip(node.input.first()?));
         Some((bytes, self.params(node, clip)?))
     }
@@ -483,7 +486,10 @@ impl<'a> Matcher<'a> {
             let upsample_2x = producer.and_then(|producer| self.upsample_2x(producer));
             Some(upsample_2x.unwrap_or((part, BlockInput { params, upsample_2x: false })))
         };
-        node.input.iter().map(source).collect()
+        let sources: Vec<(&str, BlockInput)> = node.input.iter().map(source).collect::<Option<_>>()?;
+        let names: HashSet<&str> = sources.iter().map(|(name, _)| *name).collect();
+        // A value that is concatenated with itself would be transposed twice under one name.
+        (names.len() == sources.len()).then_some(sources)
     }
 
     /// The input of a `Resize` that doubles both sides.
@@ -508,17 +514,18 @@ fn product(sizes: &[usize]) -> Option<usize> {
 pub(super) fn has_kernel(node: &NodeProto, weights: &[i64]) -> bool {
     let &[channels, inputs, height, width] = weights else { return false };
     let kernel = if height == 1 { 1 } else { 3 };
+    let is_depthwise = |group: usize| kernel == 3 && inputs == 1 && usize::try_from(channels) == Ok(group);
     height == width
         && height == kernel as i64
-        && geometry(node, kernel)
-            .is_some_and(|(_, group)| group == 1 || (inputs == 1 && usize::try_from(channels) == Ok(group)))
+        && geometry(node, kernel).is_some_and(|(_, group)| group == 1 || is_depthwise(group))
 }
 
 /// The stride (1 or 2) and the groups of a convolution with "same" padding.
 fn geometry(node: &NodeProto, kernel: usize) -> Option<(usize, usize)> {
     let ints = |name: &str| node.find_attribute(name).map(|argument| &argument.ints[..]);
     let same = |values: &[i64], value: usize| values.iter().all(|other| usize::try_from(*other) == Ok(value));
-    let is_padded = ints("pads").map_or(kernel == 1, |pads| same(pads, kernel / 2));
+    let is_padded =
+        ints("pads").map_or(kernel == 1, |pads| (pads.len() == 4 || kernel == 1) && same(pads, kernel / 2));
     let is_plain = ints("dilations").is_none_or(|dilations| same(dilations, 1))
         && node.find_attribute("auto_pad").is_none_or(|auto| matches!(auto.s(), b"NOTSET" | b""));
     let stride = ints("strides")

@@ -62,26 +62,28 @@ impl Model {
         graph.node = nodes;
     }
 
-    /// Removes the `Clip` nodes that limit quantized values to 7 bits ([`super::ActivationBits`]): only the fused
-    /// kernels gain by them, and ONNX Runtime fuses no convolution across them. Values beyond their calibrated range
-    /// may become larger.
+    /// Removes the upper limits of values that are only quantized ([`super::ActivationBits`]): the fused kernels alone
+    /// gain by them, and ONNX Runtime fuses no convolution across them. Values beyond their calibrated range may
+    /// become larger, up to 8 bits.
     pub fn remove_clips_before_quantization(&mut self) {
         let Some(graph) = self.proto.graph.as_mut().filter(|graph| !graph.has_subgraphs()) else { return };
         let weights = graph.initializers();
         let is_zero = |name: &String| {
             weights.get(name.as_str()).and_then(|tensor| float_values(tensor)).is_some_and(|min| min == [0.0])
         };
-        let quantized: HashSet<String> = (graph.node.iter())
-            .filter(|node| node.op_type() == "QuantizeLinear")
-            .filter_map(|node| node.input.first().cloned())
-            .collect();
+        let consumers = graph.consumers();
+        let is_output = |name: &str| graph.output.iter().any(|output| output.name() == name);
+        let is_only_quantized = |name: &str| {
+            let all = consumers.get(name).into_iter().flatten();
+            !is_output(name) && all.into_iter().all(|n| graph.node[*n].op_type() == "QuantizeLinear")
+        };
         let mut renamed: HashMap<String, String> = HashMap::new();
         let mut relus: HashSet<String> = HashSet::new();
         let clips = graph.node.iter().filter(|node| node.op_type() == "Clip");
         for clip in clips {
             let ([output], Some(input)) = (&clip.output[..], clip.input.first()) else { continue };
             match clip.input.get(1).filter(|min| !min.is_empty()) {
-                _ if !quantized.contains(output) => {}
+                _ if !is_only_quantized(output) => {}
                 None => _ = renamed.insert(output.clone(), input.clone()),
                 // ONNX Runtime has made one node of a ReLU and a limit.
                 Some(min) if is_zero(min) => _ = relus.insert(output.clone()),
