@@ -60,8 +60,7 @@ pub fn precision(path: &Path, face: FaceOptions, engine: &Engine) -> Result<Prec
 /// How long a frame takes whose face is known.
 fn time(mut generator: Generator) -> Result<Duration> {
     let interrupter = generator.interrupter();
-    let _stage =
-        cancellation::begin_load(&generator.path().to_owned(), RUN, move || interrupter.interrupt())?;
+    let _stage = cancellation::begin_load(generator.path(), RUN, move || interrupter.interrupt())?;
     let (face, silence) = generator.black_face();
     let mut run = || {
         let start = Instant::now();
