@@ -15,6 +15,8 @@ from machine import example_inputs, open_session
 from material import CACHE, IRIS, iris_int8
 from whole_job import FULL_SIZE, SCRATCH, say
 
+PARTS = ("whole", "face", "mouth")
+"""What a graph is cut into; other files hold what was found out about it."""
 CHECKSUM = 64
 """Characters before a cached graph."""
 
@@ -27,6 +29,8 @@ def prepared(generator: Path) -> dict[str, Path]:
     result = {}
     for file in files:
         name = file.stem.rsplit("-", 1)[1]
+        if name not in PARTS:
+            continue
         model = onnx.load_from_string(file.read_bytes()[CHECKSUM:])
         without_clips(model.graph)
         result[name] = SCRATCH / f"{place}-{name}.onnx"
