@@ -194,11 +194,13 @@ impl Evaluation<'_> {
             let found = Found { model, mouth_psnr, float_layers, layers_with_8_bits };
             Ok(Some(found).filter(|found| found.mouth_psnr.overall >= psnr))
         };
-        let Some(found) = least(layers.len() - 1, |count| try_out(count, layers.len() - count))? else {
+        let Some(found) = least(0, layers.len() - 1, |count| try_out(count, layers.len() - count))? else {
             bail!("not even one layer can be quantized without falling below {psnr} dB. Lower --psnr");
         };
         let float_layers = found.float_layers;
-        let few = least(layers.len() - float_layers - 1, |count| try_out(float_layers, count))?;
+        // Without any of both it was tried first.
+        let first = usize::from(float_layers == 0);
+        let few = least(first, layers.len() - float_layers - 1, |count| try_out(float_layers, count))?;
         Ok(few.unwrap_or(found))
     }
 
@@ -228,10 +230,10 @@ impl Evaluation<'_> {
     }
 }
 
-/// The least count up to `most` with which `try_out` succeeds, where more never fail: doubles the count until it is
-/// enough, then bisects.
-fn least<T>(most: usize, try_out: impl Fn(usize) -> Result<Option<T>>) -> Result<Option<T>> {
-    let (mut failing, mut count, mut step) = (None, 0, 1);
+/// The least count from `first` to `most` with which `try_out` succeeds, where more never fail: doubles its steps until
+/// the count is enough, then bisects.
+fn least<T>(first: usize, most: usize, try_out: impl Fn(usize) -> Result<Option<T>>) -> Result<Option<T>> {
+    let (mut failing, mut count, mut step) = (first.checked_sub(1), first, 1);
     let mut best = loop {
         if let Some(found) = try_out(count)? {
             break found;

@@ -35,12 +35,14 @@ pub fn precision(path: &Path, face: FaceOptions, engine: &Engine) -> Result<Prec
     if isa.is_some_and(Isa::multiplies_bytes) {
         return Ok(Precision::Int8);
     }
-    // It must have been made from this generator; and the library must be loaded from where the engine says, before
-    // its version is asked for.
-    Precision::Int8.select_model(path)?;
+    // The library must be loaded from where the engine says, before its version is asked for.
     environment(engine.library_dir.as_deref())?;
     let remembered = Remembered::of(&int8, &format!("faster-{}", isa.map_or("none", Isa::name)));
     if let Some(precision) = remembered.as_ref().and_then(Remembered::read).and_then(|name| named(&name)) {
+        if precision == Precision::Fp32 {
+            // Who plays the 8-bit network checks that it was made from this generator; here nobody else would.
+            Precision::Int8.select_model(path)?;
+        }
         return Ok(precision);
     }
     let measure = |precision| {

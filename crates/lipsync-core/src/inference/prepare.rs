@@ -90,15 +90,11 @@ impl PreparedGraph {
             generator.into()
         };
         if !engine.is_processor() {
-            let mut graph = Graph::read(&path)?;
-            if path != generator
-                && let Graph::Memory(bytes) = &graph
-            {
-                let mut model = Model::decode(&path, bytes)?;
+            let mut model = Model::read(&path)?;
+            if path != generator {
                 model.remove_clips_before_quantization();
-                graph = Graph::of(&model);
             }
-            return Ok(Self::of(&path, GraphParts::Whole(graph)));
+            return Ok(Self::of(&path, GraphParts::Whole(Graph::of(&model))));
         }
         let builder = GraphBuilder { path: &path, engine };
         let (graph, cache_files) = builder.graph(inputs)?;
@@ -153,22 +149,28 @@ impl PreparedGraph {
 
 /// The graph of an 8-bit network with fused kernels, or as it is best for ONNX Runtime.
 pub fn for_this_processor(mut model: Model) -> Graph {
-    fuse_blocks(model.clone()).unwrap_or_else(|| {
-        model.remove_clips_before_quantization();
-        Graph::of(&model)
-    })
+    if let Some(kernels) = fused_kernels(&mut model) {
+        return Graph::WithFusedKernels(model.encode().into(), kernels);
+    }
+    model.remove_clips_before_quantization();
+    Graph::of(&model)
 }
 
 /// The graph with blocks replaced by fused kernels; `None` where the processor does not support them, or
 /// there are none.
 pub fn fuse_blocks(mut model: Model) -> Option<Graph> {
+    let kernels = fused_kernels(&mut model)?;
+    Some(Graph::WithFusedKernels(model.encode().into(), kernels))
+}
+
+/// Replaces the blocks of a model by custom operators, and returns their kernels; `None` where the model stays as it is.
+fn fused_kernels(model: &mut Model) -> Option<FusedKernels> {
     // The kernels take a batch of one.
     let is_one = |port: &crate::onnx::ValueInfo| port.shape.first().is_some_and(|batch| batch == "1");
     if !kernels::are_supported() || !model.inputs().iter().all(is_one) {
         return None;
     }
-    let blocks = FusedKernels::new(&model.fuse_blocks()?)?;
-    Some(Graph::WithFusedKernels(model.encode().into(), blocks))
+    FusedKernels::new(&model.fuse_blocks()?)
 }
 
 /// A model with a batch size of one, optimized but not split.

@@ -6,6 +6,9 @@ use super::requantize::{Affine, Requantize};
 use super::simd::Simd;
 use super::{BlockInput, QuantParams};
 
+/// Largest height and width: interpolation positions are computed in float32.
+pub const MAX_SIDE: usize = (1 << 16) - 1;
+
 /// Concatenates inputs along their channels, row by row.
 pub struct Concat {
     ops: Vec<InputOp>,
@@ -57,6 +60,13 @@ impl Concat {
     /// Whether an input has half the height and width of the result.
     pub fn upsamples(&self, input: usize) -> bool {
         matches!(self.ops[input], InputOp::Upsample2x(_))
+    }
+
+    /// Height and width of the result for an input of that size; `None` where they would be too large.
+    pub fn result_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let times = if self.upsamples(input) { 2 } else { 1 };
+        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
+        Some([height?, width?])
     }
 
     /// Panics where the inputs are not as long as a result of `size` (height, width) with `channels` needs: unsafe code
@@ -225,7 +235,7 @@ pub struct Interpolation {
 
 impl Interpolation {
     pub fn new(size: usize) -> Self {
-        assert!((2..1 << 16).contains(&size));
+        assert!((2..=MAX_SIDE).contains(&size));
         let half = size / 2;
         Self { half, step: (half - 1) as f32 / (size - 1) as f32 }
     }

@@ -5,7 +5,8 @@
 //! window, which is consecutive memory as well (NHWC). So both kinds are one kernel that is told where the quads lie.
 
 use super::isa::Isa;
-use super::simd::{Simd, array};
+use super::memory::AlignedVec;
+use super::simd::{QUAD, Simd, array};
 use super::{QuantConv, QuantParams};
 
 /// A convolution with packed weights.
@@ -34,36 +35,6 @@ pub struct Panel {
     scale: AlignedVec<f32>,
     /// Output quantization.
     output: QuantParams,
-}
-
-/// Values that begin at a cache line: vectors that cross one take nearly twice as long to load.
-pub struct AlignedVec<T> {
-    values: Vec<T>,
-    /// Where the line begins.
-    start: usize,
-}
-
-/// Bytes in a cache line.
-pub const CACHE_LINE: usize = 64;
-
-impl<T: Copy + Default> AlignedVec<T> {
-    pub fn of(from: &[T]) -> Self {
-        let mut values = vec![T::default(); from.len() + CACHE_LINE / size_of::<T>()];
-        let start = values.as_ptr().align_offset(CACHE_LINE);
-        values[start..][..from.len()].copy_from_slice(from);
-        values.truncate(start + from.len());
-        Self { values, start }
-    }
-}
-
-impl<T> AlignedVec<T> {
-    pub fn len(&self) -> usize {
-        self.values.len() - self.start
-    }
-
-    pub fn as_ptr(&self) -> *const T {
-        self.values[self.start..].as_ptr()
-    }
 }
 
 /// An instruction set's way through a product.
@@ -139,9 +110,6 @@ pub struct ResidualAdd {
     pub offset: f32,
     pub max: u8,
 }
-
-/// Bytes in a quad.
-const QUAD: usize = 4;
 
 /// The channel, within its panel, of a lane. In panels of four registers the channels are interleaved in groups of
 /// four so that the pack instructions, which work on 128 bits, put bytes in order.

@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 
-use super::concat::{Concat, InputTensor};
+use super::concat::{Concat, InputTensor, MAX_SIDE};
 use super::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
-use super::inverted_residual::aligned_slice;
 use super::isa::Isa;
+use super::memory::{CACHE_BUDGET, aligned_slice};
 use super::{DenseConv, QuantParams};
 use crate::limits::KERNEL_BYTES;
 
@@ -23,11 +23,6 @@ pub struct PackedDenseConv {
     stride: usize,
     isa: Isa,
 }
-
-/// Largest height and width: interpolation positions are computed in float32.
-const MAX_SIDE: usize = (1 << 16) - 1;
-/// Bytes of padded input to hold at a time: a part of a core's L2 cache.
-const CACHE_BUDGET: usize = 192 << 10;
 
 /// Output channels are computed in multiples of it.
 const CHANNELS: usize = 16;
@@ -87,9 +82,7 @@ impl PackedDenseConv {
 
     /// Height and width of the convolution for an input of that size; `None` where they would be too large.
     pub fn conv_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
-        let times = if self.concat.upsamples(input) { 2 } else { 1 };
-        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
-        Some([height?, width?])
+        self.concat.result_size(input, size)
     }
 
     /// Whether the convolution can run at that height and width with bounded scratch memory.

@@ -4,18 +4,16 @@
 //! Each lane multiplies a quad: here a column of the window (three rows) and one zero, so that a window takes three
 //! products.
 
-use super::conv::{AlignedVec, channel_of_lane, requantize};
+use super::conv::{channel_of_lane, requantize};
 use super::isa::Isa;
-use super::simd::{Simd, array};
+use super::memory::AlignedVec;
+use super::simd::{QUAD, Simd, array};
 use super::{QuantConv, QuantParams};
 
 /// Registers of a group of channels.
 const REGISTERS: usize = 4;
 /// Columns of the window, and quads of a group.
 const COLUMNS: usize = 3;
-/// Bytes in a quad.
-const QUAD: usize = 4;
-
 /// A depthwise convolution, packed for the kernel in groups of four registers of channels.
 pub struct Depthwise {
     groups: Vec<Group>,

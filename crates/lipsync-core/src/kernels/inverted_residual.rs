@@ -3,10 +3,11 @@
 
 use std::cell::RefCell;
 
-use super::concat::{Concat, InputTensor};
-use super::conv::{Blocking, CACHE_LINE, Epilogue, OutputRows, PackedConv, ResidualAdd};
+use super::concat::{Concat, InputTensor, MAX_SIDE};
+use super::conv::{Blocking, Epilogue, OutputRows, PackedConv, ResidualAdd};
 use super::depthwise::{Depthwise, TAIL_PADDING, padded_channels};
 use super::isa::Isa;
+use super::memory::{CACHE_BUDGET, aligned_slice};
 use super::pointwise_f32::PointwiseF32;
 use super::{InvertedResidual, Projection, QuantParams};
 use crate::limits::KERNEL_BYTES;
@@ -35,12 +36,6 @@ pub enum BlockOutput<'a> {
     U8(&'a mut [u8]),
     F32(&'a mut [f32]),
 }
-
-/// Bytes of expanded rows to hold at a time: a part of a core's L2 cache.
-const CACHE_BUDGET: usize = 192 << 10;
-
-/// Largest height and width: interpolation positions are computed in float32.
-const MAX_SIDE: usize = (1 << 16) - 1;
 
 /// Scratch memory of a thread, shared by all of its blocks.
 #[derive(Default)]
@@ -104,9 +99,7 @@ impl PackedInvertedResidual {
 
     /// Height and width of the block for an input of that size; `None` where they would be too large.
     pub fn block_size(&self, input: usize, size: [usize; 2]) -> Option<[usize; 2]> {
-        let times = if self.concat.upsamples(input) { 2 } else { 1 };
-        let [height, width] = size.map(|side| side.checked_mul(times).filter(|side| *side <= MAX_SIDE));
-        Some([height?, width?])
+        self.concat.result_size(input, size)
     }
 
     /// Whether the block can run at that height and width with bounded scratch memory.
@@ -298,13 +291,4 @@ impl ResidualAdd {
             max: sum.max,
         }
     }
-}
-
-/// A slice of `size` bytes that starts at a cache line.
-pub fn aligned_slice(memory: &mut Vec<u8>, size: usize) -> &mut [u8] {
-    if memory.len() < size + CACHE_LINE {
-        memory.resize(size + CACHE_LINE, 0);
-    }
-    let start = memory.as_ptr().align_offset(CACHE_LINE);
-    &mut memory[start..][..size]
 }

@@ -56,7 +56,7 @@ impl Isa {
     }
 
     /// 32-bit lanes in a register.
-    pub fn lanes(self) -> usize {
+    pub const fn lanes(self) -> usize {
         match self {
             Self::Avx2 | Self::AvxVnni => 8,
             Self::Avx512Vnni | Self::Amx => 16,
@@ -70,8 +70,8 @@ impl Isa {
     }
 
     /// Whether products of two bytes are summed in 16 bits first, so that large weights have to be kept apart.
-    pub fn sums_in_16_bits(self) -> bool {
-        self == Self::Avx2
+    pub const fn sums_in_16_bits(self) -> bool {
+        matches!(self, Self::Avx2)
     }
 
     /// Whether bytes are multiplied as signed numbers, less 128.

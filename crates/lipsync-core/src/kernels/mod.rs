@@ -30,6 +30,7 @@ mod detect;
 mod dispatch;
 mod inverted_residual;
 mod isa;
+mod memory;
 mod operator;
 mod planar;
 mod pointwise_f32;

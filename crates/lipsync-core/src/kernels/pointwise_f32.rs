@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! 1 x 1 convolutions with u8 input and float32 weights and output.
 
-use super::conv::AlignedVec;
 use super::isa::Isa;
+use super::memory::AlignedVec;
 use super::simd::Simd;
 use super::{FloatConv, QuantParams};
 

@@ -4,7 +4,11 @@
 //! A kernel is written once, generic over [`Simd`], in functions that are always inlined and without closures. Each
 //! instruction set compiles them into functions of its own ([`super::backends`]) that enable its instructions.
 
+use super::isa::Isa;
 use super::requantize::Requantize;
+
+/// Bytes in a quad.
+pub const QUAD: usize = 4;
 
 /// An array of `$value` for each `$n`. Closures, as `std::array::from_fn` takes them, would not be compiled for the
 /// instruction set of the function that they are in.
@@ -22,16 +26,18 @@ pub(super) use array;
 
 /// The operations of an instruction set on registers of [`Isa::lanes`] lanes.
 ///
-/// A *quad* is four bytes that are multiplied and summed into one 32-bit lane. Several registers hold channels in
+/// A *quad* is [`QUAD`] bytes that are multiplied and summed into one 32-bit lane. Several registers hold channels in
 /// the order of [`super::conv::channel_of_lane`].
 ///
 /// # Safety
 /// All functions need the instruction set, and pointers to as many values as the registers hold.
 pub trait Simd: Copy {
+    /// The instruction set.
+    const ISA: Isa;
     /// 32-bit lanes in a register.
-    const LANES: usize;
+    const LANES: usize = Self::ISA.lanes();
     /// Quads that one step of a product multiplies: 2 where products are summed in 16 bits first.
-    const QUADS: usize = 1;
+    const QUADS: usize = if Self::ISA.sums_in_16_bits() { 2 } else { 1 };
     /// Steps of a product's inner loop that are unrolled.
     const UNROLL: usize = 4;
     /// A register of 32-bit integers.

@@ -11,6 +11,7 @@ use core::arch::x86_64::*;
 
 use super::entry_points;
 use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::isa::Isa;
 use crate::kernels::simd::{Simd, array};
 
 /// AVX2 with FMA; `VNNI` with `vpdpbusd` as well.
@@ -23,8 +24,7 @@ entry_points!(Avx2<false>, "avx2,fma");
 const BYTES: usize = 32;
 
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
-    const LANES: usize = 8;
-    const QUADS: usize = if VNNI { 1 } else { 2 };
+    const ISA: Isa = if VNNI { Isa::AvxVnni } else { Isa::Avx2 };
     // The compiler runs out of registers where it interleaves two steps.
     const UNROLL: usize = if VNNI { 4 } else { 1 };
     type Ints = __m256i;

@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{amx, entry_points};
 use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::isa::Isa;
 use crate::kernels::requantize::Requantize;
 use crate::kernels::simd::{Simd, array};
 
@@ -21,7 +22,7 @@ entry_points!(Avx512, "avx512bw,avx512vl,avx512vnni");
 const BYTES: usize = 64;
 
 impl Simd for Avx512 {
-    const LANES: usize = 16;
+    const ISA: Isa = Isa::Avx512Vnni;
     type Ints = __m512i;
     type Floats = __m512;
 

@@ -12,6 +12,7 @@ use core::arch::asm;
 
 use super::entry_points;
 use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
+use crate::kernels::isa::Isa;
 use crate::kernels::simd::{Simd, array};
 
 /// NEON with dot products.
@@ -38,7 +39,7 @@ unsafe fn sdot(mut acc: int32x4_t, quads: int32x4_t, weights: int32x4_t) -> int3
 }
 
 impl Simd for Neon {
-    const LANES: usize = 4;
+    const ISA: Isa = Isa::NeonDotprod;
     type Ints = int32x4_t;
     type Floats = float32x4_t;
 
