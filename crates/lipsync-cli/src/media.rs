@@ -9,6 +9,12 @@ use gst::prelude::*;
 
 use crate::interrupt;
 
+/// Name of the message that says that a stream had ended before it was linked.
+const MISSED: &str = "lipsync-stream-missed";
+/// Times that a file is read again after its only stream was missed: it happens once in fifty times on a busy
+/// machine.
+const RETRIES: u32 = 20;
+
 /// A pipeline that reads a file. It is stopped on drop, so that no thread goes on reading or writing.
 pub struct Reader {
     pipeline: gst::Pipeline,
@@ -16,6 +22,9 @@ pub struct Reader {
     remedy: &'static str,
     /// Formats for which GStreamer has reported a missing decoder.
     missing: Vec<String>,
+    /// Streams that are read.
+    streams: usize,
+    retries: u32,
 }
 
 impl Reader {
@@ -29,7 +38,8 @@ impl Reader {
         )?;
         let pipeline =
             pipeline.downcast::<gst::Pipeline>().map_err(|_| anyhow::anyhow!("the pipeline is none"))?;
-        let reader = Self { pipeline, file: file.into(), remedy, missing: Vec::new() };
+        let reader =
+            Self { pipeline, file: file.into(), remedy, missing: Vec::new(), streams: 0, retries: 0 };
         let uri = gst::glib::filename_to_uri(std::path::absolute(file)?, None)?;
         reader.element("source")?.set_property("uri", uri.as_str());
         Ok(reader)
@@ -60,17 +70,24 @@ impl Reader {
 
     /// Links the source's first stream of each kind (`video`, `audio`) to its element; posts an error where
     /// one of them is missing.
-    pub fn link(&self, wanted: &[(&'static str, gst::Element)]) -> Result<()> {
+    pub fn link(&mut self, wanted: &[(&'static str, gst::Element)]) -> Result<()> {
+        self.streams = wanted.len();
         let source = self.element("source")?;
         let branches = wanted.to_vec();
-        source.connect_pad_added(move |_, pad| {
+        source.connect_pad_added(move |source, pad| {
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
             let kind = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
             for (prefix, branch) in &branches {
                 let sink =
                     branch.static_pad("sink").filter(|sink| kind.starts_with(prefix) && !sink.is_linked());
                 // Where linking fails, the source posts a not-linked error.
-                let _ = sink.map(|sink| pad.link(&sink));
+                let linked = sink.is_some_and(|sink| pad.link(&sink).is_ok());
+                // decodebin (1.22) may start a parser with a source pad of its own, as aiffparse, before it
+                // exposes that pad: a short file is over by then, and nothing more comes.
+                if linked && pad.sticky_event::<gst::event::Eos>(0).is_some() {
+                    let missed = gst::message::Application::builder(gst::Structure::new_empty(MISSED));
+                    let _ = source.post_message(missed.src(source).build());
+                }
             }
         });
         let branches = wanted.to_vec();
@@ -97,11 +114,22 @@ impl Reader {
     pub fn has_ended(&mut self) -> Result<bool> {
         interrupt::check()?;
         let bus = self.pipeline.bus().context("the pipeline has no bus")?;
-        let kinds = [gst::MessageType::Eos, gst::MessageType::Error, gst::MessageType::Element];
+        let kinds = [
+            gst::MessageType::Eos,
+            gst::MessageType::Error,
+            gst::MessageType::Element,
+            gst::MessageType::Application,
+        ];
         let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Eos(_)) => Ok(true),
             Some(gst::MessageView::Error(error)) => Err(self.failure(&error.error())),
+            Some(gst::MessageView::Application(message))
+                if message.structure().is_some_and(|s| s.name() == MISSED) =>
+            {
+                self.read_again()?;
+                Ok(false)
+            }
             Some(gst::MessageView::Element(message)) => {
                 let missing = message.structure().filter(|structure| structure.name() == "missing-plugin");
                 self.missing.extend(missing.and_then(|missing| missing.get::<String>("name").ok()));
@@ -109,6 +137,17 @@ impl Reader {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Starts from the beginning after the only stream was missed, so that nothing of it was delivered.
+    fn read_again(&mut self) -> Result<()> {
+        self.retries += 1;
+        if self.streams != 1 || self.retries > RETRIES {
+            return Err(self.file_error("was over before it could be decoded; try again"));
+        }
+        let _ = self.pipeline.set_state(gst::State::Null);
+        self.start();
+        Ok(())
     }
 
     /// Length of the file, as far as it is known.
