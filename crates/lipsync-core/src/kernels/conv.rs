@@ -14,7 +14,7 @@ pub struct PackedConv {
     pub panels: Vec<Panel>,
     /// Whether AMX tiles may compute it.
     pub has_tiles: bool,
-    /// Bytes of an input pixel: the input channels, padded to quads.
+    /// Bytes of an input pixel: the input channels, padded to quads, or to two of them where matrices are multiplied.
     pixel_bytes: usize,
     /// Height and width of the kernel: 1 or 3.
     kernel: usize,
@@ -27,7 +27,7 @@ pub struct Panel {
     first_channel: usize,
     /// For each row of the window, where its quads lie, in the order of the weights.
     rows: Vec<Vec<u32>>,
-    /// `[quad][register][lane][4]`
+    /// `[quad][register][lane][4]`; where matrices are multiplied, `[pair of quads][register][lane][quad][4]`.
     pub weights: AlignedVec<i8>,
     /// `[register][lane]`
     pub bias: AlignedVec<i32>,
@@ -183,7 +183,7 @@ impl PackedConv {
         [inputs, outputs]: [usize; 2],
         isa: Isa,
     ) -> Self {
-        let pixel_bytes = inputs.next_multiple_of(QUAD);
+        let pixel_bytes = inputs.next_multiple_of(if isa.multiplies_matrices() { 2 * QUAD } else { QUAD });
         let taps = kernel * kernel;
         let layer_inputs = layer.weights.len() / layer.output_channels() / taps;
         let weight = |output: usize, place: usize| {
@@ -215,8 +215,12 @@ impl PackedConv {
                 if isa.sums_in_16_bits() { pair(quads, input.max) } else { quads }
             };
             let rows: Vec<Vec<Quad>> = (0..kernel).map(row).collect();
-            let weights = rows.iter().flatten().flat_map(|quad| quad.weights.as_flattened());
-            let weights: Vec<i8> = weights.copied().collect();
+            let quads: Vec<&Quad> = rows.iter().flatten().collect();
+            let together = if isa.multiplies_matrices() { 2 } else { 1 };
+            let weights = quads.chunks_exact(together).flat_map(|quads| {
+                (0..channels.len()).flat_map(|lane| quads.iter().flat_map(move |quad| quad.weights[lane]))
+            });
+            let weights: Vec<i8> = weights.collect();
             let bias: Vec<i32> =
                 channels.iter().map(|n| layer.folded_bias(*n, input.zero_point, isa)).collect();
             let scale: Vec<f32> = channels.iter().map(|n| layer.requant_scale(*n)).collect();
@@ -325,6 +329,7 @@ impl Panel {
         unsafe {
             let bias = array!(r < R => S::load_ints(self.bias.as_ptr().add(r * S::LANES)));
             let mut acc = [bias; P];
+            S::pair_pixels(&mut acc);
             let mut weights = self.weights.as_ptr();
             let mut row_start = from.bytes.as_ptr().add(start * from.pixel_step);
             for (n, offsets) in self.rows.iter().enumerate() {
@@ -345,6 +350,7 @@ impl Panel {
                     weights = weights.add(S::QUADS * quad_weights);
                 }
             }
+            S::pair_pixels(&mut acc);
             acc
         }
     }

@@ -21,6 +21,8 @@ macro_rules! dispatch {
                 Isa::Avx512Vnni | Isa::Amx => super::backends::avx512::$kernel($($argument),*),
                 #[cfg(target_arch = "aarch64")]
                 Isa::NeonDotprod => super::backends::neon::$kernel($($argument),*),
+                #[cfg(target_arch = "aarch64")]
+                Isa::NeonI8mm => super::backends::neon_i8mm::$kernel($($argument),*),
                 #[allow(unreachable_patterns)]
                 _ => unreachable!("weights are packed for this architecture"),
             }

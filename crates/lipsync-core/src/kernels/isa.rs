@@ -14,11 +14,15 @@ pub enum Isa {
     Amx,
     /// NEON with dot products (`sdot`): ARM processors since Cortex-A75, Apple since A11, Graviton 2, Raspberry Pi 5.
     NeonDotprod,
+    /// NEON with products of 8-bit matrices (`usmmla`): ARM processors since Cortex-A510, A710 and X2, Apple since M2,
+    /// Graviton 3.
+    NeonI8mm,
 }
 
 impl Isa {
     /// All of them, the slower ones of an architecture first.
-    pub const ALL: [Self; 5] = [Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Amx, Self::NeonDotprod];
+    pub const ALL: [Self; 6] =
+        [Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::Amx, Self::NeonDotprod, Self::NeonI8mm];
 
     /// Its name in `stats`, in the log and in `LIPSYNC_KERNELS`.
     pub fn name(self) -> &'static str {
@@ -28,6 +32,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512-vnni",
             Self::Amx => "amx",
             Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -46,11 +51,15 @@ impl Isa {
                 Self::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
                 Self::Avx512Vnni => avx512(),
                 Self::Amx => avx512() && amx::is_supported(),
-                Self::NeonDotprod => false,
+                Self::NeonDotprod | Self::NeonI8mm => false,
             }
         }
         #[cfg(target_arch = "aarch64")]
-        return self == Self::NeonDotprod && std::arch::is_aarch64_feature_detected!("dotprod");
+        return match self {
+            Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            Self::NeonI8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
+            _ => false,
+        };
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         false
     }
@@ -60,7 +69,7 @@ impl Isa {
         match self {
             Self::Avx2 | Self::AvxVnni => 8,
             Self::Avx512Vnni | Self::Amx => 16,
-            Self::NeonDotprod => 4,
+            Self::NeonDotprod | Self::NeonI8mm => 4,
         }
     }
 
@@ -74,9 +83,14 @@ impl Isa {
         matches!(self, Self::Avx2)
     }
 
+    /// Whether an instruction multiplies two pixels of eight bytes by the weights of two channels.
+    pub const fn multiplies_matrices(self) -> bool {
+        matches!(self, Self::NeonI8mm)
+    }
+
     /// Whether bytes are multiplied as signed numbers, less 128.
-    pub fn has_signed_bytes(self) -> bool {
-        self == Self::NeonDotprod
+    pub const fn has_signed_bytes(self) -> bool {
+        matches!(self, Self::NeonDotprod)
     }
 }
 

@@ -17,7 +17,7 @@ pub struct PackedPlanarConv {
 const PIXELS: usize = 1024;
 
 impl PackedPlanarConv {
-    /// Packs a layer whose input channels are a multiple of four and which has at most [`MAX_PLANES`] output
+    /// Packs a layer whose input channels are a multiple of eight and which has at most [`MAX_PLANES`] output
     /// channels.
     pub fn new(planes: &PlanarConv, isa: Isa) -> Self {
         let PlanarConv { input, layer } = planes;

@@ -36,8 +36,8 @@ pub trait Simd: Copy {
     const ISA: Isa;
     /// 32-bit lanes in a register.
     const LANES: usize = Self::ISA.lanes();
-    /// Quads that one step of a product multiplies: 2 where products are summed in 16 bits first.
-    const QUADS: usize = if Self::ISA.sums_in_16_bits() { 2 } else { 1 };
+    /// Quads that one step of a product multiplies: 2 where products are summed in 16 bits first, or matrices multiplied.
+    const QUADS: usize = if Self::ISA.sums_in_16_bits() || Self::ISA.multiplies_matrices() { 2 } else { 1 };
     /// Steps of a product's inner loop that are unrolled.
     const UNROLL: usize = 4;
     /// A register of 32-bit integers.
@@ -67,7 +67,8 @@ pub trait Simd: Copy {
     unsafe fn narrow<const R: usize>(to: *mut u8, values: [Self::Ints; R], zero_point: u8, max: u8);
 
     /// One step of a product: accumulates [`Self::QUADS`] quads of `P` pixels, which lie at `offsets` from the
-    /// pixel and are `pixel_step` bytes apart, times weights `[quad][register][lane][4]`.
+    /// pixel and are `pixel_step` bytes apart, times weights `[quad][register][lane][4]`, or, where matrices are
+    /// multiplied, `[register][lane][quad][4]`.
     unsafe fn accumulate<const P: usize, const R: usize>(
         acc: &mut [[Self::Ints; R]; P],
         from: *const u8,
@@ -75,6 +76,11 @@ pub trait Simd: Copy {
         offsets: *const u32,
         weights: *const i8,
     );
+
+    /// Rearranges accumulators of pixels for [`Self::accumulate`], and back: where matrices are multiplied, a register
+    /// holds the sums of two pixels.
+    #[inline(always)]
+    unsafe fn pair_pixels<const P: usize, const R: usize>(_acc: &mut [[Self::Ints; R]; P]) {}
 
     /// Quads of the bytes of three rows and a zero, for four registers of channels.
     unsafe fn interleave(rows: [*const u8; 3]) -> [Self::Ints; 4];

@@ -11,6 +11,8 @@ pub mod avx512;
 pub mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
+#[cfg(target_arch = "aarch64")]
+pub mod neon_i8mm;
 
 /// The kernels, compiled for an instruction set.
 macro_rules! entry_points {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! NEON with dot products: 4 lanes, of which `sdot` adds the products of four signed bytes to each.
+//! NEON: 4 lanes, to which the products of four bytes each are added, or those of matrices of bytes.
 //!
-//! Activations are unsigned: 128 is subtracted from them, and [`PackedConv`] adds the difference to the bias. The
-//! intrinsic of `sdot` is not stable in Rust yet, so that it is an assembler instruction.
+//! Dot products alone (`sdot`) are of signed bytes, and activations are unsigned: 128 is subtracted from them, and
+//! [`PackedConv`] adds the difference to the bias. With i8mm there are instructions for unsigned by signed bytes: `usdot`,
+//! and `usmmla`, which does twice as much: it multiplies two pixels of eight bytes by the weights of two channels.
+//! The intrinsics of all three are not stable in Rust yet, so that they are assembler instructions.
 //!
 //! Safety: the functions are hardly more than instructions; what they need is said once, at [`Simd`].
 #![allow(unsafe_op_in_unsafe_fn)]
@@ -15,31 +17,77 @@ use crate::kernels::conv::{Blocking, Epilogue, OutputRows, PackedConv, Source};
 use crate::kernels::isa::Isa;
 use crate::kernels::simd::{Simd, array};
 
-/// NEON with dot products.
+/// NEON with dot products, or with `I8MM` instead.
 #[derive(Clone, Copy)]
-pub struct Neon;
+pub struct Neon<const I8MM: bool>;
 
-entry_points!(Neon, "neon,dotprod");
+entry_points!(Neon<false>, "neon,dotprod");
 
 /// Bytes in a register.
 const BYTES: usize = 16;
-/// What turns an unsigned byte into a signed one that is 128 less.
-const SIGN: u8 = 0x80;
 
-#[inline(always)]
-unsafe fn sdot(mut acc: int32x4_t, quads: int32x4_t, weights: int32x4_t) -> int32x4_t {
-    asm!(
-        "sdot {acc:v}.4s, {quads:v}.16b, {weights:v}.16b",
-        acc = inout(vreg) acc,
-        quads = in(vreg) quads,
-        weights = in(vreg) weights,
-        options(pure, nomem, nostack, preserves_flags)
-    );
-    acc
+/// A function for an instruction that adds products of bytes to 32-bit lanes.
+macro_rules! instruction {
+    ($name:ident) => {
+        #[inline(always)]
+        unsafe fn $name(mut acc: int32x4_t, bytes: int32x4_t, weights: int32x4_t) -> int32x4_t {
+            asm!(
+                concat!(stringify!($name), " {acc:v}.4s, {bytes:v}.16b, {weights:v}.16b"),
+                acc = inout(vreg) acc,
+                bytes = in(vreg) bytes,
+                weights = in(vreg) weights,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+            acc
+        }
+    };
+}
+instruction!(sdot);
+instruction!(usdot);
+instruction!(usmmla);
+
+impl<const I8MM: bool> Neon<I8MM> {
+    /// What turns an unsigned byte into a signed one that is 128 less, where there are only products of signed bytes.
+    const SIGN: u8 = if Self::ISA.has_signed_bytes() { 0x80 } else { 0 };
+
+    /// One step of a product by matrices: eight bytes of two pixels at a time.
+    ///
+    /// The accumulators of two pixels are as [`Simd::pair_pixels`] leaves them; that of a single pixel is as ever.
+    #[inline(always)]
+    unsafe fn accumulate_matrices<const P: usize, const R: usize>(
+        acc: &mut [[int32x4_t; R]; P],
+        from: *const u8,
+        pixel_step: usize,
+        weights: *const i8,
+    ) {
+        let rows = array!(i < P => vld1_u8(from.add(i * pixel_step)));
+        for r in 0..R {
+            let [low, high] = array!(n < 2 => vld1q_s32(weights.add((2 * r + n) * BYTES).cast()));
+            for i in (0..P).step_by(2) {
+                let next = if i + 1 < P { i + 1 } else { i };
+                let pixels = vreinterpretq_s32_u8(vcombine_u8(rows[i], rows[next]));
+                if next > i {
+                    acc[i][r] = usmmla(acc[i][r], pixels, low);
+                    acc[next][r] = usmmla(acc[next][r], pixels, high);
+                } else {
+                    let none = vdupq_n_s32(0);
+                    let sums = zip_halves([usmmla(none, pixels, low), usmmla(none, pixels, high)])[0];
+                    acc[i][r] = vaddq_s32(acc[i][r], sums);
+                }
+            }
+        }
+    }
 }
 
-impl Simd for Neon {
-    const ISA: Isa = Isa::NeonDotprod;
+/// The lower halves of both, and the upper halves of both.
+#[inline(always)]
+unsafe fn zip_halves(pair: [int32x4_t; 2]) -> [int32x4_t; 2] {
+    let [a, b] = array!(n < 2 => vreinterpretq_s64_s32(pair[n]));
+    [vreinterpretq_s32_s64(vzip1q_s64(a, b)), vreinterpretq_s32_s64(vzip2q_s64(a, b))]
+}
+
+impl<const I8MM: bool> Simd for Neon<I8MM> {
+    const ISA: Isa = if I8MM { Isa::NeonI8mm } else { Isa::NeonDotprod };
     type Ints = int32x4_t;
     type Floats = float32x4_t;
 
@@ -139,7 +187,11 @@ impl Simd for Neon {
         weights: *const i8,
     ) {
         let from = from.add(*offsets as usize);
-        let sign = vdupq_n_u8(SIGN);
+        if I8MM {
+            Self::accumulate_matrices(acc, from, pixel_step, weights);
+            return;
+        }
+        let sign = vdupq_n_u8(Self::SIGN);
         let quads = array!(i < P => {
             let quad = vdupq_n_u32(from.add(i * pixel_step).cast::<u32>().read_unaligned());
             vreinterpretq_s32_u8(veorq_u8(vreinterpretq_u8_u32(quad), sign))
@@ -152,9 +204,21 @@ impl Simd for Neon {
         }
     }
 
+    /// The sums of two channels of both pixels go before those of the other two.
+    #[inline(always)]
+    unsafe fn pair_pixels<const P: usize, const R: usize>(acc: &mut [[int32x4_t; R]; P]) {
+        if I8MM {
+            for [first, second] in acc.as_chunks_mut::<2>().0 {
+                for r in 0..R {
+                    [first[r], second[r]] = zip_halves([first[r], second[r]]);
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn interleave(rows: [*const u8; 3]) -> [int32x4_t; 4] {
-        let sign = vdupq_n_u8(SIGN);
+        let sign = vdupq_n_u8(Self::SIGN);
         let [top, middle, bottom] = array!(n < 3 => veorq_u8(vld1q_u8(rows[n]), sign));
         // The fourth byte has a weight of zero.
         let (upper, lower) = (vzip1q_u8(top, middle), vzip2q_u8(top, middle));
@@ -169,11 +233,11 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(acc: int32x4_t, quads: int32x4_t, weights: int32x4_t) -> int32x4_t {
-        sdot(acc, quads, weights)
+        if I8MM { usdot(acc, quads, weights) } else { sdot(acc, quads, weights) }
     }
 }
 
-impl Blocking for Neon {
+impl<const I8MM: bool> Blocking for Neon<I8MM> {
     #[inline(always)]
     unsafe fn run_panels(
         conv: &PackedConv,
@@ -183,6 +247,7 @@ impl Blocking for Neon {
     ) {
         for panel in &conv.panels {
             match panel.registers {
+                4 if I8MM => panel.run::<Self, 6, 4>(from, to, epilogue),
                 4 => panel.run::<Self, 5, 4>(from, to, epilogue),
                 2 => panel.run::<Self, 8, 2>(from, to, epilogue),
                 _ => panel.run::<Self, 8, 1>(from, to, epilogue),
