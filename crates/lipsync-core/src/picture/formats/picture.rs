@@ -5,7 +5,6 @@ use image::{GrayImage, RgbImage};
 
 use crate::picture::formats::{Packed, PixelFormat};
 use crate::picture::geometry::Rect;
-use crate::picture::pool::Pooled;
 
 /// A picture of the video's own memory, to be written to. Widths and heights are those of the whole picture.
 pub struct PictureMut<'a> {
@@ -119,52 +118,18 @@ impl PictureMut<'_> {
             }
             return;
         }
-        // The converter takes lines of a whole stride, which the last of a plane, cut at the left, is not; and it takes
-        // the last line in the memory that it is given for the one that has no other to be paired with. So it is never
-        // given the last pair, or the one that is left over.
-        let above = at.height.saturating_sub(1) & !1;
-        let (upper, last) = rgb.split_at(3 * (at.width * above) as usize);
-        if above > 0 {
-            let planes = self.planes.iter_mut().enumerate().map(|(n, (plane, stride))| {
-                let (left, top) = self.format.place(n, x, y);
-                (&mut plane[top * *stride + left..], *stride)
-            });
-            self.format.convert(upper, (at.width, above), planes);
-        }
-        self.draw_last(last, Rect { y: at.y + above, height: at.height - above, ..at });
-    }
-
-    /// Draws one or two lines, by way of memory in which they have no gaps.
-    fn draw_last(&mut self, rgb: &[u8], at: Rect) {
-        let mut scratch = Pooled::new(at.width, 2);
-        let mut free: &mut [u8] = &mut scratch;
-        // Alpha, which is not drawn, is the last plane.
-        let sizes = self.format.planes(at.width, at.height);
-        let mut planes: Vec<(&mut [u8], usize)> = Vec::with_capacity(sizes.len());
-        for (stride, lines) in sizes.into_iter().take(3) {
-            let (plane, rest) = std::mem::take(&mut free).split_at_mut(stride * lines);
-            planes.push((plane, stride));
-            free = rest;
-        }
-        self.format.convert(
-            rgb,
-            (at.width, at.height),
-            planes.iter_mut().map(|(plane, n)| (&mut **plane, *n)),
-        );
-        for (n, (lines, length)) in planes.into_iter().enumerate() {
-            let (left, top) = self.format.place(n, at.x as usize, at.y as usize);
-            let (target, stride) = &mut self.planes[n];
-            let targets = target[top * *stride..].chunks_mut(*stride);
-            for (line, target) in lines.chunks_exact(length).zip(targets) {
-                target[left..][..length].copy_from_slice(line);
-            }
-        }
+        let planes = self.planes.iter_mut().enumerate().map(|(n, (plane, stride))| {
+            let (left, top) = self.format.place(n, x, y);
+            (&mut plane[top * *stride + left..], *stride)
+        });
+        self.format.convert(rgb, at.width, planes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::sha256_hex;
     use crate::picture::formats::{Canvas, Matrix, Range, YuvCoding};
 
     const FORMATS: [PixelFormat; 6] = [
@@ -195,10 +160,7 @@ mod tests {
             drawn.as_mut().draw(&patch, part);
             image::imageops::replace(&mut rgb, &patch, part.x.into(), part.y.into());
             let whole = Picture::new(&rgb, Some(&alpha), format);
-            let pairs = drawn.planes.iter().flatten().zip(whole.planes.iter().flatten());
-            let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
-            // One level: the converter's vector and scalar paths round differently.
-            assert!(worst <= Some(1), "{format:?} differs by {worst:?}");
+            assert!(drawn.planes == whole.planes, "{format:?}");
         }
     }
 
@@ -216,11 +178,16 @@ mod tests {
                 drawn.as_mut().draw(&patch, part);
                 image::imageops::replace(&mut rgb, &patch, part.x.into(), part.y.into());
                 let whole = Picture::new(&rgb, None, *format);
-                let pairs = drawn.planes.iter().flatten().zip(whole.planes.iter().flatten());
-                let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
-                assert!(worst <= Some(1), "{format:?}, {part:?} of {width} x {height}: {worst:?}");
+                assert!(drawn.planes == whole.planes, "{format:?}, {part:?} of {width} x {height}");
             }
         }
+    }
+
+    #[test]
+    fn planes_are_the_same_to_the_bit_on_every_processor() {
+        let rgb = noise(1061, 43);
+        let planes = FORMATS[..3].iter().flat_map(|format| Picture::new(&rgb, None, *format).planes.concat());
+        assert_eq!(sha256_hex(&planes.collect::<Vec<_>>())[..16], *"65cc38506986b55c");
     }
 
     /// The planes in floating point; chroma of the mean of four pixels.
@@ -259,8 +226,6 @@ mod tests {
 
     #[test]
     fn planes_are_those_of_the_standard() {
-        // On ARM the crate `yuv` rounds twice on the way to the mean of four pixels.
-        let percent = if cfg!(target_arch = "aarch64") { 94 } else { 95 };
         let rgb = noise(64, 48);
         for matrix in [Matrix::Bt601, Matrix::Bt709] {
             for range in [Range::Limited, Range::Full] {
@@ -272,7 +237,7 @@ mod tests {
                 let same = pairs().filter(|(a, b)| a == b).count();
                 println!("{coding:?}: {same} of {} are the same, worst {worst:?}", exact.len());
                 assert!(
-                    worst <= Some(1) && same * 100 > exact.len() * percent,
+                    worst <= Some(1) && same * 100 > exact.len() * 95,
                     "{coding:?}: {same}, worst {worst:?}"
                 );
             }
