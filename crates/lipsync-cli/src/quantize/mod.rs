@@ -73,7 +73,7 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let before = start.elapsed() / evaluation_samples.len() as u32;
 
     let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected };
-    let Found { model, mouth_psnr, float_layers, layers_with_8_bits } = evaluation.find(options.psnr)?;
+    let Found { model, mouth_psnr, float_layers, layers_in_7_bits } = evaluation.find(options.psnr)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
     paint(&mut generator, &evaluation_samples)?;
@@ -88,8 +88,8 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     );
     print_line!(
         "  layers        {} in 7 bits, {} in 8 bits, {} in float32",
-        quantizer.layers().len() - layers_with_8_bits - float_layers,
-        layers_with_8_bits,
+        layers_in_7_bits,
+        quantizer.layers().len() - layers_in_7_bits - float_layers,
         float_layers
     );
     print_line!(
@@ -168,7 +168,8 @@ struct Found {
     model: Model,
     mouth_psnr: MouthPsnr,
     float_layers: usize,
-    layers_with_8_bits: usize,
+    /// Convolutions that read 7 bits.
+    layers_in_7_bits: usize,
 }
 
 impl Evaluation<'_> {
@@ -177,7 +178,7 @@ impl Evaluation<'_> {
         let layers = self.quantizer.layers();
         let (model, mouth_psnr) = self.evaluate(layers, self.samples.len())?;
         if mouth_psnr.overall >= psnr {
-            return Ok(Found { model, mouth_psnr, float_layers: 0, layers_with_8_bits: 0 });
+            return Ok(Found { model, mouth_psnr, float_layers: 0, layers_in_7_bits: in_7_bits(layers) });
         }
         print_line!(
             "measuring the sensitivity of each layer: with all of them in 7 bits, the PSNR is {:.1} dB, less than {psnr}",
@@ -191,7 +192,7 @@ impl Evaluation<'_> {
                 layer.bits = ActivationBits::Eight;
             }
             let (model, mouth_psnr) = self.evaluate(&layers, self.samples.len())?;
-            let found = Found { model, mouth_psnr, float_layers, layers_with_8_bits };
+            let found = Found { model, mouth_psnr, float_layers, layers_in_7_bits: in_7_bits(&layers) };
             Ok(Some(found).filter(|found| found.mouth_psnr.overall >= psnr))
         };
         let Some(found) = least(0, layers.len() - 1, |count| try_out(count, layers.len() - count))? else {
@@ -228,6 +229,10 @@ impl Evaluation<'_> {
             Quantizer::compare(&mut generator, &self.samples[..samples], &self.expected[..samples])?;
         Ok((model, mouth_psnr))
     }
+}
+
+fn in_7_bits(layers: &[Layer]) -> usize {
+    layers.iter().filter(|layer| layer.takes_7_bits()).count()
 }
 
 /// The least count from `first` to `most` with which `try_out` succeeds, where more never fail: doubles its steps until

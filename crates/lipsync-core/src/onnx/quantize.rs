@@ -26,6 +26,15 @@ pub struct Layer {
     inputs: Vec<String>,
     node: usize,
     relu: Option<usize>,
+    /// Whether it is a convolution that there are kernels for.
+    has_kernel: bool,
+}
+
+impl Layer {
+    /// Whether it takes an input in 7 bits: other layers take whatever those that write and read it agree on.
+    pub fn takes_7_bits(&self) -> bool {
+        self.bits == ActivationBits::Seven && self.has_kernel
+    }
 }
 
 /// How finely a convolution's input is quantized, where no other convolution needs more. All other values have 8 bits.
@@ -54,15 +63,15 @@ impl Model {
         if graph.has_subgraphs() {
             return Vec::new();
         }
-        let weights: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+        let weights = graph.initializers();
         let outputs: HashSet<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         let consumers = graph.consumers();
         let layer = |(n, node): (usize, &NodeProto)| {
             let [output] = &node.output[..] else { return None };
             let values = || node.input.iter().filter(|input| !input.is_empty());
-            let is_computed = |input: &&String| !weights.contains(input.as_str());
+            let is_computed = |input: &&String| !weights.contains_key(input.as_str());
             let inputs: Vec<String> = match node.op_type() {
-                "Conv" if values().skip(1).all(|input| weights.contains(input.as_str())) => {
+                "Conv" if values().skip(1).all(|input| weights.contains_key(input.as_str())) => {
                     values().take(1).cloned().collect()
                 }
                 "Add" | "Concat" if values().all(|input| is_computed(&input)) => values().cloned().collect(),
@@ -76,12 +85,16 @@ impl Model {
                 _ => None,
             };
             let output = relu.map_or(Some(output), |relu| graph.node[relu].output.first())?.clone();
+            let tensor = node.input.get(1).and_then(|name| weights.get(name.as_str()));
+            let has_kernel = node.op_type() == "Conv"
+                && tensor.is_some_and(|tensor| fuse_blocks::has_kernel(node, &tensor.dims));
             (!inputs.is_empty()).then_some(Layer {
                 output,
                 bits: ActivationBits::default(),
                 inputs,
                 node: n,
                 relu,
+                has_kernel,
             })
         };
         graph.node.iter().enumerate().filter_map(layer).collect()
@@ -118,17 +131,11 @@ impl Model {
         }
 
         let convs = || layers.iter().filter(|layer| graph.node[layer.node].op_type() == "Conv");
-        // ONNX Runtime fuses no convolution with what is limited before and behind it.
-        let has_kernel = |layer: &Layer| {
-            let node = &graph.node[layer.node];
-            let tensor = node.input.get(1).and_then(|name| weights.get(name.as_str()));
-            tensor.is_some_and(|tensor| fuse_blocks::has_kernel(node, &tensor.dims))
-        };
-        let takes_7_bits = |layer: &&Layer| layer.bits == ActivationBits::Seven && has_kernel(layer);
-        let mut in_7_bits: HashSet<&str> =
-            convs().filter(takes_7_bits).flat_map(|layer| &layer.inputs).map(String::as_str).collect();
-        for layer in convs().filter(|layer| !takes_7_bits(layer)) {
-            let output = Some(&layer.output).filter(|_| !has_kernel(layer));
+        let in_7_bits = layers.iter().filter(|layer| layer.takes_7_bits()).flat_map(|layer| &layer.inputs);
+        let mut in_7_bits: HashSet<&str> = in_7_bits.map(String::as_str).collect();
+        for layer in convs().filter(|layer| !layer.takes_7_bits()) {
+            // ONNX Runtime fuses no convolution with what is limited before and behind it.
+            let output = Some(&layer.output).filter(|_| !layer.has_kernel);
             layer.inputs.iter().chain(output).for_each(|value| _ = in_7_bits.remove(value.as_str()));
         }
         let mut writer = QdqWriter { nodes: Vec::new(), tensors: Vec::new(), ranges, in_7_bits };
@@ -349,17 +356,19 @@ mod tests {
     use super::super::proto::{GraphProto, ModelProto};
     use super::*;
 
-    #[test]
-    fn a_bias_of_another_length_is_no_weight_of_whole_numbers() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let conv = NodeProto {
-            input: names(&["picture", "weight", "bias"]),
-            output: names(&["out"]),
-            op_type: Some("Conv".into()),
+    /// A convolution with a bias of another length, and a sum.
+    fn model() -> Model {
+        let node = |operator: &str, input: &[&str], output: &str| NodeProto {
+            input: input.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.into()],
+            op_type: Some(operator.into()),
             ..NodeProto::default()
         };
         let graph = GraphProto {
-            node: vec![conv],
+            node: vec![
+                node("Conv", &["picture", "weight", "bias"], "out"),
+                node("Add", &["out", "out"], "sum"),
+            ],
             initializer: vec![
                 float_tensor("weight", &[2, 1, 1, 1], &[1.0, 2.0]),
                 float_tensor("bias", &[1], &[3.0]),
@@ -368,9 +377,23 @@ mod tests {
         };
         let proto = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let path = std::path::Path::new("generator.onnx");
-        let mut model = Model::decode(path, &prost::Message::encode_to_vec(&proto)).unwrap();
+        Model::decode(path, &prost::Message::encode_to_vec(&proto)).unwrap()
+    }
+
+    #[test]
+    fn a_bias_of_another_length_is_no_weight_of_whole_numbers() {
+        let mut model = model();
         let layers = model.quantizable_layers();
         model.quantize(&layers, &Ranges::new());
-        Model::decode(path, &model.encode()).map(drop).unwrap();
+        Model::decode(std::path::Path::new("generator.onnx"), &model.encode()).map(drop).unwrap();
+    }
+
+    #[test]
+    fn only_convolutions_take_7_bits() {
+        let mut layers = model().quantizable_layers();
+        let in_7_bits = |layers: &[Layer]| -> Vec<bool> { layers.iter().map(Layer::takes_7_bits).collect() };
+        assert_eq!(in_7_bits(&layers), [true, false]);
+        layers.iter_mut().for_each(|layer| layer.bits = ActivationBits::Eight);
+        assert_eq!(in_7_bits(&layers), [false, false]);
     }
 }
