@@ -3,6 +3,7 @@
 
 use gst::glib;
 use gst::prelude::*;
+use lipsync_core::PresenterOptions;
 use lipsync_core::audio::resample::SAMPLE_RATE;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::inference::runtime::Engine;
@@ -37,7 +38,7 @@ impl Default for Settings {
             device: String::new(),
             precision: Precision::default(),
             n_threads: 0,
-            cache_size: 48,
+            cache_size: (PresenterOptions::default().cache >> 20) as u32,
             background_color: 0,
             context: Context::default(),
             paste: Paste::default(),

@@ -35,7 +35,7 @@ pub struct PresenterOptions {
     pub rate: FrameRate,
     /// Format of the frames, and what is behind them. By default [`PixelFormat::RGB8`] with the avatar's own background.
     pub canvas: Canvas,
-    /// Bytes of decoded avatar frames to keep. By default 48 MiB.
+    /// Bytes of decoded avatar frames to keep. By default 32 MiB.
     pub cache: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for PresenterOptions {
             threads: 0,
             rate: FrameRate::NATIVE,
             canvas: Canvas { format: PixelFormat::RGB8, background: None },
-            cache: 48 << 20,
+            cache: 32 << 20,
         }
     }
 }
