@@ -6,15 +6,18 @@
 
 mod audio_input;
 mod enums;
+mod ledger;
 mod lipsync;
 mod lipsyncsrc;
 mod loaded;
 mod loading;
 mod messages;
+mod progress;
 mod property;
 mod queue;
 mod settings;
 mod stats;
+mod utterance;
 mod video_output;
 mod video_writer;
 

@@ -3,6 +3,9 @@
 
 use gst::prelude::*;
 use lipsync_core::error::Error;
+use lipsync_core::rate::{SECOND, mul_div};
+
+use super::ledger::{Played, Reason, Told, What};
 
 /// What ends a stream: to be told to the application.
 pub enum Failure {
@@ -102,4 +105,91 @@ pub fn error_message(error: &Error) -> gst::ErrorMessage {
         // Of a network that failed, and of kinds that are yet to come.
         _ => gst::error_msg!(gst::StreamError::Failed, ("{error}")),
     }
+}
+
+/// Posts an element message.
+pub fn post_element(element: &impl IsA<gst::Element>, structure: gst::Structure) {
+    let element = element.upcast_ref::<gst::Element>();
+    let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
+}
+
+/// What came out before an interruption.
+pub struct Interrupted {
+    /// The first utterance that was cut short.
+    pub utterance: Option<String>,
+    /// How much of it has come out; without one, of what belongs to none.
+    pub played: Played,
+    /// When the sound ends, in nanoseconds.
+    pub time: u64,
+    /// For how long the speech has lasted by then; `None` where nobody looks for it.
+    pub speech: Option<u64>,
+}
+
+impl Interrupted {
+    /// The answer of the signal `interrupt`, which is also a message.
+    pub fn into_structure(self) -> gst::Structure {
+        let Self { utterance, played, time, speech } = self;
+        let structure = gst::Structure::builder("lipsync-interrupted")
+            .field("running-time", gst::ClockTime::from_nseconds(time))
+            .field_if_some("utterance", utterance);
+        with_played(structure, &played)
+            .field_if_some("speech-samples", speech.map(|speech| samples_of(speech, played.rate)))
+            .field_if_some("speech-duration", speech.map(gst::ClockTime::from_nseconds))
+            .build()
+    }
+}
+
+/// Samples that last so many nanoseconds, which is a whole number of them but for the rounding of times.
+fn samples_of(duration: u64, rate: u32) -> u64 {
+    mul_div(duration + SECOND / u64::from(rate.max(1)) / 2, rate.into(), SECOND)
+}
+
+fn with_played(builder: gst::structure::Builder, played: &Played) -> gst::structure::Builder {
+    builder
+        .field("samples", played.samples)
+        .field("rate", played.rate as i32)
+        .field("duration", gst::ClockTime::from_nseconds(played.duration()))
+}
+
+/// The message of something that belongs to a frame.
+pub fn told_structure(told: &Told) -> gst::Structure {
+    let named =
+        |name| gst::Structure::builder(name).field("running-time", gst::ClockTime::from_nseconds(told.time));
+    match &told.what {
+        What::Start { id } => named("lipsync-utterance-start").field("id", id),
+        What::End { id, reason, played } => {
+            let structure = named("lipsync-utterance-end").field("id", id).field("reason", reason.nick());
+            with_played(structure, played)
+        }
+        What::Drained => named("lipsync-drained"),
+        What::Avatar { name } => named("lipsync-avatar-changed").field("avatar", name),
+    }
+    .build()
+}
+
+/// The message of the beginning of speech, in that utterance.
+pub fn speech_start(time: u64, utterance: Option<&str>) -> gst::Structure {
+    gst::Structure::builder("lipsync-speech-start")
+        .field("running-time", gst::ClockTime::from_nseconds(time))
+        .field_if_some("utterance", utterance)
+        .build()
+}
+
+/// The message of the end of speech that began at the time `since`, in that utterance, in sound of that rate.
+pub fn speech_end(
+    time: u64,
+    since: u64,
+    utterance: Option<&str>,
+    reason: Reason,
+    rate: u32,
+) -> gst::Structure {
+    let duration = time.saturating_sub(since);
+    gst::Structure::builder("lipsync-speech-end")
+        .field("running-time", gst::ClockTime::from_nseconds(time))
+        .field_if_some("utterance", utterance)
+        .field("reason", reason.nick())
+        .field("samples", samples_of(duration, rate))
+        .field("rate", rate as i32)
+        .field("duration", gst::ClockTime::from_nseconds(duration))
+        .build()
 }

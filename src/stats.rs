@@ -54,6 +54,11 @@ impl Stats {
         self.skipped += 1;
     }
 
+    /// Frames out.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Frames painted, and frames repeated or skipped: what a QoS message wants to know.
     pub fn processed_and_dropped(&self) -> (u64, u64) {
         (self.frames - self.repeated, self.repeated + self.skipped)

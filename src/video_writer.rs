@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Painted frames into downstream's buffers.
 
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 use gst::prelude::*;
-use gst_video::VideoInfo;
+use gst_video::{VideoInfo, VideoRegionOfInterestMeta};
+use lipsync_core::picture::geometry::Rect;
+use lipsync_core::rate::mul_div;
 use lipsync_core::render::painter::Painted;
 
 use super::messages::Stop;
@@ -49,6 +52,7 @@ impl VideoWriter {
                 ))
             },
         )?;
+        mark_face(buffer.make_mut(), painted.face());
         Ok(buffer)
     }
 
@@ -72,6 +76,32 @@ impl VideoWriter {
             let _ = old.set_active(false);
         }
     }
+}
+
+/// The type of the region of interest that is the face.
+const FACE: &str = "face";
+
+/// Says where the face is, for encoders that spend more bits there.
+fn mark_face(buffer: &mut gst::BufferRef, face: Rect) {
+    use gst::buffer::BufferMetaForeachAction::{Keep, Remove};
+    // Not every pool takes off what a buffer had when it went out before.
+    buffer.foreach_meta_mut(|mut meta| {
+        let region = meta.downcast_ref::<VideoRegionOfInterestMeta>();
+        let is_face = region.is_some_and(|region| region.roi_type() == FACE);
+        ControlFlow::Continue(if is_face { Remove } else { Keep })
+    });
+    VideoRegionOfInterestMeta::add(buffer, FACE, (face.x, face.y, face.width, face.height));
+}
+
+/// Says where the face is in a picture that has been scaled.
+pub fn scale_face(from: (&gst::BufferRef, &VideoInfo), to: (&mut gst::BufferRef, &VideoInfo)) {
+    let mut regions = from.0.iter_meta::<VideoRegionOfInterestMeta>();
+    let Some(region) = regions.find(|region| region.roi_type() == FACE) else { return };
+    let across = |x: u32| mul_div(x.into(), to.1.width().into(), from.1.width().into()) as u32;
+    let down = |y: u32| mul_div(y.into(), to.1.height().into(), from.1.height().into()) as u32;
+    let (x, y, width, height) = region.rect();
+    let (width, height) = (across(width).max(1), down(height).max(1));
+    mark_face(to.0, Rect { x: across(x), y: down(y), width, height });
 }
 
 /// Says when a frame is shown and which one it is. The last picture, shown once more, gets new ones.

@@ -184,7 +184,7 @@ fn a_network_that_fails_in_speech_is_no_end() {
     studio.run_until(studio.now + 2 * SECOND);
     let complaint = only_complaint(&mut studio);
     assert!(complaint.contains("generator.onnx") && complaint.contains("not numbers"), "{complaint}");
-    studio.element.emit_by_name::<()>("interrupt", &[]);
+    studio.interrupt();
     studio.run_until(studio.now + SECOND);
     assert_eq!(repeated_in(&mut studio, 2 * SECOND), 0, "silence can be painted");
     // The next word is not told again.

@@ -292,7 +292,7 @@ fn on_air_what_is_asked_for_next_does_not_wait() {
 fn on_air_an_interruption_does_not_wait_for_what_hears() {
     let signal = |studio: &Studio| {
         let element = studio.element.clone();
-        soon("an interruption", move || element.emit_by_name::<()>("interrupt", &[]));
+        soon("an interruption", move || element.emit_by_name::<gst::Structure>("interrupt", &[]));
     };
     let flush = |studio: &Studio| {
         let pad = studio.input.static_pad("src").unwrap();

@@ -122,7 +122,7 @@ fn an_interruption_silences_it_within_two_frames() {
     studio.run_until(2 * SECOND);
     assert!(studio.element.property::<u64>("backlog") > 7 * SECOND);
     let (frames, sounds) = (studio.video.lock().unwrap().len(), studio.audio.lock().unwrap().len());
-    studio.element.emit_by_name::<()>("interrupt", &[]);
+    studio.interrupt();
     assert_eq!(studio.element.property::<u64>("backlog"), 0);
     studio.run_until(3 * SECOND);
     let again = speech();
@@ -191,7 +191,7 @@ fn two_hundred_interruptions_leave_no_speech_open() {
         let length = (random >> 40) as usize % said.len();
         studio.say(&said[..length.max(100)]);
         studio.run_until(studio.now + (random >> 33) % 1_200_000_000);
-        studio.element.emit_by_name::<()>("interrupt", &[]);
+        studio.interrupt();
     }
     studio.run_until(studio.now + 2 * SECOND);
     studio.assert_gapless();
@@ -461,7 +461,7 @@ fn presenters_of_the_same_avatar_share_its_workers() {
         studio.say(&said[..16_000 * (i + 1)]);
     }
     for _ in 0..50 {
-        studios[0].element.emit_by_name::<()>("interrupt", &[]);
+        studios[0].interrupt();
         studios.iter_mut().for_each(|studio| studio.run_until(studio.now + FRAME));
     }
     for (i, studio) in studios.iter_mut().enumerate() {

@@ -144,7 +144,7 @@ impl Air {
             6 => self.change_audio(random, log),
             7 => {
                 log.step("interrupt");
-                self.element.emit_by_name::<()>("interrupt", &[]);
+                self.element.emit_by_name::<gst::Structure>("interrupt", &[]);
             }
             8 => {
                 let name = *random.pick(&["own", "own_160", "nosuch"]);

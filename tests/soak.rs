@@ -145,7 +145,7 @@ fn twenty_minutes_in_real_time() {
             input.push_buffer(gst::Buffer::from_slice(bytes.clone())).unwrap();
         }
         if second % 35 == 0 {
-            element.emit_by_name::<()>("interrupt", &[]);
+            element.emit_by_name::<gst::Structure>("interrupt", &[]);
         }
         std::thread::sleep(std::time::Duration::from_secs(1));
         let take = |received: &Received| std::mem::take(&mut *received.lock().unwrap());

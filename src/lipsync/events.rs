@@ -11,7 +11,9 @@ use lipsync_core::error::Error;
 use super::item::Item;
 use super::state::Lipsync;
 use super::stream::Stream;
+use crate::ledger::Reason;
 use crate::messages::error_message;
+use crate::utterance::UtteranceEvent;
 use crate::{CAT, audio_input};
 
 impl Lipsync {
@@ -20,6 +22,7 @@ impl Lipsync {
         let held = self.stream().as_mut().map_or(Ok(VecDeque::new()), Stream::flush)?;
         let queued = self.queue.take().into_iter().filter_map(Item::into_event);
         let lost: Vec<gst::Event> = queued.chain(held.into_iter().map(|(_, event)| event)).collect();
+        self.cut_utterances(Reason::Interrupted);
         // Only now the pad takes events again.
         self.srcpad.push_event(stop);
         self.keep_sticky(lost);
@@ -53,6 +56,9 @@ impl Lipsync {
 
     pub fn sink_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, imp = self, "event {event:?}");
+        if let Some(mark) = UtteranceEvent::of(&event) {
+            return self.with_stream(|stream| self.mark_utterance(stream, mark, event));
+        }
         let done = |done: bool| if done { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Error) };
         match event.view() {
             EventView::FlushStart(_) => {

@@ -10,7 +10,9 @@ use gst::subclass::prelude::*;
 use super::settings;
 use super::state::Lipsync;
 use super::stream::Stream;
+use crate::ledger::{Ledger, Reason};
 use crate::messages::{error_message, post_latency};
+use crate::progress::Progress;
 use crate::stats::{self, Stats};
 use crate::{CAT, audio_input, video_output};
 
@@ -30,7 +32,7 @@ impl ObjectImpl for Lipsync {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = settings::properties();
-            properties.push(stats::property(""));
+            properties.push(stats::property("; how far the video is (running-time) and how fast it goes, in seconds of video a second (speed)"));
             properties
         });
         PROPERTIES.as_ref()
@@ -49,7 +51,10 @@ impl ObjectImpl for Lipsync {
             "stats" => {
                 let state = self.state();
                 let painter = state.loaded.as_ref().map(|loaded| &loaded.painter);
-                state.stats.structure(painter.map(|painter| painter.arithmetic())).to_value()
+                let mut structure = state.stats.structure(painter.map(|painter| painter.arithmetic()));
+                structure.set("running-time", gst::ClockTime::from_nseconds(state.progress.until()));
+                structure.set("speed", state.progress.speed());
+                structure.to_value()
             }
             name => self.settings().get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
@@ -104,6 +109,7 @@ impl ElementImpl for Lipsync {
                 {
                     let mut state = self.state();
                     state.stats = Stats::default();
+                    state.progress = Progress::default();
                     state.has_played = false;
                     state.stall_told = false;
                 }
@@ -124,6 +130,8 @@ impl ElementImpl for Lipsync {
                 drop(self.queue.take());
                 self.writer.stop();
                 self.forget_picture();
+                self.cut_utterances(Reason::Stopped);
+                self.state().ledger = Ledger::default();
             }
             gst::StateChange::ReadyToNull => self.unload(),
             _ => {}

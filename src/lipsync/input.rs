@@ -8,15 +8,17 @@ use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::Error;
 use lipsync_core::limits::{GAP_SECONDS, LATEST};
 use lipsync_core::picture::formats::Canvas;
-use lipsync_core::rate::FrameRate;
+use lipsync_core::rate::{FrameRate, SECOND, mul_div};
 use lipsync_core::render::painter::MouthRequest;
 
 use super::item::{Frame, Item};
 use super::state::Lipsync;
 use super::stream::{JITTER, Stream};
 use crate::audio_input::{self, AudioInput};
+use crate::ledger::{Reason, Stretch};
 use crate::loaded::Loaded;
 use crate::messages::{Late, Stop};
+use crate::utterance::UtteranceEvent;
 use crate::{CAT, video_output};
 
 /// Longer gaps are an error, where an event says that there is one.
@@ -83,6 +85,7 @@ impl Lipsync {
             stream.start = Some(pts);
         }
         stream.heard = true;
+        self.note_sound(stream, pts, samples.into(), rate);
         let map = buffer.map_readable().map_err(|_| {
             Stop::message(gst::error_msg!(gst::ResourceError::Read, ("audio buffer cannot be read")))
         })?;
@@ -104,6 +107,14 @@ impl Lipsync {
         }
         gst::warning!(CAT, imp = self, "sound jumps from {end} to {pts}");
         self.drain(stream)
+    }
+
+    /// Takes note of sound that belongs to the utterance that comes in.
+    fn note_sound(&self, stream: &Stream, pts: gst::ClockTime, samples: u64, rate: u32) {
+        let Some(start) = stream.segment.to_running_time(pts) else { return };
+        let pace = (f64::from(rate) * stream.segment.rate()).round() as u32;
+        let stretch = Stretch { piece: start.nseconds(), offset: 0, samples, rate, pace };
+        self.state().ledger.enter(stretch);
     }
 
     /// Hears silence until the time `until`.
@@ -160,6 +171,11 @@ impl Lipsync {
         stream.start.get_or_insert(pts);
         stream.heard = true;
         stream.align.mark_discont();
+        if let Some(info) = &stream.info {
+            let rate = info.rate();
+            let samples = mul_div((stop.saturating_sub(pts)).nseconds(), rate.into(), SECOND);
+            self.note_sound(stream, pts, samples, rate);
+        }
         self.hear_silence(stream, stop)
     }
 
@@ -215,6 +231,7 @@ impl Lipsync {
     pub fn set_stream(&self, stream: &mut Stream, start: &gst::event::StreamStart) -> Result<(), Stop> {
         let id = start.stream_id();
         if stream.id.as_ref().is_none_or(|before| before.as_str() != id) {
+            self.end_utterance(stream, Reason::Eos);
             self.drain(stream)?;
             stream.id = Some(id.into());
         }
@@ -275,6 +292,57 @@ impl Lipsync {
         Ok(())
     }
 
+    /// Takes a mark in the sound.
+    pub fn mark_utterance(
+        &self,
+        stream: &mut Stream,
+        mark: UtteranceEvent,
+        event: gst::Event,
+    ) -> Result<(), Stop> {
+        match mark {
+            _ if stream.failed => return Err(gst::FlowError::Eos.into()),
+            UtteranceEvent::Start(id) => {
+                self.end_utterance(stream, Reason::Finished);
+                let mut state = self.state();
+                let rate = stream.info.as_ref().map_or(0, AudioInfo::rate);
+                stream.utterance = state.ledger.open(id, rate);
+                stream.utterance.into_iter().for_each(|number| state.ledger.begin(number));
+            }
+            UtteranceEvent::End(id) => {
+                let open = stream.utterance;
+                let is_other = id.is_some_and(|id| {
+                    open.is_none_or(|open| self.state().ledger.id(open).is_none_or(|open| open != id))
+                });
+                if is_other {
+                    gst::warning!(CAT, imp = self, "the end of an utterance that is not there is ignored");
+                } else {
+                    self.end_utterance(stream, Reason::Finished);
+                    self.complete(stream)?;
+                }
+            }
+        }
+        self.pass(stream, event)
+    }
+
+    /// Ends the utterance that comes in, if there is one.
+    fn end_utterance(&self, stream: &mut Stream, reason: Reason) {
+        let time = stream.running_end().nseconds();
+        if let Some(number) = stream.utterance.take() {
+            self.state().ledger.end(number, reason, time);
+        }
+    }
+
+    /// Asks for the frames of all sound heard so far, as if silence followed it: nothing waits for what does.
+    fn complete(&self, stream: &mut Stream) -> Result<(), Stop> {
+        if stream.start.is_none() || stream.frames.is_none() {
+            return Ok(());
+        }
+        stream.listener.finish()?;
+        self.ask_for_frames(stream)?;
+        self.release(stream, u64::MAX)?;
+        Ok(stream.begin_behind()?)
+    }
+
     /// Brings the sound heard so far to its end: all its frames are asked for, and the next sample is a first one.
     pub fn drain(&self, stream: &mut Stream) -> Result<(), Stop> {
         if stream.start.is_none() || stream.failed {
@@ -286,6 +354,7 @@ impl Lipsync {
         self.release(stream, u64::MAX)?;
         stream.listener.reset()?;
         stream.start = None;
+        (stream.first, stream.before) = (0, 0);
         Ok(())
     }
 
@@ -295,6 +364,7 @@ impl Lipsync {
             // The failure on its way ends the stream itself.
             return Ok(());
         }
+        self.end_utterance(stream, Reason::Eos);
         self.drain(stream)?;
         // Who begins further on may have gone beyond the end.
         let from_start = stream.segment.start().is_none_or(|start| start.is_zero());
@@ -317,7 +387,8 @@ impl Lipsync {
         };
         let Loaded { avatar, painter, .. } = self.loaded().ok_or(gst::FlowError::Flushing)?;
         let rate = stream.listener.rate();
-        let time_of = |n| start + gst::ClockTime::from_nseconds(rate.time_of(n));
+        let first = stream.first;
+        let time_of = |n| start + gst::ClockTime::from_nseconds(rate.time_of(first + n));
         while let Some((number, context)) = stream.listener.next_context()? {
             self.release(stream, number)?;
             let (pts, end) = (time_of(number), time_of(number + 1));
@@ -328,7 +399,8 @@ impl Lipsync {
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
             let pending = (!late).then(|| painter.submit(&frames, step, MouthRequest::Speech(context)));
-            let frame = Frame { pts, duration: end - pts, number, pending };
+            let until = stream.segment.to_running_time(end).unwrap_or(running_time + (end - pts));
+            let frame = Frame { pts, duration: end - pts, until, number: first + number, pending };
             self.queue.push(Item::Frame(frame), painter.capacity())?;
         }
         Ok(())

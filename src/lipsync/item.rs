@@ -39,6 +39,8 @@ impl queue::Item for Item {
 pub struct Frame {
     pub pts: gst::ClockTime,
     pub duration: gst::ClockTime,
+    /// Running time until which it is shown.
+    pub until: gst::ClockTime,
     /// Number since the last discontinuity; 0 is marked as one.
     pub number: u64,
     /// `None`: it would be late, so the last picture is shown once more.

@@ -53,6 +53,16 @@ mod stream;
  * `n / framerate`. Two neural networks paint the mouth (the method of SyncTalk_2D); #GstLipsync:avatar names the avatar or its
  * folder. It can be the visualization of a playbin.
  *
+ * Custom downstream events in the sound mark utterances, as with #lipsyncsrc: `lipsync-utterance-start` with the field `id`, and
+ * `lipsync-utterance-end`, behind which no frame waits for more sound. They go on downstream in their places.
+ *
+ * Element messages: `lipsync-utterance-start` (`id`, `running-time`), `lipsync-utterance-end` (`id`, `running-time`, `reason`, `samples`,
+ * `rate`, `duration`), `lipsync-interrupted` (`utterance`, `running-time`, `samples`, `rate`, `duration`) where a flush cuts one
+ * short, and `lipsync-progress` (`position`, `duration`, `percent`, `frames`, `running-time`, `speed`) once a second, unless upstream is
+ * live. The types are in docs/live.md.
+ *
+ * Each frame has a #GstVideoRegionOfInterestMeta of type `face`.
+ *
  * ## Example launch line
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! decodebin ! tee name=sound sound. ! queue ! lipsync ! x264enc ! video. \

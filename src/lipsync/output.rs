@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The source pad's streaming thread: takes items from the queue, in order, and sends them downstream.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -10,7 +10,8 @@ use gst_video::VideoInfo;
 use super::item::{Frame, Item};
 use super::state::Lipsync;
 use crate::CAT;
-use crate::messages::Stop;
+use crate::ledger::{Cut, Reason};
+use crate::messages::{Interrupted, Stop, post_element, told_structure};
 use crate::video_writer::stamp;
 
 /// A pipeline that gets no sound of a file for that long has stalled.
@@ -123,6 +124,7 @@ impl Lipsync {
 
     /// Sends an end of our own, as part of what the current segment belongs to.
     fn send_end(&self) {
+        self.cut_utterances(Reason::Eos);
         let segment = self.srcpad.sticky_event::<gst::event::Segment>(0);
         let end = gst::event::Eos::builder().seqnum_if_some(segment.map(|segment| segment.seqnum()));
         self.srcpad.push_event(end.build());
@@ -165,6 +167,10 @@ impl Lipsync {
         match item {
             Item::Event(event) => {
                 gst::log!(CAT, imp = self, "sending {event:?}");
+                if event.type_() == gst::EventType::Eos {
+                    self.post_told(u64::MAX);
+                    self.post_progress(true);
+                }
                 if !self.srcpad.push_event(event.clone())
                     && self.queue.flow() == Err(gst::FlowError::Flushing)
                 {
@@ -214,10 +220,63 @@ impl Lipsync {
         let before = {
             let mut state = self.state();
             state.sent_until = Some(frame.pts + frame.duration);
+            state.ledger.play_until(frame.until.nseconds());
+            state.progress.add(frame.until.nseconds(), Instant::now());
             state.last.replace(buffer.clone())
         };
         drop(before);
+        self.post_told(frame.until.nseconds());
         self.srcpad.push(buffer)?;
+        self.post_progress(false);
         Ok(())
+    }
+
+    /// Tells what begins or ends with the frame that is shown until that running time.
+    fn post_told(&self, until: u64) {
+        let told = self.state().ledger.take_told(until, true);
+        told.iter().for_each(|told| post_element(&*self.obj(), told_structure(told)));
+    }
+
+    /// Ends all utterances with what has been shown, for that reason, and tells so.
+    pub fn cut_utterances(&self, reason: Reason) {
+        let interrupted = {
+            let ledger = &mut self.state().ledger;
+            let time = ledger.out_until;
+            let had = ledger.has_utterances();
+            let (utterance, played) = ledger.cut(Cut::Time(time), time, 0, &[], reason);
+            if reason == Reason::Interrupted {
+                // A flush: the time begins anew.
+                ledger.out_until = 0;
+            }
+            (had && reason == Reason::Interrupted).then_some(Interrupted {
+                utterance,
+                played,
+                time,
+                speech: None,
+            })
+        };
+        if let Some(interrupted) = interrupted {
+            post_element(&*self.obj(), interrupted.into_structure());
+        }
+        self.post_told(u64::MAX);
+    }
+
+    /// Tells how far the video is, where that is due, or the last.
+    fn post_progress(&self, is_last: bool) {
+        if !self.state().progress.is_due(Instant::now(), is_last) {
+            return;
+        }
+        let mut latency = gst::query::Latency::new();
+        let Some(position) = self.position() else { return };
+        // Who watches that knows how far it is.
+        if self.sinkpad.peer_query(&mut latency) && latency.result().0 {
+            return;
+        }
+        let duration = self.sinkpad.peer_query_duration::<gst::ClockTime>();
+        let structure = {
+            let state = self.state();
+            state.progress.structure(position, duration, is_last, state.stats.frames())
+        };
+        post_element(&*self.obj(), structure);
     }
 }

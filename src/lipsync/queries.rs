@@ -76,7 +76,7 @@ impl Lipsync {
     }
 
     /// How far the video is that went out, in stream time.
-    fn position(&self) -> Option<gst::ClockTime> {
+    pub fn position(&self) -> Option<gst::ClockTime> {
         let end = self.state().sent_until;
         let segment = self.srcpad.sticky_event::<gst::event::Segment>(0)?;
         segment.segment().downcast_ref::<gst::ClockTime>()?.to_stream_time(end?)

@@ -16,9 +16,11 @@ use lipsync_core::render::listener::Listener;
 use super::item::Item;
 use super::settings::Settings;
 use super::stream::Stream;
+use crate::ledger::Ledger;
 use crate::loaded::{Loaded, Opened};
 use crate::loading::Loading;
 use crate::lock;
+use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::video_writer::VideoWriter;
@@ -79,6 +81,10 @@ pub struct State {
     pub sent_until: Option<gst::ClockTime>,
     /// Counts since the start.
     pub stats: Stats,
+    /// How far the video is, and when that is to be told.
+    pub progress: Progress,
+    /// The utterances under way.
+    pub ledger: Ledger,
     /// Upstream has sent its last.
     pub has_ended: bool,
     /// Upstream or the application has been told why no video goes out any more.

@@ -16,6 +16,10 @@ use crate::audio_input::AudioInput;
 pub const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 /// For this long jitter beyond that is only watched.
 const JITTER_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(1);
+/// Silence, in nanoseconds, that is heard before speech that follows an end: more than any network's context.
+const SILENCE: u64 = 500_000_000;
+/// It begins at a multiple of so many frames: at the usual rates a whole number of samples.
+const GRID: u64 = 15;
 
 /// Where the stream of sound is. Only the sink's streaming thread uses it, under the pad's stream lock.
 pub struct Stream {
@@ -35,6 +39,12 @@ pub struct Stream {
     pub held: VecDeque<(u64, gst::Event)>,
     /// Time of the first sample since the last discontinuity.
     pub start: Option<gst::ClockTime>,
+    /// The frame since then that is the listener's first, and how long the sound was that it has not heard, in nanoseconds: both 0
+    /// unless it was said that speech was over.
+    pub first: u64,
+    pub before: u64,
+    /// The utterance that comes in.
+    pub utterance: Option<u64>,
     /// Where the sound ended that has been brought to its end, in this segment.
     pub drained: Option<gst::ClockTime>,
     /// The format of the video, once downstream has agreed to one.
@@ -61,6 +71,9 @@ impl Stream {
             id: None,
             held: VecDeque::new(),
             start: None,
+            first: 0,
+            before: 0,
+            utterance: None,
             drained: None,
             format: None,
             frames: None,
@@ -76,6 +89,8 @@ impl Stream {
         self.align.mark_discont();
         self.segment = gst::FormattedSegment::new();
         self.start = None;
+        (self.first, self.before) = (0, 0);
+        self.utterance = None;
         self.drained = None;
         self.format = None;
         self.shown = 0;
@@ -96,6 +111,27 @@ impl Stream {
 
     /// Time at which the sound heard so far ends.
     pub fn end(&self) -> Option<gst::ClockTime> {
-        Some(self.start? + gst::ClockTime::from_nseconds(self.listener.duration()))
+        Some(self.start? + gst::ClockTime::from_nseconds(self.before + self.listener.duration()))
+    }
+
+    /// Where the next sample is heard, in running time.
+    pub fn running_end(&self) -> gst::ClockTime {
+        let end = self.end().or(self.drained).or(self.segment.start());
+        end.and_then(|end| self.segment.to_running_time(end)).unwrap_or_default()
+    }
+
+    /// Begins to listen anew behind the sound heard so far, which has been brought to its end: to silence. Frames go on as if nothing
+    /// had happened.
+    pub fn begin_behind(&mut self) -> Result<(), Error> {
+        let rate = self.listener.rate();
+        let heard = self.before + self.listener.duration();
+        let shown = self.first + self.listener.told();
+        let silent = rate.frames_covering(SILENCE) + 1;
+        self.first = shown.saturating_sub(silent) / GRID * GRID;
+        self.listener.reset()?;
+        self.listener.push_silence(heard.saturating_sub(rate.time_of(self.first)))?;
+        self.before = heard.saturating_sub(self.listener.duration());
+        self.listener.skip_to(shown - self.first);
+        Ok(())
     }
 }

@@ -274,7 +274,12 @@ impl LipsyncSrc {
         let taken_over = {
             let mut render = self.render_state();
             let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
-            self.take_over(render, loaded.clone(), listener, format)
+            let taken_over = self.take_over(render, loaded.clone(), listener, format);
+            if taken_over.is_ok() {
+                let time = render.live.rate().time_of(render.next);
+                self.state().ledger.change_avatar(name.clone(), time);
+            }
+            taken_over
         };
         let old = match taken_over {
             Ok(old) => old,

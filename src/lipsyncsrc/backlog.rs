@@ -8,6 +8,7 @@ use gst_audio::AudioInfo;
 use lipsync_core::rate::{SECOND, mul_div};
 
 use super::sound::{Chunk, Position};
+use crate::ledger::{Dropped, Mark};
 
 /// Raw audio, first in, first out. Who takes gets silence where there is no sound.
 pub struct Backlog {
@@ -42,8 +43,23 @@ impl Sound {
     }
 }
 
-/// Some sound of one format. It may hold a buffer of somebody else's, so it is dropped where no lock is held.
-pub struct Piece {
+/// What waits: some sound, or a mark in it. It may hold a buffer of somebody else's, so it is dropped where no lock is held.
+pub enum Piece {
+    Sound(SoundPiece),
+    Mark(Mark),
+}
+
+/// What has been taken, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// So many sample frames of the chunk, after so many others.
+    Sound { offset: u64, samples: u64 },
+    /// A mark at that time.
+    Mark(Mark, u64),
+}
+
+/// Some sound of one format.
+pub struct SoundPiece {
     info: Arc<AudioInfo>,
     sound: Sound,
     /// Sample frames of it that are taken.
@@ -53,6 +69,23 @@ pub struct Piece {
 }
 
 impl Piece {
+    fn sound(&self) -> Option<&SoundPiece> {
+        match self {
+            Self::Sound(sound) => Some(sound),
+            Self::Mark(_) => None,
+        }
+    }
+
+    /// What it is that is lost where it is dropped.
+    pub fn dropped(&self) -> Dropped {
+        match self {
+            Self::Sound(_) => Dropped::Samples,
+            Self::Mark(mark) => Dropped::Mark(*mark),
+        }
+    }
+}
+
+impl SoundPiece {
     /// Sample frames that are not taken.
     fn left(&self) -> usize {
         self.sound.frames(&self.info) - self.taken
@@ -80,12 +113,25 @@ impl Backlog {
         self.starving
     }
 
+    /// Whether there is sound.
+    pub fn has_sound(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.sound().is_some())
+    }
+
+    /// Puts a mark behind the sound that waits.
+    pub fn mark(&mut self, mark: Mark) {
+        // Twice that this was all says no more than once.
+        if mark != Mark::Complete || !matches!(self.pieces.back(), Some(Piece::Mark(Mark::Complete))) {
+            self.pieces.push_back(Piece::Mark(mark));
+        }
+    }
+
     /// Adds sound. What begins anew is spoken at the time `now` at the earliest.
     pub fn push(&mut self, info: Arc<AudioInfo>, sound: Sound, now: u64) {
         let earliest = if std::mem::take(&mut self.starving) { now } else { 0 };
-        let piece = Piece { info, sound, taken: 0, earliest };
+        let piece = SoundPiece { info, sound, taken: 0, earliest };
         self.length = self.length.saturating_add(piece.length());
-        self.pieces.push_back(piece);
+        self.pieces.push_back(Piece::Sound(piece));
     }
 
     /// Takes out all sound.
@@ -98,9 +144,15 @@ impl Backlog {
     }
 
     /// Takes the sound up to the time `until`, silence where there is none, and puts the pieces that are used up by it into
-    /// `spent`. The format changes at the beginning of a chunk, when sound of another is due.
-    pub fn take(&mut self, position: &mut Position, until: u64, spent: &mut Vec<Piece>) -> Chunk {
-        let head = self.pieces.front();
+    /// `spent`, and what they were into `taken`. The format changes at the beginning of a chunk, when sound of another is due.
+    pub fn take(
+        &mut self,
+        position: &mut Position,
+        until: u64,
+        spent: &mut Vec<Piece>,
+        taken: &mut Vec<Taken>,
+    ) -> Chunk {
+        let head = self.pieces.iter().find_map(Piece::sound);
         if let Some(head) = head.filter(|head| head.info != position.info && head.earliest <= position.time())
         {
             *position = Position::new(head.info.clone(), position.time());
@@ -112,9 +164,17 @@ impl Backlog {
         position.info.format_info().fill_silence(&mut bytes);
         let mut done = 0;
         while done < count {
-            let Some(head) = self.pieces.front_mut() else {
-                self.starving = true;
-                break;
+            let head = match self.pieces.front_mut() {
+                Some(Piece::Sound(head)) => head,
+                Some(Piece::Mark(mark)) => {
+                    taken.push(Taken::Mark(*mark, position.time()));
+                    self.pieces.pop_front();
+                    continue;
+                }
+                None => {
+                    self.starving = true;
+                    break;
+                }
             };
             if head.info != position.info {
                 break;
@@ -131,6 +191,7 @@ impl Backlog {
                 bytes[done * bpf..][..n * bpf].copy_from_slice(&data[head.taken * bpf..][..n * bpf]);
             }
             head.taken += n;
+            taken.push(Taken::Sound { offset: done as u64, samples: n as u64 });
             done += n;
             position.samples += n as u64;
             if head.left() == 0 {
@@ -138,7 +199,7 @@ impl Backlog {
             }
         }
         position.samples += (count - done) as u64;
-        self.length = self.pieces.iter().map(Piece::length).sum();
+        self.length = self.pieces.iter().filter_map(Piece::sound).map(SoundPiece::length).sum();
         Chunk { info: position.info.clone(), start, bytes }
     }
 }
@@ -146,6 +207,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Reason;
 
     fn mono() -> Arc<AudioInfo> {
         gst::init().unwrap();
@@ -160,7 +222,7 @@ mod tests {
     /// Takes the sound up to so many milliseconds.
     fn take(backlog: &mut Backlog, position: &mut Position, until: u64) -> (Vec<i16>, usize) {
         let mut spent = Vec::new();
-        let chunk = backlog.take(position, until * 1_000_000, &mut spent);
+        let chunk = backlog.take(position, until * 1_000_000, &mut spent, &mut Vec::new());
         let values = chunk.bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_ne_bytes(*bytes)).collect();
         (values, spent.len())
     }
@@ -182,6 +244,33 @@ mod tests {
         assert!(backlog.is_starving());
         backlog.push(info, samples(&[6]), 12_000_000);
         assert_eq!(take(&mut backlog, &mut position, 14).0, [0, 0, 6, 0]);
+    }
+
+    #[test]
+    fn marks_keep_their_place_between_the_samples() {
+        let info = mono();
+        let mut backlog = Backlog::default();
+        let mut position = Position::new(info.clone(), 0);
+        backlog.mark(Mark::Start(1));
+        assert!(backlog.is_starving() && !backlog.has_sound(), "a mark is no sound");
+        backlog.push(info.clone(), samples(&[1, 2]), 3_000_000);
+        backlog.mark(Mark::End(1, Reason::Finished));
+        backlog.push(info, samples(&[3, 4, 5]), 0);
+        let mut take = |backlog: &mut Backlog, until: u64| {
+            let mut taken = Vec::new();
+            let _ = backlog.take(&mut position, until * 1_000_000, &mut Vec::new(), &mut taken);
+            taken
+        };
+        let start = Taken::Mark(Mark::Start(1), 0);
+        assert_eq!(take(&mut backlog, 4), [start, Taken::Sound { offset: 3, samples: 1 }]);
+        let end = Taken::Mark(Mark::End(1, Reason::Finished), 5_000_000);
+        let sound = |offset, samples| Taken::Sound { offset, samples };
+        assert_eq!(take(&mut backlog, 7), [sound(0, 1), end, sound(1, 2)]);
+        // Nothing is wanted, so nothing is taken.
+        backlog.mark(Mark::Complete);
+        assert_eq!(take(&mut backlog, 7), []);
+        assert_eq!(take(&mut backlog, 8), [sound(0, 1)]);
+        assert_eq!(take(&mut backlog, 9), [Taken::Mark(Mark::Complete, 8_000_000)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use lipsync_core::render::painter::{Painter, PendingFrame};
 
 use super::output_queue::Item;
 use super::sound::Chunk;
+use crate::ledger::Reason;
 
 /// What goes to the source pad of the video.
 pub enum VideoItem {
@@ -37,7 +38,32 @@ pub struct Frame {
     /// Kept so that a change of the avatar does not call it off.
     pub painter: Arc<Painter>,
     /// What begins and ends with this frame.
-    pub speech_events: Vec<Speech>,
+    pub speech_events: Vec<SpeechEvent>,
+}
+
+/// The beginning or the end of speech, at a time in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeechEvent {
+    Starts(u64),
+    Ends(u64, Reason),
+}
+
+impl SpeechEvent {
+    /// When it happens.
+    pub fn time(self) -> u64 {
+        match self {
+            Self::Starts(time) | Self::Ends(time, _) => time,
+        }
+    }
+}
+
+impl From<Speech> for SpeechEvent {
+    fn from(speech: Speech) -> Self {
+        match speech {
+            Speech::Starts(time) => Self::Starts(time),
+            Speech::Ends(time) => Self::Ends(time, Reason::Finished),
+        }
+    }
 }
 
 impl Frame {

@@ -40,11 +40,10 @@ impl ObjectImpl for LipsyncSrc {
             vec![
                 glib::subclass::Signal::builder("interrupt")
                     .action()
+                    .return_type::<gst::Structure>()
                     .class_handler(|values| {
-                        if let Ok(element) = values[0].get::<super::LipsyncSrc>() {
-                            element.imp().interrupt_speech();
-                        }
-                        None
+                        let element = values[0].get::<super::LipsyncSrc>().ok()?;
+                        Some(element.imp().interrupt_speech().to_value())
                     })
                     .build(),
             ]
@@ -72,7 +71,7 @@ impl ObjectImpl for LipsyncSrc {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "speaking" => self.state().is_speaking.to_value(),
+            "speaking" => self.state().speaking.is_some().to_value(),
             "backlog" => self.state().backlog.length().to_value(),
             "stats" => {
                 let least = self.least_interval();

@@ -10,9 +10,11 @@ use lipsync_core::limits::GAP_SECONDS;
 use lipsync_core::rate::{SECOND, mul_div};
 
 use super::backlog::Sound;
-use super::state::{Input, LipsyncSrc};
+use super::state::{Input, LipsyncSrc, State};
 use crate::CAT;
 use crate::audio_input::{self, AudioInput};
+use crate::ledger::{Mark, Reason};
+use crate::utterance::UtteranceEvent;
 
 /// Sound from a live source that waits longer than this, in nanoseconds, is made good in its pauses.
 const LIVE_BACKLOG: u64 = 200_000_000;
@@ -65,12 +67,20 @@ impl LipsyncSrc {
     pub fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         use gst::EventView;
         gst::log!(CAT, obj = pad, "event {event:?}");
+        if let Some(mark) = UtteranceEvent::of(&event) {
+            return self.mark_utterance(mark);
+        }
         match event.view() {
             EventView::FlushStart(_) => {
                 self.change(|state| state.flushing.sink = true);
-                self.interrupt_speech();
+                let _ = self.interrupt_speech();
             }
-            EventView::FlushStop(_) => self.change(|state| state.flushing.sink = false),
+            EventView::FlushStop(_) => self.change(|state| {
+                state.flushing.sink = false;
+                state.discards = false;
+            }),
+            EventView::StreamStart(_) => self.end_input(false),
+            EventView::Eos(_) => self.end_input(true),
             EventView::Caps(caps) => match audio_input::format(caps.caps()) {
                 Ok(info) => {
                     let live = upstream_is_live(pad);
@@ -106,6 +116,55 @@ impl LipsyncSrc {
             _ => {}
         }
         true
+    }
+
+    /// Takes a mark in the sound; false where no sound would be taken either.
+    fn mark_utterance(&self, mark: UtteranceEvent) -> bool {
+        let taken = self.change(|state| {
+            if state.refusal().is_some() {
+                return None;
+            }
+            let is_open = match (&mark, state.open) {
+                (UtteranceEvent::End(Some(id)), Some(open)) => state.ledger.id(open) == Some(id),
+                (_, open) => open.is_some(),
+            };
+            match mark {
+                UtteranceEvent::Start(id) => {
+                    state.end_utterance(Reason::Finished);
+                    let rate = state.input.info.as_ref().map_or(0, |info| info.rate());
+                    let number = state.ledger.open(id, rate)?;
+                    state.open = Some(number);
+                    state.backlog.mark(Mark::Start(number));
+                }
+                // Of one that was interrupted: there is nothing to be ended.
+                UtteranceEvent::End(_) if state.discards => {}
+                UtteranceEvent::End(Some(_)) if !is_open => return None,
+                UtteranceEvent::End(_) => {
+                    state.end_utterance(Reason::Finished);
+                    state.backlog.mark(Mark::Complete);
+                }
+            }
+            state.discards = false;
+            Some(())
+        });
+        if taken.is_none() {
+            gst::warning!(CAT, imp = self, "the mark of an utterance is ignored");
+        }
+        taken.is_some()
+    }
+
+    /// The sound that comes in has ended, and with it an utterance: what follows is another. After an end there is silence for now.
+    pub fn end_input(&self, is_complete: bool) {
+        self.change(|state| {
+            state.discards = false;
+            if state.is_stopped {
+                return;
+            }
+            state.end_utterance(Reason::Eos);
+            if is_complete {
+                state.backlog.mark(Mark::Complete);
+            }
+        });
     }
 
     /// Puts a gap of the sound into the backlog: silence.
@@ -149,6 +208,15 @@ impl LipsyncSrc {
             gst::QueryViewMut::Allocation(_) => false,
             gst::QueryViewMut::Drain(_) => true,
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+}
+
+impl State {
+    /// Ends the utterance that comes in, if there is one.
+    fn end_utterance(&mut self, reason: Reason) {
+        if let Some(open) = self.open.take() {
+            self.backlog.mark(Mark::End(open, reason));
         }
     }
 }

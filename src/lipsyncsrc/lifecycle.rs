@@ -6,9 +6,10 @@
 
 use gst::subclass::prelude::*;
 use lipsync_core::error::Error;
-use lipsync_core::render::live::Speech;
 
+use super::frame::SpeechEvent;
 use super::state::{LipsyncSrc, State};
+use crate::ledger::{Cut, Reason};
 
 impl LipsyncSrc {
     /// Makes everything ready and starts the scheduler, which waits for an avatar that takes long to load.
@@ -68,10 +69,14 @@ impl LipsyncSrc {
         let task = {
             let mut state = self.state();
             state.timing = None;
+            let dropped = std::mem::take(&mut state.dropped);
+            let at = state.ledger.out_until;
+            let _ = state.ledger.cut(Cut::Time(0), at, 0, &dropped, Reason::Stopped);
+            (state.open, state.discards) = (None, false);
             std::mem::take(&mut state.video_task)
         };
         // In the midst of speech that ends with the last frame that has gone out.
-        self.post_speech_messages(&[Speech::Ends(task.place.0)]);
+        self.post_told(&[SpeechEvent::Ends(task.place.0, Reason::Stopped)], u64::MAX);
         drop(task);
     }
 }

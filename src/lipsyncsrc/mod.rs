@@ -69,9 +69,28 @@ mod state;
  * sound that comes in through the request pad `sink`, at whatever speed that comes. The request pad `audio` gives the same
  * sound back in step with the picture.
  *
- * The action signal #GstLipsyncSrc::interrupt discards what waits to be spoken and closes the mouth. Element messages
- * `lipsync-speech-start` and `lipsync-speech-end`, each with its `running-time`, tell when it speaks. #GstLipsyncSrc:avatar may
- * be set while it plays.
+ * The action signal #GstLipsyncSrc::interrupt discards what waits to be spoken and closes the mouth. It returns a #GstStructure
+ * `lipsync-interrupted`, which tells how much came out of the pad `audio`, to the sample. #GstLipsyncSrc:avatar may be set while it
+ * plays.
+ *
+ * ## Utterances
+ *
+ * Custom downstream events in the sound mark utterances: `lipsync-utterance-start` with the field `id` (a string), and
+ * `lipsync-utterance-end`, which also says that for now this was all.
+ *
+ * ## Messages
+ *
+ * Element messages, each with its `running-time`, are posted with the frame that shows what they tell:
+ *
+ * * `lipsync-utterance-start` (`id`) and `lipsync-utterance-end` (`id`, `reason`, `samples`, `rate`, `duration`)
+ * * `lipsync-speech-start` (`utterance`) and `lipsync-speech-end` (`utterance`, `reason`, `samples`, `rate`, `duration`)
+ * * `lipsync-drained`: all that came in has been shown
+ * * `lipsync-avatar-changed` (`avatar`)
+ * * `lipsync-interrupted` (`utterance`, `samples`, `rate`, `duration`, `speech-samples`, `speech-duration`), at once
+ *
+ * A `reason` is `finished`, `interrupted`, `eos`, `stopped` or `lost`. The types are in docs/live.md.
+ *
+ * Each frame has a #GstVideoRegionOfInterestMeta of type `face`.
  *
  * ## Example launch line
  * |[

@@ -8,15 +8,15 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::rate::SECOND;
-use lipsync_core::render::live::Speech;
 use lipsync_core::render::painter::Painted;
 
-use super::frame::{Frame, SoundItem, VideoItem};
+use super::frame::{Frame, SoundItem, SpeechEvent, VideoItem};
 use super::sound::Chunk;
 use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
+use crate::ledger::Reason;
 use crate::messages::Stop;
-use crate::video_writer::stamp;
+use crate::video_writer::{scale_face, stamp};
 
 /// How long the first picture of a new format is waited for, in nanoseconds. Until then the last one would have to do, which may be of
 /// another avatar.
@@ -67,7 +67,7 @@ impl LipsyncSrc {
     fn end_of_pad(&self, pad: &gst::Pad) {
         if *pad == self.srcpad {
             let (time, _) = self.state().video_task.place;
-            self.post_speech_messages(&[Speech::Ends(time)]);
+            self.post_told(&[SpeechEvent::Ends(time, Reason::Eos)], time);
             self.change(|state| state.flushing.video = true);
             self.end();
         } else {
@@ -87,12 +87,22 @@ impl LipsyncSrc {
         if let Some(pts) = self.wait_for_video()? {
             self.wait_to_send(Waiter::Video, pts, 0)?;
         }
-        let item = self.state().video_queue.pop();
+        let item = {
+            let mut state = self.state();
+            let item = state.video_queue.pop();
+            // What nobody listens to has come out where it is shown.
+            if let Some(frame) = item.as_ref().and_then(VideoItem::frame)
+                && state.is_flushing(Waiter::Sound)
+            {
+                state.ledger.play_until(frame.pts + frame.duration);
+            }
+            item
+        };
         let sent = match item {
             Some(VideoItem::Format(info)) => self.send_format(info),
             Some(VideoItem::Frame(frame)) => self.send_frame(frame),
             Some(VideoItem::End(time)) => {
-                self.post_speech_messages(&[Speech::Ends(time)]);
+                self.post_told(&[SpeechEvent::Ends(time, Reason::Eos)], u64::MAX);
                 Err(gst::FlowError::Eos.into())
             }
             None => Ok(()),
@@ -146,7 +156,7 @@ impl LipsyncSrc {
     }
 
     fn send_frame(&self, frame: Frame) -> Result<(), Stop> {
-        self.post_speech_messages(&frame.speech_events);
+        self.post_told(&frame.speech_events, frame.pts + frame.duration);
         let (format, last) = {
             let task = &self.state().video_task;
             (task.format.clone().ok_or(gst::FlowError::NotNegotiated)?, task.last.clone())
@@ -248,8 +258,20 @@ impl LipsyncSrc {
         if let Some(start) = self.wait_for_sound()? {
             self.wait_to_send(Waiter::Sound, start, self.sound_earlier())?;
         }
+        let earlier = self.sound_earlier();
         self.in_downstream(|| {
-            let item = self.state().sound_queue.pop();
+            let item = {
+                let mut state = self.state();
+                let mut item = state.sound_queue.pop();
+                if let Some(chunk) = item.as_mut().and_then(SoundItem::chunk_mut) {
+                    let (piece, end, samples) = (chunk.start, chunk.end(), chunk.samples());
+                    // Muxers mishandle timestamps that the pad's offset would make negative.
+                    chunk.cut_before(earlier);
+                    state.ledger.skip(piece, samples - chunk.samples());
+                    state.ledger.play_piece(piece, end);
+                }
+                item
+            };
             match item {
                 Some(SoundItem::Chunk(chunk)) => self.send_chunk(pad, chunk),
                 Some(SoundItem::End) => Err(gst::FlowError::Eos.into()),
@@ -285,10 +307,8 @@ impl LipsyncSrc {
         self.wait_until(waiter, moment.saturating_sub(gst::ClockTime::from_nseconds(earlier)))
     }
 
-    fn send_chunk(&self, pad: &gst::Pad, mut chunk: Chunk) -> Result<(), Stop> {
+    fn send_chunk(&self, pad: &gst::Pad, chunk: Chunk) -> Result<(), Stop> {
         let end = chunk.end();
-        // Muxers mishandle timestamps that the pad's offset would make negative.
-        chunk.cut_before(self.sound_earlier());
         if chunk.bytes.is_empty() {
             return Ok(());
         }
@@ -345,6 +365,7 @@ fn convert(
             let mut target = gst_video::VideoFrameRef::from_buffer_ref_writable(target, format)?;
             converter.frame_ref(&source, &mut target);
         }
+        scale_face((&picture, &before), (target.make_mut(), format));
         Ok(target)
     };
     convert().map_err(|error: glib::BoolError| {

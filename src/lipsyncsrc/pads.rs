@@ -194,6 +194,7 @@ impl LipsyncSrc {
             // What has come in is spoken.
             let _ = pad.set_active(false);
             let _ = self.obj().remove_pad(pad);
+            self.end_input(true);
             self.state().input = Input::default();
         } else {
             self.stop_sound();

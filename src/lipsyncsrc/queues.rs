@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Into and out of the queues: the backlog, and those of the source pads.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gst::subclass::prelude::*;
@@ -8,12 +9,13 @@ use gst_audio::AudioInfo;
 use gst_video::VideoInfo;
 use lipsync_core::rate::{FrameRate, SECOND};
 
-use super::backlog::{Piece, Sound};
+use super::backlog::{Piece, Sound, Taken};
 use super::frame::{Frame, SoundItem, VideoItem};
 use super::render_state::{RenderState, Timing};
 use super::sound::{Chunk, Position};
 use super::state::{LipsyncSrc, State, Waiter};
 use crate::CAT;
+use crate::ledger::{Cut, Mark, Reason, Stretch};
 
 /// What waits to go out at most, in nanoseconds, beyond what is in work: then the oldest is dropped. Sound is small, and
 /// its holes are heard.
@@ -40,7 +42,7 @@ impl LipsyncSrc {
             if let Some(reason) = state.refusal() {
                 return Err(reason);
             }
-            if state.backlog.generation() != generation {
+            if state.backlog.generation() != generation || state.discards {
                 return Ok(());
             }
             if state.backlog.length() >= most {
@@ -56,14 +58,39 @@ impl LipsyncSrc {
         }
     }
 
-    /// Takes the sound up to the time `until` from the backlog, as [`super::backlog::Backlog::take`] does.
-    pub fn take_sound(&self, position: &mut Position, until: u64, spent: &mut Vec<Piece>) -> Chunk {
-        self.change(|state| state.backlog.take(position, until, spent))
+    /// Takes the sound up to the time `until` from the backlog, as [`super::backlog::Backlog::take`] does, and the times at which what
+    /// is said is over.
+    pub fn take_sound(
+        &self,
+        position: &mut Position,
+        until: u64,
+        spent: &mut Vec<Piece>,
+    ) -> (Chunk, Vec<u64>) {
+        self.change(|state| {
+            let mut taken = Vec::new();
+            let chunk = state.backlog.take(position, until, spent, &mut taken);
+            let (piece, rate) = (chunk.start, chunk.info.rate());
+            let mut ends = Vec::new();
+            for taken in taken {
+                match taken {
+                    Taken::Sound { offset, samples } => {
+                        state.ledger.enter(Stretch { piece, offset, samples, rate, pace: rate });
+                    }
+                    Taken::Mark(Mark::Start(number), _) => state.ledger.begin(number),
+                    Taken::Mark(Mark::End(number, reason), time) => state.ledger.end(number, reason, time),
+                    Taken::Mark(Mark::Complete, time) => ends.push(time),
+                }
+            }
+            if state.backlog.is_starving() && !state.backlog.has_sound() {
+                state.ledger.run_dry();
+            }
+            (chunk, ends)
+        })
     }
 
     /// Drops all sound that waits to be spoken, also that of those who wait to add it.
     pub fn clear_backlog(&self) {
-        let pieces = self.change(|state| state.backlog.clear());
+        let pieces = self.change(State::clear_backlog);
         drop(pieces);
     }
 
@@ -71,7 +98,7 @@ impl LipsyncSrc {
     pub fn end(&self) {
         let pieces = self.change(|state| {
             state.has_ended = true;
-            state.backlog.clear()
+            state.clear_backlog()
         });
         drop(pieces);
         self.note_backlog();
@@ -123,10 +150,15 @@ impl LipsyncSrc {
     pub fn queue_sound(&self, chunk: Chunk, rate: FrameRate) {
         let most = self.most_queued(rate, MOST_SOUND_WAITING);
         let dropped = self.change(|state| {
-            let flushing = state.is_flushing(Waiter::Sound);
-            (!flushing).then(|| state.sound_queue.push(SoundItem::Chunk(chunk), most))
+            if state.is_flushing(Waiter::Sound) {
+                return Vec::new();
+            }
+            let dropped = state.sound_queue.push(SoundItem::Chunk(chunk), most);
+            let chunks = dropped.iter().filter_map(SoundItem::chunk);
+            chunks.for_each(|chunk| state.ledger.lose_piece(chunk.start));
+            dropped
         });
-        if dropped.is_some_and(|dropped| !dropped.is_empty()) {
+        if !dropped.is_empty() {
             gst::warning!(CAT, imp = self, "downstream does not take the sound: some of it is dropped");
         }
     }
@@ -165,6 +197,11 @@ impl LipsyncSrc {
                 }
             }
         }
+        if let Some(last) = dropped.iter().filter_map(VideoItem::frame).last()
+            && state.is_flushing(Waiter::Sound)
+        {
+            state.ledger.lose_until(last.pts + last.duration);
+        }
         drop(guard);
         self.notify_changed();
         for frame in dropped.iter().filter_map(VideoItem::frame) {
@@ -175,19 +212,38 @@ impl LipsyncSrc {
 
     /// Ends both pads at that time, behind what is queued for them before it.
     pub fn queue_end(&self, time: u64) {
-        self.change(|state| {
+        let is_shown = self.change(|state| {
             state.sound_queue.items_mut().retain(|item| item.chunk().is_none_or(|chunk| chunk.start < time));
+            let mut cut = Cut::Time(time);
             if let Some(chunk) = state.sound_queue.items_mut().back_mut().and_then(SoundItem::chunk_mut) {
                 chunk.cut_at(time);
+                cut = Cut::Piece(chunk.start, chunk.samples());
             }
+            let dropped = std::mem::take(&mut state.dropped);
+            let _ = state.ledger.cut(cut, time, time, &dropped, Reason::Eos);
             // Nothing is dropped for an end.
             if !state.is_flushing(Waiter::Sound) {
                 let _ = state.sound_queue.push(SoundItem::End, usize::MAX);
             }
-            if !state.is_flushing(Waiter::Video) {
+            let is_shown = !state.is_flushing(Waiter::Video);
+            if is_shown {
                 let _ = state.video_queue.push(VideoItem::End(time), usize::MAX);
             }
+            is_shown
         });
+        if !is_shown {
+            self.post_told(&[], u64::MAX);
+        }
+    }
+}
+
+impl State {
+    /// Takes out all sound that waits to be spoken, and takes note of it for the ledger.
+    #[must_use = "it may hold buffers, which are dropped where no lock is held"]
+    pub fn clear_backlog(&mut self) -> VecDeque<Piece> {
+        let pieces = self.backlog.clear();
+        self.dropped.extend(pieces.iter().map(Piece::dropped));
+        pieces
     }
 }
 
@@ -284,7 +340,7 @@ mod tests {
         fn drop(&mut self) {
             let element = self.0.upgrade().unwrap();
             assert_eq!(element.property::<u64>("backlog"), 0);
-            element.emit_by_name::<()>("interrupt", &[]);
+            let _ = element.emit_by_name::<gst::Structure>("interrupt", &[]);
         }
     }
 
@@ -294,7 +350,7 @@ mod tests {
         let this = element.imp();
         let info = AudioInfo::builder(gst_audio::AUDIO_FORMAT_S16, 1000, 1).build().unwrap();
         let changes: [fn(&LipsyncSrc); 3] =
-            [LipsyncSrc::clear_backlog, LipsyncSrc::interrupt_speech, LipsyncSrc::end];
+            [LipsyncSrc::clear_backlog, |this| drop(this.interrupt_speech()), LipsyncSrc::end];
         for change in changes {
             let buffer = gst::Buffer::from_slice(Curious(element.downgrade()));
             let sound = Sound::Samples(buffer.into_mapped_buffer_readable().unwrap());

@@ -8,8 +8,9 @@ use gst_video::VideoInfo;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::Error;
 use lipsync_core::rate::FrameRate;
-use lipsync_core::render::live::{Live, Speech};
+use lipsync_core::render::live::Live;
 
+use super::frame::SpeechEvent;
 use super::ready::Ready;
 use super::sound::Position;
 use crate::audio_input::AudioInput;
@@ -66,7 +67,7 @@ pub struct RenderState {
     /// The next frame does not follow the one before.
     pub discont: bool,
     /// Speech events that no frame has taken along yet.
-    pub speech_events: Vec<Speech>,
+    pub speech_events: Vec<SpeechEvent>,
     /// A warning about broken samples has been given.
     pub warned: bool,
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use lipsync_core::error::Error;
-use lipsync_core::render::live::Speech;
 
 use super::cause::{Situation, cause_of};
-use super::frame::Frame;
+use super::frame::{Frame, SpeechEvent};
 use super::render_state::Timing;
 use super::state::LipsyncSrc;
 use crate::CAT;
-use crate::messages::{Late, post_latency};
+use crate::ledger::{Told, What};
+use crate::messages::{Late, post_element, post_latency, speech_end, speech_start, told_structure};
 
 impl LipsyncSrc {
     /// Tells of the backlog, if it has changed.
@@ -43,25 +43,59 @@ impl LipsyncSrc {
         changed
     }
 
-    /// Tells what begins or ends with the frame that goes out now.
-    pub fn post_speech_messages(&self, events: &[Speech]) {
-        for event in events {
-            let (name, time, speaks) = match *event {
-                Speech::Starts(time) => ("lipsync-speech-start", time, true),
-                Speech::Ends(time) => ("lipsync-speech-end", time, false),
+    /// Tells what begins or ends with the frame that goes out now, which is shown until that time, in the order in which it happens:
+    /// speech begins and ends within its utterance.
+    pub fn post_told(&self, speech: &[SpeechEvent], until: u64) {
+        let told = {
+            let mut state = self.state();
+            let is_waiting = state.backlog.has_sound();
+            state.ledger.take_told(until, is_waiting)
+        };
+        let mut told = told.into_iter().peekable();
+        for event in speech {
+            let is_before = |told: &Told| match *event {
+                SpeechEvent::Starts(time) => told.time <= time,
+                SpeechEvent::Ends(time, _) => told.time < time,
             };
-            let spoke = std::mem::replace(&mut self.state().is_speaking, speaks);
-            // An interruption ends what may not have begun.
-            if spoke == speaks {
-                continue;
+            while let Some(told) = told.next_if(is_before) {
+                self.post_one(&told);
             }
-            let structure = gst::Structure::builder(name)
-                .field("running-time", gst::ClockTime::from_nseconds(time))
-                .build();
-            let element = self.obj();
-            let _ = element.post_message(gst::message::Element::builder(structure).src(&*element).build());
-            element.notify("speaking");
+            self.post_speech(*event);
         }
+        told.for_each(|told| self.post_one(&told));
+    }
+
+    fn post_one(&self, told: &Told) {
+        match &told.what {
+            What::Start { id } => self.state().shown = Some(id.clone()),
+            What::End { id, .. } => {
+                self.state().shown.take_if(|shown| shown == id);
+            }
+            What::Drained | What::Avatar { .. } => {}
+        }
+        post_element(&*self.obj(), told_structure(told));
+    }
+
+    fn post_speech(&self, event: SpeechEvent) {
+        let structure = {
+            let state = &mut *self.state();
+            let utterance = state.shown.as_deref();
+            // An interruption ends what may not have begun.
+            match (event, state.speaking) {
+                (SpeechEvent::Starts(time), None) => {
+                    state.speaking = Some(time);
+                    speech_start(time, utterance)
+                }
+                (SpeechEvent::Ends(time, reason), Some(since)) => {
+                    state.speaking = None;
+                    speech_end(time, since, utterance, reason, state.ledger.rate())
+                }
+                _ => return,
+            }
+        };
+        let element = self.obj();
+        post_element(&*element, structure);
+        element.notify("speaking");
     }
 
     /// Warns of a sample that is no number.

@@ -6,22 +6,24 @@
 //! late, so frame `n` is scheduled at `t + lookahead + 1 frame`; it goes out when it had the processing latency
 //! to be painted. Between these two moments it waits in the queue, where an interruption can still change it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use gst::subclass::prelude::*;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::features::Context;
-use lipsync_core::render::live::{Sound, Speech};
-use lipsync_core::render::painter::MouthRequest;
+use lipsync_core::render::live::Sound;
+use lipsync_core::render::painter::{MouthRequest, PendingFrame};
 
 use super::backlog::Piece;
-use super::frame::{Frame, SoundItem, VideoItem};
+use super::frame::{Frame, SoundItem, SpeechEvent, VideoItem};
 use super::queues::MOST_WAITING;
 use super::render_state::{RenderState, Timing};
 use super::sound::Position;
 use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
-use crate::messages::Stop;
+use crate::ledger::{Cut, Reason};
+use crate::messages::{Interrupted, Stop, post_element};
 
 /// If the scheduler is later than this, it skips frames instead of catching up.
 const LOST: u64 = MOST_WAITING;
@@ -156,7 +158,7 @@ impl LipsyncSrc {
         render.next += lost;
         render.discont = true;
         render.live.interrupt();
-        render.speech_events.push(Speech::Ends(time));
+        render.speech_events.push(SpeechEvent::Ends(time, Reason::Lost));
         render.position = Position::new(render.position.info.clone(), timing.rate.time_of(render.next));
     }
 
@@ -164,7 +166,7 @@ impl LipsyncSrc {
     fn hear(render: &mut RenderState, n: u64, sound: Sound<'_>) -> Result<Option<Context>, Error> {
         caught(|| render.live.step(n, sound)).unwrap_or_else(|panic| {
             render.live.interrupt();
-            render.speech_events.push(Speech::Ends(render.live.rate().time_of(n)));
+            render.speech_events.push(SpeechEvent::Ends(render.live.rate().time_of(n), Reason::Lost));
             let avatar = &render.loaded.avatar;
             let model = avatar.audio_encoder.clone().unwrap_or_else(|| avatar.generator.clone());
             Err(Error::inference(model, format!("the sound is not heard: {panic}")))
@@ -188,7 +190,7 @@ impl LipsyncSrc {
             // So early the sound that comes in may still say of what format the silence before it is to be.
             render.position.info = info;
         }
-        let chunk = self.take_sound(&mut render.position, pts + timing.lookahead, spent);
+        let (chunk, ends) = self.take_sound(&mut render.position, pts + timing.lookahead, spent);
         if chunk.info.as_ref() != render.input.info() {
             gst::debug!(CAT, imp = self, "sound is {:?}", chunk.info);
             render.set_input(chunk.info.clone())?;
@@ -197,6 +199,7 @@ impl LipsyncSrc {
         let broken = samples.iter().copied().find(|sample| !sample.is_finite());
         let broken = broken.filter(|_| !std::mem::replace(&mut render.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
+        ends.into_iter().for_each(|end| render.live.end_speech(end));
         let mut unheard = None;
         let heard = Self::hear(render, n, Sound { start: chunk.start, samples: &samples });
         let context = heard.unwrap_or_else(|error| {
@@ -214,7 +217,7 @@ impl LipsyncSrc {
             self.queue_sound(chunk, timing.rate);
         }
         let mut speech_events = std::mem::take(&mut render.speech_events);
-        speech_events.extend(render.live.speech_events(n));
+        speech_events.extend(render.live.speech_events(n).into_iter().map(SpeechEvent::from));
         let painter = render.loaded.painter.clone();
         let step = timing.rate.convert_index(render.shown, render.loaded.avatar.rate);
         let interval = self.next_interval(pts, painter.pace().load(Duration::from_nanos(end - pts)));
@@ -246,45 +249,83 @@ impl LipsyncSrc {
         Ok(Wrong { sample: broken, unheard })
     }
 
-    /// Drops everything queued and in flight: the mouth closes, the sound falls silent. Does not wait for the audio encoder, which
-    /// may take long or hang: its run is cancelled.
-    pub fn interrupt_speech(&self) {
-        self.clear_backlog();
+    /// Drops everything queued and in flight: the mouth closes, the sound falls silent. Tells, and returns, how much has come out. Does
+    /// not wait for the audio encoder, which may take long or hang: its run is cancelled.
+    pub fn interrupt_speech(&self) -> gst::Structure {
         let interruption = Interruption::begin(self);
         let mut render = self.render_state();
-        if let Some(render) = render.as_mut() {
-            self.silence_queues(render);
-        }
+        let (interrupted, pieces, called_off) = self.silence_queues(render.as_mut());
         // Before the next frame is scheduled, which is to be heard.
         drop(interruption);
         drop(render);
+        drop((pieces, called_off));
         self.note_backlog();
+        let structure = interrupted.into_structure();
+        post_element(&*self.obj(), structure.clone());
+        structure
     }
 
-    fn silence_queues(&self, render: &mut RenderState) {
-        render.live.interrupt();
-        render.held = None;
+    /// Silences all that has not gone out, at one moment for both pads, and returns what has been said until then, and what is to be
+    /// dropped without locks.
+    fn silence_queues(
+        &self,
+        render: Option<&mut RenderState>,
+    ) -> (Interrupted, VecDeque<Piece>, Vec<PendingFrame>) {
         let mut called_off = Vec::new();
-        let mut state = self.state();
-        let chunks = state.sound_queue.items_mut().iter_mut().filter_map(SoundItem::chunk_mut);
-        for (i, chunk) in chunks.enumerate() {
-            if i == 0 { chunk.fade_out() } else { chunk.silence() }
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let pieces = state.clear_backlog();
+        // What is still on its way of an utterance that is cut off is not said either.
+        state.discards = state.discards || state.open.take().is_some();
+
+        let mut cut = None;
+        for chunk in state.sound_queue.items_mut().iter_mut().filter_map(SoundItem::chunk_mut) {
+            if cut.is_some() {
+                chunk.silence();
+            } else {
+                let heard = chunk.fade_out();
+                cut = Some((Cut::Piece(chunk.start, heard), chunk.time_of(heard)));
+            }
         }
-        let mut first = true;
+        let first_frame = state.video_queue.items().iter().find_map(VideoItem::frame).map(|frame| frame.pts);
+        let (cut, time) = match cut {
+            Some(cut) => cut,
+            // Nothing that has been taken up is still to come.
+            None if !state.is_flushing(Waiter::Sound) => (Cut::Time(0), state.ledger.out_until),
+            // Nobody listens: what is heard is what is shown.
+            None => {
+                let time = first_frame.unwrap_or(state.ledger.out_until);
+                (Cut::Time(time), time)
+            }
+        };
+
+        // What has begun or ended until then is told all the same.
+        let mut speaking = None;
+        let mut events = Vec::new();
         for frame in state.video_queue.items_mut().iter_mut().filter_map(VideoItem::frame_mut) {
-            let request = if first { MouthRequest::Closing } else { MouthRequest::Rest };
+            let request = if called_off.is_empty() { MouthRequest::Closing } else { MouthRequest::Rest };
             let pending = frame.painter.resubmit(&frame.pending, &frame.frames, frame.step, request);
             called_off.push(std::mem::replace(&mut frame.pending, pending));
             frame.asked_at = None;
-            frame.speech_events.clear();
-            if std::mem::replace(&mut first, false) {
-                frame.speech_events.push(Speech::Ends(frame.pts));
-            }
+            events.append(&mut frame.speech_events);
         }
-        drop(state);
-        drop(called_off);
-        if first {
-            render.speech_events = vec![Speech::Ends(render.live.rate().time_of(render.next))];
+        if let Some(render) = render {
+            render.live.interrupt();
+            render.held = None;
+            events.append(&mut render.speech_events);
+            events.retain(|event| event.time() < time);
+            speaking = events.iter().fold(state.speaking, |since, event| match event {
+                SpeechEvent::Starts(time) => since.or(Some(*time)),
+                SpeechEvent::Ends(..) => None,
+            });
+            events.push(SpeechEvent::Ends(time, Reason::Interrupted));
+            let first = state.video_queue.items_mut().iter_mut().find_map(VideoItem::frame_mut);
+            *first.map_or(&mut render.speech_events, |frame| &mut frame.speech_events) = events;
         }
+        let dropped = std::mem::take(&mut state.dropped);
+        let (utterance, played) = state.ledger.cut(cut, time, 0, &dropped, Reason::Interrupted);
+        let speech = Some(speaking.map_or(0, |since| time.saturating_sub(since)));
+        drop(guard);
+        (Interrupted { utterance, played, time, speech }, pieces, called_off)
     }
 }

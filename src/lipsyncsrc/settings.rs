@@ -115,7 +115,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
     properties.extend([
         glib::ParamSpecBoolean::builder("speaking")
             .nick("Speaking")
-            .blurb("Whether the presenter speaks in the picture that goes out now; changes are notified, and told on the bus as element messages lipsync-speech-start and lipsync-speech-end with their running-time. The action signal interrupt ends it within two frames")
+            .blurb("Whether the presenter speaks in the picture that goes out now; changes are notified, and told on the bus as element messages lipsync-speech-start and lipsync-speech-end with their running-time. The action signal interrupt ends it within two frames, and returns how much was played (docs/live.md)")
             .read_only()
             .build(),
         glib::ParamSpecUInt64::builder("backlog")

@@ -56,8 +56,8 @@ impl Chunk {
         self.info.format_info().fill_silence(&mut self.bytes);
     }
 
-    /// Lets it fall silent in 5 ms, without a click.
-    pub fn fade_out(&mut self) {
+    /// Lets it fall silent in 5 ms, without a click. Returns the sample frames that are still heard.
+    pub fn fade_out(&mut self) -> u64 {
         const FADE: u64 = 5_000_000;
         let info = self.info.format_info();
         let unpacked = AudioFormatInfo::from_format(info.unpack_format());
@@ -80,6 +80,12 @@ impl Chunk {
         }
         self.info.format_info().fill_silence(&mut self.bytes[faded..]);
         info.pack(AudioPackFlags::empty(), &mut self.bytes[..faded], &samples);
+        (faded / self.info.bpf() as usize) as u64
+    }
+
+    /// Time of a sample.
+    pub fn time_of(&self, sample: u64) -> u64 {
+        self.start + mul_div(sample, SECOND, self.info.rate().into())
     }
 
     /// Leaves out what comes at that time or later.
@@ -99,6 +105,6 @@ impl Chunk {
 
     /// Time at which it ends.
     pub fn end(&self) -> u64 {
-        self.start + mul_div(self.samples(), SECOND, self.info.rate().into())
+        self.time_of(self.samples())
     }
 }

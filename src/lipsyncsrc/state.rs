@@ -31,6 +31,7 @@ use super::overload::Overload;
 use super::ready::Avatars;
 use super::render_state::{RenderState, Timing};
 use super::settings::{LiveSettings, Settings};
+use crate::ledger::{Dropped, Ledger};
 use crate::loaded::Loaded;
 use crate::lock;
 use crate::stats::Stats;
@@ -164,8 +165,18 @@ pub struct State {
     pub timing: Option<Timing>,
     /// The group of the streams that go out.
     pub group: Option<gst::GroupId>,
-    /// Whether the presenter speaks in the picture that goes out.
-    pub is_speaking: bool,
+    /// Since when the presenter speaks, if it does in the picture that goes out.
+    pub speaking: Option<u64>,
+    /// The utterances under way, and how much of each has come out.
+    pub ledger: Ledger,
+    /// The utterance that comes in.
+    pub open: Option<u64>,
+    /// The one that comes in has been interrupted: the rest of it is dropped.
+    pub discards: bool,
+    /// What waited to be spoken and was dropped, as far as the ledger has not been told.
+    pub dropped: Vec<Dropped>,
+    /// The utterance in the picture that goes out.
+    pub shown: Option<String>,
     /// How often a new mouth is painted.
     pub overload: Overload,
     /// When a warning about late frames is due.
@@ -201,7 +212,12 @@ impl Default for State {
             is_negotiating: false,
             timing: None,
             group: None,
-            is_speaking: false,
+            speaking: None,
+            ledger: Ledger::default(),
+            open: None,
+            discards: false,
+            dropped: Vec::new(),
+            shown: None,
             overload: Overload::default(),
             alarm: Alarm::default(),
             told: Told::default(),

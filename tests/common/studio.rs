@@ -217,6 +217,30 @@ impl Studio {
         self.wait_for("sound in the backlog", |_| done.load(Ordering::SeqCst));
     }
 
+    /// Silences the presenter, and returns how much came out.
+    pub fn interrupt(&self) -> gst::Structure {
+        self.element.emit_by_name("interrupt", &[])
+    }
+
+    /// Says that an utterance begins, behind what has been sent.
+    pub fn begin(&self, id: &str) {
+        let structure = gst::Structure::builder("lipsync-utterance-start").field("id", id).build();
+        assert!(self.input.send_event(gst::event::CustomDownstream::new(structure)));
+    }
+
+    /// Says that the utterance has ended with what has been sent.
+    pub fn end(&self) {
+        let structure = gst::Structure::new_empty("lipsync-utterance-end");
+        assert!(self.input.send_event(gst::event::CustomDownstream::new(structure)));
+    }
+
+    /// What the element has told, by its messages of these names.
+    pub fn told(&mut self, names: &[&str]) -> Vec<gst::Structure> {
+        let structures = self.messages().iter().filter_map(|message| message.structure());
+        let told = structures.filter(|structure| names.iter().any(|name| structure.name() == *name));
+        told.map(ToOwned::to_owned).collect()
+    }
+
     /// Messages on the bus since the start.
     pub fn messages(&mut self) -> &[gst::Message] {
         let bus = self.pipeline.bus().unwrap();

@@ -43,7 +43,7 @@ impl Air {
             }
             Fault::ClockStill => (0..50).for_each(|_| self.studio.step_to(self.studio.now)),
             Fault::WorkerPanics => self.panic_in_a_worker(),
-            Fault::Interrupt => self.studio.element.emit_by_name::<()>("interrupt", &[]),
+            Fault::Interrupt => drop(self.studio.interrupt()),
             Fault::Flush => {
                 let pad = self.studio.element.static_pad("sink").unwrap();
                 pad.send_event(gst::event::FlushStart::new());

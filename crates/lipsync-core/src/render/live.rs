@@ -2,6 +2,7 @@
 //! Speech on air: whether, and with which context, each frame speaks, while sound comes and goes in real time.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::features::Context;
@@ -53,6 +54,10 @@ pub struct Live {
     last_loud: Option<u64>,
     /// What is said, from when until when, as far as it is not yet over.
     said: VecDeque<(u64, u64)>,
+    /// Ends of speech in the sound to come, as told by [`Self::end_speech`].
+    ends: Vec<u64>,
+    /// What was said until then is over, however soon something follows.
+    over_until: u64,
     speaking: bool,
 }
 
@@ -73,6 +78,8 @@ impl Live {
             heard_until: 0,
             last_loud: None,
             said: VecDeque::new(),
+            ends: Vec::new(),
+            over_until: 0,
             speaking: false,
         })
     }
@@ -186,18 +193,45 @@ impl Live {
         mul_div((samples / self.channels()) as u64, SECOND, self.sample_rate.max(1).into())
     }
 
+    /// Says that whoever speaks is done at that time, and that what follows, however soon, is something new. It is taken note of with
+    /// the next sound, which may contain that time.
+    pub fn end_speech(&mut self, time: u64) {
+        self.ends.push(time);
+    }
+
     fn note_loudness(&mut self, sound: &Sound<'_>) {
-        let block = (u64::from(self.sample_rate) / BLOCKS).max(1) as usize * self.channels();
-        for (i, samples) in sound.samples.chunks(block).enumerate() {
+        let mut from = 0;
+        for end in std::mem::take(&mut self.ends) {
+            // The nearest sample, as times are rounded.
+            let time = u128::from(end.saturating_sub(sound.start)) * u128::from(self.sample_rate);
+            let samples = ((time + u128::from(SECOND / 2)) / u128::from(SECOND)) as usize * self.channels();
+            let until = samples.clamp(from, sound.samples.len());
+            self.note_loud_blocks(sound, from..until);
+            self.over_until = self.over_until.max(end);
+            from = until;
+        }
+        self.note_loud_blocks(sound, from..sound.samples.len());
+    }
+
+    fn note_loud_blocks(&mut self, sound: &Sound<'_>, range: Range<usize>) {
+        let channels = self.channels();
+        let block = (u64::from(self.sample_rate) / BLOCKS).max(1) as usize * channels;
+        for (i, samples) in sound.samples[range.clone()].chunks(block).enumerate() {
             let square = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len() as f32;
             if square < self.gate {
                 continue;
             }
-            let start = sound.start + self.length(i * block);
-            let end = start + self.length(samples.len());
-            self.last_loud = Some(end);
+            let first = range.start + i * block;
+            self.last_loud = Some(sound.start + self.length(first + samples.len()));
+            // A loud block has loud samples, but for the rounding of a sum.
+            let is_loud = |sample: &f32| sample * sample >= self.gate;
+            let start = samples.iter().position(is_loud).unwrap_or(0) / channels * channels;
+            let end = samples.iter().rposition(is_loud).unwrap_or(samples.len() - 1);
+            let end = (end / channels + 1) * channels;
+            let start = sound.start + self.length(first + start);
+            let end = sound.start + self.length(first + end);
             match self.said.back_mut() {
-                Some((_, last)) if start <= *last + PAUSE => *last = end,
+                Some((_, last)) if start <= *last + PAUSE && *last > self.over_until => *last = end,
                 _ => self.said.push_back((start, end)),
             }
         }
@@ -213,8 +247,8 @@ impl Live {
                 events.push(Speech::Starts(start));
             }
             // It may go on after a pause that has not been heard to its end.
-            let over = self.said.len() > 1 || self.heard_until >= end + PAUSE;
-            if !(self.speaking && end < until && over) {
+            let over = self.said.len() > 1 || end <= self.over_until || self.heard_until >= end + PAUSE;
+            if !(self.speaking && end <= until && over) {
                 break;
             }
             self.speaking = false;
@@ -230,6 +264,7 @@ impl Live {
         self.recent.clear();
         self.last_loud = None;
         self.said.clear();
+        self.ends.clear();
         self.speaking = false;
     }
 }

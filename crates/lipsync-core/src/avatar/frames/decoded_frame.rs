@@ -59,6 +59,11 @@ impl DecodedFrame {
         Mouth { patch: (*outer, patch) }
     }
 
+    /// The face rectangle.
+    pub fn face(&self) -> Rect {
+        self.face
+    }
+
     /// Writes the frame, with that mouth if there is one, to a picture of its format and size.
     pub fn draw(&self, mouth: Option<&Mouth>, target: &mut PictureMut<'_>) {
         self.picture.copy_to(target);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::avatar::frames::{DecodedFrame, Mouth};
 use crate::picture::formats::PictureMut;
+use crate::picture::geometry::Rect;
 
 /// A frame that is ready to be drawn.
 pub struct Painted {
@@ -17,6 +18,11 @@ pub struct Painted {
 }
 
 impl Painted {
+    /// The face rectangle in it.
+    pub fn face(&self) -> Rect {
+        self.frame.face()
+    }
+
     /// Writes it to a picture of the frame store's format and the avatar's size.
     pub fn draw(&self, target: &mut PictureMut<'_>) {
         self.frame.draw(self.mouth.as_ref(), target);
