@@ -197,7 +197,7 @@ impl LipsyncSrc {
                 }
             }
         }
-        if let Some(last) = dropped.iter().filter_map(VideoItem::frame).last()
+        if let Some(last) = dropped.iter().rev().find_map(VideoItem::frame)
             && state.is_flushing(Waiter::Sound)
         {
             state.ledger.lose_until(last.pts + last.duration);
