@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::fixture;
@@ -69,6 +70,11 @@ impl Feeder {
         self.upstream.buffer(gst::Buffer::from_mut_slice(vec![loud; size.max(1)]));
     }
 
+    fn mark(&self, name: &str, id: Option<&str>) {
+        let structure = gst::Structure::builder(name).field_if_some("id", id).build();
+        self.event(gst::event::CustomDownstream::new(structure));
+    }
+
     fn flush(&self) {
         self.upstream.pad.push_event(gst::event::FlushStart::new());
         self.upstream.pad.push_event(gst::event::FlushStop::new(true));
@@ -86,6 +92,8 @@ struct Air {
     size: &'static str,
     feeder: Option<(gst::Pad, Feeder)>,
     audio: Option<(gst::Pad, Option<gst::Element>)>,
+    /// Starts without an end so far: of utterances, and of speech.
+    open: [Arc<AtomicI64>; 2],
     blocks: Vec<(gst::Pad, gst::PadProbeId)>,
 }
 
@@ -107,6 +115,19 @@ impl Air {
             FRAMES.fetch_add(1, Ordering::SeqCst);
             gst::PadProbeReturn::Ok
         });
+        let open: [Arc<AtomicI64>; 2] = Default::default();
+        let counts = open.clone();
+        pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+            let count = |name: &str| match name {
+                "lipsync-utterance-start" => counts[0].fetch_add(1, Ordering::SeqCst),
+                "lipsync-utterance-end" => counts[0].fetch_sub(1, Ordering::SeqCst),
+                "lipsync-speech-start" => counts[1].fetch_add(1, Ordering::SeqCst),
+                "lipsync-speech-end" => counts[1].fetch_sub(1, Ordering::SeqCst),
+                _ => 0,
+            };
+            message.structure().into_iter().for_each(|structure| drop(count(structure.name())));
+            gst::BusSyncReply::Pass
+        });
         let clock = gst_check::TestClock::new();
         clock.set_time(gst::ClockTime::ZERO);
         pipeline.use_clock(Some(&clock));
@@ -119,6 +140,7 @@ impl Air {
             size,
             feeder: None,
             audio: None,
+            open,
             blocks: Vec::new(),
         }
     }
@@ -144,7 +166,8 @@ impl Air {
             6 => self.change_audio(random, log),
             7 => {
                 log.step("interrupt");
-                self.element.emit_by_name::<gst::Structure>("interrupt", &[]);
+                let answer = self.element.emit_by_name::<gst::Structure>("interrupt", &[]);
+                log.result(answer);
             }
             8 => {
                 let name = *random.pick(&["own", "own_160", "nosuch"]);
@@ -187,7 +210,7 @@ impl Air {
 
     fn send_sound(&mut self, random: &mut Random, log: &Log) {
         let Some((_, feeder)) = &mut self.feeder else { return self.change_sink(log) };
-        match random.below(10) {
+        match random.below(14) {
             0 => {
                 log.step("flush");
                 feeder.flush();
@@ -204,6 +227,22 @@ impl Air {
             2 => {
                 log.step("end of the sound");
                 feeder.event(gst::event::Eos::new());
+            }
+            10..12 => {
+                let id = random.below(3).to_string();
+                log.step(format!("start of the utterance {id}"));
+                feeder.mark("lipsync-utterance-start", Some(&id));
+            }
+            12 => {
+                let id = random.one_in(2).then(|| random.below(3).to_string());
+                log.step(format!("end of the utterance {id:?}"));
+                feeder.mark("lipsync-utterance-end", id.as_deref());
+            }
+            13 => {
+                log.step("another stream");
+                feeder.event(gst::event::StreamStart::new("another"));
+                feeder.caps();
+                feeder.segment();
             }
             3 | 4 => {
                 feeder.sound = random.below(SOUNDS.len() as u64) as usize;
@@ -319,6 +358,7 @@ fn sequence(random: &mut Random, log: &Log) {
     }
     log.step("stop");
     air.pipeline.set_state(gst::State::Null).unwrap();
+    assert_eq!(air.open.each_ref().map(|open| open.load(Ordering::SeqCst)), [0, 0], "starts have their ends");
     assert_no_error(&air.pipeline.bus().unwrap());
 }
 
