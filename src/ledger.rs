@@ -487,6 +487,9 @@ impl Ledger {
                     let mut played = utterance.played;
                     let rest = self.stretches.iter().filter(|(of, _)| *of == Some(number));
                     rest.for_each(|(_, stretch)| played.add(stretch.samples, stretch.rate));
+                    if played.rate == 0 {
+                        played.rate = self.rate;
+                    }
                     What::End { id: utterance.id, reason, played }
                 }
             };

@@ -122,3 +122,29 @@ pub fn stamp(
         buffer.set_flags(gst::BufferFlags::DISCONT);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_has_one_face_which_is_scaled_with_the_picture() {
+        gst::init().unwrap();
+        let info = |w, h| VideoInfo::builder(gst_video::VideoFormat::I420, w, h).build().unwrap();
+        let (large, small) = (info(480, 360), info(320, 240));
+        let buffer = || gst::Buffer::with_size(100).unwrap();
+        let regions = |buffer: &gst::Buffer| -> Vec<_> {
+            buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|region| region.rect()).collect()
+        };
+        let (mut from, mut to) = (buffer(), buffer());
+        scale_face((&from, &large), (to.make_mut(), &small));
+        assert_eq!(regions(&to), []);
+        VideoRegionOfInterestMeta::add(from.make_mut(), "hand", (1, 2, 3, 4));
+        for x in [90, 93] {
+            mark_face(from.make_mut(), Rect { x, y: 61, width: 99, height: 120 });
+        }
+        assert_eq!(regions(&from), [(1, 2, 3, 4), (93, 61, 99, 120)], "that of others stays");
+        scale_face((&from, &large), (to.make_mut(), &small));
+        assert_eq!(regions(&to), [(62, 40, 66, 80)]);
+    }
+}

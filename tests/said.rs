@@ -223,7 +223,7 @@ fn an_interruption_tells_which_of_those_that_wait_was_cut_short() {
         end("c", "interrupted", 0),
     ];
     assert_eq!(utterances(&mut studio), expected);
-    assert_eq!(studio.told(&["lipsync-interrupted"]), [answer.clone()]);
+    assert_eq!(studio.told(&["lipsync-interrupted"]), std::slice::from_ref(&answer));
     assert!(studio.told(&["lipsync-drained"]).is_empty(), "it has not been shown");
     let speech = studio.told(&["lipsync-speech-start", "lipsync-speech-end"]);
     let told: Vec<_> =

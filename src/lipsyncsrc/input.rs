@@ -120,37 +120,36 @@ impl LipsyncSrc {
 
     /// Takes a mark in the sound; false where no sound would be taken either.
     fn mark_utterance(&self, mark: UtteranceEvent) -> bool {
-        let taken = self.change(|state| {
+        let ignored = self.change(|state| {
             if state.refusal().is_some() {
-                return None;
+                return Err(());
             }
-            let is_open = match (&mark, state.open) {
-                (UtteranceEvent::End(Some(id)), Some(open)) => state.ledger.id(open) == Some(id),
-                (_, open) => open.is_some(),
-            };
+            // The rest of one that was interrupted ends with it.
+            let was_discarding = std::mem::take(&mut state.discards);
             match mark {
                 UtteranceEvent::Start(id) => {
                     state.end_utterance(Reason::Finished);
                     let rate = state.input.info.as_ref().map_or(0, |info| info.rate());
-                    let number = state.ledger.open(id, rate)?;
-                    state.open = Some(number);
+                    state.open = state.ledger.open(id, rate);
+                    let Some(number) = state.open else { return Ok(Some("there are too many")) };
                     state.backlog.mark(Mark::Start(number));
                 }
-                // Of one that was interrupted: there is nothing to be ended.
-                UtteranceEvent::End(_) if state.discards => {}
-                UtteranceEvent::End(Some(_)) if !is_open => return None,
-                UtteranceEvent::End(_) => {
+                UtteranceEvent::End(_) if was_discarding => {}
+                UtteranceEvent::End(id) => {
+                    let open = state.open.and_then(|open| state.ledger.id(open));
+                    if id.is_some_and(|id| open != Some(&id)) {
+                        return Ok(Some("it is of one that is not open"));
+                    }
                     state.end_utterance(Reason::Finished);
                     state.backlog.mark(Mark::Complete);
                 }
             }
-            state.discards = false;
-            Some(())
+            Ok(None)
         });
-        if taken.is_none() {
-            gst::warning!(CAT, imp = self, "the mark of an utterance is ignored");
+        if let Ok(Some(reason)) = ignored {
+            gst::warning!(CAT, imp = self, "the mark of an utterance is ignored: {reason}");
         }
-        taken.is_some()
+        ignored.is_ok()
     }
 
     /// The sound that comes in has ended, and with it an utterance: what follows is another. After an end there is silence for now.
