@@ -5,12 +5,13 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::fixture;
-use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
+use common::stress::{
+    Log, Pairs, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks, utterance_event,
+};
 use gst::prelude::*;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::render::painter::Painter;
@@ -70,11 +71,6 @@ impl Feeder {
         self.upstream.buffer(gst::Buffer::from_mut_slice(vec![loud; size.max(1)]));
     }
 
-    fn mark(&self, name: &str, id: Option<&str>) {
-        let structure = gst::Structure::builder(name).field_if_some("id", id).build();
-        self.event(gst::event::CustomDownstream::new(structure));
-    }
-
     fn flush(&self) {
         self.upstream.pad.push_event(gst::event::FlushStart::new());
         self.upstream.pad.push_event(gst::event::FlushStop::new(true));
@@ -92,8 +88,7 @@ struct Air {
     size: &'static str,
     feeder: Option<(gst::Pad, Feeder)>,
     audio: Option<(gst::Pad, Option<gst::Element>)>,
-    /// Starts without an end so far: of utterances, and of speech.
-    open: [Arc<AtomicI64>; 2],
+    pairs: Pairs,
     blocks: Vec<(gst::Pad, gst::PadProbeId)>,
 }
 
@@ -115,19 +110,7 @@ impl Air {
             FRAMES.fetch_add(1, Ordering::SeqCst);
             gst::PadProbeReturn::Ok
         });
-        let open: [Arc<AtomicI64>; 2] = Default::default();
-        let counts = open.clone();
-        pipeline.bus().unwrap().set_sync_handler(move |_, message| {
-            let count = |name: &str| match name {
-                "lipsync-utterance-start" => counts[0].fetch_add(1, Ordering::SeqCst),
-                "lipsync-utterance-end" => counts[0].fetch_sub(1, Ordering::SeqCst),
-                "lipsync-speech-start" => counts[1].fetch_add(1, Ordering::SeqCst),
-                "lipsync-speech-end" => counts[1].fetch_sub(1, Ordering::SeqCst),
-                _ => 0,
-            };
-            message.structure().into_iter().for_each(|structure| drop(count(structure.name())));
-            gst::BusSyncReply::Pass
-        });
+        let pairs = Pairs::of(&pipeline);
         let clock = gst_check::TestClock::new();
         clock.set_time(gst::ClockTime::ZERO);
         pipeline.use_clock(Some(&clock));
@@ -140,7 +123,7 @@ impl Air {
             size,
             feeder: None,
             audio: None,
-            open,
+            pairs,
             blocks: Vec::new(),
         }
     }
@@ -231,12 +214,12 @@ impl Air {
             10..12 => {
                 let id = random.below(3).to_string();
                 log.step(format!("start of the utterance {id}"));
-                feeder.mark("lipsync-utterance-start", Some(&id));
+                feeder.event(utterance_event("start", Some(&id)));
             }
             12 => {
                 let id = random.one_in(2).then(|| random.below(3).to_string());
                 log.step(format!("end of the utterance {id:?}"));
-                feeder.mark("lipsync-utterance-end", id.as_deref());
+                feeder.event(utterance_event("end", id.as_deref()));
             }
             13 => {
                 log.step("another stream");
@@ -358,7 +341,7 @@ fn sequence(random: &mut Random, log: &Log) {
     }
     log.step("stop");
     air.pipeline.set_state(gst::State::Null).unwrap();
-    assert_eq!(air.open.each_ref().map(|open| open.load(Ordering::SeqCst)), [0, 0], "starts have their ends");
+    air.pairs.assert_closed();
     assert_no_error(&air.pipeline.bus().unwrap());
 }
 

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::fixture;
-use common::stress::{Log, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks};
+use common::stress::{
+    Log, Pairs, Random, Upstream, assert_no_error, event_of_downstream, run, trace_leaks, utterance_event,
+};
 use gst::prelude::*;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::render::painter::Painter;
@@ -119,6 +121,7 @@ struct Chain {
     element: gst::Element,
     filter: gst::Element,
     block: Option<gst::PadProbeId>,
+    pairs: Pairs,
 }
 
 impl Chain {
@@ -141,7 +144,8 @@ impl Chain {
             gst::PadProbeReturn::Ok
         });
         let sound = Sound::new(&element.static_pad("sink").unwrap());
-        Self { sound, filter: pipeline.by_name("filter").unwrap(), element, pipeline, block: None }
+        let pairs = Pairs::of(&pipeline);
+        Self { sound, filter: pipeline.by_name("filter").unwrap(), element, pipeline, block: None, pairs }
     }
 
     fn step(&mut self, random: &mut Random, log: &Log) {
@@ -239,10 +243,12 @@ impl Chain {
             }
             4 => {
                 log.step("event");
-                let event = *random.pick(&[0, 1, 2]);
+                let event = *random.pick(&[0, 1, 2, 3, 3, 4]);
                 sound.event(match event {
                     0 => gst::event::CustomDownstream::new(structure()),
                     1 => gst::event::CustomDownstreamSticky::new(structure()),
+                    3 => utterance_event("start", Some("an utterance")),
+                    4 => utterance_event("end", None),
                     _ => gst::event::SegmentDone::new(sound.position),
                 });
             }
@@ -287,6 +293,7 @@ fn sequence(random: &mut Random, log: &Log) {
     }
     log.step("stop");
     chain.set_state(gst::State::Null).unwrap();
+    chain.pairs.assert_closed();
     assert_no_error(&chain.pipeline.bus().unwrap());
 }
 

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn who_waits_to_add_sound_is_told_why_it_is_in_vain() {
         type Change = fn(&LipsyncSrc);
-        let cases: [(Change, Result<(), gst::FlowError>, u64); 4] = [
+        let cases: [(Change, Result<(), gst::FlowError>, u64); 5] = [
             (LipsyncSrc::stop_waiting, Err(gst::FlowError::Flushing), 2 * SECOND),
             (LipsyncSrc::end, Err(gst::FlowError::Eos), 0),
             (
@@ -284,6 +284,7 @@ mod tests {
                 2 * SECOND,
             ),
             (LipsyncSrc::clear_backlog, Ok(()), 0),
+            (|this| drop(this.interrupt_speech()), Ok(()), 0),
         ];
         gst::init().unwrap();
         assert_eq!(

@@ -326,6 +326,8 @@ impl LipsyncSrc {
         let (utterance, played) = state.ledger.cut(cut, time, 0, &dropped, Reason::Interrupted);
         let speech = Some(speaking.map_or(0, |since| time.saturating_sub(since)));
         drop(guard);
+        // Who waits to add sound waits no longer.
+        self.notify_changed();
         (Interrupted { utterance, played, time, speech }, pieces, called_off)
     }
 }

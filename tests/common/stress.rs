@@ -7,7 +7,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -170,6 +170,45 @@ fn play(seed: u64, log: &Log, sequence: &Arc<impl Fn(&mut Random, &Log) + Send +
         log.print(seed, "panicked:");
         panic!("seed {seed}");
     }
+}
+
+/// Starts that have no end yet: of utterances, and of speech.
+#[derive(Default)]
+pub struct Pairs([Arc<AtomicI64>; 2]);
+
+impl Pairs {
+    /// Counts what a pipeline tells from now on.
+    pub fn of(pipeline: &gst::Pipeline) -> Self {
+        let pairs = Self::default();
+        let counts = pairs.0.clone();
+        pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+            let (count, change) = match message.structure().map_or("", |structure| structure.name()) {
+                "lipsync-utterance-start" => (0, 1),
+                "lipsync-utterance-end" => (0, -1),
+                "lipsync-speech-start" => (1, 1),
+                "lipsync-speech-end" => (1, -1),
+                _ => return gst::BusSyncReply::Pass,
+            };
+            counts[count].fetch_add(change, Ordering::SeqCst);
+            gst::BusSyncReply::Pass
+        });
+        pairs
+    }
+
+    /// After a stop each start has its end.
+    pub fn assert_closed(&self) {
+        assert_eq!(
+            self.0.each_ref().map(|open| open.load(Ordering::SeqCst)),
+            [0, 0],
+            "starts without an end"
+        );
+    }
+}
+
+/// The event of the `start` or `end` of an utterance.
+pub fn utterance_event(kind: &str, id: Option<&str>) -> gst::Event {
+    let structure = gst::Structure::builder(format!("lipsync-utterance-{kind}")).field_if_some("id", id);
+    gst::event::CustomDownstream::new(structure.build())
 }
 
 /// Panics if an error has been posted.
