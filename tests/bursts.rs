@@ -47,9 +47,16 @@ struct Line {
 
 impl Line {
     fn new() -> Self {
+        Self::with("own", 16_000, 25)
+    }
+
+    /// With that avatar, sound of that rate, and that many frames a second.
+    fn with(name: &str, rate: usize, frame_rate: usize) -> Self {
+        let caps = format!("audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved");
         let pipeline = pipeline(&format!(
-            "appsrc name=in format=time caps={MONO_16K} ! lipsync name=ls {} ! fakesink name=out sync=false async=false",
-            avatar("own")
+            "appsrc name=in format=time caps={caps} ! lipsync name=ls {} ! video/x-raw,framerate={frame_rate}/1 \
+             ! fakesink name=out sync=false async=false",
+            avatar(name)
         ));
         let input = pipeline.by_name("in").unwrap().downcast::<gst_app::AppSrc>().unwrap();
         let record = Record::of(&pipeline.by_name("out").unwrap().static_pad("sink").unwrap());
@@ -99,24 +106,31 @@ impl Drop for Line {
 
 #[test]
 fn the_frames_of_a_burst_do_not_wait_for_the_next() {
-    let line = Line::new();
-    // Each a little longer than 25 frames.
-    let frames = |burst: u64| (burst * 16_160).div_ceil(640) as usize;
-    for burst in 1..=40 {
-        line.say(16_160);
-        line.event(UTTERANCE[1], None);
-        line.wait_for_frames(frames(burst));
+    let formats = [("own", 16_000, 25), ("own", 44_100, 30), ("synctalk_hubert", 16_000, 25)];
+    for (name, rate, frame_rate) in formats {
+        let line = Line::with(name, rate, frame_rate);
+        // Each a little longer than a second.
+        let samples = rate + rate / 100;
+        let frames = |burst: usize| (burst * samples * frame_rate).div_ceil(rate);
+        let bursts = if name == "synctalk_hubert" { 3 } else { 40 };
+        for burst in 1..=bursts {
+            line.say(samples);
+            line.event(UTTERANCE[1], None);
+            line.wait_for_frames(frames(burst));
+        }
+        line.input.end_of_stream().unwrap();
+        line.record.wait_for("end", |entries| {
+            entries.iter().any(|entry| entry.event(gst::EventType::Eos).is_some())
+        });
+        let entries = line.record.entries();
+        let times = entries.iter().filter_map(|entry| match entry {
+            common::record::Entry::Buffer(start, end) => Some((start.nseconds(), end.nseconds())),
+            common::record::Entry::Event(_) => None,
+        });
+        let time = |n: usize| n as u64 * SECOND / frame_rate as u64;
+        let grid = (0..frames(bursts)).map(|n| (time(n), time(n + 1)));
+        assert!(times.eq(grid), "{name}: on one grid, and no more than the sound has: {entries:#?}");
     }
-    line.input.end_of_stream().unwrap();
-    line.record
-        .wait_for("end", |entries| entries.iter().any(|entry| entry.event(gst::EventType::Eos).is_some()));
-    let entries = line.record.entries();
-    let times = entries.iter().filter_map(|entry| match entry {
-        common::record::Entry::Buffer(start, end) => Some((start.nseconds(), end.nseconds())),
-        common::record::Entry::Event(_) => None,
-    });
-    let grid = (0..frames(40) as u64).map(|n| (n * FRAME, (n + 1) * FRAME));
-    assert!(times.eq(grid), "on one grid, and no more than the sound has: {entries:#?}");
 }
 
 #[test]
