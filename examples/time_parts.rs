@@ -77,7 +77,7 @@ fn main() -> Result<(), Failure> {
     let mut memory = Picture::new(&image::RgbImage::new(width, height), None, format);
     for n in 0..frames {
         let context = timed(&mut encoder, || track.context(n))?.ok_or("a context is missing")?;
-        let frame = timed(&mut decode, || store.get(avatar.ping_pong(n)))?;
+        let frame = timed(&mut decode, || store.get(avatar.idle().frame_at(n)))?;
         let item = std::iter::once((&frame.seen, &context));
         let painted = timed(&mut generator, || network.paint(item))?;
         timed(&mut compositing, || {

@@ -5,6 +5,7 @@ use gst::glib;
 use lipsync_core::features::RowSelection;
 use lipsync_core::generator::face;
 use lipsync_core::inference::{precision, runtime};
+use lipsync_core::render::timeline;
 
 /// Property `execution-provider`, of the core's table.
 macro_rules! providers {
@@ -122,6 +123,35 @@ impl Paste {
             Self::Auto => None,
             Self::Inner => Some(face::Paste::Inner),
             Self::Full => Some(face::Paste::Full),
+        }
+    }
+}
+
+/// Property `state`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstLipsyncState")]
+pub enum State {
+    #[default]
+    #[enum_value(name = "Auto: speaking while there is speech, idle else", nick = "auto")]
+    Auto,
+    #[enum_value(name = "Idle: nobody speaks", nick = "idle")]
+    Idle,
+    #[enum_value(name = "Listening: somebody else speaks", nick = "listening")]
+    Listening,
+    #[enum_value(name = "Thinking: the answer is on its way", nick = "thinking")]
+    Thinking,
+    #[enum_value(name = "Speaking: also in pauses", nick = "speaking")]
+    Speaking,
+}
+
+impl From<State> for timeline::State {
+    fn from(state: State) -> Self {
+        match state {
+            State::Auto => Self::Auto,
+            State::Idle => Self::Idle,
+            State::Listening => Self::Listening,
+            State::Thinking => Self::Thinking,
+            State::Speaking => Self::Speaking,
         }
     }
 }

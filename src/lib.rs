@@ -5,6 +5,7 @@
 //! always there). What they do is done by [`lipsync_core`], which knows nothing of GStreamer.
 
 mod audio_input;
+mod clips;
 mod enums;
 mod ledger;
 mod lipsync;

@@ -54,7 +54,13 @@ macro_rules! values {
 }
 
 values!(bool, i32, i64, u32, f64, gst::ClockTime);
-values!(crate::enums::Context, crate::enums::ExecutionProvider, crate::enums::Paste, crate::enums::Precision);
+values!(
+    crate::enums::Context,
+    crate::enums::ExecutionProvider,
+    crate::enums::Paste,
+    crate::enums::Precision,
+    crate::enums::State
+);
 
 fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
     value.get().unwrap_or_else(|e| unreachable!("type checked by GObject: {e}"))

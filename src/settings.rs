@@ -9,7 +9,7 @@ use lipsync_core::avatar::Avatar;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::{SECOND, mul_div};
 
-use super::enums::{Context, ExecutionProvider, Paste, Precision};
+use super::enums::{Context, ExecutionProvider, Paste, Precision, State};
 use super::property::{Property, property};
 
 /// The values of the properties.
@@ -28,6 +28,10 @@ pub struct Settings {
     pub paste: Paste,
     pub lookahead: gst::ClockTime,
     pub processing_latency: gst::ClockTime,
+    /// The clip to be played instead of those of the state; empty for none.
+    pub clip: String,
+    pub state: State,
+    pub emphasis: f64,
 }
 
 impl Default for Settings {
@@ -44,6 +48,9 @@ impl Default for Settings {
             paste: Paste::default(),
             lookahead: gst::ClockTime::from_mseconds(500),
             processing_latency: gst::ClockTime::from_mseconds(100),
+            clip: String::new(),
+            state: State::default(),
+            emphasis: 0.3,
         }
     }
 }
@@ -140,12 +147,45 @@ pub const PROPERTIES: &[Property<Settings>] = &[
             .mutable_playing()
             .build()
     }),
+    property!("clip", clip, |name, _, _| {
+        glib::ParamSpecString::builder(name)
+            .nick("Clip")
+            .blurb("Name of a clip of the avatar that is played instead of what state asks for: over and over, or once, if it is one that is played once. Empty = none. lipsync-avatar check lists an avatar's clips; a name that it does not have is a warning that lists them. The action signal play-clip plays one once, and so does the event lipsync-clip in the sound, in step with it")
+            .mutable_playing()
+            .controllable()
+            .build()
+    }),
+    property!("state", state, |name, default, _| {
+        glib::ParamSpecEnum::builder_with_default(name, default.state)
+            .nick("State")
+            .blurb("What the presenter is doing, for which the avatar may have clips: where it has none, it is idle")
+            .mutable_playing()
+            .controllable()
+            .build()
+    }),
+    property!("emphasis", emphasis, |name, default, _| {
+        glib::ParamSpecDouble::builder(name)
+            .nick("Emphasis")
+            .blurb("How many of the stressed words, by loudness and pitch of the voice, are underlined with a nod or raised brows: 0 for none, 0.3 for one every few seconds, 1 for every one that stands out. Of no effect with avatars that have no clips for it")
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(default.emphasis)
+            .mutable_playing()
+            .controllable()
+            .build()
+    }),
 ];
 
 impl Settings {
     /// Whether what is loaded with these settings is also what `other` would load.
     pub fn load_the_same(&self, other: &Self) -> bool {
-        let load = |settings: &Self| Self { processing_latency: gst::ClockTime::ZERO, ..settings.clone() };
+        let load = |settings: &Self| Self {
+            processing_latency: gst::ClockTime::ZERO,
+            clip: String::new(),
+            state: State::default(),
+            emphasis: 0.0,
+            ..settings.clone()
+        };
         load(self) == load(other)
     }
 

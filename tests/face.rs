@@ -67,7 +67,7 @@ fn the_face_is_where_the_frame_has_it_and_stays_where_one_is_repeated() {
     let avatar = common::avatar("own");
     // The faces of its frames, which plays there and back.
     let expected = |n: usize| {
-        let rect = avatar.frames[avatar.ping_pong(n as u64)].face.within((480, 360)).unwrap();
+        let rect = avatar.frames[avatar.idle().frame_at(n as u64)].face.within((480, 360)).unwrap();
         (rect.x, rect.y, rect.width, rect.height)
     };
     let received = studio.video.lock().unwrap();

@@ -13,7 +13,7 @@ use common::gst::{bytes, pipeline, play, sound};
 use common::harm::{FullDisk, Shortage, Victim};
 use common::studio::{FRAME, SECOND, Studio};
 use gst::prelude::*;
-use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::avatar::frames::{FrameStore, Shot};
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
@@ -338,7 +338,7 @@ fn a_worker_panics() {
     let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
     let frames = Arc::new(FrameStore::new(playing.into(), canvas, painter.framing(), 0));
     for _ in 0..3 {
-        let asked = painter.submit(&frames, 0, MouthRequest::Speech(Context::zeros(3)));
+        let asked = painter.submit(&frames, &Shot::still(0), MouthRequest::Speech(Context::zeros(3)));
         let error = asked.wait().err().unwrap().to_string();
         assert!(error.contains("generator.onnx: a panic"), "{error}");
         studio.say_now(&speech());

@@ -24,7 +24,7 @@ fn movement(name: &str, samples: &[f32]) -> Vec<f64> {
     (0..)
         .zip(shown)
         .map(|(n, frame)| {
-            let index = avatar.ping_pong(n);
+            let index = avatar.idle().frame_at(n);
             let still = image_file::read(&avatar.frames[index].picture).unwrap().colours;
             let face = avatar.frames[index].face.within(avatar.image.size).unwrap();
             let (x, y) = (face.x + face.width / 4, face.y + face.height / 2);

@@ -123,7 +123,9 @@ def launch(*elements: list[str]) -> Command:
 
 
 def lipsync(sound: Path, avatar: Path, *rest: list[str]) -> Command:
-    return launch(["filesrc", f"location={sound}"], ["wavparse"], ["lipsync", f"avatar={avatar}"], *rest)
+    # The one loop of frames that the reference shows, too, and no gestures.
+    element = ["lipsync", f"avatar={avatar}", "clip=idle", "emphasis=0"]
+    return launch(["filesrc", f"location={sound}"], ["wavparse"], element, *rest)
 
 
 # --- the same pictures ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, Reason};
 use crate::messages::{error_message, post_latency};
 use crate::progress::Progress;
 use crate::stats::{self, Stats};
-use crate::{CAT, audio_input, video_output};
+use crate::{CAT, audio_input, clips, video_output};
 
 #[glib::object_subclass]
 impl ObjectSubclass for Lipsync {
@@ -58,6 +58,25 @@ impl ObjectImpl for Lipsync {
             }
             name => self.settings().get(name).unwrap_or_else(|| unreachable!("no property {name}")),
         }
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            /**
+             * GstLipsync::play-clip:
+             * @clip: the name of one of the avatar's clips
+             *
+             * Plays a clip of the avatar once, from the next frame on that is asked for, and goes back to what was played before.
+             * A name that the avatar does not have is a warning, which lists those that it has.
+             *
+             * Since: 0.1.0
+             */
+            let play_clip = clips::signal(|element: super::Lipsync, asked| {
+                element.imp().state().clips_asked.push_back(asked);
+            });
+            vec![play_clip]
+        });
+        SIGNALS.as_ref()
     }
 
     fn constructed(&self) {

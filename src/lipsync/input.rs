@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The sink pad's streaming thread: follows the sound and asks for the frames that it makes possible.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_audio::AudioInfo;
-use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::avatar::Avatar;
+use lipsync_core::avatar::frames::{FrameStore, Shot};
 use lipsync_core::error::Error;
 use lipsync_core::limits::{GAP_SECONDS, LATEST};
 use lipsync_core::picture::formats::Canvas;
@@ -15,6 +18,7 @@ use super::item::{Frame, Item};
 use super::state::Lipsync;
 use super::stream::{JITTER, Stream};
 use crate::audio_input::{self, AudioInput};
+use crate::clips::{Asked, Director, can_emphasize};
 use crate::ledger::{Reason, Stretch};
 use crate::loaded::Loaded;
 use crate::messages::{Late, Stop};
@@ -278,6 +282,12 @@ impl Lipsync {
             stream.held.push_back((due, event));
             return Ok(());
         }
+        self.queue_event(event)
+    }
+
+    /// Sends an event that goes before the next frame.
+    fn queue_event(&self, event: gst::Event) -> Result<(), Stop> {
+        self.state().clips_asked.extend(Asked::by_event(&event));
         self.queue.push(Item::Event(event), 0)?;
         Ok(())
     }
@@ -286,7 +296,7 @@ impl Lipsync {
     fn release(&self, stream: &mut Stream, number: u64) -> Result<(), Stop> {
         while let Some((_, event)) = stream.held.front().filter(|(before, _)| *before <= number) {
             // Where the queue is flushing, the flush takes what is still held.
-            self.queue.push(Item::Event(event.clone()), 0)?;
+            self.queue_event(event.clone())?;
             stream.held.pop_front();
         }
         Ok(())
@@ -398,12 +408,36 @@ impl Lipsync {
                 continue;
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
-            let pending = (!late).then(|| painter.submit(&frames, step, MouthRequest::Speech(context)));
+            let _ = self.obj().sync_values(stream.segment.to_stream_time(pts).unwrap_or_default());
+            let shot = self.direct(stream, &avatar, step, rate.time_of(number));
+            let pending = (!late).then(|| painter.submit(&frames, &shot, MouthRequest::Speech(context)));
             let until = stream.segment.to_running_time(end).unwrap_or(running_time + (end - pts));
             let frame = Frame { pts, duration: end - pts, until, number: first + number, pending };
             self.queue.push(Item::Frame(frame), painter.capacity())?;
         }
         Ok(())
+    }
+
+    /// What is shown of the avatar at a step; `time` is that of the frame since the listener began, in nanoseconds.
+    fn direct(&self, stream: &mut Stream, avatar: &Arc<Avatar>, step: u64, time: u64) -> Shot {
+        let director = stream.director.get_or_insert_with(|| Director::new(avatar.clone()));
+        let asked = std::mem::take(&mut self.state().clips_asked);
+        let amount = {
+            let settings = &self.settings().common;
+            stream.warnings.extend(director.follow(settings));
+            if can_emphasize(avatar) { settings.emphasis } else { 0.0 }
+        };
+        stream.warnings.extend(asked.iter().filter_map(|asked| director.play(asked)));
+        stream.emphasis.set_amount(amount);
+        stream.listener.look_for_accents(stream.emphasis.is_on());
+        if stream.emphasis.begins(stream.listener.accents(), time) {
+            director.emphasize();
+        }
+        for warning in stream.warnings.drain(..) {
+            gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{warning}"));
+        }
+        // Sound that comes in is what the avatar says.
+        director.shot(step, true)
     }
 
     /// Whether a frame would come too late to be shown; then it is told on the bus.

@@ -8,6 +8,7 @@
 //! a push, a query, a run of a network or a message. To stop, first everybody is woken (queue, painter, encoder,
 //! buffer pool), then the pads are deactivated.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lipsync_core::rate::FrameRate;
@@ -16,6 +17,7 @@ use lipsync_core::render::listener::Listener;
 use super::item::Item;
 use super::settings::Settings;
 use super::stream::Stream;
+use crate::clips::Asked;
 use crate::ledger::Ledger;
 use crate::loaded::{Loaded, Opened};
 use crate::loading::Loading;
@@ -79,6 +81,8 @@ pub struct State {
     pub last: Option<gst::Buffer>,
     /// Where the last frame that went out ends.
     pub sent_until: Option<gst::ClockTime>,
+    /// Clips that are to be played once, from the next frame on.
+    pub clips_asked: VecDeque<Asked>,
     /// Counts since the start.
     pub stats: Stats,
     /// How far the video is, and when that is to be told.

@@ -8,9 +8,11 @@ use gst_audio::{AudioInfo, AudioStreamAlign};
 use gst_video::VideoInfo;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::Error;
+use lipsync_core::render::emphasis::Emphasis;
 use lipsync_core::render::listener::Listener;
 
 use crate::audio_input::AudioInput;
+use crate::clips::Director;
 
 /// Timestamps may differ by this from the count of samples before it counts as a gap.
 pub const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
@@ -51,6 +53,12 @@ pub struct Stream {
     pub format: Option<VideoInfo>,
     /// The avatar's frames in that format.
     pub frames: Option<Arc<FrameStore>>,
+    /// Decides which picture of the avatar is shown.
+    pub director: Option<Director>,
+    /// What the application is to be warned of.
+    pub warnings: Vec<String>,
+    /// Chooses the words that are underlined.
+    pub emphasis: Emphasis,
     /// Frames shown since the last flush: the avatar moves on over discontinuities.
     pub shown: u64,
     /// There was sound, or a gap, since the element started.
@@ -77,6 +85,9 @@ impl Stream {
             drained: None,
             format: None,
             frames: None,
+            director: None,
+            warnings: Vec::new(),
+            emphasis: Emphasis::default(),
             shown: 0,
             heard: false,
             failed: false,
@@ -104,6 +115,7 @@ impl Stream {
         self.info = None;
         self.input = None;
         self.frames = None;
+        self.director = None;
         self.id = None;
         self.heard = false;
         self.flush().map(drop)

@@ -20,6 +20,7 @@ use super::ready::Ready;
 use super::render_state::RenderState;
 use super::state::LipsyncSrc;
 use crate::CAT;
+use crate::clips::Director;
 use crate::loaded::{Loaded, library_dir};
 use crate::loading::Loading;
 use crate::messages::Stop;
@@ -313,6 +314,7 @@ impl LipsyncSrc {
         // Nothing that follows can fail.
         render.live.replace(listener, rate).map_err(|error| error.to_string())?;
         render.shown = 0;
+        render.director = Director::new(loaded.avatar.clone());
         render.held = None;
         // The same folder may hold other files.
         render.frames = None;

@@ -8,7 +8,11 @@ use gst_audio::AudioInfo;
 use lipsync_core::rate::{SECOND, mul_div};
 
 use super::sound::{Chunk, Position};
+use crate::clips::Asked;
 use crate::ledger::{Dropped, Mark};
+
+/// Clips that may wait in it.
+const MOST_CLIPS: usize = 1000;
 
 /// Raw audio, first in, first out. Who takes gets silence where there is no sound.
 pub struct Backlog {
@@ -47,6 +51,8 @@ impl Sound {
 pub enum Piece {
     Sound(SoundPiece),
     Mark(Mark),
+    /// A clip that begins there.
+    Clip(Asked),
 }
 
 /// What has been taken, in order.
@@ -56,6 +62,8 @@ pub enum Taken {
     Sound { offset: u64, samples: u64 },
     /// A mark at that time.
     Mark(Mark, u64),
+    /// A clip at that time.
+    Clip(Asked, u64),
 }
 
 /// Some sound of one format.
@@ -72,15 +80,16 @@ impl Piece {
     fn sound(&self) -> Option<&SoundPiece> {
         match self {
             Self::Sound(sound) => Some(sound),
-            Self::Mark(_) => None,
+            Self::Mark(_) | Self::Clip(_) => None,
         }
     }
 
-    /// What it is that is lost where it is dropped.
-    pub fn dropped(&self) -> Dropped {
+    /// What of what is said is lost where it is dropped.
+    pub fn dropped(&self) -> Option<Dropped> {
         match self {
-            Self::Sound(_) => Dropped::Samples,
-            Self::Mark(mark) => Dropped::Mark(*mark),
+            Self::Sound(_) => Some(Dropped::Samples),
+            Self::Mark(mark) => Some(Dropped::Mark(*mark)),
+            Self::Clip(_) => None,
         }
     }
 }
@@ -126,6 +135,15 @@ impl Backlog {
         }
     }
 
+    /// Puts a clip behind the sound that waits; false where there are too many.
+    pub fn add_clip(&mut self, clip: Asked) -> bool {
+        let waiting = self.pieces.iter().filter(|piece| matches!(piece, Piece::Clip(_))).count();
+        if waiting < MOST_CLIPS {
+            self.pieces.push_back(Piece::Clip(clip));
+        }
+        waiting < MOST_CLIPS
+    }
+
     /// Adds sound. What begins anew is spoken at the time `now` at the earliest.
     pub fn push(&mut self, info: Arc<AudioInfo>, sound: Sound, now: u64) {
         let earliest = if std::mem::take(&mut self.starving) { now } else { 0 };
@@ -169,6 +187,12 @@ impl Backlog {
                 Some(Piece::Mark(mark)) => {
                     taken.push(Taken::Mark(*mark, position.time()));
                     self.pieces.pop_front();
+                    continue;
+                }
+                Some(Piece::Clip(_)) => {
+                    if let Some(Piece::Clip(clip)) = self.pieces.pop_front() {
+                        taken.push(Taken::Clip(clip, position.time()));
+                    }
                     continue;
                 }
                 None => {

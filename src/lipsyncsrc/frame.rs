@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gst_video::VideoInfo;
-use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::avatar::frames::{FrameStore, Shot};
 use lipsync_core::render::live::Speech;
 use lipsync_core::render::painter::{Painter, PendingFrame};
 
@@ -32,8 +32,8 @@ pub struct Frame {
     pub pending: PendingFrame,
     /// The interval at which a new mouth was asked for, if one was.
     pub asked_at: Option<u32>,
-    /// What plays at this step of the avatar.
-    pub step: u64,
+    /// The picture of the avatar.
+    pub shot: Shot,
     pub frames: Arc<FrameStore>,
     /// Kept so that a change of the avatar does not call it off.
     pub painter: Arc<Painter>,

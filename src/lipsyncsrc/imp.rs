@@ -11,7 +11,7 @@ use lipsync_core::error::Error;
 use super::settings;
 use super::state::LipsyncSrc;
 use crate::messages::{error_message, post_latency};
-use crate::{CAT, audio_input, stats, video_output};
+use crate::{CAT, audio_input, clips, stats, video_output};
 
 #[glib::object_subclass]
 impl ObjectSubclass for LipsyncSrc {
@@ -46,6 +46,18 @@ impl ObjectImpl for LipsyncSrc {
                         Some(element.imp().interrupt_speech().to_value())
                     })
                     .build(),
+                /**
+                 * GstLipsyncSrc::play-clip:
+                 * @clip: the name of one of the avatar's clips
+                 *
+                 * Plays a clip of the avatar once, also while it speaks, and goes back to what was played before. A name that
+                 * the avatar does not have is a warning, which lists those that it has.
+                 *
+                 * Since: 0.1.0
+                 */
+                clips::signal(|element: super::LipsyncSrc, asked| {
+                    element.imp().state().clips_asked.push_back(asked);
+                }),
             ]
         });
         SIGNALS.as_ref()

@@ -13,6 +13,7 @@ use super::backlog::Sound;
 use super::state::{Input, LipsyncSrc, State};
 use crate::CAT;
 use crate::audio_input::{self, AudioInput};
+use crate::clips::Asked;
 use crate::ledger::{Mark, Reason};
 use crate::utterance::UtteranceEvent;
 
@@ -69,6 +70,9 @@ impl LipsyncSrc {
         gst::log!(CAT, obj = pad, "event {event:?}");
         if let Some(mark) = UtteranceEvent::of(&event) {
             return self.mark_utterance(mark);
+        }
+        if let Some(clip) = Asked::by_event(&event) {
+            return self.change(|state| state.refusal().is_none() && state.backlog.add_clip(clip));
         }
         match event.view() {
             EventView::FlushStart(_) => {

@@ -15,12 +15,22 @@ use super::render_state::{RenderState, Timing};
 use super::sound::{Chunk, Position};
 use super::state::{LipsyncSrc, State, Waiter};
 use crate::CAT;
+use crate::clips::Asked;
 use crate::ledger::{Cut, Mark, Reason, Stretch};
 
 /// What waits to go out at most, in nanoseconds, beyond what is in work: then the oldest is dropped. Sound is small, and
 /// its holes are heard.
 pub const MOST_WAITING: u64 = 2 * SECOND;
 const MOST_SOUND_WAITING: u64 = 10 * SECOND;
+
+/// Sound that has been taken from the backlog, and what was marked in it.
+pub struct TakenSound {
+    pub chunk: Chunk,
+    /// Times at which what is said is over.
+    pub ends: Vec<u64>,
+    /// Clips, each with the time at which it begins.
+    pub clips: Vec<(u64, Asked)>,
+}
 
 impl LipsyncSrc {
     /// Adds sound to the backlog, waiting while that is full.
@@ -58,19 +68,13 @@ impl LipsyncSrc {
         }
     }
 
-    /// Takes the sound up to the time `until` from the backlog, as [`super::backlog::Backlog::take`] does, and the times at which what
-    /// is said is over.
-    pub fn take_sound(
-        &self,
-        position: &mut Position,
-        until: u64,
-        spent: &mut Vec<Piece>,
-    ) -> (Chunk, Vec<u64>) {
+    /// Takes the sound up to the time `until` from the backlog, as [`super::backlog::Backlog::take`] does.
+    pub fn take_sound(&self, position: &mut Position, until: u64, spent: &mut Vec<Piece>) -> TakenSound {
         self.change(|state| {
             let mut taken = Vec::new();
             let chunk = state.backlog.take(position, until, spent, &mut taken);
             let (piece, rate) = (chunk.start, chunk.info.rate());
-            let mut ends = Vec::new();
+            let (mut ends, mut clips) = (Vec::new(), Vec::new());
             for taken in taken {
                 match taken {
                     Taken::Sound { offset, samples } => {
@@ -79,12 +83,13 @@ impl LipsyncSrc {
                     Taken::Mark(Mark::Start(number), _) => state.ledger.begin(number),
                     Taken::Mark(Mark::End(number, reason), time) => state.ledger.end(number, reason, time),
                     Taken::Mark(Mark::Complete, time) => ends.push(time),
+                    Taken::Clip(clip, time) => clips.push((time, clip)),
                 }
             }
             if state.backlog.is_starving() && !state.backlog.has_sound() {
                 state.ledger.run_dry();
             }
-            (chunk, ends)
+            TakenSound { chunk, ends, clips }
         })
     }
 
@@ -242,7 +247,7 @@ impl State {
     #[must_use = "it may hold buffers, which are dropped where no lock is held"]
     pub fn clear_backlog(&mut self) -> VecDeque<Piece> {
         let pieces = self.backlog.clear();
-        self.dropped.extend(pieces.iter().map(Piece::dropped));
+        self.dropped.extend(pieces.iter().filter_map(Piece::dropped));
         pieces
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the scheduler works with.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gst_audio::AudioInfo;
@@ -14,6 +15,7 @@ use super::frame::SpeechEvent;
 use super::ready::Ready;
 use super::sound::Position;
 use crate::audio_input::AudioInput;
+use crate::clips::{Asked, Director};
 use crate::loaded::Loaded;
 
 /// Rounding between samples and nanoseconds must not make a frame miss a sample.
@@ -58,6 +60,10 @@ pub struct RenderState {
     pub input: AudioInput,
     /// The frame that is next.
     pub next: u64,
+    /// Decides which picture of the avatar is shown.
+    pub director: Director,
+    /// Clips that the sound asks for, with the times at which they begin.
+    pub clips: VecDeque<(u64, Asked)>,
     /// Frames that this avatar has shown so far: what its loop goes by.
     pub shown: u64,
     /// Frames scheduled so far, by all avatars.
@@ -79,6 +85,8 @@ impl RenderState {
         let rate = loaded.avatar.rate;
         let mut render = Self {
             live: Live::new(listener, rate, level)?,
+            director: Director::new(loaded.avatar.clone()),
+            clips: VecDeque::new(),
             loaded,
             format: None,
             frames: None,

@@ -9,7 +9,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use gst::prelude::*;
 use gst::subclass::prelude::*;
+use lipsync_core::avatar::frames::Shot;
 use lipsync_core::error::{Error, caught};
 use lipsync_core::features::Context;
 use lipsync_core::render::live::Sound;
@@ -17,11 +19,12 @@ use lipsync_core::render::painter::{MouthRequest, PendingFrame};
 
 use super::backlog::Piece;
 use super::frame::{Frame, SoundItem, SpeechEvent, VideoItem};
-use super::queues::MOST_WAITING;
+use super::queues::{MOST_WAITING, TakenSound};
 use super::render_state::{RenderState, Timing};
 use super::sound::Position;
 use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
+use crate::clips::can_emphasize;
 use crate::ledger::{Cut, Reason};
 use crate::messages::{Interrupted, Stop, post_element};
 
@@ -35,6 +38,8 @@ struct Wrong {
     sample: Option<f32>,
     /// Why it is at rest, though somebody speaks.
     unheard: Option<(u64, Error)>,
+    /// What was asked of the avatar's clips in vain.
+    clips: Vec<String>,
 }
 
 /// Keeps the audio encoder from running, also where an interruption panics.
@@ -125,7 +130,8 @@ impl LipsyncSrc {
         }
         // Dropped where no lock is held.
         let mut spent = Vec::new();
-        let Wrong { sample, unheard } = {
+        let _ = self.obj().sync_values(gst::ClockTime::from_nseconds(time));
+        let Wrong { sample, unheard, clips } = {
             let mut render = self.render_state();
             let render = render.as_mut().ok_or(gst::FlowError::Flushing)?;
             self.schedule_frame(render, timing, &mut spent)?
@@ -136,6 +142,9 @@ impl LipsyncSrc {
         }
         if let Some((time, error)) = unheard {
             self.note_unheard(time, &error);
+        }
+        for warning in clips {
+            gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{warning}"));
         }
         self.note_backlog();
         Ok(true)
@@ -190,7 +199,9 @@ impl LipsyncSrc {
             // So early the sound that comes in may still say of what format the silence before it is to be.
             render.position.info = info;
         }
-        let (chunk, ends) = self.take_sound(&mut render.position, pts + timing.lookahead, spent);
+        let TakenSound { chunk, ends, clips } =
+            self.take_sound(&mut render.position, pts + timing.lookahead, spent);
+        render.clips.extend(clips);
         if chunk.info.as_ref() != render.input.info() {
             gst::debug!(CAT, imp = self, "sound is {:?}", chunk.info);
             render.set_input(chunk.info.clone())?;
@@ -200,6 +211,7 @@ impl LipsyncSrc {
         let broken = broken.filter(|_| !std::mem::replace(&mut render.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
         ends.into_iter().for_each(|end| render.live.end_speech(end));
+        let mut wrong = Wrong::default();
         let mut unheard = None;
         let heard = Self::hear(render, n, Sound { start: chunk.start, samples: &samples });
         let context = heard.unwrap_or_else(|error| {
@@ -229,7 +241,8 @@ impl LipsyncSrc {
             None => (MouthRequest::Rest, None, None),
         };
         render.held = held;
-        let pending = painter.submit(&frames, step, request);
+        let shot = self.direct(render, n, step, &mut wrong.clips);
+        let pending = painter.submit(&frames, &shot, request);
         let frame = Frame {
             pts,
             duration: end - pts,
@@ -237,7 +250,7 @@ impl LipsyncSrc {
             discont: std::mem::replace(&mut render.discont, false),
             pending,
             asked_at,
-            step,
+            shot,
             frames,
             painter,
             speech_events,
@@ -246,7 +259,29 @@ impl LipsyncSrc {
         render.shown += 1;
         render.scheduled += 1;
         self.queue_frame(render, frame, timing.rate);
-        Ok(Wrong { sample: broken, unheard })
+        wrong.sample = broken;
+        wrong.unheard = unheard;
+        Ok(wrong)
+    }
+
+    /// What is shown of the avatar with frame `n`, which is at that step of its own; adds warnings about clips that it does not have.
+    fn direct(&self, render: &mut RenderState, n: u64, step: u64, warnings: &mut Vec<String>) -> Shot {
+        let RenderState { director, live, loaded, clips, .. } = render;
+        let mut asked = std::mem::take(&mut self.state().clips_asked);
+        let time = live.rate().time_of(n);
+        while clips.front().is_some_and(|(begins, _)| *begins <= time) {
+            asked.extend(clips.pop_front().map(|(_, clip)| clip));
+        }
+        {
+            let settings = &self.settings().common;
+            warnings.extend(director.follow(settings));
+            live.set_emphasis(if can_emphasize(&loaded.avatar) { settings.emphasis } else { 0.0 });
+        }
+        warnings.extend(asked.iter().filter_map(|asked| director.play(asked)));
+        if live.underlines(n) {
+            director.emphasize();
+        }
+        director.shot(step, live.is_speaking())
     }
 
     /// Drops everything queued and in flight: the mouth closes, the sound falls silent. Tells, and returns, how much has come out. Does
@@ -304,7 +339,7 @@ impl LipsyncSrc {
         let mut events = Vec::new();
         for frame in state.video_queue.items_mut().iter_mut().filter_map(VideoItem::frame_mut) {
             let request = if called_off.is_empty() { MouthRequest::Closing } else { MouthRequest::Rest };
-            let pending = frame.painter.resubmit(&frame.pending, &frame.frames, frame.step, request);
+            let pending = frame.painter.resubmit(&frame.pending, &frame.frames, &frame.shot, request);
             called_off.push(std::mem::replace(&mut frame.pending, pending));
             frame.asked_at = None;
             events.append(&mut frame.speech_events);
@@ -312,6 +347,7 @@ impl LipsyncSrc {
         if let Some(render) = render {
             render.live.interrupt();
             render.held = None;
+            render.clips.clear();
             events.append(&mut render.speech_events);
             events.retain(|event| event.time() < time);
             speaking = events.iter().fold(state.speaking, |since, event| match event {

@@ -15,6 +15,7 @@
 //! may hold something of somebody else's (a buffer, a pad, a clock), or may be the last of an avatar, is taken out and
 //! dropped where `state` is free.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -31,6 +32,7 @@ use super::overload::Overload;
 use super::ready::Avatars;
 use super::render_state::{RenderState, Timing};
 use super::settings::{LiveSettings, Settings};
+use crate::clips::Asked;
 use crate::ledger::{Dropped, Ledger};
 use crate::loaded::Loaded;
 use crate::lock;
@@ -147,6 +149,8 @@ pub struct State {
     pub input: Input,
     /// Sound that waits to be spoken.
     pub backlog: Backlog,
+    /// Clips that are to be played once, from the next frame on.
+    pub clips_asked: VecDeque<Asked>,
     /// Length of the backlog that the application has been told.
     pub told_backlog: u64,
     /// What waits for its time to go out by the pad of the video.
@@ -203,6 +207,7 @@ impl Default for State {
             interruptions: 0,
             input: Input::default(),
             backlog: Backlog::default(),
+            clips_asked: VecDeque::new(),
             told_backlog: 0,
             video_queue: OutputQueue::default(),
             sound_queue: OutputQueue::default(),

@@ -2,7 +2,7 @@
 //! One fault after the other: each comes in the middle of speech, and what lasts is undone some seconds later.
 
 use gst::prelude::*;
-use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::avatar::frames::{FrameStore, Shot};
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PixelFormat, YuvCoding};
@@ -26,7 +26,7 @@ impl Air {
         let Ok(painter) = Painter::open(&avatar, &Engine::default(), 1) else { return };
         let canvas = Canvas { format: PixelFormat::I420(YuvCoding::BT709), background: None };
         let frames = FrameStore::new(avatar.into(), canvas, painter.framing(), 0);
-        let asked = painter.submit(&frames.into(), 0, MouthRequest::Speech(Context::zeros(3)));
+        let asked = painter.submit(&frames.into(), &Shot::still(0), MouthRequest::Speech(Context::zeros(3)));
         assert!(asked.wait().is_err());
     }
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use indicatif::ParallelProgressIterator;
+use lipsync_core::avatar::clips::{ClipMouth, IDLE};
 use lipsync_core::avatar::{Avatar, Layout};
+use lipsync_core::render::timeline;
 use lipsync_core::survey::{NetworkFile, Survey};
 use lipsync_core::text::plain;
 use rayon::prelude::*;
@@ -123,6 +125,7 @@ impl Checked {
         print_line!("layout          {}", layout(avatar.layout));
         print_line!("size            {}", format::bytes(format::size_of(&self.folder)));
         print_line!("frames          {}", frames(avatar));
+        print_clips(avatar, self.problems.is_empty());
         let inside = |frame: &lipsync_core::avatar::AvatarFrameFiles| frame.face.within(avatar.image.size);
         let sides = || avatar.frames.iter().map(|frame| frame.face.width);
         if let (Some(smallest), Some(largest)) = (sides().min(), sides().max()) {
@@ -141,6 +144,37 @@ impl Checked {
                 )
             }
         }
+    }
+}
+
+/// Prints each clip, if there are several, and how it joins the first.
+fn print_clips(avatar: &Avatar, can_be_read: bool) {
+    if avatar.clips.len() == 1 {
+        return;
+    }
+    let joins = if can_be_read { timeline::joins(avatar) } else { Vec::new() };
+    for (n, clip) in avatar.clips.iter().enumerate() {
+        let mouth = if clip.mouth == ClipMouth::Own { ", its own mouth" } else { "" };
+        let join = n.checked_sub(1).and_then(|n| joins.get(n)).map(|join| {
+            let count = |range: &std::ops::RangeInclusive<u32>| match (range.start(), range.end()) {
+                (least, most) if least == most => least.to_string(),
+                (least, most) => format!("{least} to {most}"),
+            };
+            format!(
+                "; pictures between {} and it: {}, and back: {}",
+                IDLE,
+                count(&join.there),
+                count(&join.back)
+            )
+        });
+        print_line!(
+            "clip            {}: {}, {}, {}{mouth}{}",
+            clip.name,
+            clip.used_for,
+            format::count(clip.frames.len(), "frame"),
+            clip.play,
+            join.unwrap_or_default()
+        );
     }
 }
 

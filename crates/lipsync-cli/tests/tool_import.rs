@@ -73,6 +73,33 @@ fn an_import_brings_masks_and_background() {
     run(home.path(), &["check", "cutout"]).succeeds();
 }
 
+/// Clips of a data set, from a file beside it and with frames of their own, are clips of the copy; `check` tells how they join.
+#[test]
+fn an_import_keeps_the_clips() {
+    let home = tempfile::tempdir().unwrap();
+    let source = copy("synctalk");
+    let nod = source.path().join("nod");
+    std::fs::create_dir(&nod).unwrap();
+    for n in 0..3 {
+        std::fs::copy(source.path().join(format!("full_body_img/{n}.jpg")), nod.join(format!("{n}.jpg")))
+            .unwrap();
+    }
+    let clips = "[clips.nod]\nframes = \"nod\"\ncrop = [100, 50, 200, 200]\n\
+                 [clips.listening]\nrange = [1, 4]\nuse = \"listening\"\nplay = \"loop\"\nmouth = \"own\"\n";
+    std::fs::write(source.path().join("clips.toml"), clips).unwrap();
+    run(home.path(), &["import", path(source.path()), "clips", "--lossless"]).succeeds();
+    let copy = Avatar::open(&home.path().join("lipsync/avatars/clips")).unwrap();
+    assert_eq!(copy.clips, Avatar::open(source.path()).unwrap().clips);
+    let told = run(home.path(), &["check", "clips"]).succeeds();
+    for line in [
+        "clip            idle: idle, ",
+        "listening: listening, 4 frames, loop, its own mouth; pictures between idle and it: ",
+    ] {
+        assert!(told.contains(line), "no \"{line}\" in: {told}");
+    }
+    assert!(told.contains("nod: gesture, 3 frames, once; pictures"), "{told}");
+}
+
 #[test]
 fn an_import_is_small_and_plays_nearly_the_same() {
     let home = tempfile::tempdir().unwrap();

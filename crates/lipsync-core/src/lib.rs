@@ -89,6 +89,7 @@ pub use rate::FrameRate;
 pub use render::live::{Sound, Speech};
 pub use render::live_presenter::{LivePresenter, PendingVideoFrame};
 pub use render::presenter::{Presenter, PresenterOptions};
+pub use render::timeline::{State, Timeline};
 pub use render::video_frame::VideoFrame;
 
 /// What can be sent to another thread.

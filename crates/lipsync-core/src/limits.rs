@@ -31,6 +31,12 @@ pub(crate) const JPEG_SCANS: u32 = 100;
 /// Frames of an avatar, more than an hour at 25 a second, and pictures of each folder that goes with them.
 pub const FRAMES: usize = 100_000;
 
+/// Clips of an avatar.
+pub(crate) const CLIPS: usize = 100;
+
+/// Characters of a clip's name.
+pub(crate) const CLIP_NAME_CHARS: usize = 60;
+
 /// Files in a folder of pictures, whatever they are.
 pub(crate) const FOLDER_FILES: usize = 1_000_000;
 

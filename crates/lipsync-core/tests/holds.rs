@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{BGR, copy_folder, fixture};
 use lipsync_core::avatar::Avatar;
-use lipsync_core::avatar::frames::FrameStore;
+use lipsync_core::avatar::frames::{FrameStore, Shot};
 use lipsync_core::features::Context;
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::picture::formats::{Canvas, PictureMut};
@@ -37,7 +37,7 @@ impl Slow {
 
     /// Always the same frame, so that pictures of the same mouth are the same.
     fn ask(&self, request: MouthRequest) -> PendingFrame {
-        self.painter.submit(&self.frames, 0, request)
+        self.painter.submit(&self.frames, &Shot::still(0), request)
     }
 
     fn speak(&self, seed: usize) -> MouthRequest {
@@ -103,8 +103,8 @@ fn what_takes_the_place_of_another_repeats_what_that_would_have_repeated() {
     let second = slow.ask(slow.speak(2));
     let third = slow.ask(MouthRequest::Repeat);
     // As when somebody interrupts while these wait to go out.
-    let instead = slow.painter.resubmit(&second, &slow.frames, 0, MouthRequest::Repeat);
-    let rest = slow.painter.resubmit(&third, &slow.frames, 0, MouthRequest::Rest);
+    let instead = slow.painter.resubmit(&second, &slow.frames, &Shot::still(0), MouthRequest::Repeat);
+    let rest = slow.painter.resubmit(&third, &slow.frames, &Shot::still(0), MouthRequest::Rest);
     let after = slow.ask(MouthRequest::Repeat);
     let [first, second, third, instead, rest, after] =
         [first, second, third, instead, rest, after].map(|pending| slow.picture(pending));

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 #![cfg(unix)]
 
+mod clips;
 #[path = "../../../lipsync-core/tests/common/mod.rs"]
 mod common;
 mod files;

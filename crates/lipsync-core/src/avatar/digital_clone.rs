@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::clips::Clip;
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
@@ -38,7 +39,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         |name: &str| accompanying_pictures(&folder.join(name), 1, pictures.len(), inside, problems);
     let (faces, masked) = (beside("rois_320"), beside("model_inputs"));
     let image = frame_image(&pictures, problems);
-    let frames = pictures
+    let frames: Vec<AvatarFrameFiles> = pictures
         .into_iter()
         .zip(faces.into_iter().zip(masked))
         .enumerate()
@@ -60,9 +61,9 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         title: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         audio_encoder: Some(folder.join("models/audio_encoder.onnx")),
         generator: folder.join("models/generator.onnx"),
+        clips: vec![Clip::idle(frames.len(), 0)],
         frames,
         rate: FrameRate::NATIVE,
-        first_frame: 0,
         image,
         background: None,
         context: RowSelection::Window,

@@ -75,6 +75,11 @@ impl Matte {
         &self.alpha
     }
 
+    /// The same before the same background, but as opaque as that.
+    pub fn with_alpha(&self, alpha: GrayImage) -> Self {
+        Self { canvas: self.canvas, alpha, background: self.background.clone(), corner: self.corner }
+    }
+
     /// The part of it under a rectangle.
     pub fn cut(&self, Rect { x, y, width, height }: Rect) -> Self {
         Self {

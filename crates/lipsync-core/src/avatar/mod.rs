@@ -4,10 +4,14 @@
 //! Three layouts are understood, told apart by what the folder holds: our own (`own`), a SyncTalk_2D data
 //! set (`synctalk`) and a digital-clone package (`digital_clone`). Each becomes the same [`Avatar`].
 
+mod clip_files;
+pub mod clips;
 mod digital_clone;
 mod files;
+mod frame_set;
 pub mod frames;
 mod list;
+mod manifest;
 pub mod matte;
 mod own;
 mod problems;
@@ -27,6 +31,7 @@ use crate::installation;
 use crate::picture::geometry::Rect;
 use crate::picture::image_file::ImageInfo;
 use crate::rate::FrameRate;
+use clips::Clip;
 pub use list::Listed;
 pub use problems::Problems;
 pub use write::names;
@@ -56,13 +61,14 @@ pub struct Avatar {
     pub audio_encoder: Option<PathBuf>,
     /// The generator network.
     pub generator: PathBuf,
-    /// The frames, in playing order.
+    /// The frames of all clips.
     #[doc(hidden)]
     pub frames: Vec<AvatarFrameFiles>,
+    /// Which frames are played when; the first is what is shown while nothing else is asked for.
+    #[doc(hidden)]
+    pub clips: Vec<Clip>,
     /// Frames a second at which they play.
     pub rate: FrameRate,
-    /// Index of the frame that is shown first.
-    pub first_frame: usize,
     /// Size of every frame, and whether frames have an alpha channel.
     #[doc(hidden)]
     pub image: ImageInfo,
@@ -209,7 +215,7 @@ impl Avatar {
             ));
         }
         let inside = &Inside::new(folder)?;
-        let avatar = if folder.join(own::MANIFEST).exists() {
+        let avatar = if folder.join(manifest::MANIFEST).exists() {
             own::open(folder, inside, problems)
         } else if folder.join(digital_clone::RECTANGLES).exists() {
             digital_clone::open(folder, inside, problems)
@@ -220,7 +226,7 @@ impl Avatar {
                 folder,
                 format!(
                     "holds no avatar: neither {} (our layout), nor {} (digital-clone), nor {}/ (SyncTalk_2D)",
-                    own::MANIFEST,
+                    manifest::MANIFEST,
                     digital_clone::RECTANGLES,
                     synctalk::LANDMARKS
                 ),
@@ -275,14 +281,14 @@ impl Avatar {
         features::open((self.audio_encoder.as_deref(), &self.folder), context_kind, limit, engine)
     }
 
-    /// Index of the frame shown at step `n`: forward, then backward, the end frames once each time.
-    pub fn ping_pong(&self, n: u64) -> usize {
-        let last = self.frames.len() as u64 - 1;
-        if last == 0 {
-            return 0;
-        }
-        let step = (n + self.first_frame as u64) % (2 * last);
-        step.min(2 * last - step) as usize
+    /// The clip of that name.
+    pub fn clip(&self, name: &str) -> Option<&Clip> {
+        self.clips.iter().find(|clip| clip.name == name)
+    }
+
+    /// The frames of the clip that is played while nothing else is asked for.
+    pub fn idle(&self) -> &Clip {
+        &self.clips[0]
     }
 }
 
@@ -328,40 +334,6 @@ pub fn search_path(library_dir: Option<&Path>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn avatar(frames: usize, first_frame: usize) -> Avatar {
-        let frame = AvatarFrameFiles {
-            picture: "0.png".into(),
-            face: FaceRect { x: 0, y: 0, width: 8, height: 8 },
-            views: None,
-            parsing: None,
-            alpha: None,
-        };
-        Avatar {
-            folder: PathBuf::new(),
-            layout: Layout::Own,
-            title: String::new(),
-            audio_encoder: None,
-            generator: PathBuf::new(),
-            frames: vec![frame; frames],
-            rate: FrameRate::NATIVE,
-            first_frame,
-            image: ImageInfo { size: (8, 8), alpha: false },
-            background: None,
-            context: RowSelection::Window,
-            face: FaceOptions::default(),
-            at_rest: false,
-        }
-    }
-
-    #[test]
-    fn plays_forward_and_backward() {
-        let shown = |avatar: Avatar, n| (0..n).map(|i| avatar.ping_pong(i)).collect::<Vec<_>>();
-        assert_eq!(shown(avatar(4, 0), 8), [0, 1, 2, 3, 2, 1, 0, 1]);
-        assert_eq!(shown(avatar(4, 1), 8), [1, 2, 3, 2, 1, 0, 1, 2]);
-        assert_eq!(shown(avatar(1, 0), 3), [0, 0, 0]);
-        assert_eq!(shown(avatar(2, 0), 3), [0, 1, 0]);
-    }
 
     #[test]
     fn faces_are_cut_at_the_far_edges_only() {

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::clip_files;
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
@@ -37,7 +38,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         }
         false => vec![None; pictures.len()],
     };
-    let frames: Vec<AvatarFrameFiles> = pictures
+    let mut frames: Vec<AvatarFrameFiles> = pictures
         .into_iter()
         .zip(parsing)
         .enumerate()
@@ -51,6 +52,9 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
             }
         })
         .collect();
+    // SyncTalk_2D's own script steps before it shows the first frame.
+    let first_frame = 1.min(frames.len().saturating_sub(1));
+    let clips = clip_files::read_beside(folder, first_frame, &mut frames, inside, problems);
     Ok(Avatar {
         folder: folder.into(),
         layout: Layout::SyncTalk2d,
@@ -59,8 +63,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         generator: folder.join("models/generator.onnx"),
         image,
         background: None,
-        // SyncTalk_2D's own script steps before it shows the first frame.
-        first_frame: 1.min(frames.len().saturating_sub(1)),
+        clips,
         frames,
         rate: FrameRate::NATIVE,
         context: RowSelection::Window,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Our own layout, written: the manifest and the face rectangles of an avatar of any layout.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::own::{Audio, Crop, FORMAT, Face, MANIFEST, Manifest, Models};
+use super::clips::Clip;
+use super::manifest::{Audio, ClipKeys, Crop, FORMAT, Face, MANIFEST, Manifest, Models};
 use super::{Avatar, Layout};
 use crate::error::{Error, Result};
 use crate::file;
@@ -83,7 +85,7 @@ impl Avatar {
             parsing: parsing.then(|| names::PARSING.into()),
             alpha: alpha.then(|| names::ALPHA.into()),
             background: self.background.as_deref().map(names::background),
-            first_frame: self.first_frame,
+            first_frame: self.idle().frames.start + self.idle().start,
             at_rest: self.at_rest,
             models: Models {
                 audio_encoder: self.audio_encoder.as_ref().map(|_| names::AUDIO_ENCODER.into()),
@@ -97,6 +99,22 @@ impl Avatar {
                 masked,
             },
             audio: Audio { context: self.context },
+            clips: self.clip_keys(),
+        }
+    }
+
+    /// The clips, as ranges of all frames; none where there is but one, which needs no name.
+    fn clip_keys(&self) -> BTreeMap<String, ClipKeys> {
+        let keys = |clip: &Clip| ClipKeys {
+            range: Some([clip.frames.start, clip.frames.end - 1]),
+            used_for: clip.used_for,
+            play: clip.play,
+            mouth: clip.mouth,
+            ..ClipKeys::default()
+        };
+        match self.clips.as_slice() {
+            [_] => BTreeMap::new(),
+            clips => clips.iter().map(|clip| (clip.name.clone(), keys(clip))).collect(),
         }
     }
 }

@@ -31,6 +31,18 @@ impl Rect {
         }
     }
 
+    /// The rectangle `weight` of 255 of the way to another.
+    pub fn between(self, to: Self, weight: u8) -> Self {
+        let share = u32::from(weight);
+        let mix = |from: u32, to: u32| (from * (255 - share) + to * share + 127) / 255;
+        Self {
+            x: mix(self.x, to.x),
+            y: mix(self.y, to.y),
+            width: mix(self.width, to.width),
+            height: mix(self.height, to.height),
+        }
+    }
+
     /// That part of a picture.
     pub fn cut(self, picture: &RgbImage) -> RgbImage {
         let mut part = RgbImage::new(self.width, self.height);

@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage, imageops};
 
 use crate::error::{Error, Result, caught};
 use crate::file;
@@ -68,6 +68,14 @@ pub fn read_grey(path: &Path, size: (u32, u32), like: &str) -> Result<GrayImage>
         coded.check_size(size, like)?;
         coded.decode_grey()
     })
+}
+
+/// Decodes the brightness of a picture file, an eighth of its width and height.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_thumbnail(path: &Path) -> Result<GrayImage> {
+    guarded(path, || Coded::read(path, REMEDY)?.decode_thumbnail())
 }
 
 /// Reads the header of a picture file.
@@ -147,6 +155,26 @@ impl<'a> Coded<'a> {
         let (width, height) = self.info.size;
         let mut grey = GrayImage::new(width, height);
         self.decompress(&mut grey, 1, turbojpeg::PixelFormat::GRAY)?;
+        Ok(grey)
+    }
+
+    fn decode_thumbnail(&self) -> Result<GrayImage> {
+        let scale = turbojpeg::ScalingFactor::ONE_EIGHTH;
+        let [width, height] = [self.info.size.0, self.info.size.1].map(|side| scale.scale(side as usize));
+        if !is_jpeg(&self.bytes) {
+            let picture = self.decode_other()?.into_luma8();
+            return Ok(imageops::thumbnail(&picture, width as u32, height as u32));
+        }
+        // Most of the work of decoding is left out.
+        let mut grey = GrayImage::new(width as u32, height as u32);
+        let format = turbojpeg::PixelFormat::GRAY;
+        let image = turbojpeg::Image { pixels: &mut *grey, width, pitch: width, height, format };
+        let decompressed = turbojpeg::Decompressor::new().and_then(|mut decompressor| {
+            decompressor.set_scan_limit(JPEG_SCANS)?;
+            decompressor.set_scaling_factor(scale)?;
+            decompressor.decompress(&self.bytes, image)
+        });
+        decompressed.map_err(unreadable(self.path))?;
         Ok(grey)
     }
 

@@ -4,5 +4,6 @@
 pub mod formats;
 pub mod geometry;
 pub mod image_file;
+pub mod morph;
 pub mod pool;
 pub mod resize;

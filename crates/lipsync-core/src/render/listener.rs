@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Steps 1 to 3 together: sound in, one audio context per video frame out.
 
+use std::collections::VecDeque;
+
+use crate::audio::accents::{Accent, Accents};
 use crate::audio::resample::{SAMPLE_RATE, ToMono16k};
 use crate::error::Result;
 use crate::features::{self, Context, FeatureTrack};
@@ -21,13 +24,26 @@ pub struct Listener {
     next: u64,
     finished: bool,
     mono: Vec<f32>,
+    /// Looks for stressed syllables, where somebody wants to know.
+    accents: Option<Accents>,
+    stressed: VecDeque<Accent>,
 }
 
 impl Listener {
     /// A listener with a fresh track for video of `rate`.
     pub fn new(mut track: Box<dyn FeatureTrack>, rate: FrameRate) -> Self {
         track.restart(rate);
-        Self { track, rate, input: None, earlier: 0, next: 0, finished: false, mono: Vec::new() }
+        Self {
+            track,
+            rate,
+            input: None,
+            earlier: 0,
+            next: 0,
+            finished: false,
+            mono: Vec::new(),
+            accents: None,
+            stressed: VecDeque::new(),
+        }
     }
 
     /// How much sound behind its own time a frame needs, in nanoseconds, for input of `sample_rate` Hz.
@@ -75,6 +91,8 @@ impl Listener {
         self.earlier = 0;
         self.next = 0;
         self.finished = false;
+        self.accents = self.accents.take().map(|_| Accents::default());
+        self.stressed.clear();
         if let Some(input) = self.input.take() {
             self.input = Some(input.restarted()?);
         }
@@ -172,6 +190,19 @@ impl Listener {
         self.next = self.next.max(n);
     }
 
+    /// Says whether stressed syllables are looked for, from now on.
+    pub fn look_for_accents(&mut self, wanted: bool) {
+        match wanted {
+            true => _ = self.accents.get_or_insert_default(),
+            false => self.accents = None,
+        }
+    }
+
+    /// The stressed syllables that were found and have not been taken.
+    pub fn accents(&mut self) -> &mut VecDeque<Accent> {
+        &mut self.stressed
+    }
+
     fn flush_input(&mut self) -> Result<()> {
         if let Some(input) = &mut self.input {
             input.finish(&mut self.mono)?;
@@ -182,6 +213,9 @@ impl Listener {
 
     fn analyse(&mut self) {
         self.track.push(&self.mono);
+        if let Some(accents) = &mut self.accents {
+            accents.push(&self.mono, &mut self.stressed);
+        }
         self.mono.clear();
     }
 }

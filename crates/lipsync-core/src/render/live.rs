@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::features::Context;
 use crate::rate::{FrameRate, SECOND, mul_div};
+use crate::render::emphasis::Emphasis;
 use crate::render::listener::Listener;
 
 /// How long before a frame its sound may still move the mouth, in nanoseconds: more than any network's context.
@@ -59,6 +60,7 @@ pub struct Live {
     /// What was said until then is over, however soon something follows.
     over_until: u64,
     speaking: bool,
+    emphasis: Emphasis,
 }
 
 impl Live {
@@ -81,6 +83,7 @@ impl Live {
             ends: Vec::new(),
             over_until: 0,
             speaking: false,
+            emphasis: Emphasis::default(),
         })
     }
 
@@ -95,6 +98,7 @@ impl Live {
             listener.set_input(self.sample_rate, self.weights.clone())?;
         }
         self.listener = listener;
+        self.listener.look_for_accents(self.emphasis.is_on());
         self.origin = None;
         Ok(())
     }
@@ -256,6 +260,24 @@ impl Live {
             self.said.pop_front();
         }
         events
+    }
+
+    /// Sets how many stressed syllables are underlined, from 0, none, to 1.
+    pub fn set_emphasis(&mut self, amount: f64) {
+        self.emphasis.set_amount(amount);
+        self.listener.look_for_accents(self.emphasis.is_on());
+    }
+
+    /// Whether a gesture that underlines a syllable begins with frame `n`, the last frame that [`Self::step`] was asked for.
+    pub fn underlines(&mut self, n: u64) -> bool {
+        let Some(origin) = self.origin else { return false };
+        let rate = self.listener.rate();
+        self.emphasis.begins(self.listener.accents(), rate.time_of(n) - rate.time_of(origin))
+    }
+
+    /// Whether something is being said, as [`Self::speech_events`] has told it.
+    pub fn is_speaking(&self) -> bool {
+        self.speaking
     }
 
     /// Forgets all sound, in the midst of a word: the next frame is at rest.

@@ -12,6 +12,7 @@ use crate::rate::FrameRate;
 use crate::render::live::{Live, Sound, Speech};
 use crate::render::painter::{MouthRequest, Painter, PendingFrame};
 use crate::render::presenter::{self, PresenterOptions};
+use crate::render::timeline::Timeline;
 use crate::render::video_frame::VideoFrame;
 
 /// An avatar that speaks while there is sound, and is at rest while there is none: one frame after the other, without end.
@@ -42,6 +43,7 @@ pub struct LivePresenter {
     live: Live,
     painter: Painter,
     frames: Arc<FrameStore>,
+    timeline: Timeline,
     sample_rate: u32,
     next: u64,
 }
@@ -55,7 +57,8 @@ impl LivePresenter {
     pub fn open(avatar: Avatar, options: &PresenterOptions, level: f64) -> Result<Self> {
         let (listener, painter, frames) = presenter::open(avatar, options)?;
         let live = Live::new(listener, options.rate, level)?;
-        Ok(Self { live, painter, frames, sample_rate: 0, next: 0 })
+        let timeline = Timeline::new(frames.shared_avatar());
+        Ok(Self { live, painter, frames, timeline, sample_rate: 0, next: 0 })
     }
 
     /// Width and height of the frames, in pixels.
@@ -113,7 +116,11 @@ impl LivePresenter {
         };
         let rate = self.rate();
         let step = rate.convert_index(index, self.avatar().rate);
-        let pending = self.painter.submit(&self.frames, step, request);
+        if self.live.underlines(index) {
+            self.timeline.emphasize();
+        }
+        let shot = self.timeline.shot(step, self.live.is_speaking());
+        let pending = self.painter.submit(&self.frames, &shot, request);
         Ok(PendingVideoFrame { pending, index, rate, format: self.format(), size: self.size() })
     }
 
@@ -123,6 +130,16 @@ impl LivePresenter {
             Some(last) => self.live.speech_events(last),
             None => Vec::new(),
         }
+    }
+
+    /// Sets how many stressed syllables are underlined by a gesture, from 0, none, to 1, where the avatar has clips for that.
+    pub fn set_emphasis(&mut self, amount: f64) {
+        self.live.set_emphasis(amount);
+    }
+
+    /// Which picture of the avatar is shown when: plays clips.
+    pub fn timeline(&mut self) -> &mut Timeline {
+        &mut self.timeline
     }
 
     /// Stops speaking in the midst of a word, and forgets all sound: the next frame is at rest.

@@ -12,8 +12,10 @@ use crate::features;
 use crate::inference::runtime::Engine;
 use crate::picture::formats::{Canvas, PixelFormat};
 use crate::rate::FrameRate;
+use crate::render::emphasis::Emphasis;
 use crate::render::listener::Listener;
 use crate::render::painter::{MouthRequest, Painter, PendingFrame};
+use crate::render::timeline::Timeline;
 use crate::render::video_frame::VideoFrame;
 
 /// How a [`Presenter`] or a [`LivePresenter`](crate::LivePresenter) works.
@@ -122,6 +124,8 @@ pub struct Presenter {
     listener: Listener,
     painter: Painter,
     frames: Arc<FrameStore>,
+    timeline: Timeline,
+    emphasis: Emphasis,
     waiting: VecDeque<(u64, PendingFrame)>,
 }
 
@@ -148,7 +152,15 @@ impl Presenter {
     /// missing or is none of the method.
     pub fn open(avatar: Avatar, options: &PresenterOptions) -> Result<Self> {
         let (listener, painter, frames) = open(avatar, options)?;
-        Ok(Self { listener, painter, frames, waiting: VecDeque::new() })
+        let timeline = Timeline::new(frames.shared_avatar());
+        Ok(Self {
+            listener,
+            painter,
+            frames,
+            timeline,
+            emphasis: Emphasis::default(),
+            waiting: VecDeque::new(),
+        })
     }
 
     /// Width and height of the frames, in pixels.
@@ -210,12 +222,28 @@ impl Presenter {
         while self.waiting.len() < self.painter.capacity() {
             let Some((n, context)) = self.listener.next_context()? else { break };
             let step = self.rate().convert_index(n, self.frames.avatar().rate);
-            let pending = self.painter.submit(&self.frames, step, MouthRequest::Speech(context));
+            let time = self.rate().time_of(n);
+            if self.emphasis.begins(self.listener.accents(), time) {
+                self.timeline.emphasize();
+            }
+            let shot = self.timeline.shot(step, true);
+            let pending = self.painter.submit(&self.frames, &shot, MouthRequest::Speech(context));
             self.waiting.push_back((n, pending));
         }
         let Some((index, pending)) = self.waiting.pop_front() else { return Ok(None) };
         let painted = pending.wait()?;
         Ok(Some(VideoFrame::new(painted, index, self.rate(), self.format(), self.size())))
+    }
+
+    /// Sets how many stressed syllables are underlined by a gesture, from 0, none, to 1, where the avatar has clips for that.
+    pub fn set_emphasis(&mut self, amount: f64) {
+        self.emphasis.set_amount(amount);
+        self.listener.look_for_accents(self.emphasis.is_on());
+    }
+
+    /// Which picture of the avatar is shown when: plays clips.
+    pub fn timeline(&mut self) -> &mut Timeline {
+        &mut self.timeline
     }
 
     /// Forgets all sound and the frames still in work: the next sample is the first, the next frame is frame 0.

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::avatar::frames::decoded_frame::DecodedFrame;
+use crate::avatar::frames::shot::FrameRef;
 use crate::picture::pool::Pooled;
 
-/// Decoded frames and mouths at rest, by the index of their frame.
+/// Decoded frames and mouths at rest, by what they show.
 ///
 /// Of the frames, the least recently used go first. Mouths at rest stay once they are kept: up to half of the budget, and
 /// what they take is taken from that of the frames.
 pub(super) struct FrameCache {
     /// Frames with the bytes that each was counted for.
-    frames: LruCache<usize, (Arc<DecodedFrame>, usize)>,
+    frames: LruCache<FrameRef, (Arc<DecodedFrame>, usize)>,
     frame_bytes: usize,
-    resting: HashMap<usize, Arc<Pooled>>,
+    resting: HashMap<FrameRef, Arc<Pooled>>,
     resting_bytes: usize,
     /// Bytes that may be kept.
     budget: usize,
@@ -39,19 +40,19 @@ impl FrameCache {
     }
 
     /// A frame, which is now the one used last.
-    pub(super) fn get(&mut self, index: usize) -> Option<Arc<DecodedFrame>> {
-        self.frames.get(&index).map(|(frame, _)| frame.clone())
+    pub(super) fn get(&mut self, at: FrameRef) -> Option<Arc<DecodedFrame>> {
+        self.frames.get(&at).map(|(frame, _)| frame.clone())
     }
 
     /// A frame, without using it.
-    pub(super) fn peek(&self, index: usize) -> Option<&DecodedFrame> {
-        self.frames.peek(&index).map(|(frame, _)| &**frame)
+    pub(super) fn peek(&self, at: FrameRef) -> Option<&DecodedFrame> {
+        self.frames.peek(&at).map(|(frame, _)| &**frame)
     }
 
     /// Keeps a frame as the one used last, and makes room for it.
-    pub(super) fn insert(&mut self, index: usize, frame: &Arc<DecodedFrame>) -> Evicted {
+    pub(super) fn insert(&mut self, at: FrameRef, frame: &Arc<DecodedFrame>) -> Evicted {
         let size = frame.size();
-        let before = self.frames.put(index, (frame.clone(), size));
+        let before = self.frames.put(at, (frame.clone(), size));
         self.frame_bytes += size;
         let replaced = before.map(|(frame, size)| {
             self.frame_bytes -= size;
@@ -62,8 +63,8 @@ impl FrameCache {
 
     /// Counts a frame anew, whose size has changed, and makes room for it. It is now the one used last. One that is no
     /// longer kept does not come back.
-    pub(super) fn recount(&mut self, index: usize, size: usize) -> Evicted {
-        let Some((_, counted)) = self.frames.get_mut(&index) else { return Vec::new() };
+    pub(super) fn recount(&mut self, at: FrameRef, size: usize) -> Evicted {
+        let Some((_, counted)) = self.frames.get_mut(&at) else { return Vec::new() };
         self.frame_bytes = self.frame_bytes - *counted + size;
         *counted = size;
         self.evict(None)
@@ -89,14 +90,14 @@ impl FrameCache {
     }
 
     /// The mouth of a frame at rest.
-    pub(super) fn resting(&self, index: usize) -> Option<Arc<Pooled>> {
-        self.resting.get(&index).cloned()
+    pub(super) fn resting(&self, at: FrameRef) -> Option<Arc<Pooled>> {
+        self.resting.get(&at).cloned()
     }
 
     /// Keeps the mouth of a frame at rest, if there is room.
-    pub(super) fn insert_resting(&mut self, index: usize, mouth: &Arc<Pooled>) {
+    pub(super) fn insert_resting(&mut self, at: FrameRef, mouth: &Arc<Pooled>) {
         if self.resting_bytes + mouth.len() <= self.budget / 2
-            && self.resting.insert(index, mouth.clone()).is_none()
+            && self.resting.insert(at, mouth.clone()).is_none()
         {
             self.resting_bytes += mouth.len();
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From the files of a frame to a [`DecodedFrame`].
 
-use image::{GrayImage, RgbImage};
+use image::{GrayImage, RgbImage, imageops};
 
 use crate::avatar::frames::decoded_frame::DecodedFrame;
 use crate::avatar::matte::{Matte, Mattes};
@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::generator::FaceInput;
 use crate::generator::face::{FaceViews, Framing};
 use crate::picture::formats::{Canvas, Picture};
+use crate::picture::geometry::Rect;
 use crate::picture::image_file::{self, ImageFile};
+use crate::picture::morph::Flow;
 use crate::picture::pool;
 
 /// Decodes the frames of one avatar for one canvas and one network.
@@ -27,14 +29,8 @@ impl Decoder {
         Self { canvas, framing, mattes: Mattes::new(avatar, canvas), size: avatar.image.size }
     }
 
+    /// A frame of the avatar.
     pub(super) fn decode(&self, files: &AvatarFrameFiles) -> Result<DecodedFrame> {
-        let size = self.size;
-        let ImageFile { mut colours, alpha } = read_picture(files, size)?;
-        let face = files.face.within(size).ok_or_else(|| {
-            Error::invalid(&files.picture, "its face rectangle lies outside", "Correct the rectangle")
-        })?;
-        let outer = face.even(size.0, size.1);
-        let crop = self.framing.crop_of(&face.cut(&colours));
         let given = match &files.views {
             None => None,
             Some((face, masked)) => {
@@ -43,29 +39,85 @@ impl Decoder {
                 Some([view(face)?, view(masked)?])
             }
         };
-        let keep = match &files.parsing {
-            None => None,
-            Some(parsing) => {
-                let parsing = image_file::read_sized(parsing, size, "the frame")?;
-                Some(kept(&face.cut(&parsing.colours)))
-            }
+        Ok(self.finish(self.read(files)?, given))
+    }
+
+    /// What is `weight` of 255 of the way from one frame to another.
+    pub(super) fn blend(&self, files: [&AvatarFrameFiles; 2], weight: u8) -> Result<DecodedFrame> {
+        let [from, to] = [self.read(files[0])?, self.read(files[1])?];
+        let flow = Flow::between(&from.colours, &to.colours);
+        let colours = flow.colours(&from.colours, &to.colours, weight);
+        let mask = |from: &GrayImage, to: &GrayImage| flow.mask(from, to, weight);
+        let blended = Raw {
+            matte: from
+                .matte
+                .as_ref()
+                .zip(to.matte.as_ref())
+                .map(|(from, to)| from.with_alpha(mask(from.alpha(), to.alpha()))),
+            face: from.face.between(to.face, weight),
+            // What is kept of both.
+            parsing: [from.parsing, to.parsing].into_iter().flatten().reduce(|a, b| darker(&a, &b)),
+            colours,
         };
-        let patch = outer.cut(&colours);
+        pool::give_back(from.colours);
+        pool::give_back(to.colours);
+        Ok(self.finish(blended, None))
+    }
+
+    /// Decodes the files of a frame.
+    fn read(&self, files: &AvatarFrameFiles) -> Result<Raw> {
+        let size = self.size;
+        let ImageFile { colours, alpha } = read_picture(files, size)?;
+        let face = files.face.within(size).ok_or_else(|| {
+            Error::invalid(&files.picture, "its face rectangle lies outside", "Correct the rectangle")
+        })?;
+        let parsing = match &files.parsing {
+            None => None,
+            Some(parsing) => Some(kept(&image_file::read_sized(parsing, size, "the frame")?.colours)),
+        };
         let matte = self.mattes.of(files, alpha)?;
+        Ok(Raw { colours, matte, face, parsing })
+    }
+
+    /// Makes of the raw frame what is drawn and what the network sees.
+    fn finish(&self, raw: Raw, given: Option<[RgbImage; 2]>) -> DecodedFrame {
+        let Raw { mut colours, matte, face, parsing } = raw;
+        let outer = face.even(self.size.0, self.size.1);
+        let crop = self.framing.crop_of(&face.cut(&colours));
+        let Rect { x, y, width, height } = face;
+        let keep = parsing.map(|parsing| imageops::crop_imm(&parsing, x, y, width, height).to_image());
+        let patch = outer.cut(&colours);
         if let Some(matte) = &matte {
             matte.finish(&mut colours);
         }
         let picture = Picture::new(&colours, matte.as_ref().map(Matte::alpha), self.canvas.format);
         pool::give_back(colours);
-        Ok(DecodedFrame {
+        DecodedFrame {
             picture,
             face,
             patch: (outer, patch),
             matte: matte.map(|matte| matte.cut(outer)),
             keep,
             seen: FaceInput::new(FaceViews { crop, given }),
-        })
+        }
     }
+}
+
+/// A frame as its files have it.
+struct Raw {
+    colours: RgbImage,
+    /// How opaque it is, where it matters.
+    matte: Option<Matte>,
+    face: Rect,
+    /// Where 255, the face is never painted over.
+    parsing: Option<GrayImage>,
+}
+
+/// The lower of two levels everywhere.
+fn darker(a: &GrayImage, b: &GrayImage) -> GrayImage {
+    GrayImage::from_fn(a.width(), a.height(), |x, y| {
+        image::Luma([a.get_pixel(x, y).0[0].min(b.get_pixel(x, y).0[0])])
+    })
 }
 
 /// Decodes the picture of a frame, which must have the size of all.

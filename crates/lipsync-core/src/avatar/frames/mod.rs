@@ -4,6 +4,7 @@
 mod cache;
 mod decode;
 mod decoded_frame;
+mod shot;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,6 +23,7 @@ use cache::FrameCache;
 use decode::Decoder;
 pub use decode::read_picture;
 pub use decoded_frame::{DecodedFrame, Mouth};
+pub use shot::{FrameRef, PREFETCH, Shot};
 
 /// The frames of one avatar in one video format.
 ///
@@ -50,8 +52,6 @@ struct Key {
 
 static STORES: Shared<Key, FrameStore> = Shared::new();
 
-/// Frames that are prefetched at most: a third of a second.
-const PREFETCH: usize = 8;
 /// Frames for which there must be room beside those.
 const IN_WORK: usize = 4;
 
@@ -91,6 +91,11 @@ impl FrameStore {
         &self.avatar
     }
 
+    /// The same, to be kept.
+    pub fn shared_avatar(&self) -> Arc<Avatar> {
+        self.avatar.clone()
+    }
+
     /// The format of the pictures.
     pub fn format(&self) -> PixelFormat {
         self.decoder.canvas.format
@@ -106,62 +111,70 @@ impl FrameStore {
         self.decoder.canvas == canvas && *self.avatar == *avatar
     }
 
-    /// Frame `index`, decoded now if it is not kept.
+    /// A picture, decoded now if it is not kept.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) or [`Error::Invalid`](crate::Error::Invalid) for its files.
-    pub fn get(&self, index: usize) -> Result<Arc<DecodedFrame>> {
-        if let Some(frame) = self.kept(index) {
+    pub fn get(&self, at: impl Into<FrameRef>) -> Result<Arc<DecodedFrame>> {
+        let at = at.into();
+        if let Some(frame) = self.kept(at) {
             return Ok(frame);
         }
-        let _decoding = sync::lock(&self.decoding[index]);
-        // Another may have decoded it meanwhile.
-        if let Some(frame) = self.kept(index) {
-            return Ok(frame);
-        }
-        let frame = Arc::new(self.decoder.decode(&self.avatar.frames[index])?);
+        let decoded = match at {
+            FrameRef::Single(index) => {
+                let _decoding = sync::lock(&self.decoding[index]);
+                // Another may have decoded it meanwhile.
+                if let Some(frame) = self.kept(at) {
+                    return Ok(frame);
+                }
+                self.decoder.decode(&self.avatar.frames[index])?
+            }
+            // Shown once: nobody else waits for it.
+            FrameRef::Between { from, to, weight } => {
+                self.decoder.blend([from, to].map(|index| &self.avatar.frames[index]), weight)?
+            }
+        };
+        let frame = Arc::new(decoded);
         // Evicted frames are dropped after the cache is unlocked.
-        let _evicted = self.cache().insert(index, &frame);
+        let _evicted = self.cache().insert(at, &frame);
         Ok(frame)
     }
 
-    /// A frame that is kept, counted for what it takes now.
-    fn kept(&self, index: usize) -> Option<Arc<DecodedFrame>> {
+    /// A picture that is kept, counted for what it takes now.
+    fn kept(&self, at: FrameRef) -> Option<Arc<DecodedFrame>> {
         let mut cache = self.cache();
-        let frame = cache.get(index)?;
-        let evicted = cache.recount(index, frame.size());
+        let frame = cache.get(at)?;
+        let evicted = cache.recount(at, frame.size());
         drop(cache);
         drop(evicted);
         Some(frame)
     }
 
-    /// Notes that a frame has grown by what the network has seen there, unless it is no longer kept.
-    pub(crate) fn note_growth(&self, index: usize, frame: &DecodedFrame) {
-        let _evicted = self.cache().recount(index, frame.size());
+    /// Notes that a picture has grown by what the network has seen there, unless it is no longer kept.
+    pub(crate) fn note_growth(&self, at: FrameRef, frame: &DecodedFrame) {
+        let _evicted = self.cache().recount(at, frame.size());
     }
 
-    /// Frames that will be shown after playing step `step` and are not here, the nearest first: as many as fit beside
+    /// Of the pictures that will be shown soon, the nearest first, those that are not here: as many as fit beside
     /// those in work. With `seen`, those as well that are here, but that the network has not seen.
-    pub fn missing_after(&self, step: u64, seen: bool) -> Vec<usize> {
+    pub fn missing(&self, ahead: &[FrameRef], seen: bool) -> Vec<FrameRef> {
         let cache = self.cache();
         let Some(capacity) = cache.capacity() else { return Vec::new() };
-        let ahead = capacity.saturating_sub(IN_WORK).min(PREFETCH);
-        let is_missing =
-            |index: usize| cache.peek(index).is_none_or(|frame| seen && !frame.seen.is_encoded());
-        (1..=ahead as u64)
-            .map(|n| self.avatar.ping_pong(step + n))
-            .filter(|index| is_missing(*index))
-            .collect()
+        let room = capacity.saturating_sub(IN_WORK);
+        let is_missing = |at: FrameRef| cache.peek(at).is_none_or(|frame| seen && !frame.seen.is_encoded());
+        ahead.iter().copied().take(room).filter(|at| is_missing(*at)).collect()
     }
 
-    /// The mouth of frame `index` at rest, if it has been painted and kept.
-    pub(crate) fn resting(&self, index: usize) -> Option<Arc<Pooled>> {
-        self.cache().resting(index)
+    /// The mouth of a picture at rest, if it has been painted and kept.
+    pub(crate) fn resting(&self, at: FrameRef) -> Option<Arc<Pooled>> {
+        self.cache().resting(at)
     }
 
-    /// Keeps the mouth of frame `index` at rest, if there is room: half of the whole.
-    pub(crate) fn keep_resting(&self, index: usize, mouth: &Arc<Pooled>) {
-        self.cache().insert_resting(index, mouth);
+    /// Keeps the mouth of one of the avatar's frames at rest, if there is room: half of the whole.
+    pub(crate) fn keep_resting(&self, at: FrameRef, mouth: &Arc<Pooled>) {
+        if matches!(at, FrameRef::Single(_)) {
+            self.cache().insert_resting(at, mouth);
+        }
     }
 
     /// What the network painted into the face of a frame, ready to be drawn.
@@ -177,6 +190,7 @@ mod tests {
     use image::GrayImage;
 
     use super::*;
+    use crate::avatar::clips::Clip;
     use crate::avatar::{AvatarFrameFiles, FaceRect, Layout};
     use crate::features::RowSelection;
     use crate::generator::face::{FaceOptions, Style};
@@ -188,9 +202,9 @@ mod tests {
     const RGBA: PixelFormat = PixelFormat::Packed(Packed { bytes: 4, order: [0, 1, 2], alpha: Some(3) });
 
     /// An avatar of frames of one grey each, which goes up with their number.
-    fn avatar(folder: &Path, frames: u8) -> Avatar {
+    fn avatar(folder: &Path, count: u8) -> Avatar {
         let face = FaceRect { x: 1, y: 1, width: 9, height: 9 };
-        let frames = (0..frames)
+        let frames = (0..count)
             .map(|n| {
                 let picture = folder.join(format!("{n}.png"));
                 RgbImage::from_pixel(32, 16, image::Rgb([n; 3])).save(&picture).unwrap();
@@ -203,9 +217,9 @@ mod tests {
             title: String::new(),
             audio_encoder: None,
             generator: Default::default(),
+            clips: vec![Clip::idle(usize::from(count), 0)],
             frames,
             rate: FrameRate::NATIVE,
-            first_frame: 0,
             image: ImageInfo { size: (32, 16), alpha: false },
             background: None,
             context: RowSelection::Window,
@@ -226,7 +240,7 @@ mod tests {
         let one = store(&avatar, RGB, None, 0).get(0).unwrap().size();
         let store = store(&avatar, RGB, None, 3 * one);
         let kept = |store: &FrameStore| -> Vec<usize> {
-            (0..8).filter(|&i| store.cache().peek(i).is_some()).collect()
+            (0..8).filter(|&i| store.cache().peek(i.into()).is_some()).collect()
         };
         for i in [0, 1, 2, 3, 4, 5] {
             store.get(i).unwrap();
@@ -249,12 +263,12 @@ mod tests {
         for i in 0..3 {
             store.get(i).unwrap();
         }
-        assert_eq!(store.cache().recount(2, 2 * one).len(), 1);
-        assert!(store.cache().peek(0).is_none());
+        assert_eq!(store.cache().recount(2.into(), 2 * one).len(), 1);
+        assert!(store.cache().peek(0.into()).is_none());
         assert_eq!(store.cache().frame_bytes(), 3 * one);
         // One that has gone meanwhile does not come back.
-        let another = store.cache().get(1).unwrap();
-        store.note_growth(3, &another);
+        let another = store.cache().get(1.into()).unwrap();
+        store.note_growth(3.into(), &another);
         assert_eq!(store.cache().frame_bytes(), 3 * one);
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::avatar::frames::FrameStore;
+use crate::avatar::frames::{FrameRef, FrameStore};
 use crate::error::Result;
 use crate::features::Context;
 use crate::render::painter::mouth::{GeneratedMouth, MouthOutcome, MouthPromise};
@@ -53,7 +53,9 @@ pub(super) struct Job {
     /// What is heard in silence: its mouths are painted once.
     pub(super) silence: Option<Arc<Context>>,
     pub(super) frames: Arc<FrameStore>,
-    pub(super) index: usize,
+    pub(super) at: FrameRef,
+    /// How much of the mouth is the frame's own, of 255.
+    pub(super) own_mouth: u8,
     pub(super) request: MouthRequest,
     /// What it repeats, should it repeat something.
     pub(super) before: Option<Arc<MouthOutcome>>,

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::avatar::Avatar;
-use crate::avatar::frames::FrameStore;
+use crate::avatar::frames::{FrameStore, Shot};
 use crate::error::Result;
 use crate::features::{AudioContextKind, Context};
 use crate::generator::face::Framing;
@@ -107,10 +107,10 @@ impl Painter {
         self.workers.queue.meter().pace(self.number, Instant::now())
     }
 
-    /// Asks for the frame that plays at step `step`, with the mouth of a request.
-    pub fn submit(&self, frames: &Arc<FrameStore>, step: u64, request: MouthRequest) -> PendingFrame {
+    /// Asks for a picture of the avatar with the mouth of a request.
+    pub fn submit(&self, frames: &Arc<FrameStore>, shot: &Shot, request: MouthRequest) -> PendingFrame {
         let before = self.last().clone();
-        self.ask(frames, step, request, before)
+        self.ask(frames, shot, request, before)
     }
 
     /// Paints a frame that speaks, for nobody to see: what is wrong with frame or network is met here.
@@ -122,7 +122,8 @@ impl Painter {
             Some(silence) => (**silence).clone(),
             None => Context::zeros(self.context_kind.values()),
         };
-        self.submit(frames, 0, MouthRequest::Speech(context)).wait().map(drop)
+        let shot = Shot::still(frames.avatar().idle().frame_at(0));
+        self.submit(frames, &shot, MouthRequest::Speech(context)).wait().map(drop)
     }
 
     /// Asks for a frame with another mouth in the place of one that was asked for, and repeats what that was to repeat.
@@ -130,10 +131,10 @@ impl Painter {
         &self,
         old: &PendingFrame,
         frames: &Arc<FrameStore>,
-        step: u64,
+        shot: &Shot,
         request: MouthRequest,
     ) -> PendingFrame {
-        self.ask(frames, step, request, old.before.clone())
+        self.ask(frames, shot, request, old.before.clone())
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Arc<MouthOutcome>>> {
@@ -143,7 +144,7 @@ impl Painter {
     fn ask(
         &self,
         frames: &Arc<FrameStore>,
-        step: u64,
+        shot: &Shot,
         request: MouthRequest,
         before: Option<Arc<MouthOutcome>>,
     ) -> PendingFrame {
@@ -157,7 +158,8 @@ impl Painter {
             painter: self.number,
             silence: self.silence.clone(),
             frames: frames.clone(),
-            index: frames.avatar().ping_pong(step),
+            at: shot.frame,
+            own_mouth: shot.own_mouth,
             request,
             before: before.clone(),
             promise,
@@ -165,9 +167,9 @@ impl Painter {
         };
         let speaks =
             self.workers.sees_ahead && matches!(job.request, MouthRequest::Speech(_)) && !job.is_silent();
-        let missing = frames.missing_after(step, speaks).into_iter();
+        let missing = frames.missing(&shot.ahead, speaks).into_iter();
         let queue = self.workers.queue.clone();
-        queue.push(job, missing.map(|index| PrefetchJob { frames: frames.clone(), index, speaks }));
+        queue.push(job, missing.map(|at| PrefetchJob { frames: frames.clone(), at, speaks }));
         PendingFrame { slot, queue, before }
     }
 

@@ -25,8 +25,9 @@ enum Plan<'a> {
 
 /// What is to be done for a job.
 fn plan(job: &Job) -> Result<Plan<'_>> {
-    let frame = job.frames.get(job.index)?;
+    let frame = job.frames.get(job.at)?;
     Ok(match &job.request {
+        _ if job.own_mouth == u8::MAX => Plan::Ready(frame, None),
         MouthRequest::Speech(context) if job.is_silent() => silent(job, frame, context),
         MouthRequest::Speech(context) => Plan::Paint(frame, context),
         MouthRequest::Repeat => Plan::Ready(frame, job.mouth_before()),
@@ -38,7 +39,7 @@ fn plan(job: &Job) -> Result<Plan<'_>> {
                 paint => return Ok(paint),
             };
             let before = job.mouth_before().unwrap_or_else(|| shut.clone());
-            Plan::Ready(frame, Some(Arc::new(half_way(&before, &shut))))
+            Plan::Ready(frame, Some(Arc::new(mix(&before, &shut, WHOLE / 2))))
         }
     })
 }
@@ -53,19 +54,22 @@ fn rest(job: &Job, frame: Arc<DecodedFrame>) -> Plan<'_> {
 
 /// How the mouth comes about that is painted in silence.
 fn silent<'a>(job: &Job, frame: Arc<DecodedFrame>, silence: &'a Context) -> Plan<'a> {
-    match job.frames.resting(job.index) {
+    match job.frames.resting(job.at) {
         Some(mouth) => Plan::Ready(frame, Some(mouth)),
         None => Plan::Paint(frame, silence),
     }
 }
 
-/// The mean of two pictures of the same size.
-fn half_way(a: &RgbImage, b: &RgbImage) -> Pooled {
-    let mut mean = Pooled::copy(a);
-    for (a, b) in mean.iter_mut().zip(b.iter()) {
-        *a = a.midpoint(*b);
+/// The whole, for [`mix`].
+const WHOLE: u32 = 256;
+
+/// `share` of [`WHOLE`] of the way from one picture to another of the same size.
+fn mix(a: &RgbImage, b: &RgbImage, share: u32) -> Pooled {
+    let mut mixed = Pooled::copy(a);
+    for (a, b) in mixed.iter_mut().zip(b.iter()) {
+        *a = ((u32::from(*a) * (WHOLE - share) + u32::from(*b) * share) / WHOLE) as u8;
     }
-    mean
+    mixed
 }
 
 /// Paints up to a batch of jobs: a result for each.
@@ -88,9 +92,9 @@ pub(super) fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Paint
                 Plan::Ready(frame, face) => (frame, face, None),
                 Plan::Paint(frame, _) => {
                     let face = next_face()?;
-                    job.frames.note_growth(job.index, &frame);
+                    job.frames.note_growth(job.at, &frame);
                     if job.is_silent() {
-                        job.frames.keep_resting(job.index, &face);
+                        job.frames.keep_resting(job.at, &face);
                     }
                     (frame, Some(face), inference)
                 }
@@ -98,7 +102,13 @@ pub(super) fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Paint
             if let Some(promise) = &job.promise {
                 promise.fulfil(face.clone());
             }
-            let mouth = face.map(|face| job.frames.mouth(&frame, &face));
+            let mouth = face.map(|face| match job.own_mouth {
+                0 => job.frames.mouth(&frame, &face),
+                share => {
+                    let own = job.frames.framing().face(&frame.seen.views);
+                    job.frames.mouth(&frame, &mix(&face, &own, u32::from(share) * WHOLE / 255))
+                }
+            });
             Ok(Painted { frame, mouth, inference })
         })
         .collect()
