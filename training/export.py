@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml.
+"""Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml, which lists the clips that are there.
 
     PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes
     python export.py --footage me --to avatars/me       # from filmed footage; its frames become the avatar's
@@ -11,6 +11,7 @@ import shutil
 import time
 from pathlib import Path
 
+import clips
 import cv2
 import footage
 import numpy as np
@@ -141,7 +142,7 @@ def main():
     else:
         about = {"title": PERSON.title, "licence": "CC0-1.0", "more": RENDERED}
         write_networks(arguments.to, OWN / "painter.pt")
-    (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about))
+    (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about) + clips.manifest(arguments.to))
 
 
 if __name__ == "__main__":

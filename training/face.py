@@ -234,6 +234,9 @@ def irises():
     return np.array([EYES[side][0] - [0, EYES[side][1], 0.0008] for side in "lr"])
 
 
+eyeballs = []  # (object, its place without the gaze, its size)
+
+
 def add_eyes():
     material = make_eye()
     for side in "lr":
@@ -251,8 +254,15 @@ def add_eyes():
         centre, radius = EYES[side]
         # Smaller, farther back and lower than the helper sphere; otherwise she stares.
         place = Matrix.Translation(Vector(centre + [0, 0.001, -0.0008]))
-        gaze = Matrix.Rotation(math.radians(0.5), 4, "X")
-        ball.matrix_world = place @ gaze @ Matrix.Scale(radius * 0.90, 4)
+        eyeballs.append((ball, place, Matrix.Scale(radius * 0.90, 4)))
+    turn_eyes(0.0, 0.0)
+
+
+def turn_eyes(aside, up):
+    """Turns both eyes by degrees, to her left and up, from the gaze at the camera."""
+    gaze = Matrix.Rotation(math.radians(aside), 4, "Z") @ Matrix.Rotation(math.radians(0.5 - up), 4, "X")
+    for ball, place, size in eyeballs:
+        ball.matrix_world = place @ gaze @ size
 
 
 # ---------------------------------------------------------------- pose
@@ -260,14 +270,15 @@ def add_eyes():
 followers = []  # callbacks that take the moved points: brows and lashes
 
 
-def pose(shapes):
-    """Pose the face: {face shape: weight} on top of the resting expression."""
+def pose(shapes, eyes=(0.0, 0.0)):
+    """Pose the face: {face shape: weight} on top of the resting expression, and degrees that the eyes turn."""
     weights = dict(PERSON.resting_face())
     for name, weight in shapes.items():
         weights[name] = weights.get(name, 0) + weight
         if "Blink" in name:
             weights[name] = min(weights[name], 1.0)
     moved = points + sum(units[name] * weight for name, weight in weights.items())
+    turn_eyes(*eyes)
     for item, used in posed:
         item.data.vertices.foreach_set("co", moved[used].astype("f").ravel())
         item.data.update()

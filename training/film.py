@@ -20,7 +20,7 @@ import numpy as np
 import pictures
 import walls
 from common import FRAME_H, FRAME_W, OWN, WORK, write_wav
-from make_idle import levels, move, premultiplied
+from frames import levels, move, premultiplied
 from tqdm import tqdm
 
 AMOUNT = {"yaw": 2.0, "pitch": 1.3, "roll": 1.0, "sway": 4.0, "breath": 0.8}  # standard deviations, as in motion.Pose
@@ -54,7 +54,7 @@ def main():
     rng = np.random.default_rng(5)
     walks = {name: wander(rng, len(paths), amount) for name, amount in AMOUNT.items()}
     eyes = pictures.eyes()
-    stills = [pictures.still_with_blink(phase) for phase in range(4)]
+    stills = [pictures.still_with(phase=phase) for phase in range(4)]
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         write_wav(wav, sound()[: len(paths) * mel.SAMPLE_RATE // mel.FPS], mel.SAMPLE_RATE)

@@ -32,6 +32,7 @@ import train_encoder
 import train_generator
 import walls
 from common import AVATAR, BOX_H, BOX_W, BOX_X, BOX_Y, CROP_X, CROP_Y, HERE, OWN, WORK
+from frames import levels, move, premultiplied
 from people import NAME
 from preview import Avatar, tile
 from scipy.interpolate import CubicSpline
@@ -138,8 +139,8 @@ def rendered_truth(painted):
         for number in range(frames):
             pose = make_idle.pose_at(painted.avatar.ping_pong(number))
             picture = pictures.still_with_mouth(pictures.still(), OWN / "truth" / f"{index:04}.png")
-            moved = np.clip(make_idle.move(make_idle.premultiplied(picture), pose, eyes), 0, 1)
-            frame = make_idle.levels(moved[..., :3] + walls.wall() * (1 - moved[..., 3:]))
+            moved = np.clip(move(premultiplied(picture), pose, eyes), 0, 1)
+            frame = levels(moved[..., :3] + walls.wall() * (1 - moved[..., 3:]))
             boxes.append(painted.cut(frame, number))
             at = landmarks.positions(poses["truth"][index])
             shift = cv2.remap(scene.shift(pose), *((at.astype(np.float32) + 0.5) / motion.GRID - 0.5).T, cv2.INTER_LINEAR)

@@ -13,6 +13,9 @@ import motion
 import numpy as np
 import walls
 from common import BOX_X, BOX_Y, EYES_BOX, OWN
+from expressions import EXPRESSIONS, FACE_BOX
+
+HAIR = (24.0, 56.0)  # levels by which the still differs from a box without hair: in the skin, and in the hair
 
 
 def read_rgba(path):
@@ -59,21 +62,31 @@ def behind(picture, figure):
     return np.where(outside[..., None], picture, grown)
 
 
-def take_over(x, y, box, rest_box):
+def lack(difference):
+    """What a box without hair lacks, from its difference to the still: the shadow of the hair, and where the hair is."""
+    amount = cv2.GaussianBlur(np.abs(difference).max(axis=2), (0, 0), 1.5) * 255
+    hair = motion.smoothstep(*HAIR, amount)
+    skin = (1 - hair)[..., None] + 1e-3
+    return cv2.GaussianBlur(difference * skin, (0, 0), 8) / cv2.GaussianBlur(skin, (0, 0), 8)[..., None], hair
+
+
+def take_over(x, y, box, rest_box, onto=None, below_hair=False):
     """The still at (x, y) with the changes of `box` relative to `rest_box` (both RGBA renders).
 
     Where nothing moved, the still; elsewhere the rendered box, colour-corrected by the low-frequency
     difference between the still and the box at rest (the shadow of the hair, which boxes lack).
+    `onto`: that part of the still with changes of its own, which stay where the box does not move.
+    `below_hair`: the box reaches below the hair, which it lacks; there the still stays.
     """
     height, width = box.shape[:2]
     still_part = still_on_wall()[y : y + height, x : x + width]
+    onto = still_part if onto is None else onto
     ground = behind(still_part, rest_box[..., 3])
     box, rest_box = over(box, ground), over(rest_box, ground)
-    shift = cv2.GaussianBlur(still_part - rest_box, (0, 0), 8)
+    shift, hair = lack(still_part - rest_box) if below_hair else (cv2.GaussianBlur(still_part - rest_box, (0, 0), 8), 0)
     change = cv2.GaussianBlur(np.abs(box - rest_box).max(axis=2), (0, 0), 4) * 255
-    moved = np.clip((change - 1) / 4, 0, 1)
-    moved = (moved * moved * (3 - 2 * moved))[..., None] * box_fade(height, width)
-    return np.clip(still_part + moved * (box + shift - still_part), 0, 1)
+    moved = (motion.smoothstep(1, 5, change) * (1 - hair))[..., None] * box_fade(height, width)
+    return np.clip(onto + moved * (box + shift - onto), 0, 1)
 
 
 @functools.cache
@@ -97,13 +110,54 @@ def still_with_mouth(still_, path):
     return picture
 
 
-def still_with_blink(phase):
-    """BGRA still with the eyelids in one of the rendered phases (0 is open)."""
+@functools.cache
+def flow(name):
+    """How far what each pixel of the resting face shows has moved in the expression, in pixels, and the reverse."""
+    names = ("rest", name)
+    boxes = [read_rgba(OWN / "expressions" / f"{n}.png")[: EXPRESSIONS[name].height] for n in names]
+    grey = [np.round(cv2.cvtColor(over(box, 0.5), cv2.COLOR_BGR2GRAY) * 255).astype(np.uint8) for box in boxes]
+    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    finder.setFinestScale(0)
+    return finder.calc(*grey, None), finder.calc(*grey[::-1], None)
+
+
+@functools.cache
+def full(name):
+    """The still's face box in the expression."""
+    boxes = [read_rgba(OWN / "expressions" / f"{n}.png")[: EXPRESSIONS[name].height] for n in (name, "rest")]
+    return take_over(*FACE_BOX[:2], *boxes, below_hair=True)
+
+
+def between(name, strength):
+    """The still's face box on the way to the expression.
+
+    Shapes of the mesh move points in straight lines, so both ends are warped to where the points are by then, and blended.
+    """
+    x, y, width, _ = FACE_BOX
+    part = still_on_wall()[y : y + EXPRESSIONS[name].height, x : x + width]
+    at = np.stack(np.meshgrid(np.arange(width), np.arange(len(part))), -1).astype(np.float32)
+    ends = []
+    for picture, way, amount in zip((part, full(name)), flow(name), (strength, 1 - strength)):
+        shift = way * amount
+        for _ in range(3):  # the shift is known at the source, as in motion.Scene.sources
+            shift = cv2.remap(way, *cv2.split(at - shift), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * amount
+        ends.append(cv2.remap(picture, *cv2.split(at - shift), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+    return ends[0] + strength * (ends[1] - ends[0])
+
+
+def still_with(expression=None, strength=0.0, phase=0):
+    """BGRA still with an expression of that strength (0 to 1), and the eyelids in one of the rendered phases (0 is open)."""
     picture = still().copy()
+    if expression and strength > 0:
+        x, y, width, _ = FACE_BOX
+        part = picture[y : y + EXPRESSIONS[expression].height, x : x + width]
+        # The box includes the background: edges are those of the still.
+        part[..., :3] = np.where(part[..., 3:] > 0.99, np.clip(between(expression, strength), 0, 1), part[..., :3])
     if phase:
         x, y, width, height = EYES_BOX
         boxes = [read_rgba(OWN / "still" / f"blink_{p}.png") for p in (phase, 0)]
-        picture[y : y + height, x : x + width, :3] = take_over(x, y, *boxes)
+        part = picture[y : y + height, x : x + width, :3]
+        part[:] = take_over(x, y, *boxes, onto=part)
     return picture
 
 

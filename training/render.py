@@ -5,6 +5,7 @@
     python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed
     python render.py closed     # OWN/still/closed.png: the mouth box at rest (in a separate process: after other boxes
                                 # the render noise differs, and parts that did not move would seem to)
+    python render.py expressions  # OWN/expressions/smile.png ...: the face box in each of expressions.py, and rest.png
     python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that the painter is trained on
     python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech; footage likewise
     python render.py sheet      # OWN/shapes.png: all basic mouth shapes, for inspection
@@ -23,6 +24,7 @@ import depth
 import mouth
 import numpy as np
 from common import BLINKS, BOX_H, BOX_W, BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, OWN, WORK
+from expressions import EXPRESSIONS, FACE_BOX
 from people import PERSON
 
 MOUTH_BOX = (BOX_X, BOX_Y, BOX_W, BOX_H)
@@ -128,8 +130,9 @@ def hide(items):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["still", "blinks", "closed", "learn", "truth", "footage", "sheet"])
-    parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks, 4 mouths)")
+    whats = ["still", "blinks", "closed", "expressions", "learn", "truth", "footage", "sheet"]
+    parser.add_argument("what", choices=whats)
+    parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks and expressions, 4 mouths)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
     arguments = parser.parse_args()
     face, strands = build()
@@ -145,6 +148,8 @@ def main():
         for number, closed in enumerate(BLINKS):
             face.pose({"eyeBlinkLeft": closed, "eyeBlinkRight": closed})
             render(scene, OWN / "still" / f"blink_{number}.png", arguments.samples or 12, EYES_BOX)
+    elif arguments.what == "expressions":
+        render_expressions(face, arguments.samples or 12)
     elif arguments.what == "closed":
         face.pose({})
         render(scene, OWN / "still" / "closed.png", arguments.samples or 4, MOUTH_BOX)
@@ -158,6 +163,15 @@ def main():
                 print(f"{number + 1} of {len(poses)}", end="\r", flush=True)
     else:
         make_sheet(face, arguments.samples or 4)
+
+
+def render_expressions(face, samples):
+    """All of them, because the render noise is that of `rest` only within one process."""
+    face.pose({})
+    render(face.scene, OWN / "expressions" / "rest.png", samples, FACE_BOX)
+    for name, expression in EXPRESSIONS.items():
+        face.pose(expression.shapes, expression.eyes)
+        render(face.scene, OWN / "expressions" / f"{name}.png", samples, FACE_BOX)
 
 
 def make_sheet(face, samples):

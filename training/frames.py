@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Frames of an avatar from stills: warped to the pose of the head, in front of the background, with masks and crops."""
+
+import shutil
+
+import cv2
+import motion
+import numpy as np
+import pictures
+import walls
+from common import CROP_SIDE, CROP_X, CROP_Y, FACE_X, FACE_Y
+
+EYE_REACH = (13.0, 8.0)  # pixels around an iris that follow it
+QUALITY = 92  # of JPEG
+MOST_QUALITY = 96
+
+
+def gaze_field(pose, eyes, x, y):
+    """Displacement of every pixel of the still by the eye rotation, in pixels: [H, W] for x and y."""
+    amount = np.zeros(x.shape, np.float32)
+    for eye_x, eye_y in eyes:
+        near = ((x - eye_x) / EYE_REACH[0]) ** 2 + ((y - eye_y) / EYE_REACH[1]) ** 2
+        amount += np.exp(-(near**2))
+    return amount * pose.gaze_x, amount * pose.gaze_y
+
+
+def move(picture, pose, eyes):
+    """The premultiplied BGRA picture, warped to that head pose."""
+    scene = motion.scene()
+    from_x, from_y = scene.sources(pose)
+    gaze_x, gaze_y = gaze_field(pose, eyes, from_x, from_y)
+    maps = (from_x - gaze_x).astype(np.float32), (from_y - gaze_y).astype(np.float32)
+    return cv2.remap(picture, *maps, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+
+
+def crop_at(pose):
+    shift = motion.scene().shift_at(pose, FACE_X, FACE_Y)
+    return round(CROP_X + float(shift[0])), round(CROP_Y + float(shift[1])), CROP_SIDE, CROP_SIDE
+
+
+def premultiplied(picture):
+    return np.concatenate([picture[..., :3] * picture[..., 3:], picture[..., 3:]], axis=2)
+
+
+def levels(picture):
+    return np.clip(np.round(picture * 255), 0, 255).astype(np.uint8)
+
+
+def psnr(one, other):
+    return float(-10 * np.log10(np.mean((one - other) ** 2)))
+
+
+class Writer:
+    """Writes frames/0.jpg ..., alpha/0.png ... and crops.csv into a folder, from which what was there is removed.
+
+    quality: of JPEG; raised in steps of 2 for a frame whose PSNR in its crop, in dB, would be below `least`
+    shades: how many values of a mask are told apart; fewer make smaller files
+    """
+
+    def __init__(self, folder, quality=QUALITY, least=0.0, shades=256):
+        self.folder, self.quality, self.least, self.shades = folder, quality, least, shades
+        self.eyes = pictures.eyes()
+        self.rows = ["frame,x,y,width,height"]
+        self.worst = np.inf  # lowest PSNR so far
+        for name in ("frames", "alpha"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir(parents=True)
+
+    def add(self, picture, pose):
+        """The next frame, from a premultiplied still."""
+        number, crop = len(self.rows) - 1, crop_at(pose)
+        moved = np.clip(move(picture, pose, self.eyes), 0, 1)
+        frame = moved[..., :3] + walls.wall() * (1 - moved[..., 3:])
+        (self.folder / "frames" / f"{number}.jpg").write_bytes(self._jpeg(frame, crop))
+        mask = np.round(moved[..., 3] * (self.shades - 1)) / (self.shades - 1)
+        # Masks are smallest unfiltered: they are runs of 0 and of 255, with an edge that no neighbour foretells.
+        png = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+        png += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+        cv2.imwrite(str(self.folder / "alpha" / f"{number}.png"), levels(mask), png)
+        self.rows.append(",".join(str(v) for v in (number, *crop)))
+
+    def _jpeg(self, frame, crop):
+        x, y, width, height = crop
+        face = (slice(y, y + height), slice(x, x + width))
+        for quality in range(self.quality, MOST_QUALITY + 1, 2):
+            how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+            how += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+            coded = cv2.imencode(".jpg", levels(frame), how)[1]
+            reached = psnr(cv2.imdecode(coded, cv2.IMREAD_COLOR)[face] / np.float32(255), frame[face])
+            if reached >= self.least:
+                break
+        self.worst = min(self.worst, reached)
+        return coded.tobytes()
+
+    def close(self):
+        (self.folder / "crops.csv").write_text("\n".join(self.rows) + "\n")
