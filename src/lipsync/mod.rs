@@ -61,6 +61,9 @@ mod stream;
  * short, and `lipsync-progress` (`position`, `duration`, `percent`, `frames`, `running-time`, `speed`) once a second, unless upstream is
  * live. The types are in docs/live.md.
  *
+ * The avatar's clips are chosen by #GstLipsync:clip and #GstLipsync:state, once by the signal #GstLipsync::play-clip, or, in step
+ * with a word, by the custom downstream event `lipsync-clip` with the field `clip`.
+ *
  * Each frame has a #GstVideoRegionOfInterestMeta of type `face`.
  *
  * ## Example launch line

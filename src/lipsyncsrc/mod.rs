@@ -92,6 +92,9 @@ mod state;
  *
  * Each frame has a #GstVideoRegionOfInterestMeta of type `face`.
  *
+ * The avatar's clips are chosen by #GstLipsyncSrc:clip and #GstLipsyncSrc:state, once by the signal #GstLipsyncSrc::play-clip, or, in
+ * step with a word, by the custom downstream event `lipsync-clip` with the field `clip`.
+ *
  * ## Example launch line
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! ls.sink lipsyncsrc name=ls ! videoconvert ! autovideosink \
