@@ -10,7 +10,8 @@ use crate::avatar::frames::DecodedFrame;
 use crate::error::{Error, Result};
 use crate::features::Context;
 use crate::generator::{FaceInput, Generator};
-use crate::picture::pool::Pooled;
+use crate::picture::morph::Flow;
+use crate::picture::pool::{self, Pooled};
 use crate::render::painter::job::{Job, MouthRequest};
 use crate::render::painter::mouth::GeneratedMouth;
 use crate::render::painter::painted::Painted;
@@ -39,7 +40,7 @@ fn plan(job: &Job) -> Result<Plan<'_>> {
                 paint => return Ok(paint),
             };
             let before = job.mouth_before().unwrap_or_else(|| shut.clone());
-            Plan::Ready(frame, Some(Arc::new(mix(&before, &shut, WHOLE / 2))))
+            Plan::Ready(frame, Some(Arc::new(half_way(&before, &shut))))
         }
     })
 }
@@ -60,16 +61,13 @@ fn silent<'a>(job: &Job, frame: Arc<DecodedFrame>, silence: &'a Context) -> Plan
     }
 }
 
-/// The whole, for [`mix`].
-const WHOLE: u32 = 256;
-
-/// `share` of [`WHOLE`] of the way from one picture to another of the same size.
-fn mix(a: &RgbImage, b: &RgbImage, share: u32) -> Pooled {
-    let mut mixed = Pooled::copy(a);
-    for (a, b) in mixed.iter_mut().zip(b.iter()) {
-        *a = ((u32::from(*a) * (WHOLE - share) + u32::from(*b) * share) / WHOLE) as u8;
+/// The mean of two pictures of the same size.
+fn half_way(a: &RgbImage, b: &RgbImage) -> Pooled {
+    let mut mean = Pooled::copy(a);
+    for (a, b) in mean.iter_mut().zip(b.iter()) {
+        *a = a.midpoint(*b);
     }
-    mixed
+    mean
 }
 
 /// Paints up to a batch of jobs: a result for each.
@@ -104,9 +102,13 @@ pub(super) fn paint(jobs: &[Job], generator: &mut Generator) -> Vec<Result<Paint
             }
             let mouth = face.map(|face| match job.own_mouth {
                 0 => job.frames.mouth(&frame, &face),
-                share => {
+                // The lips move from one to the other: they are not seen twice.
+                weight => {
                     let own = job.frames.framing().face(&frame.seen.views);
-                    job.frames.mouth(&frame, &mix(&face, &own, u32::from(share) * WHOLE / 255))
+                    let between = Flow::between(&face, &own).colours(&face, &own, weight);
+                    let mouth = job.frames.mouth(&frame, &between);
+                    pool::give_back(between);
+                    mouth
                 }
             });
             Ok(Painted { frame, mouth, inference })
