@@ -8,6 +8,7 @@ import time
 import torch
 from tqdm import tqdm
 
+SAVE_MINUTES = 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -27,7 +28,7 @@ class Average:
     @torch.no_grad()
     def update(self, module):
         self.count += 1
-        keep = min(self.keep, 1 - 1 / (self.count + 1))
+        keep = min(self.keep, (1 + self.count) / (10 + self.count))  # of a short run, only its end
         for name, value in module.state_dict().items():
             mean = self.values[name]
             if mean.is_floating_point():
@@ -47,8 +48,8 @@ def add_arguments(parser, steps, rate):
 def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200):
     """Minimize `loss_of(step)`; `judge(average weights)` returns a line to report progress.
 
-    Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few hundred steps, and a new run resumes
-    from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
+    Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few hundred steps or minutes, and a new run
+    resumes from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
     """
     optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, weight_decay=0.01)
     average = Average(module)
@@ -68,7 +69,7 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
         torch.save(state | {"step": step, "spent": time.time() - begun}, part)
         os.replace(part, checkpoint)
 
-    step, smooth = start, None
+    step, smooth, saved_at = start, None, time.time()
     bar = tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, mininterval=10)
     for step in bar:
         # Progress is the larger of the shares of steps and of minutes: the learning rate is zero when either ends.
@@ -87,8 +88,9 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
         average.update(module)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         bar.set_postfix(loss=f"{smooth:.4f}", rate=f"{rate:.1e}")
-        if (step + 1) % 200 == 0:
+        if (step + 1) % 200 == 0 or time.time() - saved_at > 60 * SAVE_MINUTES:
             save(step + 1)
+            saved_at = time.time()
         if (step + 1) % judge_every == 0:
             bar.write(f"step {step + 1}: {judge(average.values)}")
     save(step + 1)

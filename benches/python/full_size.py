@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """Builds the full-size SyncTalk_2D networks with made-up weights, as an avatar folder for speed measurements.
 
-Speed does not depend on what the weights say, so a network of the right shape measures the same as a trained one. The
-layers are in tests/python/synctalk_networks.py.
+Speed does not depend on what the weights say, so a network of the right shape measures the same as a trained one. What does
+depend on them is which layers 8 bits suffice for: --weights takes trained ones. The layers are in
+tests/python/synctalk_networks.py.
 """
 
 import argparse
@@ -23,13 +24,23 @@ import compositing
 import features
 import inference
 from fixtures import avatars
-from synctalk_networks import HALF_WIDTHS, WIDTHS, Builder, audio_encoder, generator
+from synctalk_networks import HALF_WIDTHS, WIDTHS, Builder, Trained, audio_encoder, generator, trained_generator
 
 # Millions of parameters with batch normalisation still apart, as its authors count them; and GMAC per frame.
 EXPECTED_GENERATOR = (12.19, 4.89)
 EXPECTED_ENCODER = (2.81, 0.093)
 
 SYNTHETIC_FRAMES = 25
+
+
+def read_weights(file: Path) -> Trained:
+    """Yields the weights and bias of each convolution, as training/train_fullsize.py packed them."""
+    with np.load(file) as arrays:
+        for n in range(sum(name.startswith("bias") for name in arrays)):
+            weights = arrays[f"weights{n}"].astype(np.float32)
+            if f"scale{n}" in arrays:
+                weights *= arrays[f"scale{n}"][:, np.newaxis, np.newaxis, np.newaxis]
+            yield weights, arrays[f"bias{n}"]
 
 
 # --- avatar folder ----------------------------------------------------------------------------------------------------
@@ -52,14 +63,14 @@ def draw_frames(folder: Path) -> list[avatar_folders.Rect]:
     return rects
 
 
-def write_avatar(out: Path, source: Path | None) -> None:
+def write_avatar(out: Path, source: Path | None, title: str) -> None:
     frames = out / "frames"
     frames.mkdir(parents=True, exist_ok=True)
     for old in frames.iterdir():
         old.unlink()
     rects = take_frames(frames, source) if source else draw_frames(frames)
     avatars.write_crops(out / "crops.csv", rects)
-    text = avatars.description("Full-size networks, made-up weights", crop='crops = "crops.csv"')
+    text = avatars.description(title, crop='crops = "crops.csv"')
     (out / "avatar.toml").write_text(text, encoding="utf-8")
     print(f"{len(rects)} frames from {source or 'the drawing board'}")
 
@@ -115,17 +126,28 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="avatar folder to write, for instance target/full-size")
     parser.add_argument("--frames-from", type=Path, help="take frames and crops from this avatar folder, if it exists")
     parser.add_argument("--half", action="store_true", help="half the channels everywhere: the mobile variant")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="the generator's, packed by training/train_fullsize.py; the audio encoder is then the other avatar's",
+    )
     parser.add_argument("--threads", type=int, default=0, help="threads of the timing (default: ONNX Runtime's choice)")
     options = parser.parse_args()
 
     source = options.frames_from if options.frames_from and options.frames_from.is_dir() else None
-    write_avatar(options.out, source)
-    model, built = generator(HALF_WIDTHS if options.half else WIDTHS)
+    if options.weights and (options.half or not source):
+        parser.error("--weights are those of the whole network, and need --frames-from")
+    write_avatar(options.out, source, f"Full-size networks, {'trained' if options.weights else 'made-up'} weights")
+    if options.weights:
+        model, built = trained_generator(read_weights(options.weights))
+        shutil.copyfile(source / "audio_encoder.onnx", options.out / "audio_encoder.onnx")
+    else:
+        model, built = generator(HALF_WIDTHS if options.half else WIDTHS)
+        encoder, encoder_built = audio_encoder()
+        check_size("audio encoder", encoder_built, EXPECTED_ENCODER)
+        onnx.save(encoder, options.out / "audio_encoder.onnx")
     check_size("generator", built, None if options.half else EXPECTED_GENERATOR)
     onnx.save(model, options.out / "generator.onnx")
-    model, built = audio_encoder()
-    check_size("audio encoder", built, EXPECTED_ENCODER)
-    onnx.save(model, options.out / "audio_encoder.onnx")
     measure(options.out, options.threads)
     return 0
 

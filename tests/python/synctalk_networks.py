@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MPL-2.0
-"""SyncTalk_2D's own networks, layer by layer, with made-up weights.
+"""SyncTalk_2D's own networks, layer by layer, with made-up weights, or with given ones.
 
-The weights are seeded and scaled so that no layer saturates or dies: zeros and subnormals would be a different load.
+Made-up weights are seeded and scaled so that no layer saturates or dies: zeros and subnormals would be a different load.
 Batch normalisation is folded into the convolutions, as an exporter does for a trained model.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,10 @@ EIGHTH_WIDTHS = [w // 8 for w in WIDTHS]
 """As many layers, in little time."""
 
 
+Trained = Iterator[tuple[np.ndarray, np.ndarray]]
+"""Weights and bias of each convolution, in the order in which they are built."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A value in the graph and its shape, without the batch."""
@@ -36,8 +41,9 @@ class Tensor:
 class Builder:
     """Adds layers to a graph and keeps count of parameters and of multiply-accumulates."""
 
-    def __init__(self, name: str, seed: int, half_weights: bool = False):
+    def __init__(self, name: str, seed: int, half_weights: bool = False, trained: Trained | None = None):
         self.graph = Graph(name)
+        self.trained = trained
         self.half_weights = half_weights
         self.rng = np.random.default_rng(seed)
         self.parameters = 0
@@ -70,6 +76,10 @@ class Builder:
         fan_in = x.channels // groups * kernel * kernel
         weights = self.rng.standard_normal((out, x.channels // groups, kernel, kernel)) * np.sqrt(gain / fan_in)
         bias = self.rng.standard_normal(out) * 0.05
+        if self.trained:
+            shape = weights.shape
+            weights, bias = next(self.trained)
+            assert weights.shape == shape, f"weights for {weights.shape}, not {shape}"
         name = self.graph.add(
             "Conv",
             x.name,
@@ -153,10 +163,14 @@ def steps(widths: list[int], size: int) -> tuple[list[int], list[int]]:
 
 
 def unet(
-    widths: list[int], size: int = SIZE, half_weights: bool = False, padded: bool = False
+    widths: list[int],
+    size: int = SIZE,
+    half_weights: bool = False,
+    padded: bool = False,
+    trained: Trained | None = None,
 ) -> tuple[Builder, Tensor]:
     """Builds the network up to its last layer, before the sigmoid; `padded` as its training code pads, by nothing."""
-    b = Builder("synctalk_2d_generator", seed=11, half_weights=half_weights)
+    b = Builder("synctalk_2d_generator", seed=11, half_weights=half_weights, trained=trained)
     picture = b.input("input", 6, size, size)
     down, up = steps(widths, size)
     audio = b.input("audio", 32, 16, 16)
@@ -193,6 +207,13 @@ def generator(
     contrast = lively / values.std(axis=(1, 2)).mean()
     b, logits = unet(widths, size, half_weights, padded)
     scale_last_layer(b.graph, contrast, -contrast * values.mean(axis=(1, 2)))
+    return as_model(b, b.apply("Sigmoid", logits)), b
+
+
+def trained_generator(trained: Trained) -> tuple[onnx.ModelProto, Builder]:
+    """Builds the full-size network with weights that something was learned with."""
+    b, logits = unet(WIDTHS, trained=trained)
+    assert next(trained, None) is None, "weights are left over"
     return as_model(b, b.apply("Sigmoid", logits)), b
 
 
