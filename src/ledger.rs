@@ -204,6 +204,8 @@ pub struct Ledger {
     is_fed: bool,
     /// Where what has come out ends, also where that was silence.
     pub out_until: u64,
+    /// Where sound ends that has been told to have come out, and may be on its way yet.
+    pub promised: u64,
 }
 
 impl Ledger {
@@ -483,10 +485,13 @@ impl Ledger {
                     let Some(utterance) = place.and_then(|place| self.utterances.remove(place)) else {
                         continue;
                     };
-                    // The pad of the sound may be a moment behind that of the video.
+                    // The pad of the sound may be a moment behind that of the video: what is told now is not cut off later.
                     let mut played = utterance.played;
                     let rest = self.stretches.iter().filter(|(of, _)| *of == Some(number));
-                    rest.for_each(|(_, stretch)| played.add(stretch.samples, stretch.rate));
+                    rest.for_each(|(_, stretch)| {
+                        played.add(stretch.samples, stretch.rate);
+                        self.promised = self.promised.max(stretch.end());
+                    });
                     if played.rate == 0 {
                         played.rate = self.rate;
                     }
@@ -531,6 +536,17 @@ mod tests {
             }
         };
         ledger.take_told(until * MS, false).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn what_was_told_before_it_came_out_is_promised() {
+        let mut ledger = Ledger::default();
+        let a = open(&mut ledger, "a");
+        enter(&mut ledger, 10, 30);
+        ledger.end(a, Reason::Finished, 40 * MS);
+        enter(&mut ledger, 40, 10);
+        assert_eq!(told(&mut ledger, 50), ["+a 10", "-a finished 30 40"]);
+        assert_eq!(ledger.promised, 40 * MS);
     }
 
     #[test]

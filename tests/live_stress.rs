@@ -73,6 +73,8 @@ impl Feeder {
 
     fn flush(&self) {
         self.upstream.pad.push_event(gst::event::FlushStart::new());
+        // What was sent before goes nowhere: behind the flush it would come before the segment.
+        self.upstream.wait();
         self.upstream.pad.push_event(gst::event::FlushStop::new(true));
         self.segment();
     }

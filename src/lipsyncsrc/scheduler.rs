@@ -314,11 +314,13 @@ impl LipsyncSrc {
         state.discards = state.discards || state.open.take().is_some();
 
         let mut cut = None;
+        // What the frames that went out have told to be over comes out.
+        let promised = state.ledger.promised;
         for chunk in state.sound_queue.items_mut().iter_mut().filter_map(SoundItem::chunk_mut) {
             if cut.is_some() {
                 chunk.silence();
-            } else {
-                let heard = chunk.fade_out();
+            } else if chunk.end() > promised {
+                let heard = chunk.fade_out(promised);
                 cut = Some((Cut::Piece(chunk.start, heard), chunk.time_of(heard)));
             }
         }
@@ -326,7 +328,9 @@ impl LipsyncSrc {
         let (cut, time) = match cut {
             Some(cut) => cut,
             // Nothing that has been taken up is still to come.
-            None if !state.is_flushing(Waiter::Sound) => (Cut::Time(0), state.ledger.out_until),
+            None if !state.is_flushing(Waiter::Sound) => {
+                (Cut::Time(promised), state.ledger.out_until.max(promised))
+            }
             // Nobody listens: what is heard is what is shown.
             None => {
                 let time = first_frame.unwrap_or(state.ledger.out_until);

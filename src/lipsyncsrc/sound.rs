@@ -56,17 +56,20 @@ impl Chunk {
         self.info.format_info().fill_silence(&mut self.bytes);
     }
 
-    /// Lets it fall silent in 5 ms, without a click. Returns the sample frames that are still heard.
-    pub fn fade_out(&mut self) -> u64 {
+    /// Lets it fall silent in 5 ms from that time on, without a click. Returns the sample frames that are still heard.
+    pub fn fade_out(&mut self, from: u64) -> u64 {
         const FADE: u64 = 5_000_000;
         let info = self.info.format_info();
         let unpacked = AudioFormatInfo::from_format(info.unpack_format());
-        let faded = self.bytes_of(FADE);
+        let before = u128::from(from.saturating_sub(self.start)) * u128::from(self.info.rate());
+        let before =
+            (before.div_ceil(SECOND.into()) as u64).min(self.samples()) as usize * self.info.bpf() as usize;
+        let faded = (before + self.bytes_of(FADE)).min(self.bytes.len());
         let width = unpacked.width() as usize / 8;
-        let values = faded / (info.width() as usize / 8);
+        let values = (faded - before) / (info.width() as usize / 8);
         let channels = self.info.channels() as usize;
         let mut samples = vec![0; values * width];
-        info.unpack(AudioPackFlags::empty(), &mut samples, &self.bytes[..faded]);
+        info.unpack(AudioPackFlags::empty(), &mut samples, &self.bytes[before..faded]);
         let frames = (values / channels).max(1);
         for (i, bytes) in samples.chunks_exact_mut(width).enumerate() {
             let gain = 1.0 - (i / channels) as f64 / frames as f64;
@@ -79,7 +82,7 @@ impl Chunk {
             }
         }
         self.info.format_info().fill_silence(&mut self.bytes[faded..]);
-        info.pack(AudioPackFlags::empty(), &mut self.bytes[..faded], &samples);
+        info.pack(AudioPackFlags::empty(), &mut self.bytes[before..faded], &samples);
         (faded / self.info.bpf() as usize) as u64
     }
 

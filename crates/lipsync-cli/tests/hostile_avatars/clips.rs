@@ -19,6 +19,8 @@ fn clips_that_cannot_be_played_are_refused_by_name() {
     std::fs::create_dir(folder.join("empty")).unwrap();
     std::fs::create_dir(folder.join("other")).unwrap();
     save(&folder, "other/0.png", (32, 48));
+    std::fs::create_dir(folder.join("one")).unwrap();
+    save(&folder, "one/0.png", (64, 48));
     for (keys, words) in [
         ("range = [1, 3]", "clip \"nod\" has the range 1 to 3, and the avatar has frames 0 to 2. "),
         ("range = [2, 1]", "clip \"nod\" has the range 2 to 1"),
@@ -34,7 +36,7 @@ fn clips_that_cannot_be_played_are_refused_by_name() {
         ("frames = \"nowhere\"\ncrop = [1, 1, 9, 9]", "nowhere: no such file"),
         ("frames = \"empty\"\ncrop = [1, 1, 9, 9]", "empty: has no frame 0"),
         ("frames = \"frames\"", "must have either crop or crops"),
-        ("frames = \"frames\"\ncrop = [64, 1, 9, 9]", "starts outside the 64 x 48 frame"),
+        ("frames = \"one\"\ncrop = [64, 1, 9, 9]", "starts outside the 64 x 48 frame"),
         ("frames = \"other\"\ncrop = [1, 1, 9, 9]", "is 32 x 48, not 64 x 48 as the first frame"),
         (
             "frames = \"frames\"\ncrop = [1, 1, 9, 9]\nalpha = \"frames\"",
