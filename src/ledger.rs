@@ -474,7 +474,11 @@ impl Ledger {
         for note in self.notes.extract_if(.., |note| note.due < until).collect::<Vec<_>>() {
             let what = match note.what {
                 NoteKind::Drained if is_waiting => continue,
-                NoteKind::Drained => What::Drained,
+                NoteKind::Drained => {
+                    let ends = self.stretches.iter().map(|(_, stretch)| stretch.end());
+                    self.promised = ends.fold(self.promised, u64::max);
+                    What::Drained
+                }
                 NoteKind::Avatar(name) => What::Avatar { name },
                 NoteKind::Start(number) => match self.id(number) {
                     Some(id) => What::Start { id: id.into() },
@@ -547,6 +551,10 @@ mod tests {
         enter(&mut ledger, 40, 10);
         assert_eq!(told(&mut ledger, 50), ["+a 10", "-a finished 30 40"]);
         assert_eq!(ledger.promised, 40 * MS);
+        // What belongs to no utterance as well.
+        ledger.run_dry();
+        assert_eq!(told(&mut ledger, 60), ["drained 50"]);
+        assert_eq!(ledger.promised, 50 * MS);
     }
 
     #[test]
