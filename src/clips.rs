@@ -15,8 +15,8 @@ use crate::enums::State;
 use crate::settings::Settings;
 
 /// The custom event in the sound that plays a clip in step with it, and its field with the clip's name.
-pub const EVENT: &str = "lipsync-clip";
-pub const EVENT_FIELD: &str = "clip";
+const EVENT: &str = "lipsync-clip";
+const EVENT_FIELD: &str = "clip";
 
 /// A clip that is to be played once.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,30 +67,36 @@ impl Director {
         Self { timeline: Timeline::new(avatar), clip: String::new(), state: State::default() }
     }
 
-    /// Does what the properties say now, and returns a warning where the avatar cannot.
+    /// Does what the properties say now, and plays the clips that are asked for. Returns warnings where the avatar cannot.
     #[must_use]
-    pub fn follow(&mut self, settings: &Settings) -> Option<String> {
+    pub fn follow(&mut self, settings: &Settings, asked: impl IntoIterator<Item = Asked>) -> Vec<String> {
         if self.state != settings.state {
             self.state = settings.state;
             self.timeline.set_state(self.state.into());
         }
-        if self.clip == settings.clip {
-            return None;
+        let mut unknown = Vec::new();
+        if self.clip != settings.clip {
+            self.clip.clone_from(&settings.clip);
+            let name = Some(self.clip.as_str()).filter(|name| !name.is_empty());
+            if !self.timeline.set_clip(name) {
+                self.timeline.set_clip(None);
+                unknown.push(self.clip.clone());
+            }
         }
-        self.clip.clone_from(&settings.clip);
-        let name = Some(self.clip.as_str()).filter(|name| !name.is_empty());
-        if self.timeline.set_clip(name) {
-            return None;
+        for Asked { clip, at_once } in asked {
+            let plays =
+                if at_once { self.timeline.play_clip_now(&clip) } else { self.timeline.play_clip(&clip) };
+            if !plays {
+                unknown.push(clip);
+            }
         }
-        self.timeline.set_clip(None);
-        Some(no_such_clip(self.timeline.avatar(), &self.clip))
+        unknown.iter().map(|name| no_such_clip(self.timeline.avatar(), name)).collect()
     }
 
-    /// Plays a clip once, and returns a warning where the avatar has none of that name.
-    #[must_use]
-    pub fn play(&mut self, Asked { clip, at_once }: &Asked) -> Option<String> {
-        let plays = if *at_once { self.timeline.play_clip_now(clip) } else { self.timeline.play_clip(clip) };
-        (!plays).then(|| no_such_clip(self.timeline.avatar(), clip))
+    /// How many words are to be underlined: none where the avatar has no clips for that.
+    pub fn emphasis(&self, settings: &Settings) -> f64 {
+        let can = self.timeline.avatar().clips.iter().any(|clip| clip.used_for == ClipUse::Emphasis);
+        if can { settings.emphasis } else { 0.0 }
     }
 
     /// Underlines a word, where the avatar can and nothing else is under way.
@@ -101,11 +107,6 @@ impl Director {
     /// The picture at a step of the avatar.
     pub fn shot(&mut self, step: u64, speaking: bool) -> Shot {
         self.timeline.shot(step, speaking)
-    }
-
-    /// The clip that is played, or entered.
-    pub fn clip(&self) -> &str {
-        self.timeline.clip()
     }
 }
 
@@ -118,9 +119,4 @@ fn no_such_clip(avatar: &Avatar, name: &str) -> String {
         plain(name),
         names.join(", ")
     )
-}
-
-/// Whether an avatar has clips that underline words.
-pub fn can_emphasize(avatar: &Avatar) -> bool {
-    avatar.clips.iter().any(|clip| clip.used_for == ClipUse::Emphasis)
 }

@@ -18,7 +18,7 @@ use super::item::{Frame, Item};
 use super::state::Lipsync;
 use super::stream::{JITTER, Stream};
 use crate::audio_input::{self, AudioInput};
-use crate::clips::{Asked, Director, can_emphasize};
+use crate::clips::{Asked, Director};
 use crate::ledger::{Reason, Stretch};
 use crate::loaded::Loaded;
 use crate::messages::{Late, Stop};
@@ -409,7 +409,7 @@ impl Lipsync {
             };
             let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
             let _ = self.obj().sync_values(stream.segment.to_stream_time(pts).unwrap_or_default());
-            let shot = self.direct(stream, &avatar, step, rate.time_of(number));
+            let shot = self.direct(stream, &avatar, step, number);
             let pending = (!late).then(|| painter.submit(&frames, &shot, MouthRequest::Speech(context)));
             let until = stream.segment.to_running_time(end).unwrap_or(running_time + (end - pts));
             let frame = Frame { pts, duration: end - pts, until, number: first + number, pending };
@@ -418,22 +418,19 @@ impl Lipsync {
         Ok(())
     }
 
-    /// What is shown of the avatar at a step; `time` is that of the frame since the listener began, in nanoseconds.
-    fn direct(&self, stream: &mut Stream, avatar: &Arc<Avatar>, step: u64, time: u64) -> Shot {
+    /// What is shown of the avatar at a step, with the listener's frame of that number.
+    fn direct(&self, stream: &mut Stream, avatar: &Arc<Avatar>, step: u64, number: u64) -> Shot {
         let director = stream.director.get_or_insert_with(|| Director::new(avatar.clone()));
         let asked = std::mem::take(&mut self.state().clips_asked);
-        let amount = {
+        let warnings = {
             let settings = &self.settings().common;
-            stream.warnings.extend(director.follow(settings));
-            if can_emphasize(avatar) { settings.emphasis } else { 0.0 }
+            stream.listener.set_emphasis(director.emphasis(settings));
+            director.follow(settings, asked)
         };
-        stream.warnings.extend(asked.iter().filter_map(|asked| director.play(asked)));
-        stream.emphasis.set_amount(amount);
-        stream.listener.look_for_accents(stream.emphasis.is_on());
-        if stream.emphasis.begins(stream.listener.accents(), time) {
+        if stream.listener.underlines(number) {
             director.emphasize();
         }
-        for warning in stream.warnings.drain(..) {
+        for warning in warnings {
             gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{warning}"));
         }
         // Sound that comes in is what the avatar says.

@@ -8,7 +8,6 @@ use gst_audio::{AudioInfo, AudioStreamAlign};
 use gst_video::VideoInfo;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::error::Error;
-use lipsync_core::render::emphasis::Emphasis;
 use lipsync_core::render::listener::Listener;
 
 use crate::audio_input::AudioInput;
@@ -55,10 +54,6 @@ pub struct Stream {
     pub frames: Option<Arc<FrameStore>>,
     /// Decides which picture of the avatar is shown.
     pub director: Option<Director>,
-    /// What the application is to be warned of.
-    pub warnings: Vec<String>,
-    /// Chooses the words that are underlined.
-    pub emphasis: Emphasis,
     /// Frames shown since the last flush: the avatar moves on over discontinuities.
     pub shown: u64,
     /// There was sound, or a gap, since the element started.
@@ -86,8 +81,6 @@ impl Stream {
             format: None,
             frames: None,
             director: None,
-            warnings: Vec::new(),
-            emphasis: Emphasis::default(),
             shown: 0,
             heard: false,
             failed: false,

@@ -24,7 +24,6 @@ use super::render_state::{RenderState, Timing};
 use super::sound::Position;
 use super::state::{LipsyncSrc, Waiter};
 use crate::CAT;
-use crate::clips::can_emphasize;
 use crate::ledger::{Cut, Reason};
 use crate::messages::{Interrupted, Stop, post_element};
 
@@ -211,7 +210,6 @@ impl LipsyncSrc {
         let broken = broken.filter(|_| !std::mem::replace(&mut render.warned, true));
         samples.iter_mut().filter(|sample| !sample.is_finite()).for_each(|sample| *sample = 0.0);
         ends.into_iter().for_each(|end| render.live.end_speech(end));
-        let mut wrong = Wrong::default();
         let mut unheard = None;
         let heard = Self::hear(render, n, Sound { start: chunk.start, samples: &samples });
         let context = heard.unwrap_or_else(|error| {
@@ -241,7 +239,7 @@ impl LipsyncSrc {
             None => (MouthRequest::Rest, None, None),
         };
         render.held = held;
-        let shot = self.direct(render, n, step, &mut wrong.clips);
+        let (shot, clips) = self.direct(render, n, step);
         let pending = painter.submit(&frames, &shot, request);
         let frame = Frame {
             pts,
@@ -259,29 +257,26 @@ impl LipsyncSrc {
         render.shown += 1;
         render.scheduled += 1;
         self.queue_frame(render, frame, timing.rate);
-        wrong.sample = broken;
-        wrong.unheard = unheard;
-        Ok(wrong)
+        Ok(Wrong { sample: broken, unheard, clips })
     }
 
-    /// What is shown of the avatar with frame `n`, which is at that step of its own; adds warnings about clips that it does not have.
-    fn direct(&self, render: &mut RenderState, n: u64, step: u64, warnings: &mut Vec<String>) -> Shot {
-        let RenderState { director, live, loaded, clips, .. } = render;
+    /// What is shown of the avatar with frame `n`, which is at that step of its own, and warnings about clips that it does not have.
+    fn direct(&self, render: &mut RenderState, n: u64, step: u64) -> (Shot, Vec<String>) {
+        let RenderState { director, live, clips, .. } = render;
         let mut asked = std::mem::take(&mut self.state().clips_asked);
         let time = live.rate().time_of(n);
         while clips.front().is_some_and(|(begins, _)| *begins <= time) {
             asked.extend(clips.pop_front().map(|(_, clip)| clip));
         }
-        {
+        let warnings = {
             let settings = &self.settings().common;
-            warnings.extend(director.follow(settings));
-            live.set_emphasis(if can_emphasize(&loaded.avatar) { settings.emphasis } else { 0.0 });
-        }
-        warnings.extend(asked.iter().filter_map(|asked| director.play(asked)));
+            live.set_emphasis(director.emphasis(settings));
+            director.follow(settings, asked)
+        };
         if live.underlines(n) {
             director.emphasize();
         }
-        director.shot(step, live.is_speaking())
+        (director.shot(step, live.is_speaking()), warnings)
     }
 
     /// Drops everything queued and in flight: the mouth closes, the sound falls silent. Tells, and returns, how much has come out. Does

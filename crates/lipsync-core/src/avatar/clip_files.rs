@@ -37,6 +37,12 @@ pub fn read(
         return clips;
     }
     for (name, keys) in keys {
+        let outside: Vec<Error> =
+            keys.paths().filter_map(|(key, named)| inside.named(manifest, key, named).err()).collect();
+        if !outside.is_empty() {
+            outside.into_iter().for_each(|problem| problems.add(problem));
+            continue;
+        }
         let found = check(name, keys).and_then(|()| match keys.range {
             Some(range) => range_of(range, own),
             None => Ok(add_frames((folder, manifest), keys, frames, inside, problems)),
@@ -152,15 +158,7 @@ pub fn read_beside(
     if path.symlink_metadata().is_ok() {
         let file = read_text(inside, &path, MANIFEST_BYTES, REMEDY)
             .and_then(|text| toml::from_str::<ClipsFile>(&text).map_err(|e| unreadable(&path, &text, &e)));
-        let mut clips = problems.note(file).unwrap_or_default().clips;
-        clips.retain(|_, clip| {
-            let outside: Vec<Error> =
-                clip.paths().filter_map(|(key, named)| inside.named(&path, key, named).err()).collect();
-            let inside = outside.is_empty();
-            outside.into_iter().for_each(|problem| problems.add(problem));
-            inside
-        });
-        keys = clips;
+        keys = problems.note(file).unwrap_or_default().clips;
     }
     read((folder, &path), &keys, first_frame, frames, inside, problems)
 }

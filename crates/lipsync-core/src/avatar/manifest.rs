@@ -139,8 +139,7 @@ impl Manifest {
 
     /// Fails where a path leads out of the folder, with the last of those; the others are added to `problems`.
     pub fn check_paths(&self, path: &Path, inside: &Inside, problems: &mut Problems) -> Result<()> {
-        let paths = self.paths().chain(self.clips.values().flat_map(ClipKeys::paths));
-        let outside = paths.filter_map(|(key, named)| inside.named(path, key, named).err());
+        let outside = self.paths().filter_map(|(key, named)| inside.named(path, key, named).err());
         match outside.reduce(|before, problem| {
             problems.add(before);
             problem

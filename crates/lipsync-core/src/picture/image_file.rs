@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage, imageops};
+use turbojpeg::ScalingFactor;
 
 use crate::error::{Error, Result, caught};
 use crate::file;
@@ -135,7 +136,7 @@ impl<'a> Coded<'a> {
         if is_jpeg(&self.bytes) {
             let (width, height) = self.info.size;
             let mut colours = pool::picture(width, height);
-            self.decompress(&mut colours, 3, turbojpeg::PixelFormat::RGB)?;
+            self.decompress(&mut colours, 3, turbojpeg::PixelFormat::RGB, ScalingFactor::ONE)?;
             return Ok(ImageFile { colours, alpha: None });
         }
         let picture = self.decode_other()?;
@@ -154,36 +155,36 @@ impl<'a> Coded<'a> {
         }
         let (width, height) = self.info.size;
         let mut grey = GrayImage::new(width, height);
-        self.decompress(&mut grey, 1, turbojpeg::PixelFormat::GRAY)?;
+        self.decompress(&mut grey, 1, turbojpeg::PixelFormat::GRAY, ScalingFactor::ONE)?;
         Ok(grey)
     }
 
     fn decode_thumbnail(&self) -> Result<GrayImage> {
-        let scale = turbojpeg::ScalingFactor::ONE_EIGHTH;
-        let [width, height] = [self.info.size.0, self.info.size.1].map(|side| scale.scale(side as usize));
+        let scale = ScalingFactor::ONE_EIGHTH;
+        let [width, height] =
+            [self.info.size.0, self.info.size.1].map(|side| scale.scale(side as usize) as u32);
         if !is_jpeg(&self.bytes) {
-            let picture = self.decode_other()?.into_luma8();
-            return Ok(imageops::thumbnail(&picture, width as u32, height as u32));
+            return Ok(imageops::thumbnail(&self.decode_other()?.into_luma8(), width, height));
         }
         // Most of the work of decoding is left out.
-        let mut grey = GrayImage::new(width as u32, height as u32);
-        let format = turbojpeg::PixelFormat::GRAY;
-        let image = turbojpeg::Image { pixels: &mut *grey, width, pitch: width, height, format };
-        let decompressed = turbojpeg::Decompressor::new().and_then(|mut decompressor| {
-            decompressor.set_scan_limit(JPEG_SCANS)?;
-            decompressor.set_scaling_factor(scale)?;
-            decompressor.decompress(&self.bytes, image)
-        });
-        decompressed.map_err(unreadable(self.path))?;
+        let mut grey = GrayImage::new(width, height);
+        self.decompress(&mut grey, 1, turbojpeg::PixelFormat::GRAY, scale)?;
         Ok(grey)
     }
 
-    /// Decodes a JPEG into memory of its size.
-    fn decompress(&self, pixels: &mut [u8], depth: usize, format: turbojpeg::PixelFormat) -> Result<()> {
-        let [width, height] = [self.info.size.0, self.info.size.1].map(|length| length as usize);
+    /// Decodes a JPEG into memory of its size at that scale.
+    fn decompress(
+        &self,
+        pixels: &mut [u8],
+        depth: usize,
+        format: turbojpeg::PixelFormat,
+        scale: ScalingFactor,
+    ) -> Result<()> {
+        let [width, height] = [self.info.size.0, self.info.size.1].map(|side| scale.scale(side as usize));
         let image = turbojpeg::Image { pixels, width, pitch: depth * width, height, format };
         let decompressed = turbojpeg::Decompressor::new().and_then(|mut decompressor| {
             decompressor.set_scan_limit(JPEG_SCANS)?;
+            decompressor.set_scaling_factor(scale)?;
             decompressor.decompress(&self.bytes, image)
         });
         decompressed.map_err(unreadable(self.path))

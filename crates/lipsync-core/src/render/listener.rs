@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::features::{self, Context, FeatureTrack};
 use crate::inference::network::Interrupter;
 use crate::rate::{FrameRate, SECOND, mul_div};
+use crate::render::emphasis::Emphasis;
 
 /// Turns a stream of sound into the audio context of each video frame.
 ///
@@ -24,9 +25,10 @@ pub struct Listener {
     next: u64,
     finished: bool,
     mono: Vec<f32>,
-    /// Looks for stressed syllables, where somebody wants to know.
+    /// Looks for stressed syllables, where some are to be underlined.
     accents: Option<Accents>,
     stressed: VecDeque<Accent>,
+    emphasis: Emphasis,
 }
 
 impl Listener {
@@ -43,6 +45,7 @@ impl Listener {
             mono: Vec::new(),
             accents: None,
             stressed: VecDeque::new(),
+            emphasis: Emphasis::default(),
         }
     }
 
@@ -190,17 +193,24 @@ impl Listener {
         self.next = self.next.max(n);
     }
 
-    /// Says whether stressed syllables are looked for, from now on.
-    pub fn look_for_accents(&mut self, wanted: bool) {
-        match wanted {
+    /// Sets how many stressed syllables are underlined by a gesture, from 0, none, to 1.
+    pub fn set_emphasis(&mut self, amount: f64) {
+        self.emphasis.set_amount(amount);
+        match self.emphasis.is_on() {
             true => _ = self.accents.get_or_insert_default(),
             false => self.accents = None,
         }
     }
 
-    /// The stressed syllables that were found and have not been taken.
-    pub fn accents(&mut self) -> &mut VecDeque<Accent> {
-        &mut self.stressed
+    /// Underlines as much as the listener before.
+    pub fn inherit_emphasis(&mut self, before: &mut Self) {
+        self.emphasis = std::mem::take(&mut before.emphasis);
+        self.accents = self.emphasis.is_on().then(Accents::default);
+    }
+
+    /// Whether a gesture that underlines a syllable begins with frame `n`.
+    pub fn underlines(&mut self, n: u64) -> bool {
+        self.emphasis.begins(&mut self.stressed, self.rate.time_of(n))
     }
 
     fn flush_input(&mut self) -> Result<()> {

@@ -7,7 +7,6 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::features::Context;
 use crate::rate::{FrameRate, SECOND, mul_div};
-use crate::render::emphasis::Emphasis;
 use crate::render::listener::Listener;
 
 /// How long before a frame its sound may still move the mouth, in nanoseconds: more than any network's context.
@@ -60,7 +59,6 @@ pub struct Live {
     /// What was said until then is over, however soon something follows.
     over_until: u64,
     speaking: bool,
-    emphasis: Emphasis,
 }
 
 impl Live {
@@ -83,7 +81,6 @@ impl Live {
             ends: Vec::new(),
             over_until: 0,
             speaking: false,
-            emphasis: Emphasis::default(),
         })
     }
 
@@ -97,8 +94,8 @@ impl Live {
         if self.sample_rate > 0 {
             listener.set_input(self.sample_rate, self.weights.clone())?;
         }
+        listener.inherit_emphasis(&mut self.listener);
         self.listener = listener;
-        self.listener.look_for_accents(self.emphasis.is_on());
         self.origin = None;
         Ok(())
     }
@@ -262,17 +259,14 @@ impl Live {
         events
     }
 
-    /// Sets how many stressed syllables are underlined, from 0, none, to 1.
+    /// Sets how many stressed syllables are underlined by a gesture, from 0, none, to 1.
     pub fn set_emphasis(&mut self, amount: f64) {
-        self.emphasis.set_amount(amount);
-        self.listener.look_for_accents(self.emphasis.is_on());
+        self.listener.set_emphasis(amount);
     }
 
     /// Whether a gesture that underlines a syllable begins with frame `n`, the last frame that [`Self::step`] was asked for.
     pub fn underlines(&mut self, n: u64) -> bool {
-        let Some(origin) = self.origin else { return false };
-        let rate = self.listener.rate();
-        self.emphasis.begins(self.listener.accents(), rate.time_of(n) - rate.time_of(origin))
+        self.origin.is_some_and(|origin| self.listener.underlines(n - origin))
     }
 
     /// Whether something is being said, as [`Self::speech_events`] has told it.

@@ -12,7 +12,6 @@ use crate::features;
 use crate::inference::runtime::Engine;
 use crate::picture::formats::{Canvas, PixelFormat};
 use crate::rate::FrameRate;
-use crate::render::emphasis::Emphasis;
 use crate::render::listener::Listener;
 use crate::render::painter::{MouthRequest, Painter, PendingFrame};
 use crate::render::timeline::Timeline;
@@ -125,7 +124,6 @@ pub struct Presenter {
     painter: Painter,
     frames: Arc<FrameStore>,
     timeline: Timeline,
-    emphasis: Emphasis,
     waiting: VecDeque<(u64, PendingFrame)>,
 }
 
@@ -153,14 +151,7 @@ impl Presenter {
     pub fn open(avatar: Avatar, options: &PresenterOptions) -> Result<Self> {
         let (listener, painter, frames) = open(avatar, options)?;
         let timeline = Timeline::new(frames.shared_avatar());
-        Ok(Self {
-            listener,
-            painter,
-            frames,
-            timeline,
-            emphasis: Emphasis::default(),
-            waiting: VecDeque::new(),
-        })
+        Ok(Self { listener, painter, frames, timeline, waiting: VecDeque::new() })
     }
 
     /// Width and height of the frames, in pixels.
@@ -222,8 +213,7 @@ impl Presenter {
         while self.waiting.len() < self.painter.capacity() {
             let Some((n, context)) = self.listener.next_context()? else { break };
             let step = self.rate().convert_index(n, self.frames.avatar().rate);
-            let time = self.rate().time_of(n);
-            if self.emphasis.begins(self.listener.accents(), time) {
+            if self.listener.underlines(n) {
                 self.timeline.emphasize();
             }
             let shot = self.timeline.shot(step, true);
@@ -237,8 +227,7 @@ impl Presenter {
 
     /// Sets how many stressed syllables are underlined by a gesture, from 0, none, to 1, where the avatar has clips for that.
     pub fn set_emphasis(&mut self, amount: f64) {
-        self.emphasis.set_amount(amount);
-        self.listener.look_for_accents(self.emphasis.is_on());
+        self.listener.set_emphasis(amount);
     }
 
     /// Which picture of the avatar is shown when: plays clips.

@@ -120,21 +120,17 @@ impl FrameStore {
         if let Some(frame) = self.kept(at) {
             return Ok(frame);
         }
-        let decoded = match at {
-            FrameRef::Single(index) => {
-                let _decoding = sync::lock(&self.decoding[index]);
-                // Another may have decoded it meanwhile.
-                if let Some(frame) = self.kept(at) {
-                    return Ok(frame);
-                }
-                self.decoder.decode(&self.avatar.frames[index])?
-            }
-            // Shown once: nobody else waits for it.
-            FrameRef::Between { from, to, weight } => {
-                self.decoder.blend([from, to].map(|index| &self.avatar.frames[index]), weight)?
-            }
-        };
-        let frame = Arc::new(decoded);
+        let (FrameRef::Single(index) | FrameRef::Between { to: index, .. }) = at;
+        let _decoding = sync::lock(&self.decoding[index]);
+        // Another may have decoded it meanwhile.
+        if let Some(frame) = self.kept(at) {
+            return Ok(frame);
+        }
+        let files = |index: usize| &self.avatar.frames[index];
+        let frame = Arc::new(match at {
+            FrameRef::Single(index) => self.decoder.decode(files(index))?,
+            FrameRef::Between { from, to, weight } => self.decoder.blend([files(from), files(to)], weight)?,
+        });
         // Evicted frames are dropped after the cache is unlocked.
         let _evicted = self.cache().insert(at, &frame);
         Ok(frame)

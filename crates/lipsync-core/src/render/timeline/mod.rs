@@ -168,12 +168,8 @@ impl Timeline {
         if self.once || self.gesture.is_some() || self.playing.join.is_some() {
             return false;
         }
-        let clips =
-            (0..self.avatar.clips.len()).filter(|i| self.avatar.clips[*i].used_for == ClipUse::Emphasis);
-        let clips: Vec<usize> = clips.collect();
-        let Some(clip) = clips.get(self.underlined % clips.len().max(1)) else { return false };
-        let [patience, longest] = [GESTURE.0, GESTURE.1].map(|time| frames_in(&self.avatar, time));
-        let join = self.matching.join(&self.avatar, self.playing.now, *clip, patience, longest);
+        let Some(clip) = self.clip_for(ClipUse::Emphasis, self.underlined) else { return false };
+        let join = self.join_to(clip, GESTURE);
         if join.length > frames_in(&self.avatar, EMPHASIS) {
             return false;
         }
@@ -277,17 +273,26 @@ impl Timeline {
             State::Thinking => ClipUse::Thinking,
             State::Speaking => ClipUse::Speaking,
         };
+        let clip = self.clip_for(used_for, self.turn);
+        clip.or_else(|| self.clip_for(ClipUse::Idle, self.turn)).unwrap_or(0)
+    }
+
+    /// One of the clips that are for that, each in its turn; `None` where there are none.
+    fn clip_for(&self, used_for: ClipUse, turn: usize) -> Option<usize> {
         let clips = &self.avatar.clips;
-        let of = |used_for: ClipUse| (0..clips.len()).filter(move |i| clips[*i].used_for == used_for);
-        let used_for = if of(used_for).next().is_some() { used_for } else { ClipUse::Idle };
-        of(used_for).nth(self.turn % of(used_for).count().max(1)).unwrap_or(0)
+        let found = || (0..clips.len()).filter(|i| clips[*i].used_for == used_for);
+        found().nth(turn.checked_rem(found().count())?)
     }
 
     /// Begins to change to another clip, within a time and over a time.
-    fn join(&mut self, to: usize, (patience, longest): (u64, u64)) {
+    fn join(&mut self, to: usize, times: (u64, u64)) {
+        self.playing.join = Some((self.join_to(to, times), 0));
+    }
+
+    /// How to come to another clip within a time and over a time.
+    fn join_to(&mut self, to: usize, (patience, longest): (u64, u64)) -> Join {
         let [patience, longest] = [patience, longest].map(|time| frames_in(&self.avatar, time));
-        let join = self.matching.join(&self.avatar, self.playing.now, to, patience, longest);
-        self.playing.join = Some((join, 0));
+        self.matching.join(&self.avatar, self.playing.now, to, patience, longest)
     }
 }
 
