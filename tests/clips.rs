@@ -6,12 +6,13 @@
 
 mod common;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::gst::pipeline;
 use common::studio::{FRAME, SECOND, Studio, collect};
-use common::{copy_folder, fixture};
+use common::{copy_folder, fixture, root};
 use gst::prelude::*;
 use image::{Rgb, RgbImage};
 
@@ -258,4 +259,31 @@ fn on_air_an_event_waits_for_the_sound_before_it() {
     let left = pixels.iter().position(|pixel| clip(pixel) != Some("idle")).unwrap();
     assert_eq!(left, begins, "{pixels:?}");
     assert_eq!(clips(&pixels), ["idle", "nod", "idle"]);
+}
+
+/// What `lipsync` shows while Iris speaks the sample recording, as a number for each frame.
+fn sample_frames(emphasis: f64) -> Vec<u64> {
+    let pipeline = pipeline(&format!(
+        "filesrc location={}/examples/sample.wav ! wavparse ! lipsync emphasis={emphasis} ! appsink name=out sync=false",
+        root().display()
+    ));
+    let sink: gst_app::AppSink = pipeline.by_name("out").unwrap().downcast().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let frames = std::iter::from_fn(|| sink.pull_sample().ok());
+    let number = |sample: gst::Sample| {
+        let mut hasher = DefaultHasher::new();
+        sample.buffer().unwrap().map_readable().unwrap().hash(&mut hasher);
+        hasher.finish()
+    };
+    let frames = frames.map(number).collect();
+    pipeline.set_state(gst::State::Null).unwrap();
+    frames
+}
+
+#[test]
+fn stressed_words_are_underlined() {
+    let [plain, lively] = [0.0, 1.0].map(sample_frames);
+    assert_eq!(plain.len(), lively.len());
+    let changed = plain.iter().zip(&lively).filter(|(plain, lively)| plain != lively).count();
+    assert!(changed > 10, "{changed} of {} frames", plain.len());
 }

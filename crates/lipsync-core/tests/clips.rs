@@ -134,3 +134,35 @@ fn joins_of_the_shipped_avatars_are_not_seen() {
         }
     }
 }
+
+/// The shipped avatars underline words of the sample recording: more of them, the more is asked for, and both ways that they have.
+#[test]
+fn words_of_real_speech_are_underlined() {
+    let mut reader = hound::WavReader::open(root().join("examples/sample.wav")).unwrap();
+    let rate = reader.spec().sample_rate;
+    let samples: Vec<f32> = reader.samples::<i16>().map(|s| f32::from(s.unwrap()) / 32768.0).collect();
+    let underlined = |name: &str, amount: f64| -> Vec<String> {
+        let avatar = Avatar::open(&root().join("models").join(name)).unwrap();
+        let mut presenter = Presenter::open(avatar, &PresenterOptions::default()).unwrap();
+        presenter.set_input(rate, vec![1.0]).unwrap();
+        let mut clips = Vec::new();
+        for (n, piece) in samples.chunks(rate as usize / 10).enumerate() {
+            presenter.push(piece).unwrap();
+            // In mid-speech: times go on from there.
+            if n == 5 {
+                presenter.set_emphasis(amount);
+            }
+            while presenter.pull().unwrap().is_some() {
+                clips.push(presenter.timeline().clip().to_owned());
+            }
+        }
+        clips.dedup();
+        clips.retain(|clip| clip.starts_with("stress"));
+        clips
+    };
+    for name in ["iris", "theo"] {
+        let [none, usual, many] = [0.0, 0.3, 1.0].map(|amount| underlined(name, amount));
+        assert!(none.is_empty(), "{name}: {none:?}");
+        assert!(!usual.is_empty() && usual.len() <= many.len(), "{name}: {usual:?} {many:?}");
+    }
+}

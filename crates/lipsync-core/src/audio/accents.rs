@@ -40,6 +40,8 @@ pub struct Accent {
 #[derive(Default)]
 pub struct Accents {
     samples: VecDeque<f32>,
+    /// Samples that were not heard before the first.
+    earlier: u64,
     /// Blocks so far.
     blocks: u64,
     /// How much each of the last blocks stands out.
@@ -49,6 +51,11 @@ pub struct Accents {
 }
 
 impl Accents {
+    /// One that begins to hear behind so many samples.
+    pub fn behind(samples: u64) -> Self {
+        Self { earlier: samples, ..Self::default() }
+    }
+
     /// How much later than it is said an accent is found, in nanoseconds.
     pub const DELAY: u64 = SECOND / 50 * (NEIGHBOURS as u64 + 3);
 
@@ -97,7 +104,7 @@ impl Accents {
         self.scores.pop_front();
         // The middle of the block, which is the second of its window.
         let block = self.blocks - 1 - NEIGHBOURS as u64;
-        let sample = (block * BLOCK as u64) + (BLOCK + BLOCK / 2) as u64;
+        let sample = self.earlier + block * BLOCK as u64 + (BLOCK + BLOCK / 2) as u64;
         let time = mul_div(sample, SECOND, SAMPLE_RATE.into());
         (stands_out && strength > 0.0).then_some(Accent { time, strength })
     }
@@ -155,6 +162,10 @@ mod tests {
         assert!((from..to).contains(&found[0].time), "{found:?}");
         // However the sound comes.
         assert_eq!(found, strong(16_000));
+        // And with one that begins to hear later.
+        let (mut later, mut heard) = (Accents::behind(16_000), VecDeque::new());
+        later.push(&sound[16_000..], &mut heard);
+        assert!(heard.iter().any(|accent| accent.time == found[0].time), "{heard:?}");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Listener {
     next: u64,
     finished: bool,
     mono: Vec<f32>,
+    /// Samples at 16 kHz so far.
+    analysed: u64,
     /// Looks for stressed syllables, where some are to be underlined.
     accents: Option<Accents>,
     stressed: VecDeque<Accent>,
@@ -43,6 +45,7 @@ impl Listener {
             next: 0,
             finished: false,
             mono: Vec::new(),
+            analysed: 0,
             accents: None,
             stressed: VecDeque::new(),
             emphasis: Emphasis::default(),
@@ -94,6 +97,7 @@ impl Listener {
         self.earlier = 0;
         self.next = 0;
         self.finished = false;
+        self.analysed = 0;
         self.accents = self.accents.take().map(|_| Accents::default());
         self.stressed.clear();
         if let Some(input) = self.input.take() {
@@ -197,7 +201,7 @@ impl Listener {
     pub fn set_emphasis(&mut self, amount: f64) {
         self.emphasis.set_amount(amount);
         match self.emphasis.is_on() {
-            true => _ = self.accents.get_or_insert_default(),
+            true => _ = self.accents.get_or_insert_with(|| Accents::behind(self.analysed)),
             false => self.accents = None,
         }
     }
@@ -205,7 +209,7 @@ impl Listener {
     /// Underlines as much as the listener before.
     pub fn inherit_emphasis(&mut self, before: &mut Self) {
         self.emphasis = std::mem::take(&mut before.emphasis);
-        self.accents = self.emphasis.is_on().then(Accents::default);
+        self.accents = self.emphasis.is_on().then(|| Accents::behind(self.analysed));
     }
 
     /// Whether a gesture that underlines a syllable begins with frame `n`.
@@ -226,6 +230,7 @@ impl Listener {
         if let Some(accents) = &mut self.accents {
             accents.push(&self.mono, &mut self.stressed);
         }
+        self.analysed += self.mono.len() as u64;
         self.mono.clear();
     }
 }

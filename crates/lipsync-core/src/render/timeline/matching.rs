@@ -15,7 +15,7 @@ pub const GESTURE: (u64, u64) = (200_000_000, 600_000_000);
 /// The same for clips that go on.
 pub const STATE: (u64, u64) = (500_000_000, 1_000_000_000);
 /// How long the way to a clip that underlines a word may be, in nanoseconds: else the word goes without.
-pub const EMPHASIS: u64 = 250_000_000;
+pub const EMPHASIS: u64 = 400_000_000;
 /// Small frames that are remembered: those of a few joins, about 4 MB at 720p.
 const MOST_SEEN: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Places of a clip that goes round where it may be entered; of those whose face is nearest, the pictures are compared.

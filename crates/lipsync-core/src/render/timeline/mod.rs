@@ -168,11 +168,15 @@ impl Timeline {
         if self.once || self.gesture.is_some() || self.playing.join.is_some() {
             return false;
         }
-        let Some(clip) = self.clip_for(ClipUse::Emphasis, self.underlined) else { return false };
-        let join = self.join_to(clip, GESTURE);
-        if join.length > frames_in(&self.avatar, EMPHASIS) {
-            return false;
-        }
+        let longest = frames_in(&self.avatar, EMPHASIS);
+        // Where the way to the one whose turn it is is long, that to another may be short.
+        let clips = self.avatar.clips.iter().filter(|clip| clip.used_for == ClipUse::Emphasis).count();
+        let found = (0..clips).find_map(|n| {
+            let clip = self.clip_for(ClipUse::Emphasis, self.underlined + n)?;
+            let join = self.join_to(clip, GESTURE);
+            (join.length <= longest).then_some(join)
+        });
+        let Some(join) = found else { return false };
         self.underlined += 1;
         self.once = true;
         self.playing.join = Some((join, 0));
