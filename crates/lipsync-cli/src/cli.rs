@@ -166,4 +166,7 @@ pub struct TryNetworks {
     /// Do not use the 8-bit network.
     #[arg(long)]
     pub fp32: bool,
+    /// The process that asks, with which this one ends.
+    #[arg(long)]
+    pub parent: u32,
 }

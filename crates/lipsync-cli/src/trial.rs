@@ -5,7 +5,7 @@
 //! JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{ExitStatusExt, parent_id};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -54,6 +54,10 @@ pub fn check_networks(avatar: &Avatar, library_dir: Option<&Path>) -> Result<()>
 /// The main function of the child.
 pub fn run(options: &TryNetworks) -> ExitCode {
     limit_resources();
+    // Who asked may have ended before the system was told to let this process end with it.
+    if parent_id() != options.parent {
+        return ExitCode::FAILURE;
+    }
     let mut problems = Problems::default();
     let avatar = Avatar::survey(&options.folder, &mut problems);
     let precision = if options.fp32 { Precision::Fp32 } else { Precision::Auto };
@@ -111,6 +115,7 @@ fn try_out(
     command.args(
         library_dir.into_iter().flat_map(|library_dir| ["--library-dir".as_ref(), library_dir.as_os_str()]),
     );
+    command.args(["--parent", &std::process::id().to_string()]);
     command.args((precision == Precision::Fp32).then_some("--fp32"));
     // ONNX Runtime's own log repeats what is in its errors.
     command.arg("--").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

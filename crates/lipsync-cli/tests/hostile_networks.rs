@@ -241,6 +241,17 @@ fn what_is_tried_out_ends_with_who_asked() {
 }
 
 #[test]
+fn nothing_is_tried_out_for_a_process_that_has_ended() {
+    let avatar = copy("own_160");
+    let library = false_runtime(avatar.path(), "for (;;) pause()");
+    let mut tool = tool(avatar.path());
+    // Process 1 stands in for one that ended: the test's process, which did not, is the parent.
+    tool.env("ORT_DYLIB_PATH", library).args(["try-networks", "--parent", "1", path(avatar.path())]);
+    let ran = ends(tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!(ran.code, Some(1), "{}", ran.output);
+}
+
+#[test]
 fn runtimes_that_are_not_safe_are_refused() {
     let avatar = copy("own_160");
     let source = |version: &str| {
