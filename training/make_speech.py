@@ -4,6 +4,7 @@
     python make_speech.py flite      # 4 voices, phone times from the synthesizer
     python make_speech.py kokoro     # neural voices, times by forced alignment
     python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesizer
+    python make_speech.py aloud      # all of flite in one file, WORK/aloud.wav, for train_fullsize.py
     python make_speech.py human      # read speech from Debian's pocketsphinx-testdata, for evaluation only
 
 Clips go to WORK/speech/<split>/<voice>-<number>.npz with `audio` (int16, 16 kHz) and `phones`
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import espeak
 import numpy as np
-from common import HERE, WORK, read_wav, resample
+from common import HERE, WORK, read_wav, resample, write_wav
 from mouth import PHONES
 from tqdm import tqdm
 
@@ -218,9 +219,15 @@ def run_human(_):
         save(WORK / "speech" / "held" / f"human-{name[-4:]}.npz", audio, align(audio, text))
 
 
+def run_aloud(_):
+    """One sound of all sentences in all voices of flite, without phones."""
+    spoken = (flite(text, voice)[0] for text in tqdm(sentences(), desc="aloud") for voice in FLITE_VOICES)
+    write_wav(WORK / "aloud.wav", np.concatenate(list(spoken)), RATE)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = {"flite": run_flite, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human}
+    steps = {"flite": run_flite, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human, "aloud": run_aloud}
     parser.add_argument("source", choices=steps)
     parser.add_argument("--limit", type=int, help="Kokoro: only so many of the sentences")
     arguments = parser.parse_args()

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The trained audio encoder and head, extracted from a shipped avatar, so that they need not be trained again.
+"""The trained networks, extracted from a shipped avatar, so that they need not be trained again.
 
-Every avatar of the kit contains the same two: the encoder is its audio_encoder.onnx, the head is the first part of its
-generator.onnx.
+Every avatar of the kit contains the same audio encoder and head: the encoder is its audio_encoder.onnx, the head is the first part
+of its generator.onnx.  The painter, the rest of it, is the person's own.
 """
 
 import numpy as np
 import onnx
 import torch
-from common import HERE
+from common import AVATAR, HERE, NET_BOX_X, NET_BOX_Y
+from nets import Generator, MouthHead, Painter
 from onnx import numpy_helper
 
-AVATAR = HERE.parent / "models" / "iris"
+IRIS = HERE.parent / "models" / "iris"
 BATCH_NORM_EPSILON = 1e-5
 
 
-def read(name):
-    """({name: weights}, nodes in order) of a network of the avatar."""
-    graph = onnx.load(str(AVATAR / name)).graph
+def read(name, avatar=IRIS):
+    """({name: weights}, nodes in order) of a network of an avatar."""
+    graph = onnx.load(str(avatar / name)).graph
     return {weights.name: numpy_helper.to_array(weights).copy() for weights in graph.initializer}, graph.node
 
 
@@ -48,7 +49,22 @@ def head():
     return state | {"row.weight": weights[first.input[1]].T}
 
 
+def generator():
+    """The nets.Generator of the shipped avatar of PERSON."""
+    weights = read("generator.onnx", AVATAR)[0]
+    own = {name.removeprefix("painter."): value for name, value in weights.items() if name.startswith("painter.")}
+    height, width = own["window"].shape[2:]
+    painter, head_ = Painter((NET_BOX_X, NET_BOX_Y, width, height)), MouthHead()
+    painter.load_state_dict(painter.state_dict() | tensors(own))
+    head_.load_state_dict(tensors(head()))
+    return Generator(head_, painter, torch.from_numpy(weights["silence"])).eval()
+
+
+def tensors(state):
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()}
+
+
 def load(model):
     """Gives a train_encoder.Model the shipped weights; its probe, which only training needs, is unchanged."""
     for module, state in ((model.encoder, encoder()), (model.head, head())):
-        module.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
+        module.load_state_dict(tensors(state))

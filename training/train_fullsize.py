@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train a full-size SyncTalk_2D network (12.19 M parameters, 4.89 GMAC) on filmed footage.
+"""Train a full-size SyncTalk_2D network (12.19 M parameters, 4.89 GMAC).
 
-    python train_fullsize.py --footage me --minutes 600
-    python train_fullsize.py --footage me --export avatars/me-fullsize     # writes the avatar, with the frames of the video
-    python train_fullsize.py --footage me --pack weights.npz               # the weights alone, in a quarter of the room
-
-Footage of film_avatar.py has two things more, which save most of the time. `at_rest/N.jpg` is the frame with its mouth closed,
-which takes the place of another frame, and which the network starts as a copy of. `listen.wav` is more speech, without pictures:
-from it the network's audio branch first learns the mouth states of the kit's head (`--listen` steps; checkpoint fullsize-audio.pt).
+    python train_fullsize.py --footage me --minutes 600                # on filmed footage, as SyncTalk_2D does
+    python train_fullsize.py --footage me --export avatars/me-fullsize # writes the avatar, with the frames of the video
+    PERSON=iris python train_fullsize.py --speech speech.wav           # on what the shipped avatar paints for that speech
+    PERSON=iris python train_fullsize.py --speech speech.wav --pack weights.npz    # the weights alone, in a quarter of the room
 
 It is slower to train and to run than the kit's own painter. It can serve as a teacher, and measurements of reduced precision
 (int8, float16) are meaningful only with trained weights. Its audio input is the rows of the kit's encoder.
-Checkpoint: fullsize.pt in the folder; running again resumes from it.
+Checkpoint: fullsize.pt in the folder of the footage, or of the person's work; running again resumes from it.
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 import cv2
@@ -22,25 +20,22 @@ import export
 import footage
 import mel
 import numpy as np
+import shipped
 import torch
 import train_encoder
 import trainer
-from common import NET_SIDE, read_wav, resample
-from mouth import N_UNITS
+from common import AVATAR, NET_SIDE, OWN, read_wav, resample
 from nets import EMBEDDING, ROWS
 from torch import nn
 from tqdm import tqdm
 
-BATCH = 2
-LISTEN_BATCH = 8
+BATCH = 32 if trainer.DEVICE == "cuda" else 2
 LARGE = 50_000  # weights of a layer that are packed in 8 bits
 JUDGED = 40  # held-out frames, at most twice as many
 WIDTHS = (32, 64, 128, 256, 512)
 AUDIO = (ROWS * EMBEDDING // 256, 16, 16)
 MASK = (slice(5, 310), slice(5, 315))  # rows, columns of the target frame that are masked in the input
-# Rows and columns of the kit's presenters in which the mouth moves, and how often the whole picture is painted all the same.
-MOUTH = (slice(128, 288), slice(64, 256))
-WHOLE_EVERY = 8
+MOUTH = (slice(96, 288), slice(64, 256))  # in which the mouth moves
 
 
 class Inverted(nn.Module):
@@ -73,7 +68,6 @@ class FullSize(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.is_fixed = False  # keep the statistics of the normalisations in training
         a, b, c, d, e = WIDTHS
         self.enter = Inverted(6, a)
         self.down = nn.ModuleList(double(i, o, 2) for i, o in ((a, a), (a, b), (b, c), (c, d), (d, e)))
@@ -85,63 +79,18 @@ class FullSize(nn.Module):
         self.up = nn.ModuleList(double(i, o) for i, o in ((2 * d, c), (2 * c, b), (2 * b, a), (2 * a, a), (2 * a, a // 2)))
         self.paint = nn.Conv2d(a // 2, 3, 1)
 
-    def forward(self, input, audio, part=()):  # noqa: A002 - the names are the ONNX inputs'
-        """`part`: slices of all four dimensions, if only that part of the picture is wanted (with statistics that are fixed)."""
+    def forward(self, input, audio):  # noqa: A002 - the names are the ONNX inputs'
+        return torch.sigmoid(self.logits(input, audio))
+
+    def logits(self, input, audio):  # noqa: A002
         skips = [self.enter(input)]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = self.fuse(torch.cat([skips.pop(), self.hear(audio)], 1))
         for up in self.up:
             x = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-            skip = skips.pop()
-            if not skips:
-                x, skip = x[part], skip[part]
-            x = up(torch.cat([x, skip], 1))
-        return torch.sigmoid(self.paint(x))
-
-    def train(self, mode=True):
-        return super().train(mode and not self.is_fixed)
-
-
-def carry(block, start, picture, weights, offsets):
-    """Makes the first outputs of a block relu(weight * colour + offset), in turns of the three colours.
-
-    The colours are its inputs from `start` on, and `picture` [3, pixels] is what the batch normalisations expect of them.
-    Returns the outputs, [len(weights), pixels].
-    """
-    count = len(weights)
-    first = slice(count)
-    values = picture.repeat(count // 3, 1) * weights[:, None]
-    kept = (values + offsets[:, None]).relu()
-    expand, depthwise, project = (block.layers[n].weight for n in (0, 3, 6))
-    for weight in (expand, depthwise, project):
-        weight[first] = 0
-    for n in range(count):
-        expand[n, start + n % 3], depthwise[n, 0, 1, 1], project[n, n] = weights[n], 1, 1
-    for number, before, offset in ((1, values, offsets), (4, kept, 0), (7, kept, 0)):
-        norm = block.layers[number]
-        norm.weight[first], norm.bias[first] = before.std(1), before.mean(1) + offset
-        norm.running_mean[first], norm.running_var[first] = before.mean(1), before.var(1)
-    return kept
-
-
-@torch.no_grad()
-def copy_first_picture(network, pictures):
-    """Starts the network as one that gives back the first picture of its input, by the outermost skip connection.
-
-    The rest is random, for training to make mouths of.  Before the sigmoid, colours must be stretched where they are dark and
-    bright: what is above 0.7 and below 0.3 is carried too, and a least-squares fit weighs it.
-    """
-    picture = pictures.transpose(0, 1).flatten(1)[:, ::37]
-    carry(network.enter, 0, picture, torch.ones(3), torch.zeros(3))
-    last, refine = network.up[-1]
-    signs = torch.tensor([1.0, 1.0, -1.0]).repeat_interleave(3)
-    kept = carry(last, WIDTHS[0], picture, signs, torch.tensor([0.0, -0.7, 0.3]).repeat_interleave(3))
-    refine.layers[7].weight.zero_()
-    design = torch.cat([kept, torch.ones(1, kept.shape[1])]).T
-    fit = torch.linalg.lstsq(design, picture.clamp(0.01, 0.99).logit().T).solution.T
-    network.paint.weight.zero_()
-    network.paint.weight[:, : len(kept), 0, 0], network.paint.bias[:] = fit[:, :-1], fit[:, -1]
+            x = up(torch.cat([x, skips.pop()], 1))
+        return self.paint(x)
 
 
 def encoded(wav):
@@ -158,56 +107,85 @@ def face(folder, number, picture):
     return footage.network_picture(cv2.imread(str(picture)), footage.face_rectangle(folder / "landmarks" / f"{number}.lms"))
 
 
-@torch.no_grad()
-def fix_statistics(network, both, audio):
-    """Takes the statistics of the normalisations from some whole pictures, but for the audio branch, which has its own.
+def network_input(reference, face):
+    """[N, 6, 320, 320] of pictures [N, 3, 320, 320]: the second without what is to be painted."""
+    masked = face.clone()
+    masked[:, :, MASK[0], MASK[1]] = 0
+    return torch.cat([reference, masked], 1).contiguous(memory_format=torch.channels_last)
 
-    With those of two pictures, each mouth would be normalised away for the most part.
-    """
-    norms = [module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d) and "hear" not in name]
-    usual = norms[0].momentum
-    for norm in norms:
-        norm.momentum = 1.0
-    network.train()
-    network.hear.eval()
-    network(both, audio)
-    for norm in norms:
-        norm.momentum = usual
+
+def on_device(pictures):
+    """8-bit pictures [N, H, W, 3], a NumPy array or a tensor, as [N, 3, H, W] in [0, 1]."""
+    return torch.as_tensor(pictures).to(trainer.DEVICE).permute(0, 3, 1, 2).float() / 255
 
 
 class Film:
-    """Faces and contexts of every frame, as SyncTalk_2D trains with them."""
+    """Faces and contexts of every frame, as SyncTalk_2D trains with them: the reference is any other frame."""
 
     def __init__(self, folder):
-        self.contexts = mel.contexts(encoded(folder / "aud.wav")).reshape(-1, *AUDIO)
+        self.contexts = mel.contexts(encoded(folder / "aud.wav")).reshape(-1, *AUDIO).to(trainer.DEVICE)
         count = min(len(list((folder / "full_body_img").glob("*.jpg"))), len(self.contexts))
-        parts = {"faces": folder / "full_body_img", "rests": folder / "at_rest"}
-        for part, pictures in parts.items():
-            there = (face(folder, n, pictures / f"{n}.jpg") for n in tqdm(range(count), desc=f"reading {part}"))
-            setattr(self, part, np.stack(list(there)) if pictures.is_dir() else None)
+        there = (face(folder, n, folder / "full_body_img" / f"{n}.jpg") for n in tqdm(range(count), desc="reading faces"))
+        self.faces = np.stack(list(there))
         self.learn = int(count * (1 - footage.HELD_SHARE))
 
-    def tensors(self, frames, others):
-        faces = torch.from_numpy(self.faces[frames]).permute(0, 3, 1, 2).float() / 255
-        masked = faces.clone()
-        masked[:, :, MASK[0], MASK[1]] = 0
-        other = self.faces[others] if self.rests is None else self.rests[frames]
-        other = torch.from_numpy(other).permute(0, 3, 1, 2).float() / 255
-        both = torch.cat([other, masked], 1).to(trainer.DEVICE).contiguous(memory_format=torch.channels_last)
-        return both, self.contexts[frames].to(trainer.DEVICE), faces.to(trainer.DEVICE)
+    def _examples(self, frames, others):
+        faces = on_device(self.faces[frames])
+        return network_input(on_device(self.faces[others]), faces), self.contexts[frames], faces
+
+    def batch(self, rng, size):
+        return self._examples(*rng.integers(self.learn, size=(2, size)))
+
+    def held_batches(self):
+        frames = np.arange(self.learn, len(self.faces), max(1, (len(self.faces) - self.learn) // JUDGED))
+        for start in range(0, len(frames), 4):
+            yield self._examples(frames[start : start + 4], frames[start : start + 4])
+
+
+class Teacher:
+    """Every frame of a shipped avatar with all of the speech: its own generator says what is to be painted."""
+
+    def __init__(self, speech):
+        rows = encoded(speech)
+        self.contexts = rows.unfold(0, ROWS, 1).transpose(1, 2).contiguous().to(trainer.DEVICE)
+        self.learn = int(len(self.contexts) * (1 - footage.HELD_SHARE))
+        with (AVATAR / "crops.csv").open() as file:
+            crops = [tuple(map(int, row)) for row in list(csv.reader(file))[1:]]
+        there = ((cv2.imread(str(AVATAR / "frames" / f"{n}.jpg")), (x, y, side)) for n, x, y, side, _ in crops)
+        faces = [footage.network_picture(frame, rectangle) for frame, rectangle in there]
+        self.faces = torch.from_numpy(np.stack(faces)).to(trainer.DEVICE)
+        self.generator = shipped.generator().to(trainer.DEVICE)
+
+    @torch.no_grad()
+    def _examples(self, frames, contexts):
+        faces = on_device(self.faces[frames])
+        audio = self.contexts[contexts].reshape(-1, *AUDIO)
+        return network_input(faces, faces), audio, self.generator(faces, audio)
+
+    def batch(self, rng, size):
+        return self._examples(rng.integers(len(self.faces), size=size), rng.integers(self.learn, size=size))
+
+    def held_batches(self):
+        contexts = np.arange(self.learn, len(self.contexts), max(1, (len(self.contexts) - self.learn) // JUDGED))
+        for start in range(0, len(contexts), 4):
+            some = contexts[start : start + 4]
+            yield self._examples(some % len(self.faces), some)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainer.add_arguments(parser, steps=60_000, rate=1e-3)
-    parser.add_argument("--footage", type=Path, required=True)
-    parser.add_argument("--listen", type=int, default=3000, help="steps of the audio branch alone, on listen.wav")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--footage", type=Path, help="a folder in the layout of SyncTalk_2D, with aud.wav")
+    source.add_argument("--speech", type=Path, metavar="WAV", help="what the shipped avatar of PERSON is to speak as the teacher")
     parser.add_argument("--pack", type=Path, metavar="NPZ", help="write the weights alone, in little room, instead")
     parser.add_argument("--export", type=Path, metavar="AVATAR", help="write an avatar from the checkpoint instead")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
-    checkpoint = arguments.footage / "fullsize.pt"
+    if arguments.export and not arguments.footage:
+        parser.error("--export takes the frames of --footage; benches/python/full_size.py makes an avatar of packed weights")
+    checkpoint = (arguments.footage or OWN) / "fullsize.pt"
     network = FullSize()
     if arguments.export or arguments.pack:
         network.load_state_dict(torch.load(checkpoint, map_location="cpu")["average"])
@@ -217,81 +195,28 @@ def main():
         if arguments.export:
             write_avatar(network, arguments.footage, arguments.export)
         return
-    film = Film(arguments.footage)
-    is_new = film.rests is not None and not checkpoint.exists()
-    if is_new:
-        copy_first_picture(network, torch.from_numpy(film.rests[::50]).permute(0, 3, 1, 2).float() / 255)
+    data = Film(arguments.footage) if arguments.footage else Teacher(arguments.speech)
     network.to(trainer.DEVICE, memory_format=torch.channels_last)
-    if is_new:
-        listen(network, arguments)
-        some = np.arange(0, film.learn, film.learn // 8)
-        fix_statistics(network, *film.tensors(some, some)[:2])
-    network.is_fixed = film.rests is not None
 
     def loss(step):
-        rng = np.random.default_rng([17, step])
-        frames, others = rng.integers(film.learn, size=(2, BATCH))
-        both, audio, wanted = film.tensors(frames, others)
-        # Where the rest of the picture is given, the mouth is what there is to learn.
-        part = (slice(None), slice(None), *MOUTH) if film.rests is not None and step % WHOLE_EVERY else ()
+        both, audio, wanted = data.batch(np.random.default_rng([17, step]), BATCH)
         with trainer.half_precision():
-            painted = network(both, audio, part)
-        error = (painted.float() - wanted[part]).abs()
-        return error.mean() if part else error.mean() + error[:, :, MASK[0], MASK[1]].mean()
+            logits = network.logits(both, audio).float()
+        # Where the sigmoid is saturated, only the cross-entropy has a gradient.
+        stuck = nn.functional.binary_cross_entropy_with_logits(logits, wanted)
+        error = (torch.sigmoid(logits) - wanted).abs()
+        return 0.1 * stuck + error.mean() + error[:, :, MASK[0], MASK[1]].mean() + error[:, :, MOUTH[0], MOUTH[1]].mean()
 
     @torch.no_grad()
     def judge(weights):
         copy = FullSize().to(trainer.DEVICE)
         copy.load_state_dict(weights)
-        frames = np.arange(film.learn, len(film.faces), max(1, (len(film.faces) - film.learn) // JUDGED))
-        both, audio, wanted = film.tensors(frames, frames)
-        error = torch.cat([copy.eval()(b, a) - w for b, a, w in zip(both.split(4), audio.split(4), wanted.split(4))])
-        return f"held-out mouths {-10 * torch.log10((error[:, :, 80:240, 80:240] ** 2).mean((1, 2, 3))).mean():.2f} dB"
+        copy.eval()
+        errors = [copy(both, audio) - wanted for both, audio, wanted in data.held_batches()]
+        of_each = torch.cat(errors)[:, :, MOUTH[0], MOUTH[1]].square().mean((1, 2, 3))
+        return f"held-out mouths {-10 * torch.log10(of_each).mean():.2f} dB"
 
-    trainer.train(network, checkpoint, arguments, loss, judge, judge_every=500, warm_up=200 if film.rests is None else 40)
-
-
-class Listener(nn.Module):
-    """The audio branch, and a linear layer that says what mouth states it heard."""
-
-    def __init__(self, hear):
-        super().__init__()
-        self.hear, self.say = hear, nn.Linear(512, N_UNITS)
-
-    def forward(self, contexts):
-        return self.say(self.hear(contexts).mean((2, 3)))
-
-
-def listen(network, arguments):
-    """Trains the audio branch alone to tell what the kit's head makes of the same rows."""
-    rows = encoded(arguments.footage / "listen.wav")
-    head = train_encoder.load().head
-    listener = Listener(network.hear).to(trainer.DEVICE)
-    learn = int(len(rows) * (1 - footage.HELD_SHARE))
-
-    @torch.no_grad()
-    def examples(starts):
-        contexts = torch.stack([rows[n : n + ROWS] for n in starts])
-        return contexts.reshape(-1, *AUDIO).to(trainer.DEVICE), head.states(contexts).to(trainer.DEVICE)
-
-    def loss(step):
-        contexts, states = examples(np.random.default_rng([18, step]).integers(learn - ROWS, size=LISTEN_BATCH))
-        return (listener(contexts) - states).abs().mean()
-
-    @torch.no_grad()
-    def judge(weights):
-        copy = Listener(FullSize().hear).to(trainer.DEVICE)
-        copy.load_state_dict(weights)
-        contexts, states = examples(range(learn, len(rows) - ROWS, 4))
-        said = torch.cat([copy.eval()(part) for part in contexts.split(64)])
-        left = (said - states).var(0).sum() / states.var(0).sum()
-        return f"held-out mouth states: {1 - left:.1%} of their variance"
-
-    checkpoint = arguments.footage / "fullsize-audio.pt"
-    own = argparse.Namespace(**vars(arguments) | {"steps": arguments.listen, "minutes": 1e9, "rate": 1e-3})
-    trainer.train(listener, checkpoint, own, loss, judge, judge_every=250, warm_up=50)
-    weights = torch.load(checkpoint, map_location=trainer.DEVICE)["average"]
-    listener.load_state_dict(weights)
+    trainer.train(network, checkpoint, arguments, loss, judge, judge_every=500)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import time
 import torch
 from tqdm import tqdm
 
-SAVE_MINUTES = 4
+SAVE_MINUTES = 2
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -29,12 +29,11 @@ class Average:
     def update(self, module):
         self.count += 1
         keep = min(self.keep, (1 + self.count) / (10 + self.count))  # of a short run, only its end
-        for name, value in module.state_dict().items():
-            mean = self.values[name]
-            if mean.is_floating_point():
-                mean.lerp_(value.detach(), 1 - keep)
-            else:
-                mean.copy_(value)
+        now = module.state_dict()
+        real = [name for name, value in now.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.values[name] for name in real], [now[name] for name in real], 1 - keep)
+        for name in now.keys() - set(real):
+            self.values[name].copy_(now[name])
 
 
 def add_arguments(parser, steps, rate):
@@ -48,8 +47,8 @@ def add_arguments(parser, steps, rate):
 def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200):
     """Minimize `loss_of(step)`; `judge(average weights)` returns a line to report progress.
 
-    Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few hundred steps or minutes, and a new run
-    resumes from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
+    Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few minutes, and a new run resumes
+    from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
     """
     optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, weight_decay=0.01)
     average = Average(module)
@@ -88,7 +87,7 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
         average.update(module)
         smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
         bar.set_postfix(loss=f"{smooth:.4f}", rate=f"{rate:.1e}")
-        if (step + 1) % 200 == 0 or time.time() - saved_at > 60 * SAVE_MINUTES:
+        if time.time() - saved_at > 60 * SAVE_MINUTES:
             save(step + 1)
             saved_at = time.time()
         if (step + 1) % judge_every == 0:

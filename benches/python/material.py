@@ -31,8 +31,7 @@ def prepare() -> None:
     os.environ["XDG_CACHE_HOME"] = str(CACHE)
     os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME / "libonnxruntime.so"))
     if not has_int8(FULL_SIZE):
-        # Made-up weights have no 40 dB to keep.
-        quantize(FULL_SIZE, "--psnr", "0.1")
+        quantize(FULL_SIZE)
     if not has_int8(IRIS) and not has_int8(iris_int8()):
         shutil.copytree(IRIS, iris_int8(), dirs_exist_ok=True)
         quantize(iris_int8())

@@ -35,6 +35,8 @@ PLUGIN = ROOT / "target/plugin"
 RUNTIME = ROOT / "target/onnxruntime"
 TIME_PARTS = ROOT / "target/release/examples/time_parts"
 FULL_SIZE = ROOT / "target/full-size"
+WEIGHTS = ROOT / "benches/full-size.npz"
+"""Of the full-size generator, trained to paint what Iris's own paints: see training/README.md."""
 SCRATCH = ROOT / "target/bench"
 
 X264 = ["x264enc", "speed-preset=veryfast"]
@@ -311,9 +313,9 @@ def prepare() -> None:
     os.environ.setdefault("GST_REGISTRY", str(ROOT / "target/gst-registry.bin"))
     SCRATCH.mkdir(parents=True, exist_ok=True)
     if not (FULL_SIZE / "generator.onnx").exists():
-        say("making the full-size networks with made-up weights")
+        say("making the full-size avatar")
         maker = Path(__file__).with_name("full_size.py")
-        command = [sys.executable, maker, FULL_SIZE, "--frames-from", ROOT / "models/iris"]
+        command = [sys.executable, maker, FULL_SIZE, "--frames-from", ROOT / "models/iris", "--weights", WEIGHTS]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     library = ROOT / "target/release/libgstlipsync.so"
     if not TIME_PARTS.exists() or library.exists() and TIME_PARTS.stat().st_mtime < library.stat().st_mtime:

@@ -87,6 +87,9 @@ impl Quantizer {
 
     /// Records the range of every value while these samples are painted; `go_on` is asked after each.
     ///
+    /// Where the border of the face is restored after painting ([`Framing::restore_border`]), what feature maps have there
+    /// is left out: it is several times larger than what mouths are painted from, which would be left with few levels.
+    ///
     /// # Errors
     /// [`Error::Inference`] where the network fails, [`Error::Interrupted`] where `go_on` returns false.
     pub fn calibrate(&mut self, samples: &[Sample], mut go_on: impl FnMut() -> bool) -> Result<()> {
@@ -130,13 +133,18 @@ impl Quantizer {
         let outputs = session.run(feeds).map_err(failed)?;
         for name in values {
             // The network's inputs are quantized as well.
-            let observed: &[f32] = match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
-                (Some(value), _) => value.try_extract_tensor::<f32>().map_err(failed)?.1,
-                (None, Some(port)) if is_picture(&port) => &picture,
-                _ => context,
-            };
+            let (shape, observed): (&[i64], &[f32]) =
+                match (outputs.get(name), inputs.iter().find(|port| port.name == *name)) {
+                    (Some(value), _) => {
+                        let (shape, observed) = value.try_extract_tensor::<f32>().map_err(failed)?;
+                        (shape, observed)
+                    }
+                    (None, Some(port)) if is_picture(&port) => (&[], &picture),
+                    _ => (&[], context),
+                };
             let range = self.ranges.entry(name.clone()).or_insert((0.0, 0.0));
-            *range = observed.iter().fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
+            *range = inside_border(framing, shape, observed)
+                .fold(*range, |(low, high), value| (low.min(*value), high.max(*value)));
         }
         Ok(())
     }
@@ -194,6 +202,20 @@ impl Quantizer {
     }
 }
 
+/// The values of square feature maps [1, C, S, S] that are not in the border of the face; all of anything else.
+fn inside_border<'a>(framing: Framing, shape: &[i64], values: &'a [f32]) -> impl Iterator<Item = &'a f32> {
+    let side = match *shape {
+        [1, _, height, width] if height == width => usize::try_from(width).unwrap_or(0),
+        _ => 0,
+    };
+    let border = framing.restored_border(side);
+    let (width, inside) =
+        if border > 0 { (side, border..side - border) } else { (values.len().max(1), 0..values.len()) };
+    let rows = values.chunks_exact(width).enumerate();
+    let rows = rows.filter(move |(row, _)| border == 0 || inside.contains(&(row % side)));
+    rows.flat_map(move |(_, row)| &row[border..width - border])
+}
+
 /// Mean squared error in the middle half of the face, where the mouth is, in squared levels.
 fn mouth_mse(a: &RgbImage, b: &RgbImage) -> f64 {
     let side = a.width();
@@ -204,4 +226,27 @@ fn mouth_mse(a: &RgbImage, b: &RgbImage) -> f64 {
         sum += pair.map(|(a, b)| f64::from(a.abs_diff(b)).powi(2)).sum::<f64>();
     }
     sum / (3 * middle.len() * middle.len()) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::face::Style;
+
+    #[test]
+    fn the_border_of_a_face_widens_no_range() {
+        let framing = |style| Framing::new(320, style, FaceOptions::default());
+        let side = 64; // of which the border is 2
+        let mut map = vec![1.0; 2 * side * side];
+        map[side + 5] = 9.0;
+        map[side * side + 20 * side + 62] = 9.0;
+        map[side * side + 20 * side + 61] = 2.0;
+        let most =
+            |style, shape: &[i64]| inside_border(framing(style), shape, &map).fold(0f32, |a, b| a.max(*b));
+        assert_eq!(most(Style::SyncTalk, &[1, 2, 64, 64]), 2.0);
+        assert_eq!(most(Style::SyncTalk, &[1, 128, 64]), 9.0);
+        // Of its face the upper half is not masked, and not restored.
+        assert_eq!(most(Style::Wav2Lip, &[1, 2, 64, 64]), 9.0);
+        assert_eq!(inside_border(framing(Style::SyncTalk), &[1, 2, 64, 64], &map).count(), 2 * 60 * 60);
+    }
 }

@@ -74,6 +74,9 @@ const BORDER: u32 = 4;
 /// Margins of SyncTalk_2D's mouth mask inside the square: left, top, right, bottom.
 const UNMASKED: [u32; 4] = [5, 5, 5, 10];
 
+/// What part of the square's side the face's own border fades out over: 8 pixels of 320.
+const FADE: u32 = 40;
+
 impl Framing {
     /// The framing for a network with squares of `network` pixels: `options` come first, then the defaults of
     /// `style`.
@@ -141,6 +144,51 @@ impl Framing {
         let mask = self.mask();
         imageops::replace(&mut masked, &RgbImage::new(mask.width, mask.height), mask.x.into(), mask.y.into());
         masked
+    }
+
+    /// Whether all of the face is masked but for a narrow border, which [`Self::restore_border`] restores.
+    fn restores_border(self) -> bool {
+        matches!(self.style, Style::SyncTalk | Style::Ultralight)
+    }
+
+    /// Width of that border in feature maps of `side` pixels, rounded down.
+    pub fn restored_border(self, side: usize) -> usize {
+        let widest = UNMASKED.into_iter().max().unwrap_or(0) as usize;
+        if self.restores_border() { widest * side / self.network as usize } else { 0 }
+    }
+
+    /// Puts the border of the face, which is not masked, back into the network's output, and fades it out inside the mask.
+    ///
+    /// The network was given it and paints it once more, from values several times larger than elsewhere, for which 8 bits
+    /// have no room.
+    pub fn restore_border(self, views: &FaceViews, painted: &mut RgbImage) {
+        if !self.restores_border() {
+            return;
+        }
+        let (face, offset) = match &views.given {
+            Some([face, _]) => (face, 0),
+            None => (&views.crop, self.border),
+        };
+        let (mask, side) = (self.mask(), self.network);
+        let fade = (side / FADE).max(1);
+        // How many pixels a place is inside the mask, 0 in the border.
+        let depth = |place: u32, from: u32, size: u32| {
+            (place + 1).saturating_sub(from).min((from + size).saturating_sub(place)).min(fade)
+        };
+        let columns: Vec<u32> = (0..side).map(|x| depth(x, mask.x, mask.width)).collect();
+        for y in 0..side {
+            let row = depth(y, mask.y, mask.height);
+            for (x, column) in (0..side).zip(&columns) {
+                let depth = row.min(*column);
+                if depth < fade {
+                    let own = face.get_pixel(x + offset, y + offset);
+                    for (value, own) in painted.get_pixel_mut(x, y).0.iter_mut().zip(own.0) {
+                        let sum = u32::from(*value) * depth + u32::from(own) * (fade - depth);
+                        *value = ((sum + fade / 2) / fade) as u8;
+                    }
+                }
+            }
+        }
     }
 
     /// The crop of a face rectangle.
@@ -272,6 +320,38 @@ mod tests {
                 framing.masked(&views);
             }
         }
+    }
+
+    #[test]
+    fn the_border_is_the_faces_own() {
+        let framing = Framing::new(160, Style::Ultralight, FaceOptions::default());
+        let crop = RgbImage::from_fn(168, 168, |x, y| image::Rgb([x as u8, y as u8, 0]));
+        let views = FaceViews::of(crop);
+        let mut painted = RgbImage::from_pixel(160, 160, image::Rgb([0, 0, 9]));
+        framing.restore_border(&views, &mut painted);
+        let mask = framing.mask();
+        for (x, y, pixel) in painted.enumerate_pixels() {
+            let inside = |place: u32, from: u32, size: u32| {
+                i64::from(place).min(i64::from(from + size - 1)).max(i64::from(from)) == i64::from(place)
+            };
+            let is_masked = |x, y| inside(x, mask.x, mask.width) && inside(y, mask.y, mask.height);
+            let own = [x as u8 + 4, y as u8 + 4, 0];
+            if !is_masked(x, y) {
+                assert_eq!(pixel.0, own, "{x}, {y}");
+            } else if [-4, 4]
+                .into_iter()
+                .all(|d| is_masked(x.saturating_add_signed(d), y) && is_masked(x, y.saturating_add_signed(d)))
+            {
+                assert_eq!(pixel.0, [0, 0, 9], "{x}, {y}");
+            }
+        }
+        // Of four pixels' way: a quarter of what was painted.
+        assert_eq!(painted.get_pixel(mask.x, 80).0, [(3 * (5 + 4) + 2) / 4, (3 * 84 + 2) / 4, (9 + 2) / 4]);
+        // What is not masked of this face is no border.
+        let framing = Framing::new(160, Style::Wav2Lip, FaceOptions::default());
+        let before = painted.clone();
+        framing.restore_border(&views, &mut painted);
+        assert!(painted == before);
     }
 
     #[test]

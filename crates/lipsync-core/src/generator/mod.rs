@@ -29,6 +29,7 @@ pub struct Generator {
     picture: Option<usize>,
     context_kind: AudioContextKind,
     framing: Framing,
+    is_int8: bool,
     arithmetic: String,
 }
 
@@ -157,7 +158,8 @@ impl Generator {
             None if engine.precision == Precision::Half => choice::name(Precision::Half).into(),
             None => choice::name(Precision::Fp32).into(),
         };
-        Ok(Self { networks, audio, picture, context_kind, framing, arithmetic })
+        let is_int8 = prepared.is_int8();
+        Ok(Self { networks, audio, picture, context_kind, framing, is_int8, arithmetic })
     }
 
     /// The kind of audio context that it takes. How mel rows are selected is up to the avatar.
@@ -255,7 +257,9 @@ impl Generator {
             Networks::Split { image_branch, audio_branch } => (audio_branch, Some(image_branch)),
         };
         let mut face_features = None;
+        let mut views = Vec::with_capacity(count);
         for (item, (face, context)) in faces.enumerate() {
+            views.push(&face.views);
             if let Some(image_branch) = &mut image_branch {
                 face_features = Some(encode_face(image_branch, face, framing)?);
             }
@@ -269,7 +273,11 @@ impl Generator {
         let values = 3 * (side * side) as usize;
         let output = network.run(face_features)?;
         let pictures = output.chunks_exact(values).take(count).map(|output| decode_output(output, side));
-        let pictures: Option<Vec<Pooled>> = pictures.collect();
+        let mut pictures: Option<Vec<Pooled>> = pictures.collect();
+        if self.is_int8 {
+            let painted = pictures.iter_mut().flatten();
+            painted.zip(views).for_each(|(painted, views)| framing.restore_border(views, painted));
+        }
         pictures.filter(|pictures| pictures.len() == count).ok_or_else(|| {
             let problem = "painted values that are not numbers (NaN). Export the network again, in float32";
             Error::inference(network.path(), problem)
