@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn the_border_of_a_face_widens_no_range() {
-        let framing = |style| Framing::new(320, style, FaceOptions::default());
+        let framing_of = |network, style| Framing::new(network, style, FaceOptions::default());
+        let framing = |style| framing_of(320, style);
         let side = 64; // of which the border is 2
         let mut map = vec![1.0; 2 * side * side];
         map[side + 5] = 9.0;
@@ -247,6 +248,11 @@ mod tests {
         assert_eq!(most(Style::SyncTalk, &[1, 128, 64]), 9.0);
         // Of its face the upper half is not masked, and not restored.
         assert_eq!(most(Style::Wav2Lip, &[1, 2, 64, 64]), 9.0);
-        assert_eq!(inside_border(framing(Style::SyncTalk), &[1, 2, 64, 64], &map).count(), 2 * 60 * 60);
+        let left =
+            |network| inside_border(framing_of(network, Style::SyncTalk), &[1, 2, 64, 64], &map).count();
+        assert_eq!(
+            [left(320), left(64), left(40), left(39), left(16)],
+            [60, 44, 32, 64, 64].map(|n| 2 * n * n)
+        );
     }
 }

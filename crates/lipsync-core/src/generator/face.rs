@@ -151,10 +151,11 @@ impl Framing {
         matches!(self.style, Style::SyncTalk | Style::Ultralight)
     }
 
-    /// Width of that border in feature maps of `side` pixels, rounded down.
+    /// Width of that border in feature maps of `side` pixels, rounded down; 0 where the face is little more than border.
     pub fn restored_border(self, side: usize) -> usize {
-        let widest = UNMASKED.into_iter().max().unwrap_or(0) as usize;
-        if self.restores_border() { widest * side / self.network as usize } else { 0 }
+        let widest = UNMASKED.into_iter().max().unwrap_or(0);
+        let is_narrow = self.restores_border() && 4 * widest <= self.network;
+        if is_narrow { widest as usize * side / self.network as usize } else { 0 }
     }
 
     /// Puts the border of the face, which is not masked, back into the network's output, and fades it out inside the mask.
