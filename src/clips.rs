@@ -11,6 +11,7 @@ use lipsync_core::avatar::frames::Shot;
 use lipsync_core::render::timeline::Timeline;
 use lipsync_core::text::plain;
 
+use crate::custom_structure;
 use crate::enums::State;
 use crate::settings::Settings;
 
@@ -29,8 +30,7 @@ pub struct Asked {
 impl Asked {
     /// What an event of the sound asks for; an empty name where it names none.
     pub fn by_event(event: &gst::EventRef) -> Option<Self> {
-        let is_serialized = event.type_() == gst::EventType::CustomDownstream;
-        let structure = event.structure().filter(|structure| is_serialized && structure.name() == EVENT)?;
+        let structure = custom_structure(event).filter(|structure| structure.name() == EVENT)?;
         Some(Self { clip: structure.get::<String>(EVENT_FIELD).unwrap_or_default(), at_once: true })
     }
 }

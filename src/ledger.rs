@@ -5,9 +5,11 @@
 //! in: the silence that fills the holes between them belongs to nobody. What has come out is counted in samples, so that the count
 //! is exact.
 
+mod sound;
+
 use std::collections::VecDeque;
 
-use lipsync_core::rate::{SECOND, mul_div};
+pub use sound::{Played, Stretch};
 
 /// Utterances that may be under way: more are not taken for such.
 const MOST_UTTERANCES: usize = 1000;
@@ -56,66 +58,6 @@ pub enum Mark {
 pub enum Dropped {
     Samples,
     Mark(Mark),
-}
-
-/// How much has come out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Played {
-    /// Sample frames.
-    pub samples: u64,
-    /// The rate of the last of them, in Hz.
-    pub rate: u32,
-    /// Those of that rate.
-    at_rate: u64,
-    /// How long those of other rates lasted.
-    earlier: u64,
-}
-
-impl Played {
-    fn add(&mut self, samples: u64, rate: u32) {
-        if rate != self.rate {
-            self.earlier = self.duration();
-            (self.rate, self.at_rate) = (rate, 0);
-        }
-        self.samples += samples;
-        self.at_rate += samples;
-    }
-
-    /// How long it lasted, in nanoseconds.
-    pub fn duration(&self) -> u64 {
-        self.earlier + mul_div(self.at_rate, SECOND, self.rate.max(1).into())
-    }
-}
-
-/// Some of the sound that came in: part of a piece that comes out at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Stretch {
-    /// When that piece begins.
-    pub piece: u64,
-    /// Sample frames of the piece before this.
-    pub offset: u64,
-    /// Sample frames.
-    pub samples: u64,
-    /// In Hz.
-    pub rate: u32,
-    /// Sample frames in a second of running time: the rate, unless it is played faster.
-    pub pace: u32,
-}
-
-impl Stretch {
-    fn time_of(&self, sample: u64) -> u64 {
-        self.piece + mul_div(self.offset + sample, SECOND, self.pace.max(1).into())
-    }
-
-    fn end(&self) -> u64 {
-        self.time_of(self.samples)
-    }
-
-    /// How many of its samples come before that time.
-    fn samples_before(&self, time: u64) -> u64 {
-        let product = u128::from(time.saturating_sub(self.piece)) * u128::from(self.pace);
-        (product.div_ceil(SECOND.into()) as u64).saturating_sub(self.offset).min(self.samples)
-    }
 }
 
 /// Where the sound is cut off.
@@ -215,7 +157,7 @@ impl Ledger {
             return None;
         }
         self.count += 1;
-        let played = Played { rate, ..Played::default() };
+        let played = Played::default().or_rate(rate);
         let (number, has_begun) = (self.count, false);
         self.utterances.push_back(Utterance { number, id, has_begun, end: 0, out_until: 0, played });
         Some(number)
@@ -342,8 +284,7 @@ impl Ledger {
             if out.samples == 0 {
                 break;
             }
-            stretch.offset += out.samples;
-            stretch.samples -= out.samples;
+            stretch.leave_out(out.samples);
             if stretch.samples == 0 {
                 self.stretches.pop_front();
             }
@@ -353,25 +294,26 @@ impl Ledger {
 
     /// The piece that begins at that time does not come out.
     pub fn lose_piece(&mut self, piece: u64) {
-        self.stretches.retain(|(_, stretch)| stretch.piece != piece);
+        self.lose(|stretch| if stretch.piece == piece { stretch.samples } else { 0 });
     }
 
     /// What comes before that time, and has not come out, will not.
     pub fn lose_until(&mut self, time: u64) {
-        for (_, stretch) in &mut self.stretches {
-            let lost = stretch.samples_before(time);
-            stretch.offset += lost;
-            stretch.samples -= lost;
-        }
-        self.stretches.retain(|(_, stretch)| stretch.samples > 0);
+        self.lose(|stretch| stretch.samples_before(time));
     }
 
     /// The first samples of the piece that begins at that time do not come out.
     pub fn skip(&mut self, piece: u64, samples: u64) {
-        for (_, stretch) in self.stretches.iter_mut().filter(|(_, stretch)| stretch.piece == piece) {
-            let lost = samples.saturating_sub(stretch.offset).min(stretch.samples);
-            stretch.offset += lost;
-            stretch.samples -= lost;
+        self.lose(|stretch| {
+            let left = samples.saturating_sub(stretch.offset).min(stretch.samples);
+            if stretch.piece == piece { left } else { 0 }
+        });
+    }
+
+    /// So many of the first samples of each stretch do not come out.
+    fn lose(&mut self, lost: impl Fn(&Stretch) -> u64) {
+        for (_, stretch) in &mut self.stretches {
+            stretch.leave_out(lost(stretch));
         }
         self.stretches.retain(|(_, stretch)| stretch.samples > 0);
     }
@@ -459,12 +401,9 @@ impl Ledger {
         }
         let unmarked = std::mem::take(&mut self.unmarked);
         let first = self.utterances.iter().find(|utterance| short.contains(&utterance.number));
-        let (id, mut played) =
+        let (id, played) =
             first.map_or((None, unmarked), |utterance| (Some(utterance.id.clone()), utterance.played));
-        if played.rate == 0 {
-            played.rate = self.rate;
-        }
-        (id, played)
+        (id, played.or_rate(self.rate))
     }
 
     /// What is to be told with the frame that is shown until that time. `is_waiting` where there is sound that has come in and has not
@@ -496,10 +435,7 @@ impl Ledger {
                         played.add(stretch.samples, stretch.rate);
                         self.promised = self.promised.max(stretch.end());
                     });
-                    if played.rate == 0 {
-                        played.rate = self.rate;
-                    }
-                    What::End { id: utterance.id, reason, played }
+                    What::End { id: utterance.id, reason, played: played.or_rate(self.rate) }
                 }
             };
             told.push(Told { time: note.time, what });

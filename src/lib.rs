@@ -32,6 +32,11 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("lipsync", gst::DebugColorFlags::empty(), Some("Video of a face that speaks"))
 });
 
+/// What a custom event says that keeps its place between the samples.
+fn custom_structure(event: &gst::EventRef) -> Option<&gst::StructureRef> {
+    event.structure().filter(|_| event.type_() == gst::EventType::CustomDownstream)
+}
+
 // Scanning the registry runs this, so nothing is loaded here: ONNX Runtime waits until NULL to READY.
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     lipsync_core::inference::cancellation::set_log(|text| gst::warning!(CAT, "{text}"));
@@ -40,6 +45,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         enums::Precision::static_type(),
         enums::Context::static_type(),
         enums::Paste::static_type(),
+        enums::State::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

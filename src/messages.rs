@@ -3,7 +3,7 @@
 
 use gst::prelude::*;
 use lipsync_core::error::Error;
-use lipsync_core::rate::{SECOND, mul_div};
+use lipsync_core::rate::{SECOND, mul_div_nearest};
 
 use super::ledger::{Played, Reason, Told, What};
 
@@ -129,9 +129,7 @@ impl Interrupted {
     /// The answer of the signal `interrupt`, which is also a message.
     pub fn into_structure(self) -> gst::Structure {
         let Self { utterance, played, time, speech } = self;
-        let structure = gst::Structure::builder("lipsync-interrupted")
-            .field("running-time", gst::ClockTime::from_nseconds(time))
-            .field_if_some("utterance", utterance);
+        let structure = at("lipsync-interrupted", time).field_if_some("utterance", utterance);
         with_played(structure, &played)
             .field_if_some("speech-samples", speech.map(|speech| samples_of(speech, played.rate)))
             .field_if_some("speech-duration", speech.map(gst::ClockTime::from_nseconds))
@@ -139,22 +137,35 @@ impl Interrupted {
     }
 }
 
+/// A message of something that happens at that running time.
+fn at(name: &str, time: u64) -> gst::structure::Builder {
+    gst::Structure::builder(name).field("running-time", gst::ClockTime::from_nseconds(time))
+}
+
 /// Samples that last so many nanoseconds, which is a whole number of them but for the rounding of times.
 fn samples_of(duration: u64, rate: u32) -> u64 {
-    mul_div(duration + SECOND / u64::from(rate.max(1)) / 2, rate.into(), SECOND)
+    mul_div_nearest(duration, rate.into(), SECOND)
 }
 
 fn with_played(builder: gst::structure::Builder, played: &Played) -> gst::structure::Builder {
+    with_sound(builder, played.samples, played.rate, played.duration())
+}
+
+fn with_sound(
+    builder: gst::structure::Builder,
+    samples: u64,
+    rate: u32,
+    duration: u64,
+) -> gst::structure::Builder {
     builder
-        .field("samples", played.samples)
-        .field("rate", played.rate as i32)
-        .field("duration", gst::ClockTime::from_nseconds(played.duration()))
+        .field("samples", samples)
+        .field("rate", rate as i32)
+        .field("duration", gst::ClockTime::from_nseconds(duration))
 }
 
 /// The message of something that belongs to a frame.
 pub fn told_structure(told: &Told) -> gst::Structure {
-    let named =
-        |name| gst::Structure::builder(name).field("running-time", gst::ClockTime::from_nseconds(told.time));
+    let named = |name| at(name, told.time);
     match &told.what {
         What::Start { id } => named("lipsync-utterance-start").field("id", id),
         What::End { id, reason, played } => {
@@ -169,10 +180,7 @@ pub fn told_structure(told: &Told) -> gst::Structure {
 
 /// The message of the beginning of speech, in that utterance.
 pub fn speech_start(time: u64, utterance: Option<&str>) -> gst::Structure {
-    gst::Structure::builder("lipsync-speech-start")
-        .field("running-time", gst::ClockTime::from_nseconds(time))
-        .field_if_some("utterance", utterance)
-        .build()
+    at("lipsync-speech-start", time).field_if_some("utterance", utterance).build()
 }
 
 /// The message of the end of speech that began at the time `since`, in that utterance, in sound of that rate.
@@ -184,12 +192,6 @@ pub fn speech_end(
     rate: u32,
 ) -> gst::Structure {
     let duration = time.saturating_sub(since);
-    gst::Structure::builder("lipsync-speech-end")
-        .field("running-time", gst::ClockTime::from_nseconds(time))
-        .field_if_some("utterance", utterance)
-        .field("reason", reason.nick())
-        .field("samples", samples_of(duration, rate))
-        .field("rate", rate as i32)
-        .field("duration", gst::ClockTime::from_nseconds(duration))
-        .build()
+    let structure = at("lipsync-speech-end", time).field_if_some("utterance", utterance);
+    with_sound(structure.field("reason", reason.nick()), samples_of(duration, rate), rate, duration).build()
 }

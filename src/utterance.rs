@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The events by which upstream marks utterances.
 
-use crate::CAT;
+use crate::{CAT, custom_structure};
 
 /// What an event says of utterances.
 pub enum UtteranceEvent {
@@ -14,10 +14,7 @@ pub enum UtteranceEvent {
 impl UtteranceEvent {
     /// What the event says, if it is one of these.
     pub fn of(event: &gst::EventRef) -> Option<Self> {
-        if event.type_() != gst::EventType::CustomDownstream {
-            return None;
-        }
-        let structure = event.structure()?;
+        let structure = custom_structure(event)?;
         let id = structure.get::<Option<String>>("id").ok().flatten();
         match structure.name().as_str() {
             "lipsync-utterance-start" if id.is_none() => {

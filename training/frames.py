@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Frames of an avatar from stills: warped to the pose of the head, in front of the background, with masks and crops."""
 
+import csv
 import shutil
 
 import cv2
@@ -48,6 +49,13 @@ def levels(picture):
 
 def psnr(one, other):
     return float(-10 * np.log10(np.mean((one - other) ** 2)))
+
+
+def read(folder):
+    """Pictures and crops (x, y, width, height) of an avatar's frames, as Writer writes them."""
+    with (folder / "crops.csv").open() as file:
+        crops = [tuple(int(row[k]) for k in ("x", "y", "width", "height")) for row in csv.DictReader(file)]
+    return [cv2.imread(str(folder / "frames" / f"{number}.jpg")) for number in range(len(crops))], crops
 
 
 class Writer:

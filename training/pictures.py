@@ -99,14 +99,17 @@ def mouth_target(path):
     return take_over(BOX_X, BOX_Y, read_rgba(path), closed_mouth())
 
 
+def put(picture, x, y, box):
+    """Puts the colours of a box into a still (BGRA), but for the edges: the box includes the background."""
+    height, width = box.shape[:2]
+    part = picture[y : y + height, x : x + width]
+    part[..., :3] = np.where(part[..., 3:] > 0.99, box, part[..., :3])
+
+
 def still_with_mouth(still_, path):
     """A still (BGRA) with a rendered mouth."""
-    box = mouth_target(path)
     picture = still_.copy()
-    height, width = box.shape[:2]
-    part = picture[BOX_Y : BOX_Y + height, BOX_X : BOX_X + width]
-    opaque = part[..., 3:] > 0.99  # the box includes the background: edges are those of the still
-    part[..., :3] = np.where(opaque, box, part[..., :3])
+    put(picture, BOX_X, BOX_Y, mouth_target(path))
     return picture
 
 
@@ -149,10 +152,7 @@ def still_with(expression=None, strength=0.0, phase=0):
     """BGRA still with an expression of that strength (0 to 1), and the eyelids in one of the rendered phases (0 is open)."""
     picture = still().copy()
     if expression and strength > 0:
-        x, y, width, _ = FACE_BOX
-        part = picture[y : y + EXPRESSIONS[expression].height, x : x + width]
-        # The box includes the background: edges are those of the still.
-        part[..., :3] = np.where(part[..., 3:] > 0.99, np.clip(between(expression, strength), 0, 1), part[..., :3])
+        put(picture, *FACE_BOX[:2], np.clip(between(expression, strength), 0, 1))
     if phase:
         x, y, width, height = EYES_BOX
         boxes = [read_rgba(OWN / "still" / f"blink_{p}.png") for p in (phase, 0)]

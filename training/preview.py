@@ -8,11 +8,11 @@ truncation to 8 bits, ping-pong playback.  Needs ffmpeg for the MP4.
 """
 
 import argparse
-import csv
 import subprocess
 from pathlib import Path
 
 import cv2
+import frames
 import mel
 import numpy as np
 import onnxruntime
@@ -31,9 +31,7 @@ class Avatar:
             onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
             for name in ("audio_encoder.onnx", "generator.onnx")
         )
-        with (folder / "crops.csv").open() as file:
-            self.crops = [tuple(int(row[k]) for k in ("x", "y", "width", "height")) for row in csv.DictReader(file)]
-        self.frames = [cv2.imread(str(folder / "frames" / f"{i}.jpg")) for i in range(len(self.crops))]
+        self.frames, self.crops = frames.read(folder)
 
     def ping_pong(self, number):
         last = len(self.frames) - 1

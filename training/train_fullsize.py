@@ -12,12 +12,12 @@ Checkpoint: fullsize.pt in the folder of the footage, or of the person's work; r
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 import cv2
 import export
 import footage
+import frames
 import mel
 import numpy as np
 import shipped
@@ -119,6 +119,12 @@ def on_device(pictures):
     return torch.as_tensor(pictures).to(trainer.DEVICE).permute(0, 3, 1, 2).float() / 255
 
 
+def judged(first, end):
+    """Numbers of held-out examples, evenly spread, a few at a time."""
+    chosen = np.arange(first, end, max(1, (end - first) // JUDGED))
+    return (chosen[start : start + 4] for start in range(0, len(chosen), 4))
+
+
 class Film:
     """Faces and contexts of every frame, as SyncTalk_2D trains with them: the reference is any other frame."""
 
@@ -129,17 +135,15 @@ class Film:
         self.faces = np.stack(list(there))
         self.learn = int(count * (1 - footage.HELD_SHARE))
 
-    def _examples(self, frames, others):
-        faces = on_device(self.faces[frames])
-        return network_input(on_device(self.faces[others]), faces), self.contexts[frames], faces
+    def _examples(self, numbers, others):
+        faces = on_device(self.faces[numbers])
+        return network_input(on_device(self.faces[others]), faces), self.contexts[numbers], faces
 
     def batch(self, rng, size):
         return self._examples(*rng.integers(self.learn, size=(2, size)))
 
     def held_batches(self):
-        frames = np.arange(self.learn, len(self.faces), max(1, (len(self.faces) - self.learn) // JUDGED))
-        for start in range(0, len(frames), 4):
-            yield self._examples(frames[start : start + 4], frames[start : start + 4])
+        return (self._examples(some, some) for some in judged(self.learn, len(self.faces)))
 
 
 class Teacher:
@@ -149,16 +153,13 @@ class Teacher:
         rows = encoded(speech)
         self.contexts = rows.unfold(0, ROWS, 1).transpose(1, 2).contiguous().to(trainer.DEVICE)
         self.learn = int(len(self.contexts) * (1 - footage.HELD_SHARE))
-        with (AVATAR / "crops.csv").open() as file:
-            crops = [tuple(map(int, row)) for row in list(csv.reader(file))[1:]]
-        there = ((cv2.imread(str(AVATAR / "frames" / f"{n}.jpg")), (x, y, side)) for n, x, y, side, _ in crops)
-        faces = [footage.network_picture(frame, rectangle) for frame, rectangle in there]
+        faces = [footage.network_picture(frame, crop[:3]) for frame, crop in zip(*frames.read(AVATAR))]
         self.faces = torch.from_numpy(np.stack(faces)).to(trainer.DEVICE)
         self.generator = shipped.generator().to(trainer.DEVICE)
 
     @torch.no_grad()
-    def _examples(self, frames, contexts):
-        faces = on_device(self.faces[frames])
+    def _examples(self, numbers, contexts):
+        faces = on_device(self.faces[numbers])
         audio = self.contexts[contexts].reshape(-1, *AUDIO)
         return network_input(faces, faces), audio, self.generator(faces, audio)
 
@@ -166,10 +167,7 @@ class Teacher:
         return self._examples(rng.integers(len(self.faces), size=size), rng.integers(self.learn, size=size))
 
     def held_batches(self):
-        contexts = np.arange(self.learn, len(self.contexts), max(1, (len(self.contexts) - self.learn) // JUDGED))
-        for start in range(0, len(contexts), 4):
-            some = contexts[start : start + 4]
-            yield self._examples(some % len(self.faces), some)
+        return (self._examples(some % len(self.faces), some) for some in judged(self.learn, len(self.contexts)))
 
 
 def main():

@@ -52,6 +52,12 @@ pub fn mul_div(a: u64, b: u64, c: u64) -> u64 {
     (u128::from(a) * u128::from(b) / u128::from(c)) as u64
 }
 
+/// `a * b / c`, rounded to the nearest, without overflow in between.
+pub fn mul_div_nearest(a: u64, b: u64, c: u64) -> u64 {
+    let half = u128::from(c / 2);
+    ((u128::from(a) * u128::from(b) + half) / u128::from(c)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

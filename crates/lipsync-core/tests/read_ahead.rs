@@ -26,7 +26,7 @@ fn store(painter: &Painter, budget: usize) -> Arc<FrameStore> {
 
 /// What is shown at a step while nothing is asked for.
 fn shot(frames: &FrameStore, step: u64) -> Shot {
-    Timeline::new(frames.shared_avatar()).shot(step, false)
+    Timeline::new(frames.avatar().clone()).shot(step, false)
 }
 
 fn paint(painter: &Painter, frames: &Arc<FrameStore>, step: u64) {

@@ -56,9 +56,6 @@ impl Accents {
         Self { earlier: samples, ..Self::default() }
     }
 
-    /// How much later than it is said an accent is found, in nanoseconds.
-    pub const DELAY: u64 = SECOND / 50 * (NEIGHBOURS as u64 + 3);
-
     /// Hears samples, and adds the accents that they make known to `found`.
     pub fn push(&mut self, samples: &[f32], found: &mut VecDeque<Accent>) {
         for block in samples.chunks(BLOCK) {

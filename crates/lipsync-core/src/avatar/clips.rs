@@ -44,25 +44,14 @@ pub enum Play {
 /// As the manifest has it.
 impl Display for ClipUse {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "idle",
-            Self::Listening => "listening",
-            Self::Thinking => "thinking",
-            Self::Speaking => "speaking",
-            Self::Gesture => "gesture",
-            Self::Emphasis => "emphasis",
-        })
+        self.serialize(f)
     }
 }
 
 /// As the manifest has it.
 impl Display for Play {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Once => "once",
-            Self::Loop => "loop",
-            Self::ThereAndBack => "there-and-back",
-        })
+        self.serialize(f)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::features::Context;
-use crate::rate::{FrameRate, SECOND, mul_div};
+use crate::rate::{FrameRate, SECOND, mul_div, mul_div_nearest};
 use crate::render::listener::Listener;
 
 /// How long before a frame its sound may still move the mouth, in nanoseconds: more than any network's context.
@@ -203,10 +203,9 @@ impl Live {
     fn note_loudness(&mut self, sound: &Sound<'_>) {
         let mut from = 0;
         for end in std::mem::take(&mut self.ends) {
-            // The nearest sample, as times are rounded.
-            let time = u128::from(end.saturating_sub(sound.start)) * u128::from(self.sample_rate);
-            let samples = ((time + u128::from(SECOND / 2)) / u128::from(SECOND)) as usize * self.channels();
-            let until = samples.clamp(from, sound.samples.len());
+            // As times are rounded.
+            let samples = mul_div_nearest(end.saturating_sub(sound.start), self.sample_rate.into(), SECOND);
+            let until = (samples as usize * self.channels()).clamp(from, sound.samples.len());
             self.note_loud_blocks(sound, from..until);
             self.over_until = self.over_until.max(end);
             from = until;

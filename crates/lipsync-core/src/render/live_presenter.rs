@@ -57,7 +57,7 @@ impl LivePresenter {
     pub fn open(avatar: Avatar, options: &PresenterOptions, level: f64) -> Result<Self> {
         let (listener, painter, frames) = presenter::open(avatar, options)?;
         let live = Live::new(listener, options.rate, level)?;
-        let timeline = Timeline::new(frames.shared_avatar());
+        let timeline = Timeline::new(frames.avatar().clone());
         Ok(Self { live, painter, frames, timeline, sample_rate: 0, next: 0 })
     }
 

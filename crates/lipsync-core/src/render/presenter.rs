@@ -150,7 +150,7 @@ impl Presenter {
     /// missing or is none of the method.
     pub fn open(avatar: Avatar, options: &PresenterOptions) -> Result<Self> {
         let (listener, painter, frames) = open(avatar, options)?;
-        let timeline = Timeline::new(frames.shared_avatar());
+        let timeline = Timeline::new(frames.avatar().clone());
         Ok(Self { listener, painter, frames, timeline, waiting: VecDeque::new() })
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From the files of a frame to a [`DecodedFrame`].
 
-use image::{GrayImage, RgbImage, imageops};
+use image::{GrayImage, RgbImage};
 
 use crate::avatar::frames::decoded_frame::DecodedFrame;
 use crate::avatar::matte::{Matte, Mattes};
@@ -55,8 +55,7 @@ impl Decoder {
                 .zip(to.matte.as_ref())
                 .map(|(from, to)| from.with_alpha(mask(from.alpha(), to.alpha()))),
             face: from.face.between(to.face, weight),
-            // What is kept of both.
-            parsing: [from.parsing, to.parsing].into_iter().flatten().reduce(|a, b| darker(&a, &b)),
+            parsing: [from.parsing, to.parsing].concat(),
             colours,
         };
         pool::give_back(from.colours);
@@ -71,10 +70,8 @@ impl Decoder {
         let face = files.face.within(size).ok_or_else(|| {
             Error::invalid(&files.picture, "its face rectangle lies outside", "Correct the rectangle")
         })?;
-        let parsing = match &files.parsing {
-            None => None,
-            Some(parsing) => Some(kept(&image_file::read_sized(parsing, size, "the frame")?.colours)),
-        };
+        let parsing = files.parsing.iter().map(|parsing| image_file::read_sized(parsing, size, "the frame"));
+        let parsing = parsing.map(|parsing| Ok(parsing?.colours)).collect::<Result<_>>()?;
         let matte = self.mattes.of(files, alpha)?;
         Ok(Raw { colours, matte, face, parsing })
     }
@@ -84,8 +81,8 @@ impl Decoder {
         let Raw { mut colours, matte, face, parsing } = raw;
         let outer = face.even(self.size.0, self.size.1);
         let crop = self.framing.crop_of(&face.cut(&colours));
-        let Rect { x, y, width, height } = face;
-        let keep = parsing.map(|parsing| imageops::crop_imm(&parsing, x, y, width, height).to_image());
+        // What is kept of all.
+        let keep = parsing.iter().map(|parsing| kept(&face.cut(parsing))).reduce(|a, b| darker(&a, &b));
         let patch = outer.cut(&colours);
         if let Some(matte) = &matte {
             matte.finish(&mut colours);
@@ -109,8 +106,8 @@ struct Raw {
     /// How opaque it is, where it matters.
     matte: Option<Matte>,
     face: Rect,
-    /// Where 255, the face is never painted over.
-    parsing: Option<GrayImage>,
+    /// The pictures that mark what of the face is never painted over.
+    parsing: Vec<RgbImage>,
 }
 
 /// The lower of two levels everywhere.

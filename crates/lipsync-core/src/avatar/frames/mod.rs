@@ -87,13 +87,8 @@ impl FrameStore {
     }
 
     /// The avatar whose frames these are.
-    pub fn avatar(&self) -> &Avatar {
+    pub fn avatar(&self) -> &Arc<Avatar> {
         &self.avatar
-    }
-
-    /// The same, to be kept.
-    pub fn shared_avatar(&self) -> Arc<Avatar> {
-        self.avatar.clone()
     }
 
     /// The format of the pictures.

@@ -61,8 +61,9 @@ impl Default for Matching {
 }
 
 impl Matching {
-    /// The best way from a place in a clip to another clip, leaving within `patience` frames, with `longest` between them.
-    pub fn join(&mut self, avatar: &Avatar, from: Cursor, to: usize, patience: u32, longest: u32) -> Join {
+    /// The best way from a place in a clip to another clip, leaving within a time and over a time.
+    pub fn join(&mut self, avatar: &Avatar, from: Cursor, to: usize, times: (u64, u64)) -> Join {
+        let [patience, longest] = [times.0, times.1].map(|time| frames_in(avatar, time));
         let (leaving, entered) = (&avatar.clips[from.clip], &avatar.clips[to]);
         let entries = self.entries(avatar, leaving.frame_at(from.position + 1), entered);
         let mut best: Option<(f32, Join)> = None;

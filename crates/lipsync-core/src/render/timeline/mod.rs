@@ -294,9 +294,8 @@ impl Timeline {
     }
 
     /// How to come to another clip within a time and over a time.
-    fn join_to(&mut self, to: usize, (patience, longest): (u64, u64)) -> Join {
-        let [patience, longest] = [patience, longest].map(|time| frames_in(&self.avatar, time));
-        self.matching.join(&self.avatar, self.playing.now, to, patience, longest)
+    fn join_to(&mut self, to: usize, times: (u64, u64)) -> Join {
+        self.matching.join(&self.avatar, self.playing.now, to, times)
     }
 }
 

@@ -23,11 +23,8 @@ pub struct ClipJoins {
 pub fn joins(avatar: &Avatar) -> Vec<ClipJoins> {
     let mut matching = Matching::default();
     let mut between = |from: usize, to: usize, times: (u64, u64)| {
-        let [patience, longest] = [times.0, times.1].map(|time| frames_in(avatar, time));
-        let lengths: Vec<u32> = places(&avatar.clips[from], patience)
-            .map(|position| {
-                matching.join(avatar, Cursor { clip: from, position }, to, patience, longest).length
-            })
+        let lengths: Vec<u32> = places(&avatar.clips[from], frames_in(avatar, times.0))
+            .map(|position| matching.join(avatar, Cursor { clip: from, position }, to, times).length)
             .collect();
         let [least, most] = [lengths.iter().min(), lengths.iter().max()];
         least.copied().unwrap_or(0)..=most.copied().unwrap_or(0)
