@@ -111,7 +111,7 @@ fn names_that_are_not_there_are_warnings_with_those_that_are() {
     studio.run_until(SECOND);
     studio.element.emit_by_name::<()>("play-clip", &[&"dance"]);
     studio.run_until(2 * SECOND);
-    let told = studio.complaints();
+    let told = studio.wait_for_complaints(2);
     assert_eq!(told.len(), 2, "{told:?}");
     for (told, name) in told.iter().zip(["wave", "dance"]) {
         let words = format!("has no clip \"{name}\". It has idle, listening, nod, smile");

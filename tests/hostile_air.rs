@@ -87,6 +87,7 @@ fn is_refused(studio: &mut Studio, avatar: &str) -> String {
 /// The only thing that was said since the last time.
 #[track_caller]
 fn only_complaint(studio: &mut Studio) -> String {
+    play_until(studio, "warning", |studio| !studio.complaints().is_empty());
     let complaints = studio.complaints();
     assert_eq!(complaints.len(), 1, "{complaints:#?}");
     studio.forget_messages();
@@ -243,6 +244,7 @@ fn descriptors_are_short() {
     studio.element.set_property("avatar", other.to_str().unwrap());
     play_until(&mut studio, "refusal", |studio| victim.is(&studio.element.property::<String>("avatar")));
     assert!(repeated_in(&mut studio, 2 * SECOND) > 30);
+    play_until(&mut studio, "warnings", |studio| studio.complaints().len() > 1);
     let complaints = studio.complaints();
     studio.forget_messages();
     assert_eq!(complaints.len(), 2, "{complaints:?}");

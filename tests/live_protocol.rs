@@ -297,7 +297,7 @@ fn an_avatar_of_a_size_that_downstream_refuses_does_not_take_over() {
             assert!(start.elapsed() < PATIENCE, "{name} is not refused");
             studio.run_until(studio.now + FRAME);
         }
-        let complaints = studio.complaints();
+        let complaints = studio.wait_for_complaints(1);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains(name) && complaints[0].contains(&playing), "{complaints:?}");
         assert!(name == "nosuch" || complaints[0].contains("320 x 240"), "{complaints:?}");
@@ -330,8 +330,7 @@ fn what_cannot_be_painted_does_not_end_the_show() {
         studio.wait_for("refusal", |studio| {
             studio.element.property::<String>("avatar") == playing.path().to_str().unwrap()
         });
-        wait_until("warning", || !studio.complaints().is_empty());
-        let complaints = studio.complaints();
+        let complaints = studio.wait_for_complaints(1);
         assert!(complaints.len() == 1 && complaints[0].contains("goes on"), "{complaints:?}");
         assert!(complaints[0].contains(folder.path().to_str().unwrap()), "{complaints:?}");
         studio.forget_messages();
@@ -340,7 +339,7 @@ fn what_cannot_be_painted_does_not_end_the_show() {
     std::fs::remove_file(playing.path().join("frames/5.png")).unwrap();
     studio.run_until(studio.now + 5 * SECOND);
     studio.assert_gapless();
-    let complaints = studio.complaints();
+    let complaints = studio.wait_for_complaints(1);
     assert!(complaints.len() == 1 && complaints[0].contains("5.png"), "{complaints:?}");
 }
 

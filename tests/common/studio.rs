@@ -283,6 +283,15 @@ impl Studio {
             .collect()
     }
 
+    /// Errors and warnings once there are so many: what they are about may be seen before they are posted.
+    pub fn wait_for_complaints(&mut self, count: usize) -> Vec<String> {
+        let start = Instant::now();
+        while self.complaints().len() < count && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.complaints()
+    }
+
     /// The 16 bit samples that came out, from the first on.
     pub fn sound(&self) -> Vec<i16> {
         let received = self.audio.lock().unwrap();
