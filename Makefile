@@ -18,7 +18,7 @@ BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libg
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
 	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
-TEST_PACKAGES := nginx libnginx-mod-rtmp
+TEST_PACKAGES := nginx libnginx-mod-rtmp flite xvfb
 LINT_PACKAGES := shellcheck
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
@@ -26,9 +26,9 @@ GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst
 
 .PHONY: all help packages runtime runtime-openvino demo inspect test test-arm64 soak faults air lint bench bench-gpu parity licences fuzz install uninstall clean
 
-all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and lipsync-avatar
+all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
-	@echo "    and for a face of your own: target/release/lipsync-avatar help"
+	@echo "    or the tool, for videos, a window, and a face of your own: target/release/lipsync help"
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -46,8 +46,10 @@ runtime-openvino: packages ## fetch ONNX Runtime with OpenVINO, for execution-pr
 # Cargo knows best whether there is anything to build, so it is always asked.
 .PHONY: $(PLUGIN)
 $(PLUGIN): runtime
-	@echo "==> building the plugin and lipsync-avatar (some minutes the first time)"
+	@echo "==> building the plugin and the tool (some minutes the first time)"
 	@cargo build --release --locked --workspace
+	@target/release/lipsync share target/release/share
+	@ln -sfn lipsync target/release/lipsync-avatar
 	@mkdir -p $@
 	@ln -sfn ../release/libgstlipsync.so $@/libgstlipsync.so
 	@ln -sfn ../onnxruntime/libonnxruntime.so $@/libonnxruntime.so.1

@@ -6,7 +6,8 @@
 #   PLUGINDIR                       a link to the plugin; by default the folder that GStreamer searches with no variable set
 #   PREFIX/share/lipsync/avatars    the avatars, which the plugin looks for under the prefix of its own file
 #   PREFIX/share/lipsync/installed  what was installed, in this order: files, and folders (with a slash behind them)
-#   PREFIX/bin                      lipsync-avatar
+#   PREFIX/bin                      lipsync, and lipsync-avatar, its old name
+#   PREFIX/share                    its manual pages, and what shells complete of it
 #
 # DESTDIR, for packagers, is put in front of all of them. Nothing is built and nothing is fetched here, because whoever
 # may write there (root) often has neither Rust nor a reason to run a build.
@@ -41,8 +42,8 @@ folder_of_core_elements() {
 # ---- checks, before anything is written
 
 check_built() {
-    for file in "$BUILT/libgstlipsync.so" "$BUILT/lipsync-avatar" "$RUNTIME/libonnxruntime.so"; do
-        [ -f "$file" ] || fail "$file has not been built. Run make first, as yourself, then make install again"
+    for file in "$BUILT/libgstlipsync.so" "$BUILT/lipsync" "$BUILT/share" "$RUNTIME/libonnxruntime.so"; do
+        [ -e "$file" ] || fail "$file has not been built. Run make first, as yourself, then make install again"
     done
 }
 
@@ -101,7 +102,10 @@ install_all() {
     mkdir -p "$DESTDIR/"
     put 755 "$BUILT/libgstlipsync.so" "$libraries/libgstlipsync.so"
     put 755 "$RUNTIME/libonnxruntime.so" "$libraries/libonnxruntime.so.1"
-    put 755 "$BUILT/lipsync-avatar" "$PREFIX/bin/lipsync-avatar"
+    put 755 "$BUILT/lipsync" "$PREFIX/bin/lipsync"
+    ln -sf lipsync "$DESTDIR$PREFIX/bin/lipsync-avatar"
+    note "$PREFIX/bin/lipsync-avatar"
+    put_all_of "$BUILT/share" "$PREFIX/share"
     for avatar in models/*/; do put_all_of "${avatar%/}" "$DATA/avatars/$(basename "$avatar")"; done
     put 644 LICENSE "$DATA/licences/gst-plugin-lipsync"
     put 644 models/LICENSE.md "$DATA/licences/avatars"

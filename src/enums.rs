@@ -53,7 +53,7 @@ pub enum Precision {
     )]
     Half,
     #[enum_value(
-        name = "Int8: 8 bits, by lipsync-avatar quantize; an error where there is no such network",
+        name = "Int8: 8 bits, by lipsync quantize; an error where there is no such network",
         nick = "int8"
     )]
     Int8,

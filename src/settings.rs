@@ -150,7 +150,7 @@ pub const PROPERTIES: &[Property<Settings>] = &[
     property!("clip", clip, |name, _, _| {
         glib::ParamSpecString::builder(name)
             .nick("Clip")
-            .blurb("Name of a clip of the avatar that is played instead of what state asks for: over and over, or once, if it is one that is played once. Empty = none. lipsync-avatar check lists an avatar's clips; a name that it does not have is a warning that lists them. The action signal play-clip plays one once, and so does the event lipsync-clip in the sound, in step with it")
+            .blurb("Name of a clip of the avatar that is played instead of what state asks for: over and over, or once, if it is one that is played once. Empty = none. lipsync check lists an avatar's clips; a name that it does not have is a warning that lists them. The action signal play-clip plays one once, and so does the event lipsync-clip in the sound, in step with it")
             .mutable_playing()
             .controllable()
             .build()

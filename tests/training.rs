@@ -47,12 +47,12 @@ fn footage_that_cannot_be_learned_from_is_refused_before_anything_is_installed()
             words.iter().for_each(|word| assert!(said.contains(word), "no \"{word}\" in: {said}"));
         }
     };
-    refused(&[avatar], &["FOOTAGE=me", "lipsync-avatar new"]);
-    refused(&[&footage, avatar], &["my film: no such folder", "lipsync-avatar new"]);
+    refused(&[avatar], &["FOOTAGE=me", "lipsync new"]);
+    refused(&[&footage, avatar], &["my film: no such folder", "lipsync new"]);
     for part in ["full_body_img", "landmarks"] {
         std::fs::create_dir_all(folder.join(part)).unwrap();
     }
-    refused(&[&footage, avatar], &["full_body_img/0.jpg: no such file", "lipsync-avatar new"]);
+    refused(&[&footage, avatar], &["full_body_img/0.jpg: no such file", "lipsync new"]);
     let frames = |range: std::ops::Range<usize>| {
         for n in range {
             std::fs::write(folder.join(format!("full_body_img/{n}.jpg")), "").unwrap();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Training pictures from filmed footage: a folder in the layout of SyncTalk_2D.
 
-`full_body_img/N.jpg`, `landmarks/N.lms` (N from 0, 25 per second) and `aud.wav`, as `lipsync-avatar new`
+`full_body_img/N.jpg`, `landmarks/N.lms` (N from 0, 25 per second) and `aud.wav`, as `lipsync new`
 makes it from a video.  The mouth is already moving, so it is masked in the network's input (HOLE), and the
 network learns to fill it in from the mouth states that the kit's encoder and head predict from the audio.
 """

@@ -9,11 +9,11 @@ fail() {
     exit 1
 }
 
-[ -n "$footage" ] || fail "Say what to learn from: FOOTAGE=me. Make it of a video with: lipsync-avatar new me.mp4 me"
-[ -d "$footage" ] || fail "FOOTAGE=$footage: no such folder. Make one of a video with: lipsync-avatar new me.mp4 me"
+[ -n "$footage" ] || fail "Say what to learn from: FOOTAGE=me. Make it of a video with: lipsync new me.mp4 me"
+[ -d "$footage" ] || fail "FOOTAGE=$footage: no such folder. Make one of a video with: lipsync new me.mp4 me"
 [ -n "$avatar" ] || fail "Say where the avatar shall go: AVATAR=avatars/me"
 for part in full_body_img/0.jpg landmarks/0.lms aud.wav; do
-    [ -e "$footage/$part" ] || fail "$footage/$part: no such file. Make the whole folder of a video with: lipsync-avatar new me.mp4 me"
+    [ -e "$footage/$part" ] || fail "$footage/$part: no such file. Make the whole folder of a video with: lipsync new me.mp4 me"
 done
 frames=$(find "$footage/full_body_img" -name '*.jpg' | wc -l)
 [ "$frames" -ge $least ] ||

@@ -12,7 +12,7 @@ from whole_job import FULL_SIZE, ROOT, RUNTIME, SCRATCH, say
 
 IRIS = ROOT / "models/iris"
 SAMPLE = ROOT / "examples/sample.wav"
-TOOL = ROOT / "target/release/lipsync-avatar"
+TOOL = ROOT / "target/release/lipsync"
 MEASURE = ROOT / "target/release/examples/measure"
 CACHE = SCRATCH / "cache"
 

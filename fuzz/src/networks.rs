@@ -36,7 +36,7 @@ pub fn generator() -> Vec<u8> {
     model(graph)
 }
 
-/// The same in 8 bits, as `lipsync-avatar quantize` makes it.
+/// The same in 8 bits, as `lipsync quantize` makes it.
 pub fn in_eight_bits(generator: &[u8]) -> Vec<u8> {
     let mut model = Model::decode(Path::new("generator.onnx"), generator).expect("it was just made");
     let layers = model.quantizable_layers();

@@ -1,34 +1,44 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::format::{parse_decibels, parse_time};
+use crate::format::{parse_decibels, parse_share, parse_size, parse_time};
 
-/// Check, import, list and make avatars: the faces that the GStreamer element lipsync animates.
+/// A face that speaks: audio or text in, video of a talking avatar out.
 ///
-/// An avatar is a folder with frames of a person, the face rectangle of each frame, and two neural networks.
-/// Three layouts are supported: our own (avatar.toml), data sets of SyncTalk_2D, and packages of
-/// digital-clone.
+/// An avatar is a folder with frames of a person, the face rectangle of each frame, and two neural networks. iris and theo
+/// come with the plugin; faces of your own are folders in one of three layouts: our own (avatar.toml), data sets of
+/// SyncTalk_2D, and packages of digital-clone.
 #[derive(Parser)]
-#[command(name = "lipsync-avatar", version, max_term_width = 110, after_long_help = AFTER)]
+#[command(name = "lipsync", version, max_term_width = 110, after_long_help = AFTER)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 const AFTER: &str = "\
+Speak:
+  lipsync render speech.mp3 out.mp4                        a video
+  lipsync render speech.mp3 out.mp4 --avatar theo --background green --size 1920x1080
+  lipsync render --text \"Good morning.\" out.webm          text-to-speech by flite, espeak-ng or your own program
+  lipsync play speech.mp3                                  in a window, with sound
+  lipsync say \"Good morning.\"                            the same from a text
+  lipsync doctor                                           what is missing on this machine, and how to get it
+
 A face of your own, from a video to a pipeline:
-  lipsync-avatar new me.mp4 me         frames, sound and landmarks: the data set ./me
+  lipsync new me.mp4 me                frames, sound and landmarks: the data set ./me
   (train with SyncTalk_2D, export both networks to me/models: `new` says how)
-  lipsync-avatar check me --sheet me.png
-  lipsync-avatar quantize me           an 8-bit network beside the original, twice as fast
-  lipsync-avatar import me me
-  gst-launch-1.0 filesrc location=speech.wav ! wavparse ! lipsync avatar=me ! autovideosink
+  lipsync check me --sheet me.png
+  lipsync quantize me                  an 8-bit network beside the original, twice as fast
+  lipsync import me me
+  lipsync play speech.wav --avatar me
 
 Environment:
+  LIPSYNC_TTS          a command that reads a text from stdin and writes WAV to stdout, for --text and say
   LIPSYNC_AVATAR_PATH  folders of avatars, before those of the data folders, separated by ':'
   XDG_DATA_HOME        the user's data folder (default ~/.local/share); avatars are in lipsync/avatars
   XDG_CACHE_HOME       the user's cache (default ~/.cache); in lipsync are prepared
@@ -37,10 +47,15 @@ Environment:
   LIPSYNC_PYTHON       as new --python
 
 Exit status:
-  0 done, or `check` found nothing; 1 problems, each with its remedy; 2 wrong usage; 130 interrupted";
+  0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage; 130 interrupted";
 
 #[derive(Subcommand)]
 pub enum Command {
+    Render(Render),
+    Play(Play),
+    Say(Say),
+    /// Look for everything that is needed, and say what is missing and how to get it.
+    Doctor,
     Check(Check),
     Import(Import),
     /// List the avatars in the search path, in the order in which names are looked up.
@@ -50,7 +65,115 @@ pub enum Command {
     List,
     New(New),
     Quantize(Quantize),
+    Completions(Completions),
+    /// Write manual pages and completion scripts to a folder, laid out as in /usr/share.
+    #[command(hide = true)]
+    Share {
+        /// The folder.
+        folder: PathBuf,
+    },
     TryNetworks(TryNetworks),
+}
+
+/// Make a video of an avatar that speaks a file, or a text.
+///
+/// The sound is in step with the lips. Nothing half-finished is left behind, also after Ctrl-C.
+#[derive(Args)]
+pub struct Render {
+    /// A file with speech, any sound or video that GStreamer plays, unless there is --text; and the video, whose ending says
+    /// what is written: .mp4 and .mkv (H.264), .webm (VP9), .mov (ProRes 4444 with an alpha channel), or a folder with a slash
+    /// behind it for a PNG file of each frame, with an alpha channel and without sound.
+    #[arg(value_names = ["SPEECH", "VIDEO"], num_args = 1..=2, required = true)]
+    pub files: Vec<PathBuf>,
+    /// Speak this text instead of a file.
+    #[arg(long)]
+    pub text: Option<String>,
+    /// Voice of the text-to-speech program: `flite -lv` or `espeak-ng --voices` lists them.
+    #[arg(long, requires = "text")]
+    pub voice: Option<String>,
+    /// Replace the video if it is there already.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub look: Look,
+}
+
+impl Render {
+    /// The file with speech, if any, and the video.
+    ///
+    /// # Errors
+    /// Where one is missing, or too much.
+    pub fn files(&self) -> Result<(Option<&Path>, &Path), String> {
+        match (&self.files[..], &self.text) {
+            ([video], Some(_)) => Ok((None, video)),
+            ([speech, video], None) => Ok((Some(speech), video)),
+            ([speech, _], Some(_)) => Err(format!("both --text and {} are to be spoken. Give one of them", speech.display())),
+            _ => Err("the video has no name. Give a file with speech and a video: lipsync render speech.mp3 out.mp4".into()),
+        }
+    }
+}
+
+/// Show an avatar that speaks a file, in a window, with sound. Ctrl-C ends it.
+#[derive(Args)]
+pub struct Play {
+    /// A file with speech: any sound or video that GStreamer plays.
+    #[arg(value_name = "SPEECH")]
+    pub speech: PathBuf,
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// Show an avatar that speaks a text, in a window, with sound; or make a video of it.
+#[derive(Args)]
+pub struct Say {
+    /// What to say.
+    pub text: String,
+    /// Voice of the text-to-speech program: `flite -lv` or `espeak-ng --voices` lists them.
+    #[arg(long)]
+    pub voice: Option<String>,
+    /// Make a video instead, as `render` does.
+    #[arg(long, short, value_name = "VIDEO")]
+    pub output: Option<PathBuf>,
+    /// Replace the video if it is there already.
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// Write a script to stdout that lets a shell complete the commands and options.
+///
+/// For bash: lipsync completions bash > ~/.local/share/bash-completion/completions/lipsync
+#[derive(Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// What the video shows.
+#[derive(Args)]
+pub struct Look {
+    /// Name or folder of the avatar: iris, theo, or one that `lipsync list` shows.
+    #[arg(long, default_value = "iris", value_name = "NAME_OR_FOLDER")]
+    pub avatar: String,
+    /// Width and height of the video in pixels, as in 1920x1080 or, upright, 1080x1920. Default: those of the avatar's frames.
+    /// The avatar is as tall as the video: what is too wide is cut off beside the face, beside what is too narrow there is
+    /// background.
+    #[arg(long, value_parser = parse_size, value_name = "WIDTHxHEIGHT")]
+    pub size: Option<(u32, u32)>,
+    /// Frames a second, 1 to 240. Default: those of the avatar, 25 in most.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=240), value_name = "RATE")]
+    pub fps: Option<u32>,
+    /// What is behind the avatar: green, blue, black, white, grey, #RRGGBB, or a picture, which is cut to cover all of the video.
+    /// Default: what the frames show, or nothing where the video has an alpha channel.
+    #[arg(long, value_name = "COLOUR_OR_PICTURE")]
+    pub background: Option<String>,
+    /// A clip of the avatar to show, instead of its own choice: `lipsync check NAME` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub clip: Option<String>,
+    /// How many of the stressed words are underlined by a nod or raised brows: 0 none, 1 every one that stands out.
+    #[arg(long, value_name = "0_TO_1", value_parser = parse_share)]
+    pub emphasis: Option<f64>,
 }
 
 /// Describe an avatar, and list everything that would keep it from playing.

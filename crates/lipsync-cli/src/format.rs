@@ -43,6 +43,22 @@ pub fn parse_time(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "use seconds (83.5) or minutes:seconds (1:23.5)".into())
 }
 
+/// The largest side of a video: that of H.264 and VP9 in most players.
+const MAX_SIDE: u32 = 8192;
+
+/// Width and height that a person has typed: `1920x1080`. Even numbers, since colours have half the resolution.
+pub fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let side = |text: &str| text.parse().ok().filter(|side| (16..=MAX_SIDE).contains(side) && side % 2 == 0);
+    let sides = text.split_once(['x', 'X']).and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    sides.ok_or_else(|| format!("use even numbers from 16 to {MAX_SIDE}, as in 1920x1080"))
+}
+
+/// A share that a person has typed.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "use a number from 0 to 1".into())
+}
+
 /// Decibels that a person has typed.
 pub fn parse_decibels(text: &str) -> Result<f64, String> {
     let decibels = text.parse().ok().filter(|decibels: &f64| decibels.is_finite() && *decibels > 0.0);

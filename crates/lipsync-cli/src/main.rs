@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `lipsync-avatar`: checks, imports, lists, makes and quantizes avatars for the element `lipsync`.
+//! `lipsync`: a face that speaks, from the command line, and everything about avatars.
 
 /// Prints lines to stdout, with control characters escaped, so that text from an untrusted avatar cannot
 /// control the terminal. Text that might fake a line of its own goes through [`lipsync_core::text::plain`] as
-/// well. Ignores EPIPE (`lipsync-avatar list | head`), where `println!` would panic.
+/// well. Ignores EPIPE (`lipsync list | head`), where `println!` would panic.
 macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -23,17 +23,22 @@ mod audio_contexts;
 mod check;
 mod checksums;
 mod cli;
+mod doctor;
 mod format;
+mod generate;
 mod import;
 mod interrupt;
 mod list;
 mod media;
 mod new;
 mod partial;
+mod play;
 mod plugin;
 mod progress;
 mod quantize;
+mod render;
 mod sheet;
+mod speech;
 mod trial;
 
 use std::process::ExitCode;
@@ -48,17 +53,23 @@ fn main() -> ExitCode {
         return trial::run(options);
     }
     let result = interrupt::listen().and_then(|()| match cli.command {
+        Command::Render(options) => render::run(&options),
+        Command::Play(options) => play::run(&options.speech, &options.look),
+        Command::Say(options) => play::say(&options),
+        Command::Doctor => doctor::run(),
         Command::Check(options) => check::run(&options),
         Command::Import(options) => import::run(&options),
         Command::List => list::run(),
         Command::New(options) => new::run(&options),
         Command::Quantize(options) => quantize::run(&options),
+        Command::Completions(options) => generate::completions(options.shell),
+        Command::Share { folder } => generate::share(&folder),
         Command::TryNetworks(_) => Ok(ExitCode::SUCCESS),
     });
     match result {
         Ok(code) => code,
         Err(error) => {
-            print_error!("lipsync-avatar: {}", message(&error));
+            print_error!("lipsync: {}", message(&error));
             if interrupt::requested() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }

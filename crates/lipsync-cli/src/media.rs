@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Reads video and audio files with GStreamer, for `new` and `quantize`.
+//! Pipelines that read a video or audio file with GStreamer.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,8 @@ pub struct Reader {
     pipeline: gst::Pipeline,
     file: PathBuf,
     remedy: &'static str,
+    /// What the element `sink` writes, for its errors.
+    output: Option<PathBuf>,
     /// Formats for which GStreamer has reported a missing decoder.
     missing: Vec<String>,
     /// Streams that are read.
@@ -38,8 +40,15 @@ impl Reader {
         )?;
         let pipeline =
             pipeline.downcast::<gst::Pipeline>().map_err(|_| anyhow::anyhow!("the pipeline is none"))?;
-        let reader =
-            Self { pipeline, file: file.into(), remedy, missing: Vec::new(), streams: 0, retries: 0 };
+        let reader = Self {
+            pipeline,
+            file: file.into(),
+            remedy,
+            output: None,
+            missing: Vec::new(),
+            streams: 0,
+            retries: 0,
+        };
         let uri = gst::glib::filename_to_uri(std::path::absolute(file)?, None)?;
         reader.element("source")?.set_property("uri", uri.as_str());
         Ok(reader)
@@ -51,6 +60,13 @@ impl Reader {
 
     pub fn sink(&self, name: &str) -> Result<gst_app::AppSink> {
         self.element(name)?.downcast().map_err(|_| anyhow::anyhow!("{name} is no appsink"))
+    }
+
+    /// Has the element `sink` write to `location`, which is `output` to the user.
+    pub fn write_to(&mut self, location: &Path, output: &Path) -> Result<()> {
+        self.element("sink")?.set_property("location", location);
+        self.output = Some(output.into());
+        Ok(())
     }
 
     /// Collects the bytes of the raw audio that arrives at an appsink.
@@ -123,7 +139,7 @@ impl Reader {
         let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Eos(_)) => Ok(true),
-            Some(gst::MessageView::Error(error)) => Err(self.failure(&error.error())),
+            Some(gst::MessageView::Error(error)) => Err(self.failure(error)),
             Some(gst::MessageView::Application(message))
                 if message.structure().is_some_and(|s| s.name() == MISSED) =>
             {
@@ -160,7 +176,23 @@ impl Reader {
         anyhow::anyhow!("{}: {problem}. {}", self.file.display(), self.remedy)
     }
 
-    fn failure(&self, error: &gst::glib::Error) -> anyhow::Error {
+    fn failure(&self, message: &gst::message::Error) -> anyhow::Error {
+        let error = message.error();
+        let of_source = self.element("source").is_ok_and(|source| {
+            message.src().is_some_and(|from| from == &source || from.has_as_ancestor(&source))
+        });
+        let of_sink = message.src().is_some_and(|from| from.name() == "sink");
+        if let Some(output) = self.output.as_deref().filter(|_| of_sink) {
+            let problem = error.message().trim_end_matches('.');
+            return anyhow::anyhow!(
+                "{}: cannot be written: {problem}. Make room, or choose another place",
+                output.display()
+            );
+        }
+        if !of_source {
+            // The elements of lipsync say what is wrong, and the remedy.
+            return anyhow::anyhow!("{}", error.message().trim_end_matches('.'));
+        }
         // The file was demuxed, but no stream of the wanted kind can be decoded.
         let nothing = error.matches(gst::CoreError::MissingPlugin);
         match self.missing.as_slice() {

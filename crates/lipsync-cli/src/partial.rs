@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Folders that get their name only when they are complete.
+//! Folders and files that get their name only when they are complete.
 
 use std::path::{Path, PathBuf};
 
@@ -85,15 +85,84 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes the folders of runs that were killed, not those of running processes.
+/// Removes what runs that were killed have left, not what running processes are writing.
 fn remove_stale(place: &Path, name: &str) {
     let prefix = prefix(name);
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
         let process = file_name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-            // Best effort: a folder that stays does no harm.
-            let _ = std::fs::remove_dir_all(entry.path());
+            // Best effort: what stays does no harm.
+            let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// An incomplete file or folder of pictures beside its target, under a temporary name, which is removed on drop unless it was
+/// finished.
+pub struct PartialOutput {
+    temporary: PathBuf,
+    target: PathBuf,
+    replace: bool,
+    finished: bool,
+}
+
+impl PartialOutput {
+    /// Chooses the temporary name. Removes what killed runs have left for that target; `replace` says whether a target that
+    /// is there already is replaced in the end.
+    pub fn begin(target: &Path, replace: bool) -> Result<Self> {
+        let name =
+            target.file_name().with_context(|| format!("{}: is no name for a file", target.display()))?;
+        let name = name.to_string_lossy();
+        if let Ok(there) = target.symlink_metadata() {
+            if !replace {
+                bail!(
+                    "{}: is there already. Choose another name, or replace it with --force",
+                    target.display()
+                );
+            }
+            if there.is_dir() {
+                bail!("{}: is a folder, and those are not replaced. Choose another name", target.display());
+            }
+        }
+        let place = target.parent().filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !place.is_dir() {
+            bail!("{}: there is no such folder to write to. Make it first", place.display());
+        }
+        remove_stale(place, &name);
+        let temporary = place.join(format!("{}{}", prefix(&name), std::process::id()));
+        Ok(Self { temporary, target: target.into(), replace, finished: false })
+    }
+
+    /// The temporary name, which nothing has yet.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Renames it to its target.
+    pub fn finish(mut self) -> Result<()> {
+        if !self.replace && self.target.symlink_metadata().is_ok() {
+            bail!("{}: was made by someone else meanwhile. Choose another name", self.target.display());
+        }
+        std::fs::rename(&self.temporary, &self.target)
+            .with_context(|| format!("{}: cannot be given its name", self.target.display()))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for PartialOutput {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let removed = match self.temporary.symlink_metadata() {
+            Ok(data) if data.is_dir() => std::fs::remove_dir_all(&self.temporary),
+            Ok(_) => std::fs::remove_file(&self.temporary),
+            Err(_) => return,
+        };
+        if let Err(error) = removed {
+            print_error!("{}: could not be removed ({error}); remove it", self.temporary.display());
         }
     }
 }

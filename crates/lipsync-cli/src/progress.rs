@@ -9,3 +9,10 @@ pub fn bar(length: usize, work: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length as u64).with_style(style.progress_chars("=> ")).with_prefix(work)
 }
+
+/// A bar for a length of time in milliseconds.
+pub fn time_bar(work: &'static str) -> ProgressBar {
+    let template = "{prefix:>10} [{bar:40}] {percent:>3} %, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(work)
+}

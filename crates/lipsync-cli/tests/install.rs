@@ -49,9 +49,15 @@ impl Place {
         fs::create_dir(&built).unwrap();
         let plugin = std::env::current_exe().unwrap().with_file_name("libgstlipsync.so");
         std::os::unix::fs::symlink(plugin, built.join("libgstlipsync.so")).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lipsync-avatar"), built.join("lipsync-avatar"))
-            .unwrap();
-        Self { folder }
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lipsync"), built.join("lipsync")).unwrap();
+        let place = Self { folder };
+        let share = place.path("built/share");
+        run_well(&mut command(
+            &place.path("home"),
+            env!("CARGO_BIN_EXE_lipsync"),
+            &["share", share.to_str().unwrap()],
+        ));
+        place
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -106,9 +112,13 @@ fn for_oneself_it_is_found_with_no_variable_set() {
     let manual = run_well(&mut command(&home, "gst-inspect-1.0", &["lipsync"]));
     assert!(manual.contains(&format!("{}/share/gstreamer-1.0/plugins", prefix.display())), "{manual}");
     run_well(&mut paint(&home));
-    let listed =
-        run_well(&mut command(&home, prefix.join("bin/lipsync-avatar").to_str().unwrap(), &["list"]));
+    let listed = run_well(&mut command(&home, prefix.join("bin/lipsync").to_str().unwrap(), &["list"]));
     assert!(listed.contains("iris") && listed.contains("theo"), "{listed}");
+    let old_name = prefix.join("bin/lipsync-avatar");
+    let said = run_well(&mut command(&home, old_name.to_str().unwrap(), &["check", "iris"]));
+    assert!(said.ends_with("verdict: would play: lipsync avatar=iris\n"), "{said}");
+    assert!(prefix.join("share/man/man1/lipsync-render.1").is_file());
+    assert!(prefix.join("share/bash-completion/completions/lipsync").is_file());
     // Neither ONNX Runtime nor anything else there was taken for a plugin.
     let blacklist = run_well(&mut command(&home, "gst-inspect-1.0", &["--print-blacklist"]));
     assert!(!blacklist.contains("onnxruntime") && !blacklist.contains("lipsync"), "{blacklist}");
@@ -166,9 +176,6 @@ fn what_keeps_it_from_being_installed_is_said_in_a_sentence() {
         assert!(!prefix.exists(), "{said}");
     };
     refused(&[("PREFIX", "relative".as_ref())], &["PREFIX=relative", "slash"]);
-    fs::remove_file(place.path("built/lipsync-avatar")).unwrap();
-    refused(
-        &[("PREFIX", prefix.as_os_str())],
-        &["built/lipsync-avatar", "has not been built", "Run make first"],
-    );
+    fs::remove_file(place.path("built/lipsync")).unwrap();
+    refused(&[("PREFIX", prefix.as_os_str())], &["built/lipsync", "has not been built", "Run make first"]);
 }

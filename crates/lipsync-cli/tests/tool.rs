@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The tool `lipsync-avatar` as users have it: `check`, `list` and the manual.
+//! The tool `lipsync` as users have it: `check`, `list` and the manual.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -75,11 +75,10 @@ fn common_mistakes_have_a_sentence_each() {
     for command in [&["check"][..], &["quantize"], &["import"]] {
         let name: &[&str] = if command == ["import"] { &["me"] } else { &[] };
         let run = |avatar: &str| run(home.path(), &[command, &[avatar], name].concat());
-        let said =
-            run("nobody").fails(&["nobody: no avatar of that name, and no folder", "lipsync-avatar list"]);
+        let said = run("nobody").fails(&["nobody: no avatar of that name, and no folder", "lipsync list"]);
         assert_eq!(said.lines().count(), 1, "{said}");
-        run("/no/where").fails(&["/no/where: no such folder", "lipsync-avatar list"]);
-        run(path(&file)).fails(&["me.mp4: is a file", "lipsync-avatar new"]);
+        run("/no/where").fails(&["/no/where: no such folder", "lipsync list"]);
+        run(path(&file)).fails(&["me.mp4: is a file", "lipsync new"]);
     }
     let sheet = |name: &str| run(home.path(), &["check", "iris", "--sheet", name]);
     sheet("iris.jpg").fails(&["iris.jpg: a sheet is a PNG file", ".png"]);
@@ -188,7 +187,7 @@ fn every_damage_to_masks_is_named() {
         "background.png: is 20 x 10, not 256 x 192 as the frames",
     ]);
     assert!(told.ends_with("; 5 problems\n"), "{told}");
-    run(home.path(), &["import", path(set.path()), "me"]).fails(&["2 problems", "lipsync-avatar check"]);
+    run(home.path(), &["import", path(set.path()), "me"]).fails(&["2 problems", "lipsync check"]);
 }
 
 #[test]
@@ -277,9 +276,9 @@ fn the_list_tells_what_is_hidden_and_what_is_broken() {
         "{told}"
     );
     // Nothing at all, also not beside the tool.
-    let alone = home.path().join("bin/lipsync-avatar");
+    let alone = home.path().join("bin/lipsync");
     std::fs::create_dir(home.path().join("bin")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_lipsync-avatar"), &alone).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_lipsync"), &alone).unwrap();
     let mut list = tool_at(&alone, home.path());
     list.arg("list").env("LIPSYNC_AVATAR_PATH", "/nowhere").env("XDG_DATA_HOME", "/nowhere");
     let output = String::from_utf8(list.output().unwrap().stdout).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The tool `lipsync-avatar` as users have it: `import`.
+//! The tool `lipsync` as users have it: `import`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -192,7 +192,7 @@ fn nothing_is_overwritten_and_nothing_broken_is_imported() {
     run(home.path(), &["import", path(broken.path()), "me", "--lossless"]).fails(&["2.jpg", "removed"]);
     truncate(&broken.path().join("generator.onnx"));
     std::fs::remove_file(broken.path().join("frames/1.jpg")).unwrap();
-    run(home.path(), &["import", path(broken.path()), "me"]).fails(&["2 problems", "lipsync-avatar check"]);
+    run(home.path(), &["import", path(broken.path()), "me"]).fails(&["2 problems", "lipsync check"]);
     assert_eq!(names(&place), ["taken"]);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The tool `lipsync-avatar` as users have it: `new`.
+//! The tool `lipsync` as users have it: `new`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -135,7 +135,7 @@ fn packages_that_are_others_than_were_known_are_not_installed() {
     let mirror = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", path(&wheels))];
     let said = new_in(&folder, home.path(), &[], &mirror).fails(&["its SHA-256 differs", "--python"]);
     // Nothing of what pip says.
-    assert!(said.trim().lines().last().unwrap().starts_with("lipsync-avatar: a package"), "{said}");
+    assert!(said.trim().lines().last().unwrap().starts_with("lipsync: a package"), "{said}");
     assert!(!sprung.exists());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The tool `lipsync-avatar` as users have it: `quantize`.
+//! The tool `lipsync` as users have it: `quantize`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -32,7 +32,7 @@ fn a_quantized_network_is_played_until_the_generator_changes() {
         words.iter().for_each(|word| assert!(error.contains(word), "no \"{word}\" in: {error}"));
     };
     assert_eq!(chosen(Precision::Auto).unwrap(), generator);
-    refused(Precision::Int8, &["generator.int8.onnx", "no 8-bit network", "lipsync-avatar quantize"]);
+    refused(Precision::Int8, &["generator.int8.onnx", "no 8-bit network", "lipsync quantize"]);
 
     let sound = fixture("audio/speech.wav");
     let arguments = ["quantize", path(avatar.path()), "--sound", path(&sound), "--samples", "4"];

@@ -80,7 +80,7 @@ fn open_valid_avatar(folder: &Path, library_dir: Option<&Path>) -> Result<Avatar
         (Some(avatar), []) => Ok(avatar),
         (_, [only]) => bail!("{only}"),
         (_, several) => bail!(
-            "{}: has {} problems, the first of them: {}. See them all: lipsync-avatar check {0}",
+            "{}: has {} problems, the first of them: {}. See them all: lipsync check {0}",
             folder.display(),
             several.len(),
             several.first().map(ToString::to_string).unwrap_or_default()

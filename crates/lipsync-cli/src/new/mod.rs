@@ -127,15 +127,15 @@ fn too_short(frames: usize) -> Option<String> {
 fn remaining(folder: &str, name: &str) -> String {
     format!(
         "
-What remains is the training. See first whether the landmarks fit: lipsync-avatar check {folder} --sheet {name}.png
+What remains is the training. See first whether the landmarks fit: lipsync check {folder} --sheet {name}.png
 In an hour on two cores, with the kit in lipsync's own sources (training/README.md; PyTorch is 3.2 GB to download):
   make -C training footage FOOTAGE={folder} AVATAR=(where to)
 Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
      there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.
   2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (it comes with lipsync)
-  3. lipsync-avatar check dataset/{name} --sheet {name}.png
-     lipsync-avatar import dataset/{name} {name}
+  3. lipsync check dataset/{name} --sheet {name}.png
+     lipsync import dataset/{name} {name}
      and speak: lipsync avatar={name}"
     )
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the tests of `lipsync-avatar` share: how it is run, and what is given to it.
+//! What the tests of `lipsync` share: how it is run, and what is given to it.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::path::Path;
@@ -21,7 +21,7 @@ pub struct Ran {
 
 /// The tool with a user's data folder of its own and the shipped avatars in the search path.
 pub fn tool(home: &Path) -> Command {
-    tool_at(Path::new(env!("CARGO_BIN_EXE_lipsync-avatar")), home)
+    tool_at(Path::new(env!("CARGO_BIN_EXE_lipsync")), home)
 }
 
 pub fn tool_at(program: &Path, home: &Path) -> Command {
@@ -41,6 +41,22 @@ pub fn tool_at(program: &Path, home: &Path) -> Command {
 
 pub fn run(home: &Path, arguments: &[&str]) -> Ran {
     ends(start(home, arguments))
+}
+
+/// Puts what cargo built of the plugin in a command's reach, and catches what it prints.
+pub fn with_plugin(command: &mut Command) -> &mut Command {
+    // Kept between runs, with GStreamer's list of what all plugins have.
+    let folder = super::common::root().join("target/tool-cache/plugin");
+    std::fs::create_dir_all(&folder).unwrap();
+    let built = std::env::current_exe().unwrap().with_file_name("libgstlipsync.so");
+    assert!(built.exists(), "{} is missing: test the whole workspace", built.display());
+    let link = folder.join("libgstlipsync.so");
+    if std::fs::read_link(&link).ok().as_ref() != Some(&built) {
+        // Tests that run beside this one may do the same.
+        let _ = std::fs::remove_file(&link);
+        let _ = std::os::unix::fs::symlink(&built, &link);
+    }
+    command.env("GST_PLUGIN_PATH", folder).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
 /// Starts the tool; [`ends`] waits for it.

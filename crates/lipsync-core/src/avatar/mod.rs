@@ -245,7 +245,7 @@ impl Avatar {
         }
         let int8 = int8_file(&self.generator);
         if int8.symlink_metadata().is_ok() {
-            problems.note(check_file(inside, &int8, "no such model", "Run lipsync-avatar quantize again"));
+            problems.note(check_file(inside, &int8, "no such model", "Run lipsync quantize again"));
         }
         let remedy = "Put there what the frames show behind the person, or delete the key background";
         if let Some(background) = &self.background {

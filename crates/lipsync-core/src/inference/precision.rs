@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The precision of the generator: that of its file, half precision, or 8-bit integers.
 //!
-//! The 8-bit network is a file of its own beside the generator, made by `lipsync-avatar quantize`. It holds
+//! The 8-bit network is a file of its own beside the generator, made by `lipsync quantize`. It holds
 //! the checksum of the generator that it was made from, so that it is not used for a generator that was
 //! trained again.
 
@@ -30,7 +30,7 @@ pub enum Precision {
 /// The metadata key in an 8-bit network for the SHA-256 of the generator that it was made from.
 pub const SOURCE_SHA256: &str = "lipsync.made_of";
 
-const REMEDY: &str = "Run lipsync-avatar quantize on the avatar";
+const REMEDY: &str = "Run lipsync quantize on the avatar";
 
 /// The 8-bit network of a generator: `generator.int8.onnx` beside `generator.onnx`.
 pub fn int8_file(generator: &Path) -> PathBuf {

@@ -7,7 +7,7 @@
 //! [Resize] [Concat]  Conv 1x1 - Relu  depthwise Conv 3x3 - Relu  Conv 1x1  [Add of the block's input]
 //! ```
 //!
-//! `lipsync-avatar quantize` may leave the projection in float32. A 1x1 convolution to a few channels behind a block is
+//! `lipsync quantize` may leave the projection in float32. A 1x1 convolution to a few channels behind a block is
 //! fused into an operator, too, and so are dense convolutions outside blocks, with the `Resize` and `Concat` before
 //! them. Quantized values may be clipped to 7 bits (`Clip` before `QuantizeLinear`). ONNX Runtime runs what does not match: other types, expanded values with another
 //! consumer, and channels that are not multiples of 16.

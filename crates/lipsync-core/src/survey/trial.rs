@@ -2,7 +2,7 @@
 //! A trial run of an avatar's networks: opened, and run once on a black face and silence.
 //!
 //! An untrusted network may crash the process through a bug in ONNX Runtime, or never end. So progress is
-//! reported as events that can be serialized: `lipsync-avatar` makes the trial run in a process of its own.
+//! reported as events that can be serialized: `lipsync` makes the trial run in a process of its own.
 
 use std::path::PathBuf;
 
