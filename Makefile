@@ -18,7 +18,8 @@ BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libg
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
 	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
-TEST_PACKAGES := nginx libnginx-mod-rtmp flite xvfb
+TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb flite chromium \
+	python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 LINT_PACKAGES := shellcheck
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
