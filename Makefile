@@ -9,6 +9,7 @@ ONNXRUNTIME_GPU := 1.31.1
 # The plugin with what it looks for beside itself, and nothing else: GStreamer scans the whole folder.
 PLUGIN := target/plugin
 VENV := target/venv
+INTEGRATIONS_VENV := target/venv-integrations
 FIXTURES := target/fixtures
 PREFIX ?= /usr/local
 
@@ -25,7 +26,7 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test test-arm64 soak faults air lint bench bench-gpu parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test test-integrations test-arm64 soak faults air lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -86,6 +87,17 @@ test: runtime fixtures ## pass all tests
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
 	@cargo run --locked --quiet --package lipsync-core --example instruction_sets
+
+$(INTEGRATIONS_VENV)/ready: integrations/requirements.lock | packages
+	@scripts/install-packages.sh $(PYTHON_PACKAGES)
+	@echo "==> installing LiveKit Agents and Pipecat into $(INTEGRATIONS_VENV) (0.8 GB, a minute or two)"
+	@$(SYSTEM_PYTHON) -I -m venv --system-site-packages $(INTEGRATIONS_VENV)
+	@$(INTEGRATIONS_VENV)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
+	@touch $@
+
+test-integrations: $(PLUGIN) fixtures $(INTEGRATIONS_VENV)/ready ## test the adapters for LiveKit Agents and Pipecat with the real packages (a minute)
+	@echo "==> testing the adapters with the real LiveKit Agents and Pipecat"
+	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache $(GST_ENV) $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
 
 test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)
