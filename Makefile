@@ -26,7 +26,7 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test test-integrations test-arm64 soak faults air lint bench bench-gpu parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo inspect test test-integrations test-arm64 soak faults air obs lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -113,6 +113,9 @@ faults: runtime fixtures ## lipsyncsrc through 200 random faults in an hour of m
 
 air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
 	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done
+
+obs: $(PLUGIN) $(VENV)/ready ## OBS Studio takes the presenter by UDP and by SRT, records, and its recordings are judged (four minutes)
+	@for input in udp srt; do INPUT=$$input scripts/obs/obs.sh 60 || exit 1; done
 
 lint: packages ## formatting, clippy, the core on its own, the shell scripts, licence lines
 	@scripts/install-packages.sh $(LINT_PACKAGES)

@@ -113,16 +113,16 @@ class AvatarSession(BaseAvatarSession):
 
     async def start(self, agent_session: AgentSession, room: rtc.Room) -> None:
         """Puts the avatar between the agent's speech and the room. Call it before `agent_session.start`."""
-        await self._generator.start()
         await super().start(agent_session, room)
-        heard = QueueAudioOutput(sample_rate=self._sample_rate, wait_playback_start=True)
-        self._runner = AvatarRunner(
-            room,
-            audio_recv=heard,
-            video_gen=self._generator,
-            options=self._generator.options(self._sample_rate),
-        )
-        await self._runner.start()
+        try:
+            await self._generator.start()
+            heard = QueueAudioOutput(sample_rate=self._sample_rate, wait_playback_start=True)
+            options = self._generator.options(self._sample_rate)
+            self._runner = AvatarRunner(room, audio_recv=heard, video_gen=self._generator, options=options)
+            await self._runner.start()
+        except BaseException:
+            await self.aclose()
+            raise
         agent_session.output.replace_audio_tail(heard)
 
     async def aclose(self) -> None:

@@ -423,8 +423,8 @@ class Presenter:
     async def interrupt(self, *, drain=True):
         """Drops all that is being said and waits to be said: the mouth closes within two frames.
 
-        drain: the sound fades out, and this returns when whoever iterates has taken that and asks for more; it has got
-            `Interruption.samples` samples then. Without, it has got its last one already.
+        drain: the sound fades out, and this returns when whoever iterates has taken that, and asks for more. Whoever is late gets
+            no more of it, and is waited for, too. Without, this returns at once, and no more of it comes.
         An utterance that is cut off has no `UtteranceEnd`.
         """
         self._check()
@@ -432,9 +432,13 @@ class Presenter:
         self._open = None
         answer = self._source.emit("interrupt")
         name, samples = answer.get_string("utterance"), answer.get_value("samples")
-        # Whoever is far behind would be heard for long. Whoever does not iterate hears nothing.
-        if not drain or not self._is_iterated or self._ready_seconds > STALE:
+        if not drain or not self._is_iterated:
             return self._drop()
+        if self._ready_seconds > STALE:
+            # Whoever is far behind would be heard for long.
+            interruption = self._drop()
+            await self._patiently(lambda: self._is_asked or self._has_ended)
+            return interruption
         kept = True
         cut = None
         for utterance in self._utterances:
@@ -447,11 +451,17 @@ class Presenter:
         self._advance()
         self._complete_cut()
         self._notify()
-        try:
-            await asyncio.wait_for(self._until(self._is_silent), PATIENCE)
-        except TimeoutError:
+        if not await self._patiently(self._is_silent):
             return self._drop(cut)
         return Interruption(cut and cut.name, cut.taken if cut else 0, cut.rate if cut else 0)
+
+    async def _patiently(self, condition):
+        """Waits until the condition is true, but not for ever. Returns whether it is."""
+        try:
+            await asyncio.wait_for(self._until(condition), PATIENCE)
+        except TimeoutError:
+            return False
+        return True
 
     def _complete_cut(self):
         """Forgets what was cut off and has come out."""
@@ -614,7 +624,12 @@ class Presenter:
                     self._heard.appendleft(after)
                 self._utter(before)
             elif self._shown and self._is_next_heard():
-                self._emit_picture(self._shown.popleft())
+                next_time = self._shown[0].picture.time
+                if self._shown_until is not None and self._shown_until < next_time:
+                    # Frames were left out: the last one is shown until the next.
+                    self._shown_until = next_time
+                else:
+                    self._emit_picture(self._shown.popleft())
             else:
                 return
 

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import threading
+import time
 from array import array
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def sound_of(taken, utterance=None):
 def threads():
     """How many threads the process has, also such as Python does not know."""
     return len(os.listdir("/proc/self/task"))
+
+
+def until(condition):
+    """Waits until it is so, with patience."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it does not come to that"
+        time.sleep(0.05)
 
 
 def own_threads():

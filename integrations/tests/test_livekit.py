@@ -13,6 +13,7 @@ from PIL import Image, ImageStat
 
 from conftest import RATE, noise, own_threads, run
 from lipsync_avatar.livekit import AvatarSession, LipsyncGenerator
+from lipsync_avatar.presenter import PresenterError
 
 PROPERTIES = {"lookahead": 92_500_000}
 
@@ -161,6 +162,8 @@ def test_an_agent_speaks_through_the_avatar(avatar):
         assert played.playback_position == pytest.approx(0.5, abs=1e-9)
         await face.aclose()
         await face.aclose()
+        with pytest.raises(PresenterError, match="nowhere"):
+            await AvatarSession("/nowhere").start(session, room)
         await session.aclose()
 
     run(main())

@@ -292,7 +292,7 @@ def judge_file(judge, arguments):
         return
     offsets, alike, held = (np.array(column) for column in zip(*speeches, strict=True))
     judge.check(min(alike) > 0.9, "mouth", f"moves as offline: {min(alike):.3f} to {max(alike):.3f} of 1")
-    allowed = int(HELD * len(times))
+    allowed = int(arguments.held * len(times))
     judge.check(sum(held) <= allowed, "held", f"{sum(held)} pictures of a moving mouth shown twice, {allowed} allowed")
     judge.check(
         max(map(abs, offsets)) <= arguments.limit, "lips",
@@ -337,6 +337,7 @@ def main():
     parser.add_argument("--seconds", type=float, help="so much of it must have come")
     parser.add_argument("--fps", type=float, default=25)
     parser.add_argument("--limit", type=float, default=OFFSET_MS, help="milliseconds that picture and sound may be apart")
+    parser.add_argument("--held", type=float, default=HELD, help="share of the pictures that may be shown twice")
     parser.add_argument("--log", type=Path, nargs="+", default=[], help="logs in which nothing may be lost or late")
     parser.add_argument("--verbose", action="store_true", help="show every speech")
     arguments = parser.parse_args()
