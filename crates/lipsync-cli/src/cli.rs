@@ -27,6 +27,7 @@ Speak:
   lipsync render --text \"Good morning.\" out.webm          text-to-speech by flite, espeak-ng or your own program
   lipsync play speech.mp3                                  in a window, with sound
   lipsync say \"Good morning.\"                            the same from a text
+  lipsync serve                                            in a browser: type, speak, drop a file
   lipsync doctor                                           what is missing on this machine, and how to get it
 
 A face of your own, from a video to a pipeline:
@@ -54,6 +55,7 @@ pub enum Command {
     Render(Render),
     Play(Play),
     Say(Say),
+    Serve(crate::serve::Serve),
     /// Look for everything that is needed, and say what is missing and how to get it.
     Doctor,
     Check(Check),

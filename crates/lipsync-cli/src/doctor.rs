@@ -9,10 +9,10 @@ use lipsync_core::inference::runtime::environment;
 use lipsync_core::kernels;
 
 use crate::render::output::Output;
-use crate::{format, interrupt, plugin, speech};
+use crate::{format, interrupt, plugin, serve, speech};
 
 /// What somebody may want to do, with the elements and Debian's packages that it needs.
-const WISHES: [(&str, Needs); 8] = [
+const WISHES: [(&str, Needs); 9] = [
     ("a video, .mp4", Output::Mp4.needs()),
     ("a video, .mkv", Output::Matroska.needs()),
     ("a video, .webm", Output::WebM.needs()),
@@ -23,6 +23,7 @@ const WISHES: [(&str, Needs); 8] = [
         "a loudspeaker",
         &[("autoaudiosink", "gstreamer1.0-plugins-good"), ("pulsesink", "gstreamer1.0-pulseaudio")],
     ),
+    ("a browser", serve::NEEDS),
     ("mp3, m4a and films", &[("avdec_aac", "gstreamer1.0-libav")]),
 ];
 

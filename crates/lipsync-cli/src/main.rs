@@ -37,6 +37,7 @@ mod plugin;
 mod progress;
 mod quantize;
 mod render;
+mod serve;
 mod sheet;
 mod speech;
 mod trial;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Render(options) => render::run(&options),
         Command::Play(options) => play::run(&options.speech, &options.look),
         Command::Say(options) => play::say(&options),
+        Command::Serve(options) => serve::run(&options),
         Command::Doctor => doctor::run(),
         Command::Check(options) => check::run(&options),
         Command::Import(options) => import::run(&options),
