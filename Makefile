@@ -14,11 +14,10 @@ FIXTURES := target/fixtures
 PREFIX ?= /usr/local
 
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
-	python3 python3-pip python3-venv
+	libgstreamer-plugins-bad1.0-dev python3 python3-pip python3-venv
 # With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops.
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
-	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio
 TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb flite chromium \
 	python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 LINT_PACKAGES := shellcheck
@@ -26,7 +25,8 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo inspect test test-integrations test-arm64 soak faults air obs lint bench bench-gpu parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-arm64 soak faults air obs \
+	lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -60,6 +60,11 @@ $(PLUGIN): runtime
 demo: $(PLUGIN) ## speak the sample recording: demo.mp4 and demo.png
 	@echo "==> the avatar speaks examples/sample.wav"
 	@$(GST_ENV) examples/demo.sh examples/sample.wav demo.mp4 demo.png
+
+web: $(PLUGIN) ## the avatars in a browser: type, speak, drop a file (OPTIONS= of lipsync serve)
+	@scripts/install-packages.sh flite
+	@echo "==> Ctrl-C ends it"
+	@$(GST_ENV) target/release/lipsync serve $(OPTIONS)
 
 inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
@@ -98,6 +103,10 @@ $(INTEGRATIONS_VENV)/ready: integrations/requirements.lock | packages
 test-integrations: $(PLUGIN) fixtures $(INTEGRATIONS_VENV)/ready ## test the adapters for LiveKit Agents and Pipecat with the real packages (a minute)
 	@echo "==> testing the adapters with the real LiveKit Agents and Pipecat"
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache $(GST_ENV) $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
+test-web: $(PLUGIN) fixtures ## the page in Chromium, in real time: an interruption is seen within 300 ms, picture and sound are in step
+	@scripts/install-packages.sh $(TEST_PACKAGES) flite
+	@cargo test --release --locked --package lipsync-cli --test browser -- --ignored --nocapture --test-threads 1
+	@$(GST_ENV) $(VENV)/bin/python scripts/web/judge.py examples/sample.wav target/web/received.webm target/web/recorded.mp4
 
 test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)

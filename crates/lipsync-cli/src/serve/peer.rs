@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One WebRTC connection that sends a session's picture and sound.
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -12,6 +12,7 @@ use gst_webrtc::{
     WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection,
     WebRTCSDPType, WebRTCSessionDescription,
 };
+use lipsync_core::sync::lock;
 
 use super::failure::{Failure, Outcome};
 use super::options::Serve;
@@ -36,6 +37,9 @@ impl IceServers {
     }
 }
 
+/// A connection is lost where nothing is heard for so long, or where it is not made within that time.
+pub const SILENCE: Duration = Duration::from_secs(20);
+
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
@@ -48,6 +52,8 @@ pub struct Peer {
     pipeline: gst::Pipeline,
     webrtc: gst::Element,
     links: Vec<ConsumptionLink>,
+    /// When the other side was last heard.
+    heard: Arc<Mutex<Instant>>,
 }
 
 /// RTP payload types of what is sent; `None` is not wanted.
@@ -105,6 +111,12 @@ impl Peer {
         self.describe("set-remote-description", WebRTCSDPType::Answer, sdp)
     }
 
+    /// How long nothing was heard of the other side, which reports every second or so what it has received. webrtcbin (1.22)
+    /// does not notice that somebody is gone who did not say so.
+    pub fn silence(&self) -> Duration {
+        lock(&self.heard).elapsed()
+    }
+
     /// Adds a candidate of the other side.
     pub fn add_candidate(&self, media: u32, candidate: &str) {
         self.webrtc.emit_by_name::<()>("add-ice-candidate", &[&media, &candidate]);
@@ -138,10 +150,21 @@ impl Peer {
         if let Some(turn) = &ice.turn {
             webrtc.set_property("turn-server", turn);
         }
+        let heard = Arc::new(Mutex::new(Instant::now()));
         // Sender reports tell when things were shown, not when they were sent: picture and sound are encoded for different
         // times, and would be shown as far apart.
         if let Some(rtp) = webrtc.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) {
             rtp.set_property("rtcp-sync-send-time", false);
+            let heard = heard.clone();
+            rtp.connect_pad_added(move |_, pad| {
+                if pad.name().starts_with("recv_rtcp_sink") {
+                    let heard = heard.clone();
+                    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                        *lock(&heard) = Instant::now();
+                        gst::PadProbeReturn::Ok
+                    });
+                }
+            });
         }
         for n in 0..2_i32 {
             let transceiver = webrtc.emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&n]);
@@ -160,7 +183,7 @@ impl Peer {
             }
         });
         streams.share_time(&pipeline);
-        let mut peer = Self { pipeline, webrtc, links: Vec::new() };
+        let mut peer = Self { pipeline, webrtc, links: Vec::new(), heard };
         for (name, producer) in [("picture", &streams.picture), ("sound", &streams.sound)] {
             if let Some(source) = peer.pipeline.by_name(name) {
                 let source = source.downcast::<gst_app::AppSrc>().map_err(|_| Failure::ours("no appsrc"))?;
@@ -202,7 +225,7 @@ impl Peer {
         self.webrtc.disconnect(handler);
         let local = self.webrtc.property::<Option<WebRTCSessionDescription>>("local-description");
         let text = local.and_then(|local| local.sdp().as_text().ok());
-        text.map(String::from).ok_or_else(|| Failure::ours("webrtcbin has no description"))
+        text.ok_or_else(|| Failure::ours("webrtcbin has no description"))
     }
 
     /// Emits a signal that is answered by a promise.

@@ -9,7 +9,7 @@ use axum::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::failure::{Failure, Outcome};
-use super::peer::{Connection, IceServers, MAX_SDP, Peer};
+use super::peer::{Connection, IceServers, MAX_SDP, Peer, SILENCE};
 use super::presenter::Streams;
 
 /// What a server may take for an answer.
@@ -23,7 +23,7 @@ pub struct Push {
     resource: Option<String>,
     agent: ureq::Agent,
     lost: Arc<AtomicBool>,
-    _peer: Peer,
+    peer: Peer,
 }
 
 impl Push {
@@ -61,10 +61,9 @@ impl Push {
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
         let resource = location.and_then(|location| resolve(&uri, location));
         let answer = response.body_mut().with_config().limit(MAX_SDP as u64).read_to_string();
-        let push =
-            Self { url: url.into(), token: token.map(String::from), resource, agent, lost, _peer: peer };
+        let push = Self { url: url.into(), token: token.map(String::from), resource, agent, lost, peer };
         let answer = answer.map_err(|error| unreachable(format!("{url}: {error}")))?;
-        push._peer.accept(&answer)?;
+        push.peer.accept(&answer)?;
         Ok(push)
     }
 
@@ -74,7 +73,7 @@ impl Push {
 
     /// Whether the connection has ended by itself.
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::SeqCst)
+        self.lost.load(Ordering::SeqCst) || self.peer.silence() > SILENCE
     }
 }
 

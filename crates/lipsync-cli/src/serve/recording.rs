@@ -12,7 +12,6 @@ use tempfile::TempPath;
 
 use super::failure::{Failure, Outcome};
 use super::presenter::{Streams, first_error};
-use super::sound::RATE;
 use crate::render::output::Output;
 
 /// What finishing a file may take: its index is written at the end, and the file copied once.
@@ -59,7 +58,7 @@ impl Recording {
         let sound = Output::Mp4.sound().unwrap_or_default();
         let line = format!(
             "appsrc name=picture ! h264parse ! queue ! film. \
-             appsrc name=sound ! audioconvert ! audio/x-raw,rate={RATE} ! {sound} ! queue ! film. \
+             appsrc name=sound ! audioconvert ! {sound} ! queue ! film. \
              mp4mux name=film faststart=true ! filesink name=file sync=false async=false"
         );
         let pipeline = gst::parse::launch(&line).map_err(Failure::ours)?;

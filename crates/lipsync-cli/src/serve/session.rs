@@ -16,16 +16,13 @@ use tokio::runtime::Handle;
 use super::events::Events;
 use super::failure::{Failure, Outcome};
 use super::options::Serve;
-use super::peer::{Connection, IceServers, Peer};
+use super::peer::{Connection, IceServers, Peer, SILENCE};
 use super::presenter::Presenter;
 use super::push::Push;
 use super::recording::Recording;
 use super::sound;
 use super::utterances::{Utterance, Utterances};
 use crate::speech;
-
-/// A viewer who was answered and does not connect is forgotten after this time.
-const TO_CONNECT: Duration = Duration::from_secs(30);
 
 /// States that can be asked for.
 pub const STATES: [&str; 5] = ["auto", "idle", "listening", "thinking", "speaking"];
@@ -51,7 +48,6 @@ pub struct Session {
 
 struct Viewer {
     peer: Arc<Peer>,
-    since: Instant,
     connected: bool,
 }
 
@@ -174,9 +170,11 @@ impl Session {
 
     /// Looks after what takes care of itself: viewers who never came, recordings that are long enough.
     pub fn tidy(&self) {
-        let late = |viewer: &Viewer| !viewer.connected && viewer.since.elapsed() > TO_CONNECT;
+        let is_gone = |viewer: &Viewer| viewer.peer.silence() > SILENCE;
+        let viewers = lock(&self.viewers);
         let gone: Vec<String> =
-            lock(&self.viewers).iter().filter(|(_, viewer)| late(viewer)).map(|(id, _)| id.clone()).collect();
+            viewers.iter().filter(|(_, viewer)| is_gone(viewer)).map(|(id, _)| id.clone()).collect();
+        drop(viewers);
         for id in gone {
             let _ = self.remove_viewer(&id);
         }
@@ -412,15 +410,23 @@ impl Session {
     pub fn add_viewer(self: &Arc<Self>, id: &str, ice: &IceServers, offer: &str) -> Outcome<String> {
         self.touch();
         let max = usize::from(self.options.max_viewers);
+        let full = || Failure::limit(format!("{max} watch already. Start with a larger --max-viewers"));
         if lock(&self.viewers).len() >= max {
-            return Err(Failure::limit(format!("{max} watch already. Start with a larger --max-viewers")));
+            return Err(full());
         }
         let notify = notifier(Arc::downgrade(self), id.to_string(), self.runtime.clone());
         self.presenter.encode(true);
         let (peer, answer) =
             Peer::answer(self.presenter.streams(), ice, offer, notify).inspect_err(|_| self.changed())?;
-        let viewer = Viewer { peer: Arc::new(peer), since: Instant::now(), connected: false };
-        lock(&self.viewers).insert(id.into(), viewer);
+        let viewer = Viewer { peer: Arc::new(peer), connected: false };
+        {
+            // Others may have come meanwhile.
+            let mut viewers = lock(&self.viewers);
+            if viewers.len() >= max {
+                return Err(full());
+            }
+            viewers.insert(id.into(), viewer);
+        }
         if self.closed.load(Ordering::SeqCst) {
             self.remove_viewer(id)?;
             return Err(Failure::missing("the session has ended. Make another"));

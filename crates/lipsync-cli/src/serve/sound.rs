@@ -47,10 +47,14 @@ pub fn decode(file: &Path, max_seconds: u16) -> Outcome<Vec<u8>> {
         reader.start();
         Ok((reader, sound))
     };
-    // Of the name of a temporary file nobody knows.
+    // Nobody knows the name of a temporary file.
     let name = format!("{}: ", file.display());
     let nameless = |error: anyhow::Error| {
-        Failure::unusable(format!("the file {}", format!("{error:#}").replace(&name, "")))
+        let sentence = format!("{error:#}");
+        Failure::unusable(match sentence.strip_prefix(&name) {
+            Some(problem) => format!("the file {problem}"),
+            None => format!("the file cannot be read: {}. {REMEDY}", sentence.trim_end_matches(['.', ' '])),
+        })
     };
     let (mut reader, sound) = open().map_err(nameless)?;
     loop {

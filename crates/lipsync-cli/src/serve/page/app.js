@@ -178,7 +178,8 @@ function listen() {
     noteInLog(id, reason === 'interrupted' ? `interrupted after ${seconds(duration)}` : `spoken, ${seconds(duration)}`);
   });
   on('avatar-changed', () => refresh());
-  on('warning', ({ message }) => notice(sentence({ message })));
+  // What is behind the colon of a long one is for whoever runs the server.
+  on('warning', ({ message }) => notice(sentence({ message: message.length > 120 ? message.split(': ')[0] : message })));
   on('end', ({ reason }) => ended(`The session has ended: ${reason}.`));
   events.addEventListener('error', () => {
     // While it tries again by itself, nothing is lost.
