@@ -18,8 +18,11 @@ BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libg
 # With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops.
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
-TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb flite chromium \
-	python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio gstreamer1.0-nice
+# PyGObject, for examples and adapters in Python. It is built for the system's Python, which may not be the first one in PATH.
+PYTHON_PACKAGES := python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
+SYSTEM_PYTHON := /usr/bin/python3
+TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb flite chromium $(PYTHON_PACKAGES)
 LINT_PACKAGES := shellcheck
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
@@ -104,7 +107,7 @@ test-integrations: $(PLUGIN) fixtures $(INTEGRATIONS_VENV)/ready ## test the ada
 	@echo "==> testing the adapters with the real LiveKit Agents and Pipecat"
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache $(GST_ENV) $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
 test-web: $(PLUGIN) fixtures ## the page in Chromium, in real time: an interruption is seen within 300 ms, picture and sound are in step
-	@scripts/install-packages.sh $(TEST_PACKAGES) flite
+	@scripts/install-packages.sh $(TEST_PACKAGES)
 	@cargo test --release --locked --package lipsync-cli --test browser -- --ignored --nocapture --test-threads 1
 	@$(GST_ENV) $(VENV)/bin/python scripts/web/judge.py examples/sample.wav target/web/received.webm target/web/recorded.mp4
 
