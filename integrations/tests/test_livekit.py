@@ -191,4 +191,5 @@ def test_livekit_takes_the_pictures_for_what_they_are(avatar):
         converted = frame.convert(rtc.VideoBufferType.I420)
         planes = [bytes(converted.get_plane(number)) for number in range(3)]
         assert len(planes[0]) == frame.width * frame.height
-        assert [sum(plane) / len(plane) for plane in planes] == pytest.approx(expected, abs=1.5), format
+        # They may be different frames of the avatar; colours in the wrong order are further off.
+        assert [sum(plane) / len(plane) for plane in planes] == pytest.approx(expected, abs=4), format

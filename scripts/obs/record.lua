@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MPL-2.0
--- Begins the recording when the source has a picture, ends it when there is a file "stop" in the folder of the settings, and tells by
--- files "started" and "stopped" there when that is done.
+-- Begins the recording when the source has a picture, and ends it when there is a file "stop" in the folder of the settings. Files
+-- "ready", "started" and "stopped" there tell what has been done.
 
 local obs = obslua
 local folder = ""
@@ -47,6 +47,11 @@ end
 
 local steps = {}
 
+function steps.load()
+    tell("ready")
+    step = steps.wait
+end
+
 function steps.wait()
     if has_picture() then
         obs.obs_frontend_recording_start()
@@ -76,7 +81,7 @@ function steps.stop()
 end
 
 function script_load()
-    step = steps.wait
+    step = steps.load
     obs.timer_add(function()
         step()
     end, 100)
