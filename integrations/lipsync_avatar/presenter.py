@@ -106,6 +106,8 @@ class _Utterance:
     name: str
     rate: int
     channels: int
+    # Interruptions before it.
+    generation: int
     # What has been pushed and has not come out of the element.
     waiting: bytearray = field(default_factory=bytearray)
     # Running time of its first sample, once the frame is here that shows it.
@@ -378,7 +380,7 @@ class Presenter:
 
     def _begin(self, rate, channels):
         self._count += 1
-        utterance = _Utterance(str(self._count), rate, channels)
+        utterance = _Utterance(str(self._count), rate, channels, self._generation)
         if (rate, channels) != self._format_in:
             self._format_in = (rate, channels)
             caps = f"audio/x-raw,format=S16LE,layout=interleaved,rate={rate},channels={channels}"
@@ -451,7 +453,8 @@ class Presenter:
         self._advance()
         self._complete_cut()
         self._notify()
-        if not await self._patiently(self._is_silent):
+        # What is pushed from now on is not waited for.
+        if not await self._patiently(lambda: self._has_ended or (self._is_asked and not self._interrupted())):
             return self._drop(cut)
         return Interruption(cut and cut.name, cut.taken if cut else 0, cut.rate if cut else 0)
 
@@ -475,17 +478,19 @@ class Presenter:
             utterance for utterance in self._utterances if not utterance.is_complete or utterance.name in waiting
         )
 
-    def _is_silent(self):
-        """All sound has been taken, and whoever iterates asks for more, so has done with it."""
-        return self._has_ended or (not self._utterances and self._is_asked)
+    def _interrupted(self):
+        """Utterances from before the last interruption of which something is still to be taken."""
+        return [utterance for utterance in self._utterances if utterance.generation < self._generation]
 
     def _drop(self, cut=None):
-        """Drops all sound that has not been taken."""
-        if self._utterances:
-            cut = self._utterances[0]
-        self._utterances.clear()
-        self._ready = deque(item for item in self._ready if isinstance(item, Picture))
-        self._ready_seconds = 0.0
+        """Drops all sound from before the last interruption that has not been taken."""
+        dropped = self._interrupted()
+        if dropped:
+            cut = dropped[0]
+        names = {utterance.name for utterance in dropped}
+        self._utterances = deque(utterance for utterance in self._utterances if utterance.name not in names)
+        self._ready = deque(item for item in self._ready if isinstance(item, Picture) or item.utterance not in names)
+        self._ready_seconds = sum(item.samples / item.rate for item in self._ready if isinstance(item, Sound))
         self._trim()
         self._pace()
         self._notify()

@@ -418,3 +418,40 @@ def test_who_is_behind_is_waited_for_and_hears_no_more(avatar):
     assert interruption.utterance == "1"
     assert 0 < interruption.samples <= RATE // 25
     assert not sound_of(taken)
+
+
+def test_what_is_pushed_during_an_interruption_is_spoken(avatar):
+    async def main():
+        async with Presenter(avatar) as presenter:
+            await presenter.speak(noise(15), RATE)
+            taken = []
+            while not sound_of(taken):
+                taken.append(await anext(presenter))
+            # Whoever iterates is busy with a sample of it.
+            interrupting = asyncio.ensure_future(presenter.interrupt())
+            await asyncio.sleep(0)
+            await presenter.speak(noise(0.3, seed=2), RATE)
+            presenter.finish()
+            taken += await take_until_end(presenter)
+            return await interrupting, taken
+
+    interruption, taken = run(main())
+    assert interruption.utterance == "1"
+    assert interruption.samples == len(sound_of(taken, "1")) // 2
+    assert sound_of(taken, "2") == noise(0.3, seed=2)
+
+
+def test_who_never_comes_back_is_not_waited_for(avatar):
+    async def main():
+        async with Presenter(avatar) as presenter:
+            await presenter.speak(noise(15), RATE)
+            while not isinstance(await anext(presenter), Sound):
+                pass
+            interruption = await presenter.interrupt()
+            await presenter.speak(noise(0.3, seed=2), RATE)
+            presenter.finish()
+            return interruption, await take_until_end(presenter)
+
+    interruption, taken = run(main())
+    assert 0 < interruption.samples <= RATE // 25
+    assert sound_of(taken) == noise(0.3, seed=2)
