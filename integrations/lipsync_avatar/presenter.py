@@ -580,7 +580,8 @@ class Presenter:
 
     def _on_warning(self, _bus, message):
         warning, details = message.parse_warning()
-        log.warning("%s (%s)", warning.message, details)
+        log.debug("%s (%s)", warning.message, details)
+        log.warning("%s", warning.message)
 
     # ---- in the event loop
 
