@@ -8,6 +8,7 @@ OPENVINO := 1.24.1
 ONNXRUNTIME_GPU := 1.31.1
 # The plugin with what it looks for beside itself, and nothing else: GStreamer scans the whole folder.
 PLUGIN := target/plugin
+DEBUG_PLUGIN := target/debug-plugin
 VENV := target/venv
 INTEGRATIONS_VENV := target/venv-integrations
 FIXTURES := target/fixtures
@@ -95,6 +96,7 @@ test: runtime fixtures ## pass all tests
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings cargo nextest run --locked --workspace
 	@cargo test --locked --workspace --doc
 	@cargo run --locked --quiet --package lipsync-core --example instruction_sets
+	@$(MAKE) --no-print-directory test-integrations
 
 $(INTEGRATIONS_VENV)/ready: integrations/requirements.lock | packages
 	@scripts/install-packages.sh $(PYTHON_PACKAGES)
@@ -103,9 +105,17 @@ $(INTEGRATIONS_VENV)/ready: integrations/requirements.lock | packages
 	@$(INTEGRATIONS_VENV)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
 	@touch $@
 
-test-integrations: $(PLUGIN) fixtures $(INTEGRATIONS_VENV)/ready ## test the adapters for LiveKit Agents and Pipecat with the real packages (a minute)
+# With the plugin that the other tests have built.
+test-integrations: runtime fixtures $(INTEGRATIONS_VENV)/ready ## test the adapters for LiveKit Agents and Pipecat with the real packages (a minute)
 	@echo "==> testing the adapters with the real LiveKit Agents and Pipecat"
-	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache $(GST_ENV) $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
+	@cargo test --locked --workspace --quiet --no-run --test interface
+	@mkdir -p $(DEBUG_PLUGIN)
+	@ln -sfn ../debug/deps/libgstlipsync.so $(DEBUG_PLUGIN)/libgstlipsync.so
+	@ln -sfn ../onnxruntime/libonnxruntime.so $(DEBUG_PLUGIN)/libonnxruntime.so.1
+	@ln -sfn ../../models $(DEBUG_PLUGIN)/lipsync
+	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings GST_PLUGIN_PATH=$(CURDIR)/$(DEBUG_PLUGIN) \
+		GST_REGISTRY=$(CURDIR)/$(DEBUG_PLUGIN)-registry.bin $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
+
 test-web: $(PLUGIN) fixtures ## the page in Chromium, in real time: an interruption is seen within 300 ms, picture and sound are in step
 	@scripts/install-packages.sh $(TEST_PACKAGES)
 	@cargo test --release --locked --package lipsync-cli --test browser -- --ignored --nocapture --test-threads 1
