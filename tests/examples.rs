@@ -21,7 +21,10 @@ fn rust_example(name: &str) -> PathBuf {
     // target/debug/deps/examples-...
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf();
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--locked", "--offline", "--example", name]).current_dir(root());
+    // The whole workspace, so that nothing is built anew with other features than for the tests.
+    command
+        .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--example", name])
+        .current_dir(root());
     if profile.ends_with("release") {
         command.arg("--release");
     }

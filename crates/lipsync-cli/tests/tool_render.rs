@@ -322,9 +322,10 @@ fn the_lines_of_the_readme_make_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let mp3 = folder.path().join("speech.mp3");
     ffmpeg(&["-i", &sound("speech"), "-t", "0.3"], &mp3);
-    image::RgbImage::from_pixel(64, 64, image::Rgb([90, 20, 20]))
-        .save(folder.path().join("picture.jpg"))
-        .unwrap();
+    ffmpeg(
+        &["-f", "lavfi", "-i", "color=brown:s=64x64", "-frames:v", "1"],
+        &folder.path().join("picture.jpg"),
+    );
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("lipsync render ")).collect();
     assert!(lines.len() >= 5, "{lines:?}");
