@@ -10,6 +10,7 @@ mod avatars;
 mod events;
 mod failure;
 mod http;
+mod memory;
 mod options;
 mod peer;
 mod presenter;
@@ -54,6 +55,7 @@ pub const NEEDS: &[(&str, &str)] = &[
 
 /// Serves until Ctrl-C.
 pub fn run(options: &Serve) -> Result<ExitCode> {
+    memory::keep_together();
     plugin::load()?;
     for (element, package) in NEEDS {
         plugin::require(element, package)?;

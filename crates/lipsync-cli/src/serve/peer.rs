@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gst::glib;
 use gst::prelude::*;
 use gst_sdp::{SDPMediaRef, SDPMessage};
-use gst_utils::streamproducer::ConsumptionLink;
+use gst_utils::streamproducer::{ConsumptionLink, StreamProducer};
 use gst_webrtc::{
     WebRTCICEGatheringState, WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection,
     WebRTCSDPType, WebRTCSessionDescription,
@@ -78,7 +78,6 @@ impl Peer {
             .map_err(|_| Failure::bad("the offer is no SDP. Send what createOffer() gives"))?;
         let payloads = Payloads::of(&sdp)?;
         let peer = Self::new(streams, ice, payloads, changed)?;
-        peer.start()?;
         peer.describe("set-remote-description", WebRTCSDPType::Offer, sdp)?;
         let answer = peer.create("answer")?;
         let local = peer.gather(&answer)?;
@@ -95,7 +94,6 @@ impl Peer {
         changed: impl Fn(Connection) + Send + Sync + 'static,
     ) -> Outcome<(Self, String)> {
         let peer = Self::new(streams, ice, Payloads { picture: Some(96), sound: Some(97) }, changed)?;
-        peer.start()?;
         let offer = peer.create("offer")?;
         let local = peer.gather(&offer)?;
         Ok((peer, local))
@@ -183,19 +181,45 @@ impl Peer {
             }
         });
         streams.share_time(&pipeline);
-        let mut peer = Self { pipeline, webrtc, links: Vec::new(), heard };
+        let mut sources = Vec::new();
         for (name, producer) in [("picture", &streams.picture), ("sound", &streams.sound)] {
-            if let Some(source) = peer.pipeline.by_name(name) {
+            if let Some(source) = pipeline.by_name(name) {
                 let source = source.downcast::<gst_app::AppSrc>().map_err(|_| Failure::ours("no appsrc"))?;
-                peer.links.push(producer.add_consumer(&source).map_err(Failure::ours)?);
+                StreamProducer::configure_consumer(&source);
+                sources.push((source, producer));
             }
         }
+        let mut peer = Self { pipeline, webrtc, links: Vec::new(), heard };
+        let started = peer.pipeline.set_state(gst::State::Playing);
+        started.map_err(|_| Failure::ours("the connection cannot be started"))?;
+        // Only now: what comes before would be lost, and with it the key frame that everything else needs.
+        for (source, producer) in sources {
+            peer.links.push(producer.add_consumer(&source).map_err(Failure::ours)?);
+        }
+        peer.wait_for_formats()?;
         Ok(peer)
     }
 
-    fn start(&self) -> Outcome<()> {
-        let started = self.pipeline.set_state(gst::State::Playing);
-        started.map(|_| ()).map_err(|_| Failure::ours("the connection cannot be started"))
+    /// Waits until it is known what is sent: webrtcbin (1.22) makes up another SSRC for a description that it has to write before,
+    /// and browsers then show nothing.
+    fn wait_for_formats(&self) -> Outcome<()> {
+        let (sender, changed) = mpsc::channel();
+        let pads = self.webrtc.sink_pads();
+        for pad in &pads {
+            let sender = sender.clone();
+            pad.connect_notify(Some("caps"), move |_, _| {
+                let _ = sender.send(());
+            });
+        }
+        let limit = Instant::now() + PATIENCE;
+        while pads.iter().any(|pad| pad.current_caps().is_none()) {
+            let left = limit.saturating_duration_since(Instant::now());
+            if changed.recv_timeout(left).is_err() {
+                let sentence = "the avatar is still being loaded. Try again in a moment";
+                return Err(Failure::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, sentence));
+            }
+        }
+        Ok(())
     }
 
     /// `create-offer` or `create-answer`.

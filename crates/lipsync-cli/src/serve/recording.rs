@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gst::prelude::*;
-use gst_utils::streamproducer::ConsumptionLink;
+use gst_utils::streamproducer::{ConsumptionLink, StreamProducer};
 use lipsync_core::sync::lock;
 use tempfile::TempPath;
 
@@ -75,17 +75,18 @@ impl Recording {
             picture.set_offset(Output::Mp4.picture_delay().nseconds() as i64);
         }
         streams.share_time(&pipeline);
-        let mut links = Vec::new();
-        for (source, producer) in sources.iter().zip([&streams.picture, &streams.raw_sound]) {
-            links.push(producer.add_consumer(source).map_err(Failure::ours)?);
-            // A disk that is slow for some seconds costs memory, not pictures.
-            source.set_max_time(gst::ClockTime::from_seconds(10));
-        }
+        sources.iter().for_each(StreamProducer::configure_consumer);
         let began = Instant::now();
-        let recording = Self { pipeline, links, sources, file: Some(file), start, began };
+        let mut recording = Self { pipeline, links: Vec::new(), sources, file: Some(file), start, began };
         if recording.pipeline.set_state(gst::State::Playing).is_err() {
             let sentence = first_error(&recording.pipeline);
             return Err(Failure::ours(sentence.unwrap_or_else(|| "the recording cannot be started".into())));
+        }
+        // Only now: what comes before would be lost, and with it the key frame that everything else needs.
+        for (source, producer) in recording.sources.iter().zip([&streams.picture, &streams.raw_sound]) {
+            recording.links.push(producer.add_consumer(source).map_err(Failure::ours)?);
+            // A disk that is slow for some seconds costs memory, not pictures.
+            source.set_max_time(gst::ClockTime::from_seconds(10));
         }
         Ok(recording)
     }
@@ -148,8 +149,8 @@ impl Start {
     /// Notes the time of the first picture.
     fn watch(self: &Arc<Self>, picture: &gst::Pad) {
         let start = self.clone();
-        picture.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            lock(&start.state).first_picture = info.buffer().and_then(|buffer| buffer.pts());
+        picture.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            lock(&start.state).first_picture = running_time(pad, info);
             start.changed.notify_all();
             gst::PadProbeReturn::Remove
         });
@@ -158,15 +159,20 @@ impl Start {
     /// Drops the sound from before the first picture.
     fn hold(self: &Arc<Self>, sound: &gst::Pad) {
         let start = self.clone();
-        sound.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        sound.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             let waits = |state: &mut StartState| state.first_picture.is_none() && !state.ended;
             let state = start.changed.wait_timeout_while(lock(&start.state), FIRST_PICTURE, waits);
             let first = state.unwrap_or_else(std::sync::PoisonError::into_inner).0.first_picture;
-            let time = info.buffer().and_then(|buffer| buffer.pts());
-            match (first, time) {
+            match (first, running_time(pad, info)) {
                 (Some(first), Some(time)) if time >= first => gst::PadProbeReturn::Remove,
                 _ => gst::PadProbeReturn::Drop,
             }
         });
     }
+}
+
+/// When a buffer is to be shown: an encoder's timestamps begin anywhere (those of x264enc at 1000 hours).
+fn running_time(pad: &gst::Pad, info: &gst::PadProbeInfo) -> Option<gst::ClockTime> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(info.buffer()?.pts()?)
 }

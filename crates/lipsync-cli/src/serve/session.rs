@@ -36,7 +36,7 @@ pub struct Session {
     options: Serve,
     runtime: Handle,
     presenter: Presenter,
-    avatar: Mutex<(String, Avatar)>,
+    avatar: Mutex<Shown>,
     utterances: Mutex<Utterances>,
     viewers: Mutex<HashMap<String, Viewer>>,
     recording: Mutex<Recorded>,
@@ -44,6 +44,13 @@ pub struct Session {
     last_used: Mutex<Instant>,
     failure: Mutex<Option<String>>,
     closed: AtomicBool,
+}
+
+/// The avatar that is shown, and the one that is being loaded in its place.
+struct Shown {
+    name: String,
+    avatar: Avatar,
+    next: Option<(String, Avatar)>,
 }
 
 struct Viewer {
@@ -72,7 +79,7 @@ impl Session {
             options: options.clone(),
             runtime: Handle::current(),
             presenter,
-            avatar: Mutex::new((name, avatar)),
+            avatar: Mutex::new(Shown { name, avatar, next: None }),
             utterances: Mutex::default(),
             viewers: Mutex::default(),
             recording: Mutex::default(),
@@ -113,6 +120,7 @@ impl Session {
                 }
             }
             gst::MessageView::Warning(warning) => {
+                self.forget_next();
                 self.events.send("warning", json!({ "message": warning.error().message() }));
             }
             gst::MessageView::Error(error) => {
@@ -140,10 +148,23 @@ impl Session {
             }
             "lipsync-drained" => self.events.send("drained", json!({})),
             "lipsync-avatar-changed" => {
-                self.events.send("avatar-changed", json!({ "avatar": lock(&self.avatar).0 }))
+                let mut shown = lock(&self.avatar);
+                if let Some((name, avatar)) = shown.next.take() {
+                    *shown = Shown { name, avatar, next: None };
+                }
+                let data = json!({ "avatar": shown.name });
+                drop(shown);
+                self.events.send("avatar-changed", data);
             }
             _ => {}
         }
+    }
+
+    /// Where the next avatar cannot be shown, the element sets its property back.
+    fn forget_next(&self) {
+        let mut shown = lock(&self.avatar);
+        let wanted = self.presenter.face().property::<Option<String>>("avatar").unwrap_or_default();
+        shown.next = shown.next.take().filter(|(_, next)| next.folder.as_os_str() == wanted.as_str());
     }
 
     /// Notes that somebody uses it.
@@ -220,6 +241,10 @@ impl Session {
         let speaking: bool = face.property("speaking");
         let asked = face.property_value("state");
         let asked = gst::glib::EnumValue::from_value(&asked).map_or("auto", |(_, value)| value.nick());
+        let (shown, next) = {
+            let shown = lock(&self.avatar);
+            (shown.name.clone(), shown.next.as_ref().map(|(name, _)| name.clone()))
+        };
         let state = match asked {
             "auto" if speaking => "speaking",
             "auto" => "idle",
@@ -227,7 +252,8 @@ impl Session {
         };
         json!({
             "id": self.id,
-            "avatar": lock(&self.avatar).0,
+            "avatar": shown,
+            "next_avatar": next,
             "state": state,
             "asked_state": asked,
             "speaking": speaking,
@@ -363,13 +389,13 @@ impl Session {
     }
 
     fn check_clip(&self, name: &str) -> Outcome<()> {
-        let (avatar_name, avatar) = &*lock(&self.avatar);
-        if avatar.clip(name).is_some() {
+        let shown = lock(&self.avatar);
+        if shown.avatar.clip(name).is_some() {
             return Ok(());
         }
-        let names: Vec<&str> = avatar.clips.iter().map(|clip| clip.name.as_str()).collect();
-        let names = names.join(", ");
-        Err(Failure::missing(format!("{avatar_name} has no clip {name:?}. It has {names}")))
+        let names: Vec<&str> = shown.avatar.clips.iter().map(|clip| clip.name.as_str()).collect();
+        let sentence = format!("{} has no clip {name:?}. It has {}", shown.name, names.join(", "));
+        Err(Failure::missing(sentence))
     }
 
     /// Asks for one of [`STATES`].
@@ -394,9 +420,14 @@ impl Session {
         if lock(&self.recording).running.is_some() {
             return Err(Failure::conflict("it is being recorded. Stop the recording before another avatar"));
         }
+        let mut shown = lock(&self.avatar);
+        if shown.avatar.folder == avatar.folder && shown.next.is_none() {
+            return Ok(());
+        }
         self.presenter.face().set_property("clip", "");
         self.presenter.face().set_property("avatar", avatar.folder.to_string_lossy().as_ref());
-        *lock(&self.avatar) = (name, avatar);
+        shown.next = Some((name, avatar));
+        drop(shown);
         self.changed();
         Ok(())
     }
@@ -476,6 +507,9 @@ impl Session {
     /// Where one runs already, or no file can be written.
     pub fn start_recording(&self) -> Outcome<()> {
         self.touch();
+        if lock(&self.avatar).next.is_some() {
+            return Err(Failure::conflict("another avatar is being loaded. Record it in a moment"));
+        }
         {
             let mut recorded = lock(&self.recording);
             if recorded.running.is_some() {

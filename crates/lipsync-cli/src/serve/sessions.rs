@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::access::random_token;
 use super::avatars::Avatars;
 use super::failure::{Failure, Outcome};
+use super::memory;
 use super::options::Serve;
 use super::session::Session;
 
@@ -89,6 +90,8 @@ impl Sessions {
             session
         };
         session.close(why);
+        drop(session);
+        memory::give_back();
         Ok(())
     }
 

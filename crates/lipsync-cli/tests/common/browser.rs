@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use super::server::{PATIENCE, until};
+use super::server::PATIENCE;
 
 /// A browser with one page. It is killed when it is dropped.
 pub struct Browser {
@@ -111,7 +112,12 @@ impl Browser {
     #[track_caller]
     pub fn wait(&mut self, expression: &str) {
         let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
-        until(expression, || self.js(&guarded) == true);
+        let limit = Instant::now() + PATIENCE;
+        while self.js(&guarded) != true {
+            let told = "[document.body.innerText, video.videoWidth, video.currentTime, connection?.peer.connectionState]";
+            assert!(Instant::now() < limit, "waited in vain for {expression}: {}", self.js(told));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Presses a key.

@@ -209,7 +209,7 @@ function applyStatus(status) {
   showState(status.state);
   $('viewers').textContent = status.viewers;
   showRecording(status.recording);
-  for (const input of document.querySelectorAll('input[name="avatar"]')) input.checked = input.value === status.avatar;
+  for (const input of document.querySelectorAll('input[name="avatar"]')) input.checked = input.value === (status.next_avatar ?? status.avatar);
   for (const input of document.querySelectorAll('input[name="state"]')) input.checked = input.value === status.asked_state;
   if (changedAvatar) showClips();
 }
