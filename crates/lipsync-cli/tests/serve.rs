@@ -146,6 +146,7 @@ fn limits_are_kept() {
     let speak = format!("{session}/speak");
     let speech = std::fs::read(fixture("audio/speech.wav")).unwrap();
     server.ask("POST", &speak, &[], vec![0; (1 << 20) + 1]).is(413, &["too large", "--max-upload"]);
+    server.ask("POST", &speak, &[], vec![0; 1 << 20]).is(422, &["the file"]);
     server.ask("POST", &speak, &[], &speech).is(202, &[]);
     server.ask("POST", &speak, &[], &speech).is(429, &["would wait", "--max-sound"]);
     server.post(&format!("{session}/interrupt"), "").is(200, &[]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One WebRTC connection that sends a session's picture and sound.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -51,10 +52,14 @@ pub enum Connection {
 pub struct Peer {
     pipeline: gst::Pipeline,
     webrtc: gst::Element,
-    links: Vec<ConsumptionLink>,
+    links: Links,
     /// When the other side was last heard.
     heard: Arc<Mutex<Instant>>,
 }
+
+/// What is sent comes by these. Until the connection is made it is dropped: kept, it would all be sent at once in the end, and
+/// browsers take half a minute to catch up, with the sound after the picture meanwhile.
+type Links = Arc<Mutex<Vec<ConsumptionLink>>>;
 
 /// RTP payload types of what is sent; `None` is not wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +153,12 @@ impl Peer {
         if let Some(turn) = &ice.turn {
             webrtc.set_property("turn-server", turn);
         }
+        // Routers are not asked to open ports: who may come in is the user's to say, and STUN and TURN do without.
+        let agent =
+            webrtc.property::<Option<glib::Object>>("ice-agent").filter(|ice| ice.has_property("agent"));
+        if let Some(agent) = agent.and_then(|ice| ice.property::<Option<glib::Object>>("agent")) {
+            agent.set_property("upnp", false);
+        }
         let heard = Arc::new(Mutex::new(Instant::now()));
         // Sender reports tell when things were shown, not when they were sent: picture and sound are encoded for different
         // times, and would be shown as far apart.
@@ -171,9 +182,30 @@ impl Peer {
                 transceiver.set_property("do-nack", true);
             }
         }
+        let links = Links::default();
+        let is_open = Arc::<AtomicBool>::default();
+        // Behind the payloader, which tells webrtcbin its format, and from which nothing may wait there.
+        for pad in webrtc.sink_pads().iter().filter_map(|pad| pad.peer()) {
+            let is_open = is_open.clone();
+            pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+                if is_open.load(Ordering::SeqCst) {
+                    gst::PadProbeReturn::Remove
+                } else {
+                    gst::PadProbeReturn::Drop
+                }
+            });
+        }
+        let opened = Arc::downgrade(&links);
         webrtc.connect_notify(Some("connection-state"), move |webrtc, _| {
             match webrtc.property::<WebRTCPeerConnectionState>("connection-state") {
-                WebRTCPeerConnectionState::Connected => changed(Connection::Connected),
+                WebRTCPeerConnectionState::Connected => {
+                    is_open.store(true, Ordering::SeqCst);
+                    // It goes on with a key frame, which is asked for.
+                    if let Some(links) = opened.upgrade() {
+                        lock(&links).iter().for_each(|link| link.set_discard(false));
+                    }
+                    changed(Connection::Connected);
+                }
                 WebRTCPeerConnectionState::Failed | WebRTCPeerConnectionState::Closed => {
                     changed(Connection::Lost);
                 }
@@ -189,14 +221,15 @@ impl Peer {
                 sources.push((source, producer));
             }
         }
-        let mut peer = Self { pipeline, webrtc, links: Vec::new(), heard };
+        let peer = Self { pipeline, webrtc, links, heard };
         let started = peer.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::ours("the connection cannot be started"))?;
         // Only now: what comes before would be lost, and with it the key frame that everything else needs.
         for (source, producer) in sources {
-            peer.links.push(producer.add_consumer(&source).map_err(Failure::ours)?);
+            lock(&peer.links).push(producer.add_consumer(&source).map_err(Failure::ours)?);
         }
         peer.wait_for_formats()?;
+        lock(&peer.links).iter().for_each(|link| link.set_discard(true));
         Ok(peer)
     }
 
@@ -271,7 +304,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.links.clear();
+        lock(&self.links).clear();
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }

@@ -19,6 +19,9 @@ use super::failure::{Failure, Outcome};
 use super::options::Serve;
 use super::sound::RATE;
 
+/// What starting a pipeline may take.
+const STARTS: gst::ClockTime = gst::ClockTime::from_seconds(30);
+
 /// What is sent.
 #[derive(Clone)]
 pub struct Streams {
@@ -92,13 +95,13 @@ impl Presenter {
         voice.set_max_bytes(0);
         let clock = gst::SystemClock::obtain();
         pipeline.use_clock(Some(&clock));
-        if pipeline.set_state(gst::State::Playing).is_err() {
+        let started = pipeline.set_state(gst::State::Playing);
+        // Its base time is known when the state change has gone that far; the avatar may still be loading.
+        if started.is_err() || pipeline.state(STARTS).0.is_err() {
             let sentence = first_error(&pipeline).unwrap_or_else(|| "the avatar cannot be started".into());
             let _ = pipeline.set_state(gst::State::Null);
             return Err(Failure::unusable(sentence));
         }
-        // Known as soon as the state change has gone that far; the avatar may still be loading.
-        let _ = pipeline.state(gst::ClockTime::from_seconds(30));
         let base_time = pipeline.base_time().unwrap_or_default();
         let streams = Streams { picture, sound, raw_sound, clock, base_time };
         Ok(Self { pipeline, face, voice, valve, streams })

@@ -41,6 +41,9 @@ impl Player {
             .property("latency", 50_u32)
             .build()
             .unwrap();
+        // It warns where several programs ask for UPnP at the same time.
+        let ice = webrtc.property::<glib::Object>("ice-agent");
+        ice.property::<glib::Object>("agent").set_property("upnp", false);
         pipeline.add(&webrtc).unwrap();
         let received = Arc::<Received>::default();
         let (counts, weak) = (received.clone(), pipeline.downgrade());

@@ -13,6 +13,7 @@ const IDEAS = [
 const STATES = { auto: 'By itself', listening: 'Listening', thinking: 'Thinking' };
 const STATE_NAMES = { idle: 'Idle', speaking: 'Speaking', listening: 'Listening', thinking: 'Thinking' };
 const MAX_LOG = 50;
+const VIDEO_BUFFER = 70; // ms
 
 let session = null; // what POST /api/sessions gave
 let connection = null; // { peer, resource, timer }
@@ -231,9 +232,8 @@ async function watch() {
   const stream = new MediaStream();
   peer.addEventListener('track', ({ track, receiver }) => {
     stream.addTrack(track);
-    // As little as the network allows: an interruption is to be seen at once.
-    if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
-    else if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
+    // As much as browsers buffer of the sound: they correct a difference by and by only, and not one below 30 ms.
+    if (track.kind === 'video' && 'jitterBufferTarget' in receiver) receiver.jitterBufferTarget = VIDEO_BUFFER;
   });
   for (const kind of ['video', 'audio']) peer.addTransceiver(kind, { direction: 'recvonly' });
   await peer.setLocalDescription();
