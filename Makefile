@@ -16,15 +16,15 @@ PREFIX ?= /usr/local
 
 BUILD_PACKAGES := build-essential cmake nasm pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
 	libgstreamer-plugins-bad1.0-dev python3 python3-pip python3-venv
-# With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops.
+# With those for windows, microphones and loudspeakers: without them autovideosink takes one that crashes on desktops. flite speaks texts.
 RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav ffmpeg \
-	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio gstreamer1.0-nice
+	gstreamer1.0-x gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio gstreamer1.0-nice flite
 # PyGObject, for examples and adapters in Python. It is built for the system's Python, which may not be the first one in PATH.
 PYTHON_PACKAGES := python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 SYSTEM_PYTHON := /usr/bin/python3
-TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb flite $(PYTHON_PACKAGES)
-WEB_PACKAGES := chromium flite
+TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb $(PYTHON_PACKAGES)
+WEB_PACKAGES := chromium
 LINT_PACKAGES := shellcheck
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
@@ -67,7 +67,6 @@ demo: $(PLUGIN) ## speak the sample recording: demo.mp4 and demo.png
 	@$(GST_ENV) examples/demo.sh examples/sample.wav demo.mp4 demo.png
 
 web: $(PLUGIN) ## the avatars in a browser: type, speak, drop a file (OPTIONS= of lipsync serve)
-	@scripts/install-packages.sh flite
 	@echo "==> Ctrl-C ends it"
 	@$(GST_ENV) target/release/lipsync serve $(OPTIONS)
 
