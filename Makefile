@@ -23,7 +23,7 @@ RUN_PACKAGES := gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugin
 # PyGObject, for examples and adapters in Python. It is built for the system's Python, which may not be the first one in PATH.
 PYTHON_PACKAGES := python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
 SYSTEM_PYTHON := /usr/bin/python3
-TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb $(PYTHON_PACKAGES)
+TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb xauth $(PYTHON_PACKAGES)
 WEB_PACKAGES := chromium
 LINT_PACKAGES := shellcheck
 
