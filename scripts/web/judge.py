@@ -19,8 +19,6 @@ import judge  # noqa: E402, the path has to be known first
 
 LIMIT_MS = 40.0
 """One frame."""
-BROWSER_MS = 80.0
-"""Of a browser's own recording: beside what the browser tells of itself, its recorder delays the sound by some 50 ms."""
 PIECE = judge.RATE
 """Samples of a piece of the sound."""
 LEAST = 5
@@ -60,10 +58,8 @@ def main():
         except judge.Failed as problem:
             verdict.check(False, file.name, str(problem))
             continue
-        # On a busy machine mouths are held; the place of what is left is as certain.
-        verdict.check(alike > 0.5, file.name, f"the mouth moves as offline: {alike:.3f} of 1")
-        limit = BROWSER_MS if file.suffix == ".webm" else LIMIT_MS
-        verdict.check(abs(late) <= limit, file.name, f"picture {late:+.1f} ms after the sound, {limit:.0f} ms allowed")
+        verdict.check(alike > 0.8, file.name, f"the mouth moves as offline: {alike:.3f} of 1")
+        verdict.check(abs(late) <= LIMIT_MS, file.name, f"picture {late:+.1f} ms after the sound, {LIMIT_MS:.0f} ms allowed")
     return verdict.failed
 
 
