@@ -90,4 +90,4 @@ ffmpeg -v error -y -ss 4 -i "$name.mkv" -vf "fps=12/5,scale=426:-2,tile=4x3" -fr
 say "contact sheet: ${name#"$ROOT"/}.png, recording: ${name#"$ROOT"/}.mkv"
 # OBS begins to show a source with a frame of its own, and keeps the distance: a frame and a half.
 LIMIT=${LIMIT:-60}
-judge "$name.mkv" --fps "$FPS" --held "${HELD:-0.005}"
+judge "$name.mkv" --fps "$FPS" --held "${HELD:-0.01}"
