@@ -155,6 +155,9 @@ fn the_page_is_for_everybody() {
     let (server, mut browser) = open(PHONE);
     let overflow = browser.js("document.documentElement.scrollWidth - innerWidth");
     assert!(overflow.as_i64() <= Some(0), "{overflow} pixels are off a narrow screen");
+    // To be looked at.
+    std::fs::create_dir_all(root().join("target/web")).unwrap();
+    browser.screenshot(&root().join("target/web/phone.png"));
     let nameless = browser.js(
         "[...document.querySelectorAll('button, input, textarea')].filter((one) => !(one.textContent.trim() || \
          one.labels?.[0]?.textContent.trim() || one.getAttribute('aria-label'))).map((one) => one.outerHTML)",
