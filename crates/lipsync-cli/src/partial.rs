@@ -7,11 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// An incomplete folder beside its target, under a temporary name. It is removed on drop unless it was
 /// finished.
-pub struct Partial {
-    folder: PathBuf,
-    target: PathBuf,
-    finished: bool,
-}
+pub struct Partial(PartialOutput);
 
 impl Partial {
     /// Creates the temporary folder for `name` in `place`, which is created as well. Removes what killed runs
@@ -33,41 +29,26 @@ impl Partial {
         std::fs::create_dir(&folder).with_context(|| {
             format!("{}: cannot be made. Choose another folder with --into", folder.display())
         })?;
-        Ok(Self { folder, target, finished: false })
+        Ok(Self(PartialOutput { temporary: folder, target, replace: false, finished: false }))
     }
 
     /// The temporary folder.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.0.temporary()
     }
 
     /// Creates a folder in it.
     pub fn subfolder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(name);
+        let folder = self.folder().join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
         Ok(folder)
     }
 
     /// Renames it to its target.
-    pub fn finish(mut self) -> Result<PathBuf> {
-        // A rename would replace an empty folder.
-        if self.target.symlink_metadata().is_ok() {
-            bail!("{}: was made by someone else meanwhile. Choose another name", self.target.display());
-        }
-        std::fs::rename(&self.folder, &self.target)
-            .with_context(|| format!("{}: cannot be given its name", self.target.display()))?;
-        self.finished = true;
-        Ok(self.target.clone())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.finished
-            && let Err(error) = std::fs::remove_dir_all(&self.folder)
-        {
-            print_error!("{}: could not be removed ({error}); remove it", self.folder.display());
-        }
+    pub fn finish(self) -> Result<PathBuf> {
+        let target = self.0.target.clone();
+        self.0.finish()?;
+        Ok(target)
     }
 }
 
@@ -141,6 +122,7 @@ impl PartialOutput {
 
     /// Renames it to its target.
     pub fn finish(mut self) -> Result<()> {
+        // A rename would replace an empty folder.
         if !self.replace && self.target.symlink_metadata().is_ok() {
             bail!("{}: was made by someone else meanwhile. Choose another name", self.target.display());
         }

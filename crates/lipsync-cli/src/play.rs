@@ -8,8 +8,7 @@ use anyhow::{Result, bail};
 use gst::prelude::*;
 
 use crate::cli::{Look, Say};
-use crate::media::Reader;
-use crate::render::{HEARD, REMEDY, SPEECH, Stage, render};
+use crate::render::{HEARD, SPEECH, Stage, open, render};
 use crate::{interrupt, plugin, speech};
 
 const REMEDY_WITHOUT_WINDOW: &str = "Run it on a desktop, or make a video: lipsync render speech.wav out.mp4";
@@ -25,10 +24,7 @@ pub fn run(file: &Path, look: &Look) -> Result<ExitCode> {
         "{SPEECH} ! {} ! videoconvert ! autovideosink name=window {HEARD} ! autoaudiosink",
         stage.line(&look.rate())
     );
-    let mut reader = Reader::open(&line, file, REMEDY)?;
-    look.apply(&reader.element("face")?)?;
-    stage.apply(&reader)?;
-    reader.link(&[("audio", reader.element("convert")?)])?;
+    let mut reader = open(&line, file, look, &avatar, &stage)?;
     reader.start();
     if is_fake(&reader.element("window")?) {
         bail!("no window can be opened on the display. {REMEDY_WITHOUT_WINDOW}");

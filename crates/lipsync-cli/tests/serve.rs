@@ -430,17 +430,23 @@ fn nobody_needs_what_nobody_uses() {
     until("its end", || server.get(&session).status == 404);
 }
 
+/// Watches a session, records it, and has it say something.
+fn use_it(server: &Server, session: &str) -> Player {
+    let player = Player::new();
+    let answer = server.ask("POST", &format!("{session}/whep"), &[SDP], player.offer()).is(201, &[]);
+    player.accept(&answer.text);
+    until("pictures", || player.pictures().0 > 5);
+    server.post(&format!("{session}/recording"), "").is(201, &[]);
+    server.post(&format!("{session}/say"), "{\"text\": \"one\"}").is(202, &[]);
+    player
+}
+
 #[test]
 fn sessions_leave_nothing_behind() {
     let server = Server::start(&[]);
     let round = || {
         let session = server.session();
-        let player = Player::new();
-        let answer = server.ask("POST", &format!("{session}/whep"), &[SDP], player.offer()).is(201, &[]);
-        player.accept(&answer.text);
-        until("pictures", || player.pictures().0 > 5);
-        server.post(&format!("{session}/recording"), "").is(201, &[]);
-        server.post(&format!("{session}/say"), "{\"text\": \"one\"}").is(202, &[]);
+        let player = use_it(&server, &session);
         until("a voice", || player.sounds().1 > 100);
         server.delete(&session).is(200, &[]);
     };
@@ -484,12 +490,7 @@ fn ctrl_c_ends_everything() {
     let server = Server::start(&[]);
     let session = server.session();
     let events = Listener::of(&server, &session);
-    let player = Player::new();
-    let answer = server.ask("POST", &format!("{session}/whep"), &[SDP], player.offer()).is(201, &[]);
-    player.accept(&answer.text);
-    until("pictures", || player.pictures().0 > 5);
-    server.post(&format!("{session}/recording"), "").is(201, &[]);
-    server.post(&format!("{session}/say"), "{\"text\": \"one\"}").is(202, &[]);
+    let _player = use_it(&server, &session);
     events.next("speech-start");
     let address = server.address.clone();
     let (code, printed) = server.ctrl_c();

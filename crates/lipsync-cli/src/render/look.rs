@@ -26,22 +26,15 @@ impl Look {
         Ok(avatar)
     }
 
-    /// Sets the properties of the element.
-    ///
-    /// # Errors
-    /// As [`Self::open_avatar`].
-    pub fn apply(&self, face: &gst::Element) -> Result<()> {
-        face.set_property(
-            "avatar",
-            plugin::locate(&self.avatar, plugin::library_dir().as_deref())?.to_string_lossy().as_ref(),
-        );
+    /// Sets the properties of the element, which shows what [`Self::open_avatar`] has opened.
+    pub fn apply(&self, avatar: &Avatar, face: &gst::Element) {
+        face.set_property("avatar", avatar.folder.to_string_lossy().as_ref());
         if let Some(clip) = &self.clip {
             face.set_property("clip", clip);
         }
         if let Some(emphasis) = self.emphasis {
             face.set_property("emphasis", emphasis);
         }
-        Ok(())
     }
 
     /// What caps say of the frame rate: nothing where it is the avatar's own.

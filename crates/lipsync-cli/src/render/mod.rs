@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
+use lipsync_core::avatar::Avatar;
 
 use crate::cli::{Look, Render};
 use crate::media::Reader;
@@ -20,7 +21,7 @@ use crate::{format, plugin, progress, speech};
 use output::Output;
 pub use stage::Stage;
 
-pub const REMEDY: &str = "Give a file with speech, in a format that GStreamer can play";
+const REMEDY: &str = "Give a file with speech, in a format that GStreamer can play";
 
 /// The launch line that decodes speech and gives it to `sound`, once to be painted and once to be heard. The second queue
 /// has no bounds: the picture comes as much later as the avatar and the encoder look ahead.
@@ -49,9 +50,7 @@ pub fn render(file: &Path, video: &Path, look: &Look, force: bool) -> Result<Exi
     let stage = Stage::of(look, &avatar, output.has_alpha())?;
     let target = PartialOutput::begin(video, force)?;
 
-    let mut reader = Reader::open(&line(output, &stage, look), file, REMEDY)?;
-    look.apply(&reader.element("face")?)?;
-    stage.apply(&reader)?;
+    let mut reader = open(&line(output, &stage, look), file, look, &avatar, &stage)?;
     if output == Output::Pngs {
         std::fs::create_dir(target.temporary())
             .with_context(|| format!("{}: cannot be made", target.temporary().display()))?;
@@ -62,7 +61,6 @@ pub fn render(file: &Path, video: &Path, look: &Look, force: bool) -> Result<Exi
     let painted = reader.element("painted")?.static_pad("src").context("the pipeline shows nothing")?;
     painted.set_offset(output.picture_delay().nseconds() as i64);
     let frames = Frames::of(&painted);
-    reader.link(&[("audio", reader.element("convert")?)])?;
     reader.start();
     let bar = progress::time_bar("render");
     while !reader.has_ended()? {
@@ -81,6 +79,15 @@ pub fn render(file: &Path, video: &Path, look: &Look, force: bool) -> Result<Exi
     let (width, height) = stage.size();
     print_line!("{}: {length}, {count} of {width} x {height}", video.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// A pipeline that begins with [`SPEECH`] and has the stage's line in it, ready to read `file`.
+pub fn open(line: &str, file: &Path, look: &Look, avatar: &Avatar, stage: &Stage) -> Result<Reader> {
+    let mut reader = Reader::open(line, file, REMEDY)?;
+    look.apply(avatar, &reader.element("face")?);
+    stage.apply(&reader)?;
+    reader.link(&[("audio", reader.element("convert")?)])?;
+    Ok(reader)
 }
 
 fn line(output: Output, stage: &Stage, look: &Look) -> String {

@@ -13,6 +13,7 @@ mod http;
 mod memory;
 mod options;
 mod peer;
+mod pipeline;
 mod presenter;
 mod push;
 mod recording;

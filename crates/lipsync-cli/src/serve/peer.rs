@@ -17,6 +17,7 @@ use lipsync_core::sync::lock;
 
 use super::failure::{Failure, Outcome};
 use super::options::Serve;
+use super::pipeline;
 use super::presenter::Streams;
 
 /// What an answer of webrtcbin, and all candidates, may take: some STUN servers never answer.
@@ -144,9 +145,8 @@ impl Peer {
                  ! application/x-rtp,media=audio,encoding-name=OPUS,payload={payload} ! peer."
             );
         }
-        let pipeline = gst::parse::launch(&line).map_err(Failure::ours)?;
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| Failure::ours("no pipeline"))?;
-        let webrtc = pipeline.by_name("peer").ok_or_else(|| Failure::ours("no webrtcbin"))?;
+        let pipeline = pipeline::launch(&line)?;
+        let webrtc: gst::Element = pipeline::element(&pipeline, "peer")?;
         if let Some(stun) = &ice.stun {
             webrtc.set_property("stun-server", stun);
         }
@@ -214,9 +214,11 @@ impl Peer {
         });
         streams.share_time(&pipeline);
         let mut sources = Vec::new();
-        for (name, producer) in [("picture", &streams.picture), ("sound", &streams.sound)] {
-            if let Some(source) = pipeline.by_name(name) {
-                let source = source.downcast::<gst_app::AppSrc>().map_err(|_| Failure::ours("no appsrc"))?;
+        for (name, payload, producer) in
+            [("picture", payloads.picture, &streams.picture), ("sound", payloads.sound, &streams.sound)]
+        {
+            if payload.is_some() {
+                let source: gst_app::AppSrc = pipeline::element(&pipeline, name)?;
                 StreamProducer::configure_consumer(&source);
                 sources.push((source, producer));
             }

@@ -17,6 +17,7 @@ use gst_utils::streamproducer::{ProducerSettings, StreamProducer};
 
 use super::failure::{Failure, Outcome};
 use super::options::Serve;
+use super::pipeline;
 use super::sound::RATE;
 
 /// What starting a pipeline may take.
@@ -71,21 +72,18 @@ impl Presenter {
              sounds. ! queue leaky=downstream ! appsink name=raw",
             options.bitrate
         );
-        let pipeline = gst::parse::launch(&line).map_err(Failure::ours)?;
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| Failure::ours("no pipeline"))?;
-        let element = |name: &str| pipeline.by_name(name).ok_or_else(|| Failure::ours(format!("no {name}")));
+        let pipeline = pipeline::launch(&line)?;
         let producer = |name: &str| {
-            let sink =
-                element(name)?.downcast::<gst_app::AppSink>().map_err(|_| Failure::ours("no appsink"))?;
+            let sink: gst_app::AppSink = pipeline::element(&pipeline, name)?;
             // lipsyncsrc has sent it at its time.
             let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
             sink.set_property("async", false);
             Ok::<_, Failure>(producer)
         };
         let (picture, sound, raw_sound) = (producer("picture")?, producer("sound")?, producer("raw")?);
-        let (face, valve) = (element("face")?, element("valve")?);
-        let voice =
-            element("voice")?.downcast::<gst_app::AppSrc>().map_err(|_| Failure::ours("no appsrc"))?;
+        let face: gst::Element = pipeline::element(&pipeline, "face")?;
+        let valve = pipeline::element(&pipeline, "valve")?;
+        let voice: gst_app::AppSrc = pipeline::element(&pipeline, "voice")?;
         face.set_property("avatar", avatar.to_string_lossy().as_ref());
         face.set_property("lookahead", (u64::from(options.lookahead) * 1_000_000 + 500_000).max(92_500_000));
         // What comes is bounded before it comes here, and so nobody waits.

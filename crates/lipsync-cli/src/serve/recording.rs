@@ -11,6 +11,7 @@ use lipsync_core::sync::lock;
 use tempfile::TempPath;
 
 use super::failure::{Failure, Outcome};
+use super::pipeline;
 use super::presenter::{Streams, first_error};
 use crate::render::output::Output;
 
@@ -56,18 +57,16 @@ impl Recording {
         let file = file.context("no temporary file can be made for the recording");
         let file = file.map_err(Failure::ours)?.into_temp_path();
         let sound = Output::Mp4.sound().unwrap_or_default();
+        let muxer = Output::Mp4.muxer().unwrap_or_default();
         let line = format!(
             "appsrc name=picture ! h264parse ! queue ! film. \
              appsrc name=sound ! audioconvert ! {sound} ! queue ! film. \
-             mp4mux name=film faststart=true ! filesink name=file sync=false async=false"
+             {muxer} name=film ! filesink name=file sync=false async=false"
         );
-        let pipeline = gst::parse::launch(&line).map_err(Failure::ours)?;
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| Failure::ours("no pipeline"))?;
-        let element = |name: &str| pipeline.by_name(name).ok_or_else(|| Failure::ours(format!("no {name}")));
-        element("file")?.set_property("location", &*file);
-        let source =
-            |name: &str| element(name)?.downcast::<gst_app::AppSrc>().map_err(|_| Failure::ours("no appsrc"));
-        let sources = vec![source("picture")?, source("sound")?];
+        let pipeline = pipeline::launch(&line)?;
+        pipeline::element::<gst::Element>(&pipeline, "file")?.set_property("location", &*file);
+        let sources: Vec<gst_app::AppSrc> =
+            vec![pipeline::element(&pipeline, "picture")?, pipeline::element(&pipeline, "sound")?];
         let start = Arc::<Start>::default();
         if let [Some(picture), Some(sound)] = [0, 1].map(|n: usize| sources[n].static_pad("src")) {
             start.watch(&picture);

@@ -52,9 +52,10 @@ pub fn with_plugin(command: &mut Command) -> &mut Command {
     assert!(built.exists(), "{} is missing: test the whole workspace", built.display());
     let link = folder.join("libgstlipsync.so");
     if std::fs::read_link(&link).ok().as_ref() != Some(&built) {
-        // Tests that run beside this one may do the same.
-        let _ = std::fs::remove_file(&link);
-        let _ = std::os::unix::fs::symlink(&built, &link);
+        // Tests that run beside this one may do the same, so that it is there at any time.
+        let own = folder.join(format!("{}", std::process::id()));
+        std::os::unix::fs::symlink(&built, &own).unwrap();
+        std::fs::rename(own, link).unwrap();
     }
     command.env("GST_PLUGIN_PATH", folder).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
