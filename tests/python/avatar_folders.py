@@ -40,6 +40,8 @@ class Avatar:
     """None, as for the paste: the style's."""
     paste: str | None = None
     context: str = "window"
+    windows: str = "mel-frames"
+    """Where mel windows may start: a key of features.GRIDS."""
     ping_pong: bool = True
     """Forward and backward for ever; otherwise forward once, then the last frame is held."""
     first_frame: int = 0
@@ -109,6 +111,7 @@ def load_own(folder: Path) -> Avatar:
         border=face.get("border"),
         paste=face.get("paste"),
         context=description.get("audio", {}).get("context", "window"),
+        windows=description.get("audio", {}).get("windows", "mel-frames"),
         first_frame=description.get("first_frame", 0),
     )
 

@@ -20,6 +20,8 @@ MEL_RATE = SAMPLE_RATE // HOP
 
 WINDOW = 16
 """Mel frames that the audio encoder sees at once."""
+GRIDS = {"mel-frames": 1, "exact": 5}
+"""Where windows may start: steps from a mel frame to the next."""
 EMBEDDING = 512
 CONTEXT_ROWS = 16
 """Embeddings that the generator sees at once, half of them before the frame."""
@@ -42,11 +44,11 @@ def read_sound(path: Path) -> tuple[np.ndarray, int]:
 # --- mel --------------------------------------------------------------------------------------------------------------
 
 
-def mel_spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Returns T x 80 mel levels in [-4, 4] of 16 kHz mono sound, T = 1 + samples // 200."""
+def mel_spectrogram(audio: np.ndarray, hop: int = HOP) -> np.ndarray:
+    """Returns T x 80 mel levels in [-4, 4] of 16 kHz mono sound, T = 1 + samples // hop."""
     audio = audio.astype(np.float64)
     emphasised = np.append(audio[:1], audio[1:] - 0.97 * audio[:-1])
-    magnitude = np.abs(librosa.stft(emphasised, n_fft=N_FFT, hop_length=HOP, win_length=N_FFT))
+    magnitude = np.abs(librosa.stft(emphasised, n_fft=N_FFT, hop_length=hop, win_length=N_FFT))
     filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=MEL_BANDS, fmin=55, fmax=7600)
     level = 20 * np.log10(np.maximum(1e-5, filters @ magnitude)) - 20
     return np.clip(8 * (level + 100) / 100 - 4, -4, 4).T.astype(np.float32)
@@ -70,15 +72,21 @@ def window_count(mel_frames: int) -> int:
     return int((mel_frames - WINDOW) / 80.0 * 25.0) + 2
 
 
-def window_starts(mel_frames: int) -> np.ndarray:
-    """Returns the first mel frame of every encoder window; the last windows are held inside the clip."""
-    starts = [int(MEL_RATE * j / FPS) for j in range(window_count(mel_frames))]
-    return np.minimum(starts, mel_frames - WINDOW)
+def window_starts(mel_frames: int, steps: int = 1) -> np.ndarray:
+    """Returns the first mel frame of every encoder window; the last windows are held inside the clip.
+
+    Of mel frames that are `steps` times as close, a window takes every `steps`th.
+    """
+    count = window_count((mel_frames - 1) // steps + 1)
+    starts = [int(MEL_RATE * steps * j / FPS) for j in range(count)]
+    return np.minimum(starts, mel_frames - (WINDOW - 1) * steps - 1)
 
 
-def mel_windows(mel: np.ndarray) -> np.ndarray:
-    """Returns the encoder's input, N x 1 x 80 x 16."""
-    windows = [mel[start : start + WINDOW].T for start in window_starts(len(mel))]
+def mel_windows(audio: np.ndarray, grid: str = "mel-frames") -> np.ndarray:
+    """Returns the encoder's input for 16 kHz mono sound, N x 1 x 80 x 16."""
+    steps = GRIDS[grid]
+    mel = mel_spectrogram(audio, HOP // steps)
+    windows = [mel[start:][: WINDOW * steps : steps].T for start in window_starts(len(mel), steps)]
     return np.stack(windows)[:, np.newaxis]
 
 

@@ -13,7 +13,6 @@ from features import (
     MEL_BANDS,
     WINDOW,
     feature_sequence,
-    mel_spectrogram,
     mel_windows,
     pad_to_one_window,
 )
@@ -62,15 +61,14 @@ class AudioEncoder(Network):
         if list(self.mel_input.shape[1:]) != [1, MEL_BANDS, WINDOW]:
             raise ValueError(f"{path}: the input is {self.mel_input.shape}, not [N, 1, 80, 16]")
 
-    def embeddings(self, mel: np.ndarray) -> np.ndarray:
-        windows = mel_windows(mel)
+    def embeddings(self, windows: np.ndarray) -> np.ndarray:
         batch = self.batch or 64
         parts = [windows[i : i + batch] for i in range(0, len(windows), batch)]
         return np.concatenate([self.run(**{self.mel_input.name: part}) for part in parts])
 
-    def sequence(self, audio: np.ndarray) -> np.ndarray:
+    def sequence(self, audio: np.ndarray, grid: str = "mel-frames") -> np.ndarray:
         """Returns the generator's feature sequence for a whole clip."""
-        return feature_sequence(self.embeddings(mel_spectrogram(pad_to_one_window(audio))))
+        return feature_sequence(self.embeddings(mel_windows(pad_to_one_window(audio), grid)))
 
 
 class HubertEncoder(Network):

@@ -47,6 +47,7 @@ from features import (
     feature_sequence,
     mel_heard,
     mel_spectrogram,
+    mel_windows,
     pad_to_one_window,
     read_sound,
     window_context,
@@ -82,7 +83,7 @@ def finish(frame: np.ndarray, alpha: np.ndarray | None, background: Colour | Non
 
 
 def listen(
-    generator: Generator, encoder: Network | None, audio: np.ndarray, context: str, clock: Clock
+    generator: Generator, encoder: Network | None, audio: np.ndarray, context: str, grid: str, clock: Clock
 ) -> Callable[[int], np.ndarray]:
     """Returns the function that gives the sound belonging to a video frame, as the generator wants to hear it."""
     if generator.hears.startswith("hubert"):
@@ -91,12 +92,14 @@ def listen(
         if generator.hears == "hubert of 8 frames":
             return lambda frame: window_context(sequence, frame, ULTRALIGHT_ROWS)
         return lambda frame: CONTEXTS[context](sequence, frame)
-    with clock.part("mel"):
-        mel = mel_spectrogram(pad_to_one_window(audio))
     if generator.hears == "mel":
+        with clock.part("mel"):
+            mel = mel_spectrogram(pad_to_one_window(audio))
         return lambda frame: mel_heard(mel, frame)
+    with clock.part("mel"):
+        windows = mel_windows(pad_to_one_window(audio), grid)
     with clock.part("encoder"):
-        sequence = feature_sequence(encoder.embeddings(mel))
+        sequence = feature_sequence(encoder.embeddings(windows))
     return lambda frame: CONTEXTS[context](sequence, frame)
 
 
@@ -119,7 +122,7 @@ def render(
         generator = Generator(avatar.generator, threads)
         kind = ENCODERS.get(generator.hears)
         encoder = kind(avatar.audio_encoder, threads) if kind else None
-    heard = listen(generator, encoder, audio, avatar.context, clock)
+    heard = listen(generator, encoder, audio, avatar.context, avatar.windows, clock)
     style = STYLES[avatar.style or STYLE_OF[generator.hears]]
     border = style.border if avatar.border is None else avatar.border
     paste = PASTES[avatar.paste or style.paste]

@@ -6,15 +6,22 @@
 mod common;
 
 use common::avatar;
-use lipsync_core::features::{self, AudioContextKind, RowSelection};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::features::{self, AudioContextKind, RowSelection, WindowGrid};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::FrameRate;
 
 /// Between 40 ms and the video's frames lie rows that exist for one frame and not for the next.
 #[test]
 fn a_short_lookahead_goes_with_any_frame_rate() {
-    let avatar = avatar("own");
-    for kind in [RowSelection::Window, RowSelection::Tile] {
+    let own = avatar("own");
+    for (kind, windows) in [
+        (RowSelection::Window, WindowGrid::MelFrames),
+        (RowSelection::Window, WindowGrid::Exact),
+        (RowSelection::Tile, WindowGrid::MelFrames),
+        (RowSelection::Tile, WindowGrid::Exact),
+    ] {
+        let avatar = Avatar { windows, ..own.clone() };
         for limit in [1480, 2120, 3400, features::NO_LIMIT] {
             let mut track =
                 avatar.open_features(AudioContextKind::MelRows(kind), limit, &Engine::default()).unwrap();
@@ -34,7 +41,7 @@ fn a_short_lookahead_goes_with_any_frame_rate() {
                 while told < all && track.context(told).unwrap().is_some() {
                     told += 1;
                 }
-                assert_eq!(told, all, "{kind:?} {limit} {num}/{den}");
+                assert_eq!(told, all, "{kind:?} {windows:?} {limit} {num}/{den}");
             }
         }
     }

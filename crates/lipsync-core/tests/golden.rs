@@ -7,7 +7,8 @@ mod common;
 
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use lipsync_core::audio::mel::{BANDS, MelSpectrogram};
-use lipsync_core::features::{AudioContextKind, RowSelection};
+use lipsync_core::avatar::Avatar;
+use lipsync_core::features::{AudioContextKind, RowSelection, WindowGrid};
 use lipsync_core::generator::face::{
     FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Paste, Style, decode_output,
 };
@@ -55,6 +56,22 @@ fn contexts_are_those_of_the_reference() {
             assert_eq!(context.len(), AudioContextKind::MelRows(kind).values());
             assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("{kind:?}, frame {i}"));
         }
+    }
+}
+
+#[test]
+fn exact_windows_are_those_of_the_reference() {
+    let golden: Array2<f32> = array("golden/contexts_exact");
+    let avatar = Avatar { windows: WindowGrid::Exact, ..avatar("own") };
+    let contexts_at = |rate| contexts(&avatar, AudioContextKind::default(), rate);
+    let native = contexts_at(FrameRate::NATIVE);
+    assert_eq!(native.len(), golden.nrows());
+    for (i, (context, golden)) in native.iter().zip(golden.rows()).enumerate() {
+        assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("frame {i}"));
+    }
+    let double = contexts_at(FrameRate::new(50, 1).unwrap());
+    for (i, context) in native.iter().enumerate() {
+        assert_eq!(*context, double[2 * i], "frame {i}");
     }
 }
 

@@ -34,6 +34,8 @@ pub type MelFrame = [f32; BANDS];
 
 /// A streaming mel spectrogram: a frame comes out as soon as its last sample is known.
 pub struct MelSpectrogram {
+    /// Samples from one frame to the next.
+    hop: usize,
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
     filters: Vec<Band>,
@@ -55,8 +57,16 @@ struct Band {
 
 impl Default for MelSpectrogram {
     fn default() -> Self {
+        Self::with_hop(HOP)
+    }
+}
+
+impl MelSpectrogram {
+    /// A spectrogram whose frame `t` is centred on sample `hop * t`.
+    pub(crate) fn with_hop(hop: usize) -> Self {
         let fft = RealFftPlanner::new().plan_fft_forward(N_FFT);
         let mut this = Self {
+            hop,
             window: hann(),
             filters: mel_filters(),
             samples: VecDeque::new(),
@@ -71,9 +81,7 @@ impl Default for MelSpectrogram {
         this.reset();
         this
     }
-}
 
-impl MelSpectrogram {
     /// Drops all audio; the next sample is sample 0.
     pub fn reset(&mut self) {
         self.samples.clear();
@@ -99,7 +107,7 @@ impl MelSpectrogram {
 
     /// Ends the audio: pads with zeros and hands the remaining frames to `sink`.
     pub fn finish(&mut self, mut sink: impl FnMut(MelFrame)) {
-        let total = 1 + self.taken / HOP as u64;
+        let total = 1 + self.taken / self.hop as u64;
         while self.frames < total {
             // Padding follows pre-emphasis, as in the reference, which pads the filtered signal.
             self.samples.resize(N_FFT, 0.0);
@@ -115,7 +123,7 @@ impl MelSpectrogram {
         self.fft
             .process_with_scratch(&mut self.windowed, &mut self.spectrum, &mut self.scratch)
             .unwrap_or_else(|e| unreachable!("buffers come from the plan itself: {e}"));
-        self.samples.drain(..HOP);
+        self.samples.drain(..self.hop);
         self.frames += 1;
         std::array::from_fn(|band| {
             let Band { first, weights } = &self.filters[band];

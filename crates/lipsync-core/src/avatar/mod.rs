@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection};
+use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection, WindowGrid};
 use crate::file::{self, Inside};
 use crate::generator::face::FaceOptions;
 use crate::inference::precision::int8_file;
@@ -77,6 +77,9 @@ pub struct Avatar {
     /// How a network that hears rows of an audio encoder wants to hear them.
     #[doc(hidden)]
     pub context: RowSelection,
+    /// Where its mel windows start.
+    #[doc(hidden)]
+    pub windows: WindowGrid,
     /// How the network sees and paints faces.
     #[doc(hidden)]
     pub face: FaceOptions,
@@ -267,7 +270,7 @@ impl Avatar {
         }
     }
 
-    /// Opens what makes the contexts for its generator, which hears `hearing`; the rest is as for [`features::open`].
+    /// Opens what makes the contexts for its generator; the rest is as for [`features::open`].
     ///
     /// # Errors
     /// As [`features::open`].
@@ -278,7 +281,8 @@ impl Avatar {
         limit: u64,
         engine: &Engine,
     ) -> Result<Box<dyn FeatureTrack>> {
-        features::open((self.audio_encoder.as_deref(), &self.folder), context_kind, limit, engine)
+        let encoder = (self.audio_encoder.as_deref(), self.folder.as_path());
+        features::open(encoder, context_kind, self.windows, limit, engine)
     }
 
     /// The clip of that name.

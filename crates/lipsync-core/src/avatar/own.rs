@@ -91,6 +91,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         clips,
         rate,
         context: manifest.audio.context,
+        windows: manifest.audio.windows,
         face: FaceOptions { style: *style, border, paste: *paste },
         at_rest: manifest.at_rest,
     })

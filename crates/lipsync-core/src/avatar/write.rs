@@ -98,7 +98,7 @@ impl Avatar {
                 faces,
                 masked,
             },
-            audio: Audio { context: self.context },
+            audio: Audio { context: self.context, windows: self.windows },
             clips: self.clip_keys(),
         }
     }

@@ -7,13 +7,13 @@
 //! SyncTalk_2D numbers rows as follows: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last
 //! 16; the sequence of rows is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i +
 //! 7` of it, and rows that do not exist are zeros. At other frame rates the same rule is evaluated at the
-//! frame's own time.
+//! frame's own time. On the exact [`WindowGrid`], window `j` starts at `3.2 j`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::mel_track::{self, MelTrack, time_in_rows};
-use super::{Context, FeatureTrack, WINDOW};
+use super::{Context, FeatureTrack, WINDOW, WindowGrid};
 use crate::audio::mel::{BANDS, HOP};
 use crate::audio::resample::SAMPLE_RATE;
 use crate::error::{Error, Result};
@@ -84,13 +84,19 @@ pub struct MelRowTrack {
     last_row: i64,
     rate: FrameRate,
     mel: MelTrack,
-    /// Encoded rows by the first mel frame of their window: neighbouring video frames share most of them.
+    /// Encoded rows by the start of their window: neighbouring video frames share most of them.
     rows: BTreeMap<u64, Floats>,
 }
 
 impl MelRowTrack {
     /// Opens the encoder and checks its shapes.
-    pub fn open(path: &Path, kind: RowSelection, limit: u64, engine: &Engine) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        kind: RowSelection,
+        grid: WindowGrid,
+        limit: u64,
+        engine: &Engine,
+    ) -> Result<Self> {
         let encoder = Network::open(path, engine, 1)?;
         let fits = encoder.inputs().len() == 1
             && encoder.inputs().all(|port| port.has_item_shape(&[1, BANDS, WINDOW]))
@@ -110,12 +116,12 @@ impl MelRowTrack {
             kind,
             last_row: last_known_row(kind, limit),
             rate: FrameRate::NATIVE,
-            mel: MelTrack::default(),
+            mel: MelTrack::new(grid),
             rows: BTreeMap::new(),
         })
     }
 
-    /// The first mel frame of the window for row `offset` of frame `n`, or `None` where there is no such row.
+    /// The start of the window for row `offset` of frame `n`, or `None` where there is no such row.
     fn row_start(&self, n: u64, offset: i64) -> Option<u64> {
         let (time, den) = time_in_rows(n, self.rate);
         let row = time + offset * den;
@@ -126,8 +132,8 @@ impl MelRowTrack {
             return None;
         }
         let mut window = (row - REPEATED_ROWS * den).max(0);
-        if let Some(total) = self.mel.total() {
-            let windows = window_count(total) as i64;
+        if let Some(mel_frames) = self.mel.mel_frames() {
+            let windows = window_count(mel_frames) as i64;
             if row > (windows + REPEATED_ROWS) * den {
                 return None;
             }
@@ -153,7 +159,7 @@ impl FeatureTrack for MelRowTrack {
         };
         let starts: Vec<Option<u64>> =
             offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
-        if !starts.iter().flatten().all(|start| self.mel.has(start + WINDOW as u64)) {
+        if !starts.iter().flatten().all(|start| self.mel.has(*start, WINDOW)) {
             return Ok(None);
         }
         // The first row of every later frame starts here or later, so what is older can be dropped. Where the

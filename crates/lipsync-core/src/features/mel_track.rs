@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::WINDOW;
+use super::{WINDOW, WindowGrid};
 use crate::audio::mel::{BANDS, HOP, MAX_VALUE, MelFrame, MelSpectrogram, N_FFT};
 use crate::rate::FrameRate;
 
@@ -13,9 +13,11 @@ pub const LOOKAHEAD: u64 = ((WINDOW - 1) * HOP + N_FFT / 2) as u64;
 /// Mel frames for each row: 80 a second over 25 a second.
 const MEL_PER_ROW: (i64, i64) = (16, 5);
 
-/// Mel frames from `first` on; older ones are no longer needed.
-#[derive(Default)]
+/// Mel frames on a grid from `first` on; older ones are no longer needed.
+///
+/// All positions are in steps of the grid, of which there are [`WindowGrid::steps`] from a frame of a window to the next.
 pub struct MelTrack {
+    steps: usize,
     spectrogram: MelSpectrogram,
     frames: VecDeque<MelFrame>,
     first: u64,
@@ -23,6 +25,23 @@ pub struct MelTrack {
 }
 
 impl MelTrack {
+    /// A track for windows that begin on that grid.
+    pub fn new(grid: WindowGrid) -> Self {
+        let steps = grid.steps();
+        Self {
+            steps,
+            spectrogram: MelSpectrogram::with_hop(HOP / steps),
+            frames: VecDeque::new(),
+            first: 0,
+            finished: false,
+        }
+    }
+
+    /// Steps from the first frame of a window to behind its `frames`th.
+    pub fn reach(&self, frames: usize) -> u64 {
+        ((frames - 1) * self.steps + 1) as u64
+    }
+
     /// Adds samples at 16 kHz.
     pub fn push(&mut self, mono: &[f32]) {
         let frames = &mut self.frames;
@@ -33,7 +52,8 @@ impl MelTrack {
     pub fn finish(&mut self) {
         let frames = &mut self.frames;
         self.spectrogram.finish(|frame| frames.push_back(frame));
-        while self.first == 0 && self.frames.len() < WINDOW {
+        let window = self.reach(WINDOW);
+        while self.known() < window {
             self.frames.push_back([-MAX_VALUE; BANDS]);
         }
         self.finished = true;
@@ -47,47 +67,44 @@ impl MelTrack {
         self.finished = false;
     }
 
-    /// Number of mel frames so far.
-    pub fn known(&self) -> u64 {
+    /// Number of steps so far.
+    fn known(&self) -> u64 {
         self.first + self.frames.len() as u64
     }
 
-    /// Number of mel frames, once the audio has ended.
-    pub fn total(&self) -> Option<u64> {
-        self.finished.then(|| self.known())
+    /// Number of mel frames, [`HOP`] samples apart, once the audio has ended.
+    pub fn mel_frames(&self) -> Option<u64> {
+        self.finished.then(|| (self.known() - 1) / self.steps as u64 + 1)
     }
 
-    /// The first mel frame of the window at the time `rows / den`, in rows of 40 ms.
+    /// The start of the window at the time `rows / den`, in rows of 40 ms.
     ///
     /// At the end, windows are clamped to the audio.
     pub fn window_start(&self, rows: i64, den: i64) -> u64 {
-        let start = (rows * MEL_PER_ROW.0 / (den * MEL_PER_ROW.1)) as u64;
-        match self.total() {
-            Some(total) => start.min(total - WINDOW as u64),
-            None => start,
-        }
+        let start = (rows * MEL_PER_ROW.0 * self.steps as i64 / (den * MEL_PER_ROW.1)) as u64;
+        if self.finished { start.min(self.known() - self.reach(WINDOW)) } else { start }
     }
 
-    /// Whether all mel frames before `end` are known.
-    pub fn has(&self, end: u64) -> bool {
-        end <= self.known()
+    /// Whether the first `frames` frames of the window at `start` are known.
+    pub fn has(&self, start: u64, frames: usize) -> bool {
+        start + self.reach(frames) <= self.known()
     }
 
     /// Drops what is before the window at `start`. The last window is kept, since later windows may be
     /// clamped to it.
     pub fn forget_before(&mut self, start: u64) {
-        let start = start.min(self.known().saturating_sub(WINDOW as u64));
+        let start = start.min(self.known().saturating_sub(self.reach(WINDOW)));
         let passed = start.saturating_sub(self.first);
         self.frames.drain(..passed as usize);
         self.first += passed;
     }
 
-    /// Writes the window that starts at mel frame `start` as 80 bands of 16 values. Its first `known` frames
+    /// Writes the window that starts at `start` as 80 bands of 16 values. Its first `known` frames
     /// must be there; the last of them is repeated for the others.
     pub fn write_window(&self, start: u64, known: usize, values: &mut [f32]) {
         let index = (start - self.first) as usize;
         for t in 0..WINDOW {
-            for (band, value) in self.frames[index + t.min(known - 1)].iter().enumerate() {
+            for (band, value) in self.frames[index + t.min(known - 1) * self.steps].iter().enumerate() {
                 values[band * WINDOW + t] = *value;
             }
         }

@@ -100,6 +100,27 @@ impl std::fmt::Display for AudioContextKind {
     }
 }
 
+/// Where mel windows may start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowGrid {
+    /// On the mel frames, 12.5 ms apart, as SyncTalk_2D and Wav2Lip train: the audio of a frame is up to 10 ms early.
+    #[default]
+    MelFrames,
+    /// Every 2.5 ms, which is exact for 25 and 50 frames per second.
+    Exact,
+}
+
+impl WindowGrid {
+    /// Steps of the grid from a mel frame to the next.
+    const fn steps(self) -> usize {
+        match self {
+            Self::MelFrames => 1,
+            Self::Exact => 5,
+        }
+    }
+}
+
 /// Turns a stream of audio into contexts.
 ///
 /// Frames must be asked for in ascending order: what only earlier ones need is dropped.
@@ -141,7 +162,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
 }
 
 /// Opens the track for a generator with contexts of `kind`; `encoder` is the file of the audio encoder,
-/// `folder` the avatar's folder, for messages.
+/// `folder` the avatar's folder, for messages. Mel windows start on `grid`.
 ///
 /// `limit` bounds the lookahead, in samples at 16 kHz, as far as the kind allows: rows or mel frames further
 /// ahead repeat the last known one. The least lookahead is about 100 ms. That of HuBERT is fixed.
@@ -152,6 +173,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
 pub fn open(
     (encoder, folder): (Option<&Path>, &Path),
     kind: AudioContextKind,
+    grid: WindowGrid,
     limit: u64,
     engine: &Engine,
 ) -> Result<Box<dyn FeatureTrack>> {
@@ -166,9 +188,9 @@ pub fn open(
     };
     Ok(match kind {
         AudioContextKind::MelRows(kind) => {
-            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, limit, engine)?)
+            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, grid, limit, engine)?)
         }
         AudioContextKind::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine)?),
-        AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(limit)),
+        AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(grid, limit)),
     })
 }
