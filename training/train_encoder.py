@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: MPL-2.0
 """Train the audio encoder and the head: mel windows -> mouth state of every frame.
 
-    python train_encoder.py --minutes 60
+    python train_encoder.py --minutes 60                  # begins from hearing.npz, the trained ones that come with the kit
+    python train_encoder.py --minutes 120 --from-scratch  # from random weights
+    python train_encoder.py --pack                        # writes the trained ones to hearing.npz
 
 Checkpoint: WORK/encoder.pt; running again resumes from it.
 """
 
 import argparse
+import os
 
 import mel
 import mouth
 import numpy as np
-import shipped
 import speech_data
 import torch
 import trainer
-from common import WORK
+from common import HERE, WORK
 from nets import EMBEDDING, ROWS, AudioEncoder, MouthHead
 from scipy.stats import spearmanr
 from torch import nn
 
 CHECKPOINT = WORK / "encoder.pt"
+HEARING = HERE / "hearing.npz"  # encoder, head and probe as they come with the kit; README.md says how they were made
 BATCH, FRAMES = 8, 56
 WINDOWS = FRAMES + ROWS - 1
 FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
@@ -44,6 +47,15 @@ class Model(nn.Module):
         self.encoder = AudioEncoder()
         self.head = MouthHead()
         self.probe = nn.Linear(EMBEDDING, len(PROBE_TIMES) * mouth.N_UNITS)
+        self.settled = False
+
+    def train(self, mode=True):
+        """Weights that were trained already keep the statistics of their normalisation: a batch has only eight voices."""
+        super().train(mode)
+        for module in self.encoder.modules() if self.settled else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def rows(self, audio, phase):
         """audio [B, samples] -> encoder rows [B, WINDOWS, 512]."""
@@ -55,13 +67,24 @@ class Model(nn.Module):
         return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS)
 
 
+def packed():
+    """The weights of HEARING, {name: tensor}."""
+    with np.load(HEARING) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def pack():
+    """Writes the weights that were trained here to HEARING."""
+    weights = torch.load(CHECKPOINT, map_location="cpu")["average"]
+    part = HEARING.with_suffix(".part.npz")
+    np.savez_compressed(part, **{name: value.numpy() for name, value in weights.items()})
+    os.replace(part, HEARING)
+
+
 def load():
-    """The encoder and head that were trained here, or else the shipped ones."""
+    """The encoder and head that were trained here, or else those that come with the kit."""
     model = Model()
-    if CHECKPOINT.exists():
-        model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
-    else:
-        shipped.load(model)
+    model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"] if CHECKPOINT.exists() else packed())
     return model.eval()
 
 
@@ -134,8 +157,14 @@ def main():
     from make_speech import HELD_VOICES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    trainer.add_arguments(parser, steps=12_000, rate=1.5e-3)
+    trainer.add_arguments(parser, steps=12_000, rate=None)
+    parser.add_argument("--from-scratch", action="store_true", help="begin from random weights (highest rate 1.5e-3, else 4e-4)")
+    parser.add_argument("--pack", action="store_true", help="do not train: write the weights of WORK/encoder.pt to hearing.npz")
     arguments = parser.parse_args()
+    if arguments.pack:
+        pack()
+        return
+    arguments.rate = arguments.rate or (1.5e-3 if arguments.from_scratch else 4e-4)
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     clips = speech_data.load_clips("train")
@@ -146,6 +175,9 @@ def main():
     # A common scale, larger for units that move more: every unit contributes, and none dominates.
     scale = torch.tensor(np.concatenate([c.track for c in clips]).std(0) + 0.03, dtype=torch.float32).to(trainer.DEVICE)
     model = Model().to(trainer.DEVICE, memory_format=torch.channels_last)
+    if not arguments.from_scratch:
+        model.load_state_dict(packed())
+        model.settled = True
 
     def loss(step):
         rng = np.random.default_rng([7, step])
