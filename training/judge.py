@@ -80,7 +80,7 @@ def first_avatar():
 def hear_first(audio):
     encoder, head = first_avatar()
     frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
-    windows = mel.windows(mel.mel_spectrogram(torch.from_numpy(audio)), frames).numpy()
+    windows = mel.floored_windows(mel.mel_spectrogram(torch.from_numpy(audio), mel.HOP), frames).numpy()
     rows = torch.from_numpy(encoder.run(None, {encoder.get_inputs()[0].name: windows})[0])
     contexts = mel.contexts(rows).reshape(frames, 32, 16, 16).numpy()
     inputs = {"audio": contexts}

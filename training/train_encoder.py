@@ -89,22 +89,24 @@ def load():
 
 
 @torch.no_grad()
-def hear(model, audio, future=mel.FUTURE_ROWS, step=1):
+def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
     """Mouth states of a whole clip as the plugin computes them, [frames, N_UNITS].
 
-    `future` shortens the lookahead; `step` 2 gives 50 frames per second (windows in between those of 25).
+    `future` shortens the lookahead.  At a rate other than 25 the rows of a frame are 40 ms apart as well, counted from its own time.
     """
-    frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
+    frames = len(audio) * fps // mel.SAMPLE_RATE
     silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
     spectrum = mel.mel_spectrogram(torch.from_numpy(audio))
-    tracks = []
-    for part in range(step):
-        rows = model.encoder(mel.windows(spectrum, frames, part * mel.PHASES // step))
-        contexts = mel.contexts(rows)
+    rows, parts = np.divmod(np.arange(frames) * mel.FPS, fps)
+    states = np.zeros((frames, mouth.N_UNITS), np.float32)
+    for part in np.unique(parts):
+        mine = np.flatnonzero(parts == part)
+        heard = model.encoder(mel.windows(spectrum, rows[mine].max() + 1, int(part * mel.PHASES // fps)))
+        contexts = mel.contexts(heard)[rows[mine]]
         missing = contexts.abs().amax(2, keepdim=True) == 0
         contexts = torch.where(missing, silence, contexts)
-        tracks.append(model.head.states(mel.shorten(contexts, future)).numpy())
-    return np.stack(tracks, 1).reshape(-1, mouth.N_UNITS)
+        states[mine] = model.head.states(mel.shorten(contexts, future)).numpy()
+    return states
 
 
 def targets(tracks, phase):
