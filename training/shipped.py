@@ -24,7 +24,7 @@ def generator():
     height, width = own["window"].shape[2:]
     painter, head = Painter((NET_BOX_X, NET_BOX_Y, width, height)), MouthHead()
     painter.load_state_dict(painter.state_dict() | tensors(own))
-    head.load_state_dict(tensors(part("head.")))
+    head.load_state_dict(head.state_dict() | tensors(part("head.")))  # older ones know no closures as such
     return Generator(head, painter, torch.from_numpy(weights["silence"])).eval()
 
 

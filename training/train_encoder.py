@@ -24,19 +24,21 @@ from torch import nn
 
 CHECKPOINT = WORK / "encoder.pt"
 HEARING = HERE / "hearing.npz"  # encoder, head and probe as they come with the kit; README.md says how they were made
-BATCH, FRAMES = 8, 56
-WINDOWS = FRAMES + ROWS - 1
+BATCH, WINDOWS = 8, 71
 FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
 SECONDS = WINDOWS / mel.FPS + 0.25  # of audio in one example
+FINER = 2  # every other batch has windows at 50 frames per second, so that those between frames fit in smoothly
 # A linear probe on every row must predict the mouth at these times (s) after the start of the window
 # (its middle is at 94 ms), so that the 512 values encode mouth shapes before the head processes them.
 PROBE_TIMES = np.array([0.045, 0.094, 0.143])
 PROBE_WEIGHT = 0.3
 SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
+TURN_WEIGHT = 4.0  # on the change of that, in steps of 20 ms
 # Viewers notice the distance between the lips first, and missed closures most of all.
 OPENING_WEIGHT = 0.5
 OPENING_MM = 3.0  # an error of this size has a loss of one
 CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # extra weight of frames that should be closed
+SHUT_WEIGHT, SHUT_FACTOR = 3.0, 3.0  # of p, b and m as such; missing one costs more than an unnecessary one
 SHORT_CONTEXT = 0.4  # share of examples with a shortened lookahead
 LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
 
@@ -57,20 +59,22 @@ class Model(nn.Module):
                 module.eval()
         return self
 
-    def rows(self, audio, phase):
-        """audio [B, samples] -> encoder rows [B, WINDOWS, 512]."""
+    def rows(self, audio, phase, finer=1):
+        """audio [B, samples] -> encoder rows [B, WINDOWS, 512], of `finer` times 25 windows per second."""
         spectra = mel.mel_spectrogram(audio)
-        windows = torch.stack([mel.windows(s, WINDOWS, phase) for s in spectra])
-        return self.encoder(windows.flatten(0, 1)).view(len(audio), WINDOWS, EMBEDDING)
+        starts = torch.arange(WINDOWS, device=audio.device) * (mel.PHASES // finer) + phase
+        windows = spectra.unfold(2, mel.WINDOW_SPAN, 1)[:, :, starts, :: mel.HOP // mel.GRID].transpose(1, 2)
+        return self.encoder(windows.flatten(0, 1)[:, None]).view(len(audio), WINDOWS, EMBEDDING)
 
     def states(self, contexts):
-        return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS)
+        """States and closures [..., N_UNITS + 1], not clamped."""
+        return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS + 1)
 
 
-def packed():
-    """The weights of HEARING, {name: tensor}."""
-    with np.load(HEARING) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
+def packed(file=HEARING):
+    """The weights of a file like HEARING, {name: tensor}."""
+    with np.load(file) as stored:
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
 
 
 def pack():
@@ -81,10 +85,11 @@ def pack():
     os.replace(part, HEARING)
 
 
-def load():
-    """The encoder and head that were trained here, or else those that come with the kit."""
+def load(file=None):
+    """The encoder and head of that file, or those that were trained here, or else those that come with the kit."""
+    file = file or (CHECKPOINT if CHECKPOINT.exists() else HEARING)
     model = Model()
-    model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"] if CHECKPOINT.exists() else packed())
+    model.load_state_dict(packed(file) if file.suffix == ".npz" else torch.load(file, map_location="cpu")["average"])
     return model.eval()
 
 
@@ -109,27 +114,33 @@ def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
     return states
 
 
-def targets(tracks, phase):
-    """States [B, FRAMES, units] and probes [B, WINDOWS, 3, units]."""
+def targets(tracks, phase, finer):
+    """States with closures [B, frames, units + 1] and probes [B, WINDOWS, 3, units]."""
     late = phase / mel.PHASES / mel.FPS
-    frames = (np.arange(FRAMES) + FIRST) / mel.FPS + late
-    rows = (np.arange(WINDOWS) / mel.FPS + late)[:, None] + PROBE_TIMES
-    both = [np.stack([mouth.at_times(t, times) for t in tracks]) for times in (frames, rows)]
-    return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in both]
+    frames = WINDOWS - (ROWS - 1) * finer
+    middles = np.arange(frames) / (mel.FPS * finer) + FIRST / mel.FPS + late
+    rows = (np.arange(WINDOWS) / (mel.FPS * finer) + late)[:, None] + PROBE_TIMES
+    states, probes = (np.stack([mouth.at_times(t, times) for t in tracks]) for times in (middles, rows))
+    return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in (states, probes[..., :-1])]
 
 
-def loss_of(model, audio, tracks, scale, phase, futures):
+def loss_of(model, audio, tracks, scale, phase, futures, finer):
     with trainer.half_precision():
-        rows = model.rows(audio, phase)
-        contexts = rows.unfold(1, ROWS, 1).transpose(2, 3)  # [B, FRAMES, 16, 512]
+        rows = model.rows(audio, phase, finer)
+        # [B, frames, 16, 512]: the rows of a frame are 40 ms apart
+        contexts = rows.unfold(1, (ROWS - 1) * finer + 1, 1)[..., ::finer].transpose(2, 3)
         contexts = torch.stack([mel.shorten(c, future) for c, future in zip(contexts, futures)])
-        states = model.states(contexts)
+        heard = model.states(contexts)
         probes = model.probe(rows).float().view(*rows.shape[:2], len(PROBE_TIMES), mouth.N_UNITS)
-    want_states, want_probes = targets(tracks, phase)
+    want, want_probes = targets(tracks, phase, finer)
+    states, shut, want_states, want_shut = heard[..., :-1], heard[..., -1], want[..., :-1], want[..., -1]
     error = (states - want_states) / scale
     main = nn.functional.smooth_l1_loss(error, error * 0)
     change = error[:, 1:] - error[:, :-1]
-    speed = nn.functional.smooth_l1_loss(change, change * 0)
+    # In steps of 20 ms it is half as much.
+    speed = nn.functional.smooth_l1_loss(change * finer, change * 0)
+    turn = change[:, 1:] - change[:, :-1]
+    turn = nn.functional.smooth_l1_loss(turn * finer, turn * 0) if finer > 1 else 0
     opening = states @ LIPS
     want_opening = (want_states @ LIPS).clamp(min=0)
     # In closed frames it does not matter how firmly the lips are pressed together.
@@ -137,7 +148,8 @@ def loss_of(model, audio, tracks, scale, phase, futures):
     weight = 1 + (CLOSED_FACTOR - 1) * (want_opening < CLOSED_MM)
     lips = (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
     probe = nn.functional.smooth_l1_loss(probes / scale, want_probes / scale)
-    return main + SPEED_WEIGHT * speed + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips
+    closure = ((1 + (SHUT_FACTOR - 1) * want_shut) * (shut - want_shut) ** 2).mean()
+    return main + SPEED_WEIGHT * speed + TURN_WEIGHT * turn + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips + SHUT_WEIGHT * closure
 
 
 def unseen_rank(weights, clips):
@@ -186,9 +198,9 @@ def main():
         audio, tracks = speech_data.batch(rng, clips, BATCH, SECONDS)
         short = rng.random(BATCH) < SHORT_CONTEXT
         futures = np.where(short, rng.integers(mel.SHORTEST_FUTURE, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
-        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures)
+        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures, 1 + step % FINER)
 
-    trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=1000)
+    trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=500)
 
 
 if __name__ == "__main__":
