@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 
 UNSEEN = ("jf_nezumi", "jf_tebukuro", "human")
 GROUPS = {  # prefixes of the names of held-out clips
-    "flite, known voices": ("slt", "rms", "awb", "kal16"),
+    "flite and festival, known voices": ("slt", "rms", "awb", "kal16", "ked_diphone"),
     "Kokoro, known voices": ("jf_gongitsune", "jm_kumo", "jf_alpha"),
     "espeak-ng, four languages": ("de_", "fr_", "es_", "it_"),
     "Kokoro, unseen voices": ("jf_nezumi", "jf_tebukuro"),

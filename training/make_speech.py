@@ -2,6 +2,7 @@
 """Synthesize speech with known phone times, for training and for evaluation.
 
     python make_speech.py flite      # 4 voices, phone times from the synthesizer
+    python make_speech.py festival   # one more, likewise
     python make_speech.py kokoro     # neural voices, times by forced alignment
     python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesizer
     python make_speech.py aloud      # all of flite in one file, WORK/aloud.wav, for train_fullsize.py
@@ -33,6 +34,7 @@ from tqdm import tqdm
 RATE = 16_000
 FLITE_VOICES = ["slt", "rms", "awb", "kal16"]
 FLITE_SENTENCES = 330  # per voice: the written sentences, then random words
+FESTIVAL_VOICE = "ked_diphone"
 KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
 HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # held out; the first is that of examples/sample.wav
 ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # within the range of human voices
@@ -171,10 +173,28 @@ def align(audio, text):
     return phones
 
 
-def run_flite(_):
+def festival(text, voice):
+    """(audio, phones)"""
+    with tempfile.TemporaryDirectory() as folder:
+        wav, times = f"{folder}/a.wav", Path(folder) / "times"
+        spoken = text.replace("\\", "").replace('"', "")
+        commands = f"""(voice_{voice}) (set! said (utt.synth (Utterance Text "{spoken}")))
+            (utt.save.wave said "{wav}" 'riff) (utt.save.segs said "{times}")"""
+        subprocess.run(["festival", "--pipe"], input=commands, capture_output=True, text=True, check=True)
+        audio, rate = read_wav(wav)
+        lines = times.read_text().split("#\n")[1].splitlines()
+    phones, start = [], 0.0
+    for line in lines:
+        end, _, name = line.split()
+        phones.append((name, start, float(end)))
+        start = float(end)
+    return resample(audio, rate, RATE), phones
+
+
+def run_flite(_, voices=FLITE_VOICES, speak=flite):
     words = dictionary_words()
     written = sentences()
-    for voice in FLITE_VOICES:
+    for voice in voices:
         rng = random.Random(voice)
         for number in tqdm(range(FLITE_SENTENCES), desc=voice):
             text = written[number] if number < len(written) else random_sentence(rng, words)
@@ -183,9 +203,13 @@ def run_flite(_):
             if path.exists():
                 continue
             try:
-                save(path, *flite(text, voice))
+                save(path, *speak(text, voice))
             except ValueError:
                 pass
+
+
+def run_festival(_):
+    run_flite(None, [FESTIVAL_VOICE], festival)
 
 
 def save_aligned(path, text, voice, speed):
@@ -290,7 +314,7 @@ def run_aloud(_):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = {"flite": run_flite, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human, "piper": run_piper}
+    steps = {"flite": run_flite, "festival": run_festival, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human, "piper": run_piper}
     steps["aloud"] = run_aloud
     parser.add_argument("source", choices=steps)
     parser.add_argument("--limit", type=int, help="Kokoro: only so many of the sentences")
