@@ -3,6 +3,7 @@
 
     PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes
     python export.py --footage me --to avatars/me       # from filmed footage; its frames become the avatar's
+    PERSON=iris python export.py --keep-painter         # only the hearing is new; the painter is that of the avatar that is there
 """
 
 import argparse
@@ -17,6 +18,7 @@ import footage
 import numpy as np
 import onnx
 import onnxruntime
+import shipped
 import torch
 import train_encoder
 import train_generator
@@ -34,6 +36,7 @@ frames = "frames"
 crops = "crops.csv"
 {more}
 [models]
+windows = "exact"
 audio_encoder = "audio_encoder.onnx"
 generator = "generator.onnx"
 """
@@ -99,8 +102,8 @@ def speed(path, inputs):
     return np.median(times) * 1e3, min(times) * 1e3
 
 
-def write_networks(folder, checkpoint):
-    model, painter = train_encoder.load(), train_generator.load(checkpoint)
+def write_networks(folder, painter):
+    model = train_encoder.load()
     torch.manual_seed(0)
     mel = {"mel": torch.randn(2, 1, 80, 16)}
     write(model.encoder, folder / "audio_encoder.onnx", mel, "emb")
@@ -133,15 +136,16 @@ def main():
     parser.add_argument("--footage", type=Path, help="the folder that train_generator.py --footage was trained on")
     parser.add_argument("--to", type=Path, default=AVATAR, help="the avatar folder (default: the person's in models/)")
     parser.add_argument("--frames", type=int, default=250, help="of the footage, for the avatar's loop")
+    parser.add_argument("--keep-painter", action="store_true", help="take the painter from models/PERSON, not from WORK")
     arguments = parser.parse_args()
     arguments.to.mkdir(parents=True, exist_ok=True)
     if arguments.footage:
         copy_film(arguments.footage, arguments.to, arguments.frames)
         about = {"title": arguments.to.name, "licence": "all rights reserved", "more": ""}
-        write_networks(arguments.to, arguments.footage / "painter.pt")
+        write_networks(arguments.to, train_generator.load(arguments.footage / "painter.pt"))
     else:
         about = {"title": PERSON.title, "licence": "CC0-1.0", "more": RENDERED}
-        write_networks(arguments.to, OWN / "painter.pt")
+        write_networks(arguments.to, shipped.generator().painter if arguments.keep_painter else train_generator.load(OWN / "painter.pt"))
     (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about) + clips.manifest(arguments.to))
 
 
