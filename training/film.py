@@ -183,7 +183,8 @@ def light(count=None):
     rng = np.random.default_rng([5, place])
     walks = {name: wander(rng, len(plan["states"][place]), amount) for name, amount in AMOUNT.items()}
     camera = Camera(rng, len(plan["states"][place]), *LIGHTS[NAME][1:])
-    renders = warp.Renders(OWN / "film", plan["rendered"][place], plan["metric"])
+    there = len(list((OWN / "film").glob("[0-9]*.png")))  # the first ones cover speech as well as that many can
+    renders = warp.Renders(OWN / "film", plan["rendered"][place][:there], plan["metric"])
     skin = Skin()
     stills = []
     for phase in range(4):

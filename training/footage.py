@@ -23,6 +23,7 @@ HELD_SHARE = 0.08  # share of the film that is held out, in stretches spread ove
 HELD_FRAMES = 50  # of a stretch
 APART = 12  # frames on both sides of a stretch that are not trained on either
 MOST_FRAMES = 7500  # kept in memory: five minutes, spread over a longer film
+SCENE = 500  # frames that are kept together of a longer film
 LEAST_FRAMES = 250
 MARGIN = 12  # pixels around the box that are kept, so that warping it never samples outside
 MOST_WIDTH, MOST_HEIGHT = 256, 208  # of the box: what the painter can paint at 0.55 GMAC
@@ -232,11 +233,12 @@ class Footage:
             with table.open() as file:
                 refused = {int(row["frame"]) for row in csv.DictReader(file) if row["use"].strip() != "1"}
         numbers = [n for n in numbers if n < sounding and n not in refused and (folder / "landmarks" / f"{n}.lms").exists()]
-        if len(numbers) > MOST_FRAMES:  # seconds spread over the film, so that neighbours stay neighbours
-            second = np.array(numbers) // mel.FPS
-            kept = np.unique(second)[:: max(1, -(-len(numbers) // MOST_FRAMES))]
-            numbers = [n for n, s in zip(numbers, second) if s in set(kept.tolist())][:MOST_FRAMES]
-        return np.array(numbers)
+        numbers = np.array(numbers, int)
+        if len(numbers) > MOST_FRAMES:  # scenes spread over the film, in which neighbours stay neighbours
+            scenes = np.array_split(numbers, -(-len(numbers) // SCENE))
+            chosen = np.linspace(0, len(scenes) - 1, MOST_FRAMES // SCENE).round().astype(int)
+            numbers = np.concatenate([scenes[at] for at in chosen])
+        return numbers
 
     def _find_closed(self):
         """Which frames show closed lips; `rest` is the landmarks' distance then."""

@@ -19,6 +19,9 @@ import sys
 import time
 from pathlib import Path
 
+# Threads of PyTorch that wait must not spin: beside other programs, that made training five times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 DEFAULT_MINUTES = 30.0
 JUDGE_SECONDS = 75.0  # of the time for exporting and judging, at most
 STEPS = 14_000  # where a GPU reaches them; on two cores the minutes end first
@@ -50,10 +53,14 @@ class Progress:
 
 
 def fingerprint(film, examples):
-    """Tells checkpoints of other data sets, or of another hearing, from this one's."""
+    """Tells checkpoints of other data sets, of another hearing or of other networks from this one's."""
+    import film_painter
+
     digest = hashlib.sha256()
     for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
         digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
+    shapes = film_painter.Person(film.box, examples.head).state_dict()
+    digest.update(repr([(name, tuple(value.shape)) for name, value in shapes.items()]).encode())
     return digest.hexdigest()[:12]
 
 
@@ -124,6 +131,10 @@ def main():
             error = str(refused)
         except MemoryError:
             error = f"{arguments.dataset}: memory does not suffice. Close other programs, or train on a shorter film"
+        except RuntimeError as failed:
+            if "PytorchStreamWriter" not in str(failed) and "write" not in str(failed):
+                raise
+            error = f"{arguments.dataset}: the checkpoint cannot be written. Make room on the disk, and repeat"
         except OSError as failed:
             error = f"{failed.filename or arguments.avatar}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
     if error:
