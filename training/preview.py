@@ -33,7 +33,7 @@ class Avatar:
             for name in ("audio_encoder.onnx", "generator.onnx")
         )
         self.frames, self.crops = frames.read(folder)
-        self.exact = tomllib.loads((folder / "avatar.toml").read_text())["models"].get("windows") == "exact"
+        self.exact = tomllib.loads((folder / "avatar.toml").read_text()).get("audio", {}).get("windows") == "exact"
 
     def ping_pong(self, number):
         last = len(self.frames) - 1
