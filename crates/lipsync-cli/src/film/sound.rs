@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::segment::RATE;
+use super::RATE;
 
 const SAMPLE_RATE: usize = 16_000;
 
