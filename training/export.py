@@ -2,18 +2,13 @@
 """Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml, which lists the clips that are there.
 
     PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes
-    python export.py --footage me --to avatars/me       # from filmed footage; its frames become the avatar's
 """
 
 import argparse
-import csv
-import shutil
 import time
 from pathlib import Path
 
 import clips
-import cv2
-import footage
 import numpy as np
 import onnx
 import onnxruntime
@@ -99,49 +94,29 @@ def speed(path, inputs):
     return np.median(times) * 1e3, min(times) * 1e3
 
 
-def write_networks(folder, checkpoint):
-    model, painter = train_encoder.load(), train_generator.load(checkpoint)
+def write_networks(folder, encoder, generator):
+    """audio_encoder.onnx and generator.onnx, from modules on the CPU."""
     torch.manual_seed(0)
     mel = {"mel": torch.randn(2, 1, 80, 16)}
-    write(model.encoder, folder / "audio_encoder.onnx", mel, "emb")
+    write(encoder, folder / "audio_encoder.onnx", mel, "emb")
     pair = {"input": torch.rand(2, 6, 320, 320), "audio": torch.randn(2, 32, 16, 16)}
-    with torch.no_grad():
-        silence = model.encoder(torch.full((1, 1, 80, 16), -4.0))
-    write(Generator(model.head, painter, silence).eval(), folder / "generator.onnx", pair, "output")
+    write(generator.eval(), folder / "generator.onnx", pair, "output")
     for name, inputs in (("audio_encoder.onnx", mel), ("generator.onnx", pair)):
         one = {k: v[:1].numpy() for k, v in inputs.items()}
         middle, best = speed(folder / name, one)
         print(f"{name}: {macs(folder / name, one):.1f} MMAC, {middle:.1f} ms on one thread (fastest {best:.1f})")
 
 
-def copy_film(source, folder, most):
-    """Frames and face rectangles of the footage, as the avatar's idle loop."""
-    (folder / "frames").mkdir(parents=True, exist_ok=True)
-    pictures = sorted((source / "full_body_img").glob("*.jpg"), key=lambda path: int(path.stem))[:most]
-    with (folder / "crops.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["frame", "x", "y", "width", "height"])
-        for number, path in enumerate(pictures):
-            height, width = cv2.imread(str(path)).shape[:2]
-            x, y, side = footage.face_rectangle(source / "landmarks" / f"{path.stem}.lms")
-            shutil.copy(path, folder / "frames" / f"{number}.jpg")
-            table.writerow([number, x, y, min(side, width - x), min(side, height - y)])
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--footage", type=Path, help="the folder that train_generator.py --footage was trained on")
     parser.add_argument("--to", type=Path, default=AVATAR, help="the avatar folder (default: the person's in models/)")
-    parser.add_argument("--frames", type=int, default=250, help="of the footage, for the avatar's loop")
     arguments = parser.parse_args()
     arguments.to.mkdir(parents=True, exist_ok=True)
-    if arguments.footage:
-        copy_film(arguments.footage, arguments.to, arguments.frames)
-        about = {"title": arguments.to.name, "licence": "all rights reserved", "more": ""}
-        write_networks(arguments.to, arguments.footage / "painter.pt")
-    else:
-        about = {"title": PERSON.title, "licence": "CC0-1.0", "more": RENDERED}
-        write_networks(arguments.to, OWN / "painter.pt")
+    model, painter = train_encoder.load(), train_generator.load(OWN / "painter.pt")
+    with torch.no_grad():
+        silence = model.encoder(torch.full((1, 1, 80, 16), -4.0))
+    write_networks(arguments.to, model.encoder, Generator(model.head, painter, silence))
+    about = {"title": PERSON.title, "licence": "CC0-1.0", "more": RENDERED}
     (arguments.to / "avatar.toml").write_text(AVATAR_TOML.format(**about) + clips.manifest(arguments.to))
 
 

@@ -80,12 +80,12 @@ class Painter(nn.Module):
     STATE = 64
     FADE = 12  # pixels over which the box border fades to the reference
 
-    def __init__(self, box, hole=None):
+    def __init__(self, box, hole=None, units=N_UNITS):
         super().__init__()
         left, top, width, height = box
         self.register_buffer("box", torch.tensor(box))  # in the network's picture; sides are multiples of 16
         self.grid_size = (height // 16, width // 16)
-        self.state = nn.Sequential(nn.Linear(N_UNITS, 128), nn.ReLU(), nn.Linear(128, self.STATE), nn.ReLU())
+        self.state = nn.Sequential(nn.Linear(units, 128), nn.ReLU(), nn.Linear(128, self.STATE), nn.ReLU())
         self.grid = nn.Linear(self.STATE, 32 * self.grid_size[0] * self.grid_size[1])
         self.enter = nn.Conv2d(48, 32, 3, padding=1)
         self.down1 = nn.Conv2d(32, 96, 3, 2, padding=1)
@@ -136,6 +136,26 @@ class Painter(nn.Module):
     @staticmethod
     def _double(x):
         return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class PersonalHead(nn.Module):
+    """The head with a few values more: what of the sound matters to this person's mouth and the shared states do not say."""
+
+    MORE, WIDTH = 6, 24
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head.requires_grad_(False)
+        self.row = nn.Linear(EMBEDDING, self.WIDTH)
+        self.mix = nn.Linear(ROWS * self.WIDTH, self.MORE)
+        nn.init.zeros_(self.mix.weight)
+
+    def more(self, rows):
+        """[N, MORE] of encoder rows [N, 16, 512]."""
+        return torch.tanh(self.mix(nn.functional.relu(self.row(rows)).flatten(1)))
+
+    def states(self, rows):
+        return torch.cat([self.head.states(rows), self.more(rows)], 1)
 
 
 class Generator(nn.Module):

@@ -6,7 +6,7 @@ MakeHuman mesh with weights; colours are linear RGB.
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 FEMALE = {
     "macrodetails/universal-female-young-averagemuscle-averageweight": 1.0,
@@ -54,6 +54,7 @@ class Person:
     clothes: tuple = (0.022, 0.036, 0.075)
     neckline: float = -0.030  # m, from the collar bone's top to the edge of the cloth in front
     wall: str = "studio"
+    wall_light: tuple = (1.0, 1.0, 1.0)  # by which the lamps of the room multiply its blue, green and red
     # name, position, size, watts, colour of each lamp; all point at the head
     lamps: tuple = (
         ("key", (-0.85, -1.25, 1.25), (0.8, 0.8), 24, (1, 0.955, 0.90)),
@@ -142,37 +143,72 @@ PEOPLE = {
         neckline=-0.030,
         wall="shelves",
     ),
-    # Not shipped: the stranger, whose video tests training on filmed footage.
-    "stranger": Person(
-        title="A stranger",
+    # Not shipped: the guest, whose film tests what is trained on films.
+    "guest": Person(
+        title="A guest",
+        size=0.93,
         identity={
-            "macrodetails/caucasian-female-old": 0.35,
-            "macrodetails/asian-female-young": 0.65,
-            **FEMALE,
-            "head/head-round": 0.6,
-            "head/head-fat-incr": 0.35,
-            "chin/chin-height-decr": 0.2,
-            "mouth/mouth-scale-horiz-incr": 0.35,
-            "nose/nose-scale-horiz-incr": 0.2,
-            **both("cheek/cheek-volume-incr", 0.35),
+            "macrodetails/caucasian-male-old": 0.45,
+            "macrodetails/caucasian-male-young": 0.55,
+            **MALE,
+            "head/head-square": 0.30,
+            "head/head-fat-incr": 0.20,
+            "head/head-age-incr": 0.45,
+            "chin/chin-cleft-incr": 0.30,
+            "chin/chin-prominent-incr": 0.20,
+            "mouth/mouth-scale-horiz-incr": 0.20,
+            "mouth/mouth-laugh-lines-in": 0.30,
+            "mouth/mouth-upperlip-volume-decr": 0.20,
+            "nose/nose-hump-incr": 0.35,
+            "nose/nose-scale-vert-incr": 0.10,
             "neck/neck-scale-vert-decr": 0.4,
+            "forehead/forehead-scale-vert-decr": 0.20,
+            **both("eyes/eye-scale-incr", 0.3),
+            "asym/asym-jaw-1-r": 0.25,
+            "asym/asym-nose-1-l": 0.25,
         },
-        skin=((0.60, 0.36, 0.26), (0.54, 0.28, 0.19), (0.42, 0.20, 0.13)),
-        lips=((0.40, 0.12, 0.115), (0.44, 0.15, 0.14)),
-        hair="swept",
-        melanin=0.45,
-        redness=0.6,
-        clothes=(0.16, 0.03, 0.03),
+        skin=((0.53, 0.29, 0.21), (0.47, 0.22, 0.15), (0.36, 0.15, 0.095)),
+        lips=((0.33, 0.12, 0.105), (0.37, 0.145, 0.125)),
+        blush=0.30,
+        eye_shadow=0.10,
+        eye_liner=0.15,
+        beard=0.32,
+        iris=((0.020, 0.035, 0.050), (0.075, 0.130, 0.170)),
+        hair="short",
+        melanin=0.32,
+        redness=0.15,
+        brow_width=1.35,
+        brow_arch=0.5,
+        expression={"mouthSmileLeft": 0.10, "mouthSmileRight": 0.10, "eyeBlinkLeft": 0.05, "eyeBlinkRight": 0.05},
+        lash_length=0.6,
+        clothes=(0.10, 0.12, 0.16),
         wall="plain",
         lamps=(
-            ("window", (1.3, -0.7, 0.95), (1.0, 1.4), 30, (0.86, 0.93, 1)),
-            ("room", (-1.1, -1.0, 0.9), (1.0, 1.0), 4.0, (1, 0.85, 0.7)),
-            ("rim left", (-0.8, 0.8, 1.1), (0.3, 0.9), 7, (1, 0.9, 0.75)),
+            ("window", (-1.3, -0.8, 0.95), (1.0, 1.4), 30, (0.86, 0.93, 1)),
+            ("room", (1.1, -1.0, 0.9), (1.0, 1.0), 6.0, (1, 0.93, 0.85)),
             ("above", (0, 0.2, 1.6), (0.6, 0.4), 3.0, (1, 1, 1)),
         ),
     ),
 }
-
+# The same room in the evening, and with little light: each minute of the film has another light (film.py).
+PEOPLE["guest-evening"] = replace(
+    PEOPLE["guest"],
+    wall_light=(0.55, 0.72, 0.92),
+    lamps=(
+        ("lamp", (1.0, -0.9, 1.05), (0.5, 0.5), 22, (1, 0.80, 0.58)),
+        ("ceiling", (0, -0.6, 1.8), (1.0, 1.0), 10, (1, 0.86, 0.70)),
+        ("screen", (0, -1.3, 0.35), (0.6, 0.4), 2.0, (0.85, 0.92, 1)),
+    ),
+)
+PEOPLE["guest-dim"] = replace(
+    PEOPLE["guest"],
+    wall_light=(0.42, 0.40, 0.38),
+    lamps=(
+        ("window", (-1.2, -0.6, 1.1), (0.8, 1.2), 7.0, (0.80, 0.90, 1)),
+        ("screen", (0.3, -1.3, 0.6), (0.8, 0.5), 6.0, (0.88, 0.94, 1)),
+        ("lamp", (0.9, 0.7, 1.0), (0.3, 0.6), 4.0, (1, 0.82, 0.62)),
+    ),
+)
 NAME = os.environ.get("PERSON", "iris")
 if NAME not in PEOPLE:
     raise SystemExit(f"PERSON={NAME}: no such person. Choose one of {', '.join(PEOPLE)}.")

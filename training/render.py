@@ -7,7 +7,8 @@
                                 # the render noise differs, and parts that did not move would seem to)
     python render.py expressions  # OWN/expressions/smile.png ...: the face box in each of expressions.py, and rest.png
     python render.py learn      # OWN/learn/0000.png ...: the mouth box for every state that the painter is trained on
-    python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech; footage likewise
+    python render.py truth      # OWN/truth/0000.png ...: the same for held-out speech
+    python render.py film       # OWN/film/0000.png ...: the same for the film of film.py, and OWN/check; OWN/surface.npz
     python render.py sheet      # OWN/shapes.png: all basic mouth shapes, for inspection
 
 Finished pictures are kept, so `learn` and `truth` can be interrupted and resumed.  The render seed is
@@ -25,7 +26,7 @@ import mouth
 import numpy as np
 from common import BLINKS, BOX_H, BOX_W, BOX_X, BOX_Y, EYES_BOX, FRAME_H, FRAME_W, OWN, WORK
 from expressions import EXPRESSIONS, FACE_BOX
-from people import PERSON
+from people import NAME, PERSON
 
 MOUTH_BOX = (BOX_X, BOX_Y, BOX_W, BOX_H)
 
@@ -130,7 +131,7 @@ def hide(items):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    whats = ["still", "blinks", "closed", "expressions", "learn", "truth", "footage", "sheet"]
+    whats = ["still", "blinks", "closed", "expressions", "learn", "truth", "film", "sheet"]
     parser.add_argument("what", choices=whats)
     parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks and expressions, 4 mouths)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
@@ -153,16 +154,59 @@ def main():
     elif arguments.what == "closed":
         face.pose({})
         render(scene, OWN / "still" / "closed.png", arguments.samples or 4, MOUTH_BOX)
-    elif arguments.what in ("learn", "truth", "footage"):
-        poses = np.load(WORK / "poses.npz")[arguments.what]
-        for number, state in enumerate(poses):
-            path = OWN / arguments.what / f"{number:04}.png"
-            if not path.exists():
-                face.pose(mouth.face_shapes(state))
-                render(scene, path, arguments.samples or 4, MOUTH_BOX)
-                print(f"{number + 1} of {len(poses)}", end="\r", flush=True)
+    elif arguments.what in ("learn", "truth"):
+        render_mouths(face, np.load(WORK / "poses.npz")[arguments.what], OWN / arguments.what, arguments.samples or 4)
+    elif arguments.what == "film":
+        write_surface(face)
+        plan = np.load(WORK / NAME.split("-")[0] / "film.npz")
+        light = plan["lights"].tolist().index(NAME)
+        for part, folder in (("rendered", "film"), ("checked", "check")):
+            render_mouths(face, plan[part][light], OWN / folder, arguments.samples or 4)
     else:
         make_sheet(face, arguments.samples or 4)
+
+
+def render_mouths(face, states, folder, samples):
+    for number, state in enumerate(states):
+        path = folder / f"{number:04}.png"
+        if not path.exists():
+            face.pose(mouth.face_shapes(state))
+            render(face.scene, path, samples, MOUTH_BOX)
+            print(f"{number + 1} of {len(states)}", end="\r", flush=True)
+
+
+def write_surface(face):
+    """The subdivided skin, teeth and tongue, and how each unit of the mouth moves them: OWN/surface.npz, for warp.py.
+
+    Subdivision is linear in the vertices, so the surface of a state is the sum of the surfaces of its units.
+    """
+
+    def surfaces():
+        graph = bpy.context.evaluated_depsgraph_get()
+        for item, _ in face.posed:
+            yield item.evaluated_get(graph).data
+
+    def vertices():
+        found = []
+        for data in surfaces():
+            where = np.empty(3 * len(data.vertices), np.float32)
+            data.vertices.foreach_get("co", where)
+            found.append(where.reshape(-1, 3))
+        return np.concatenate(found)
+
+    face.pose({})
+    rest = vertices()
+    moved = []
+    for unit in np.eye(mouth.N_UNITS):
+        face.pose(mouth.face_shapes(unit))
+        moved.append(vertices() - rest)
+    quads, first = [], 0  # the skin's come first
+    for data in surfaces():
+        corners = np.empty(len(data.loops), np.int32)
+        data.loops.foreach_get("vertex_index", corners)
+        quads.append(corners.reshape(-1, 4) + first)  # subdivided faces have four corners
+        first += len(data.vertices)
+    np.savez(OWN / "surface.npz", rest=rest, moved=np.stack(moved), quads=np.concatenate(quads), skin_quads=len(quads[0]))
 
 
 def render_expressions(face, samples):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import export
+import film_avatar
 import footage
 import frames
 import mel
@@ -247,7 +248,8 @@ def pack(network, file):
 
 def write_avatar(network, film, folder):
     folder.mkdir(parents=True, exist_ok=True)
-    export.copy_film(film, folder, most=250)
+    numbers = sorted(int(path.stem) for path in (film / "full_body_img").glob("*.jpg"))
+    film_avatar.copy_frames(film, folder, numbers[: film_avatar.LOOP])
     export.write(train_encoder.load().encoder, folder / "audio_encoder.onnx", {"mel": torch.randn(2, 1, 80, 16)}, "emb")
     pair = {"input": torch.rand(2, 6, NET_SIDE, NET_SIDE), "audio": torch.randn(2, 32, 16, 16)}
     export.write(network, folder / "generator.onnx", pair, "output")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the painter of one person: face with a closed or masked mouth + mouth state -> the mouth.
+"""Train the painter of a rendered person: face with a closed mouth + mouth state -> the mouth.
 
     PERSON=iris python train_generator.py --minutes 20          # from renders (make faces)
-    python train_generator.py --footage me --minutes 60         # from filmed footage: see footage.py
 
-Checkpoint: painter.pt in the person's (or the footage's) work folder; running again resumes from it.
+Checkpoint: painter.pt in the person's work folder; running again resumes from it.  From films: train_film.py.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+import renders
 import torch
 import trainer
 from nets import Painter
@@ -69,18 +68,10 @@ def load(checkpoint):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainer.add_arguments(parser, steps=8000, rate=2e-3)
-    parser.add_argument("--footage", type=Path, help="a folder in the layout of SyncTalk_2D, with aud.wav")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
-    if arguments.footage:
-        import footage
-
-        data = footage.Footage(arguments.footage)
-    else:
-        import renders
-
-        data = renders.Renders()
+    data = renders.Renders()
     print(data, flush=True)
     weight = importance(data.change())
     painter = Painter(data.box, data.hole).to(trainer.DEVICE, memory_format=torch.channels_last)

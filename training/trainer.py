@@ -44,8 +44,10 @@ def add_arguments(parser, steps, rate):
     parser.add_argument("--restart", action="store_true", help="continue from the weights with a new schedule")
 
 
-def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200):
+def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200, report=None):
     """Minimize `loss_of(step)`; `judge(average weights)` returns a line to report progress.
+
+    report(progress): called before every step, instead of a progress bar; what it raises ends the training at a checkpoint.
 
     Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few minutes, and a new run resumes
     from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
@@ -69,10 +71,16 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
         os.replace(part, checkpoint)
 
     step, smooth, saved_at = start, None, time.time()
-    bar = tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, mininterval=10)
+    bar = tqdm(range(start, arguments.steps), initial=start, total=arguments.steps, mininterval=10, disable=report is not None)
     for step in bar:
         # Progress is the larger of the shares of steps and of minutes: the learning rate is zero when either ends.
         progress = max(step / arguments.steps, (time.time() - begun) / 60 / arguments.minutes)
+        if report:
+            try:
+                report(min(progress, 1.0))
+            except BaseException:
+                save(step)
+                raise
         if progress >= 1:
             break
         rate = arguments.rate * min(1, (step - start + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
@@ -93,4 +101,6 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
         if (step + 1) % judge_every == 0:
             bar.write(f"step {step + 1}: {judge(average.values)}")
     save(step + 1)
+    if report:
+        return
     print(judge(average.values), flush=True)

@@ -56,7 +56,7 @@ def plain():
 @functools.cache
 def wall():
     """The person's background, with a little dither against banding."""
-    picture = {"studio": studio, "shelves": shelves, "plain": plain}[PERSON.wall]()
+    picture = {"studio": studio, "shelves": shelves, "plain": plain}[PERSON.wall]() * np.array(PERSON.wall_light, np.float32)
     dither = np.random.default_rng(0).normal(0, 0.7 / 255, (FRAME_H, FRAME_W, 1))
     picture = np.clip(picture + dither, 0, 1)
     return (np.round(picture * 255) / 255).astype(np.float32)  # the precision of the shipped background.png

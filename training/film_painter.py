@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The painter of a person in a film: what it is trained with, and how."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import mel
+import numpy as np
+import torch
+import train_encoder
+import train_generator
+import trainer
+from mouth import N_UNITS
+from nets import Generator, Painter, PersonalHead
+from torch import nn
+
+BATCH = 6
+SAME_SHARE = 0.3  # of the frames with closed lips, so many are their own reference, and must come back unchanged
+TEXTURE_WEIGHT = 1.0
+DROP = 0.25  # share of examples without the personal values: the shared states must do where those are unsure
+
+
+@torch.no_grad()
+def contexts(model, audio):
+    """The 16 encoder rows of every frame, [frames, 16, 512], and the row of silence."""
+    silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
+    count = len(audio) * mel.FPS // mel.SAMPLE_RATE
+    rows = mel.contexts(model.encoder(mel.windows(mel.mel_spectrogram(torch.from_numpy(audio)), count)))
+    missing = rows.abs().amax(2, keepdim=True) == 0
+    return torch.where(missing, silence, rows), silence
+
+
+class Person(nn.Module):
+    """Painter and personal head, which are trained together."""
+
+    def __init__(self, box, head):
+        super().__init__()
+        self.head = PersonalHead(head)
+        self.painter = Painter(box, units=N_UNITS + PersonalHead.MORE)
+
+    def forward(self, references, states, rows, keep=1.0):
+        return self.painter(references, torch.cat([states, self.head.more(rows) * keep], 1))
+
+    def generator(self, silence):
+        return Generator(self.head, self.painter, silence)
+
+
+def fine(pictures):
+    """The finest detail of pictures [N, 3, H, W]: grey, without what is wider than about four pixels."""
+    grey = pictures.mean(1, keepdim=True)
+    taps = torch.tensor([0.06, 0.24, 0.4, 0.24, 0.06], device=grey.device)
+    blurred = nn.functional.conv2d(grey, taps.view(1, 1, 5, 1), padding=(2, 0))
+    return grey - nn.functional.conv2d(blurred, taps.view(1, 1, 1, 5), padding=(0, 2))
+
+
+def texture_loss(painted, wanted, weight):
+    """How much the strength of the finest detail differs, wherever that detail lies: keeps skin from going smooth."""
+
+    def strength(pictures):
+        return (nn.functional.avg_pool2d(fine(pictures) ** 2, 8, 4) + 1e-6).sqrt()
+
+    near = nn.functional.avg_pool2d(weight, 8, 4)
+    return ((strength(painted) - strength(wanted)).abs() * near).mean()
+
+
+class Examples:
+    """Batches of a film: (references, states, rows, wanted), prepared while the last one is trained on."""
+
+    def __init__(self, film, threads=2):
+        self.film = film
+        model = train_encoder.load()
+        self.head = model.head
+        rows, self.silence = contexts(model, film.audio)
+        self.rows = rows[torch.from_numpy(film.numbers)].contiguous()
+        with torch.no_grad():
+            self.states = torch.cat([model.head.states(part) for part in self.rows.split(256)])
+        self.learn = np.flatnonzero(film.learn)
+        self.pool = ThreadPoolExecutor(threads)
+        self.next = {}
+
+    def _one(self, seed, at, jitter):
+        rng = np.random.default_rng(seed)
+        film = self.film
+        wanted = film.wanted(at)
+        if film.closed[at] and rng.random() < SAME_SHARE:
+            reference = wanted
+        else:
+            reference = film.reference(at, int(rng.integers(len(film.matches[at]))))
+        if jitter:  # brightness and colour change a little, as cameras and clouds do: the painter must follow
+            gain, lift = 1 + rng.normal(0, 0.03) + rng.normal(0, 0.01, 3), rng.normal(0, 2.0)
+            reference, wanted = (np.clip(p * gain + lift, 0, 255).astype(np.float32) for p in (reference, wanted))
+        return reference, wanted
+
+    def _start(self, step):
+        rng = np.random.default_rng([11, step])
+        chosen = rng.choice(self.learn, BATCH)
+        return chosen, [self.pool.submit(self._one, [13, step, i], at, True) for i, at in enumerate(chosen)]
+
+    def batch(self, step):
+        chosen, work = self.next.pop(step, None) or self._start(step)
+        self.next = {step + 1: self._start(step + 1)}
+        return self._tensors(chosen, [one.result() for one in work])
+
+    def fixed(self, chosen):
+        """The same for given frames, without random changes."""
+        made = self.pool.map(lambda at: (self.film.reference(at), self.film.wanted(at)), chosen)
+        return self._tensors(chosen, list(made))
+
+    def _tensors(self, chosen, pairs):
+        references, wanted = (train_generator.tensor(side) for side in zip(*pairs))
+        chosen = torch.from_numpy(np.asarray(chosen))
+        return references, self.states[chosen].to(trainer.DEVICE), self.rows[chosen].to(trainer.DEVICE), wanted
+
+
+def train(examples, checkpoint, arguments, report=None, judge=lambda weights: "", texture=TEXTURE_WEIGHT):
+    torch.manual_seed(0)
+    film = examples.film
+    person = Person(film.box, examples.head).to(trainer.DEVICE, memory_format=torch.channels_last)
+    weight = train_generator.importance(film.change())
+
+    def loss(step):
+        references, states, rows, wanted = examples.batch(step)
+        keep = (torch.rand(len(rows), 1, generator=torch.Generator().manual_seed(step)) > DROP).float().to(rows.device)
+        with trainer.half_precision():
+            painted = person(references, states, rows, keep).float()
+        main = train_generator.loss_of(painted, wanted, weight)
+        return main + texture * texture_loss(painted, wanted, weight.clamp(max=2))
+
+    trainer.train(person, checkpoint, arguments, loss, judge, judge_every=250, report=report)
+
+
+def load(checkpoint, film, head):
+    person = Person(film.box, head)
+    person.load_state_dict(torch.load(checkpoint, map_location="cpu")["average"])
+    return person.eval()
+
+
+@torch.no_grad()
+def paint(person, examples, chosen, size=8):
+    """Painted, wanted and reference boxes of frames, uint8 BGR [N, H, W, 3]."""
+    found = [[], [], []]
+    for start in range(0, len(chosen), size):
+        references, states, rows, wanted = examples.fixed(chosen[start : start + size])
+        painted = person(references, states, rows).clamp(0, 1)
+        for side, pictures in zip(found, (painted, wanted, references)):
+            side.append((pictures * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    return [np.concatenate(side) for side in found]

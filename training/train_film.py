@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MPL-2.0
+"""From the data set of a film to an avatar that speaks: trains the painter, exports, judges on held-out seconds.
+
+    python train_film.py me avatars/me                  # 30 minutes on two cores
+    python train_film.py me avatars/me --minutes 10 --threads 1 --sheet me.jpg
+
+The data set is a folder in SyncTalk_2D's layout (see footage.py).  Interrupted, the same command resumes.  Progress goes
+to stdout, a line of JSON each: {"stage": "read", "done": 120, "of": 9000, "seconds_left": 1700}; at the end {"result":
+{...}}, or {"error": "what is wrong, and the remedy"} and exit code 1.  Interrupted by a signal, the exit code is 130.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+DEFAULT_MINUTES = 30.0
+JUDGE_SECONDS = 75.0  # of the time for exporting and judging, at most
+STEPS = 14_000  # where a GPU reaches them; on two cores the minutes end first
+STAGES = ("read", "train", "export", "judge")
+RATE = 2e-3
+
+
+class Progress:
+    """Writes lines of JSON, a few a second at most."""
+
+    EVERY = 0.5  # s
+
+    def __init__(self, out, deadline):
+        self.out, self.deadline, self.last = out, deadline, ("", 0.0)
+
+    def write(self, **line):
+        print(json.dumps(line), file=self.out, flush=True)
+
+    def stage(self, stage):
+        def report(done, of):
+            now = time.time()
+            if self.last[0] == stage and now - self.last[1] < self.EVERY and done < of:
+                return
+            self.last = stage, now
+            self.write(stage=stage, done=int(done), of=int(of), seconds_left=max(0, round(self.deadline - now)))
+
+        report(0, 1)
+        return report
+
+
+def fingerprint(film, examples):
+    """Tells checkpoints of other data sets, or of another hearing, from this one's."""
+    digest = hashlib.sha256()
+    for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
+        digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def run(arguments, out):
+    begun = time.time()
+    minutes = 60 * arguments.minutes
+    progress = Progress(out, begun + minutes)
+    report = progress.stage("read")
+    import cv2
+    import film_avatar
+    import film_painter
+    import footage
+    import judge_film
+    import torch
+    import train_encoder
+
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(1)
+    film = footage.Footage(arguments.dataset, report, arguments.threads)
+    examples = film_painter.Examples(film, arguments.threads)
+    print(film, file=sys.stderr, flush=True)
+
+    report = progress.stage("train")
+    checkpoint = arguments.dataset / f"painter-{fingerprint(film, examples)}.pt"
+    for other in arguments.dataset.glob("painter-*.pt"):
+        if other != checkpoint:
+            other.unlink()
+    left = minutes - (time.time() - begun) - min(JUDGE_SECONDS, minutes / 6)
+    plan = argparse.Namespace(
+        steps=STEPS, minutes=max(left, minutes / 4) / 60, rate=RATE, threads=arguments.threads, restart=False
+    )
+    film_painter.train(examples, checkpoint, plan, lambda share: report(1000 * share, 1000))
+
+    report = progress.stage("export")
+    person = film_painter.load(checkpoint, film, examples.head)
+    frames = film_avatar.write(arguments.avatar, film, train_encoder.load().encoder, person, examples.silence, report)
+
+    report = progress.stage("judge")
+    sheet = arguments.sheet or arguments.avatar.with_name(f"{arguments.avatar.name}-sheet.jpg")
+    result = judge_film.judge(person, examples, sheet, report)
+    result = {key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}
+    progress.write(result=result | {"sheet": str(sheet), "frames": frames})
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("avatar", type=Path, help="folder to write; what it held is replaced once the new avatar is complete")
+    parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="all of this takes (default: %(default)g)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--sheet", type=Path, help="contact sheet to write (default: AVATAR-sheet.jpg)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+    out = sys.stdout
+    error = None
+    with contextlib.redirect_stdout(sys.stderr):  # what libraries and other steps print
+        try:
+            check(arguments)
+            run(arguments, out)
+        except KeyboardInterrupt:
+            os._exit(130)  # threads that read pictures are not waited for
+        except SystemExit as refused:
+            error = str(refused)
+        except MemoryError:
+            error = f"{arguments.dataset}: memory does not suffice. Close other programs, or train on a shorter film"
+        except OSError as failed:
+            error = f"{failed.filename or arguments.avatar}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
+    if error:
+        print(json.dumps({"error": error}), file=out, flush=True)
+        os._exit(1)
+
+
+def check(arguments):
+    """Refuses what cannot work before anything is loaded."""
+    for part in ("full_body_img", "landmarks", "aud.wav"):
+        if not (arguments.dataset / part).exists():
+            raise SystemExit(f"{arguments.dataset / part}: not found. Make the data set of a film first: lipsync new me.mp4 me")
+    if not arguments.minutes > 0:
+        raise SystemExit(f"--minutes {arguments.minutes:g}: must be more than 0")
+
+
+if __name__ == "__main__":
+    main()
