@@ -29,6 +29,7 @@ frames = "frames"
 crops = "crops.csv"
 {more}
 [models]
+windows = "exact"
 audio_encoder = "audio_encoder.onnx"
 generator = "generator.onnx"
 """
