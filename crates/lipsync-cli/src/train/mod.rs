@@ -82,18 +82,21 @@ fn train(options: &Train) -> Result<()> {
     print_line!("{}", plain(avatar.display()));
     verdict::lines(&judgement).iter().for_each(|line| print_line!("{line}"));
     print_line!("  network       {arithmetic}");
-    if avatar.join(SHEET).exists() {
-        print_line!("  sheet         {}: the film above, the avatar below", plain(avatar.join(SHEET).display()));
-    }
+    let sheet = judgement.sheet.as_ref().map(|sheet| avatar.join(sheet_name(sheet)));
+    sheet.filter(|sheet| sheet.exists()).iter().for_each(|sheet| print_line!("  sheet         {}", plain(sheet.display())));
     print_line!("verdict: {}", verdict::words(&judgement, set.seconds));
     let name = if options.into.is_some() { avatar.display().to_string() } else { options.name.clone() };
     print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(name));
     Ok(())
 }
 
-/// The contact sheet, and the judgement, in the avatar's folder.
-const SHEET: &str = "trained.png";
+/// The judgement, in the avatar's folder as well.
 const JUDGEMENT: &str = "trained.json";
+
+/// What the contact sheet is called there.
+fn sheet_name(sheet: &Path) -> PathBuf {
+    Path::new(JUDGEMENT).with_extension(sheet.extension().unwrap_or_default())
+}
 
 /// An avatar that is being made.
 struct Making<'a> {
@@ -168,7 +171,7 @@ impl Making<'_> {
         let license = avatar.license().unwrap_or_else(|| "all rights reserved".into());
         import::copy_exactly(&avatar, &partial, &self.options.name, &license, self.library_dir)?;
         if let Some(sheet) = judgement.sheet.as_ref().filter(|sheet| sheet.is_file()) {
-            std::fs::copy(sheet, partial.folder().join(SHEET))
+            std::fs::copy(sheet, partial.folder().join(sheet_name(sheet)))
                 .with_context(|| format!("{}: cannot be copied", sheet.display()))?;
         }
         let told = Judgement { sheet: None, ..judgement.clone() };

@@ -38,6 +38,11 @@ impl Stage {
         names.into_iter().find(|(own, _)| *own == name).map(|(_, stage)| stage)
     }
 
+    /// Whether the training program does it, which tells the time that is left of all of these together.
+    fn is_training(self) -> bool {
+        matches!(self, Self::Read | Self::Train | Self::Export | Self::Judge)
+    }
+
     fn work(self) -> &'static str {
         match self {
             Self::Film => "reading the film",
@@ -86,8 +91,10 @@ pub struct Progress {
     /// When the stage began, and how much of it was done then: interrupted stages go on where they were.
     began: Instant,
     done_before: f64,
-    /// Seconds that are left of it.
+    /// Seconds that are left of it, or of all of the training.
     left: f64,
+    /// Whether it is all of the training's.
+    is_all: bool,
     /// Seconds that have gone by in all stages before.
     before: f64,
 }
@@ -100,7 +107,7 @@ impl Progress {
         let template = "{msg:>26} [{bar:30}] {percent:>3} %, {prefix} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(LENGTH).with_style(style.progress_chars("=> "));
-        Self { bar, guess, stage: None, began: Instant::now(), done_before: 0.0, left: 0.0, before: 0.0 }
+        Self { bar, guess, stage: None, began: Instant::now(), done_before: 0.0, left: 0.0, is_all: false, before: 0.0 }
     }
 
     /// What is to be done is known better now.
@@ -108,7 +115,7 @@ impl Progress {
         change(&mut self.guess);
     }
 
-    /// So much of a stage is done, of so much; `left` are the seconds left of it where they are known.
+    /// So much of a stage is done, of so much; `left` are the seconds that are left of the training, where they are known.
     pub fn tell(&mut self, stage: Stage, done: f64, of: f64, left: Option<f64>) {
         let share = if of > 0.0 { (done / of).clamp(0.0, 1.0) } else { 0.0 };
         if self.stage != Some(stage) {
@@ -123,6 +130,7 @@ impl Progress {
         }
         let gone = self.began.elapsed().as_secs_f64();
         let in_this_run = share - self.done_before;
+        self.is_all = left.is_some();
         self.left = left.unwrap_or(if in_this_run > 0.02 {
             gone * (1.0 - share) / in_this_run
         } else {
@@ -134,6 +142,7 @@ impl Progress {
     fn show(&self) {
         let Some(stage) = self.stage else { return };
         let later = Stage::ALL.iter().skip_while(|other| **other != stage).skip(1);
+        let later = later.filter(|stage| !(self.is_all && stage.is_training()));
         let left = self.left + later.map(|stage| self.guess.of(*stage)).sum::<f64>();
         let gone = self.before + self.began.elapsed().as_secs_f64();
         self.bar.set_prefix(words(left));
