@@ -21,11 +21,6 @@ pub fn samples_of(frames: usize) -> usize {
     frames * SAMPLE_RATE / RATE
 }
 
-/// Their size in GStreamer's buffers.
-pub fn bytes_of(frames: usize) -> usize {
-    2 * samples_of(frames)
-}
-
 /// The samples in bytes from GStreamer.
 pub fn samples(bytes: &[u8]) -> Vec<i16> {
     bytes.as_chunks::<2>().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect()

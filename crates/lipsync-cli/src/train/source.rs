@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail};
+use lipsync_core::picture::image_file;
 
 use super::data_set::{LONGEST_SIDE, MOST_FRAMES};
 use crate::cli::Train;
@@ -88,8 +89,7 @@ impl Source {
             }
             progress(n + 1, Some(frames));
         }
-        let size = image::image_dimensions(folder.join("0.jpg"))
-            .with_context(|| format!("{}: cannot be read", frame(start).display()))?;
+        let size = image_file::read(&frame(start))?.colours.dimensions();
         let samples = sound_file::read(&self.path.join(SOUND))?;
         let samples: Vec<i16> = samples
             .into_iter()
