@@ -15,17 +15,34 @@ pub fn audio_contexts(
     audio: &[f32],
     engine: &Engine,
 ) -> anyhow::Result<Vec<Context>> {
+    let mut contexts = Vec::new();
+    for_each_context(avatar, kind, audio, engine, &mut |context| {
+        contexts.push(context);
+        Ok(())
+    })?;
+    Ok(contexts)
+}
+
+/// Hands on these contexts one after the other: those of a long sound take a lot of memory.
+pub fn for_each_context(
+    avatar: &Avatar,
+    kind: AudioContextKind,
+    audio: &[f32],
+    engine: &Engine,
+    take: &mut dyn FnMut(Context) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let kind = kind.with_rows(avatar.context, &avatar.generator)?;
     let mut track = avatar.open_features(kind, features::NO_LIMIT, engine)?;
     track.restart(FrameRate::NATIVE);
-    let mut contexts = Vec::new();
+    let mut frame = 0;
     // In chunks, so that the track can drop audio that it no longer needs.
     for piece in audio.chunks(16_000) {
         track.push(piece);
-        while let Some(context) = track.context(contexts.len() as u64)? {
-            contexts.push(context);
+        while let Some(context) = track.context(frame)? {
+            take(context)?;
+            frame += 1;
         }
         interrupt::check()?;
     }
-    Ok(contexts)
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::ParallelProgressIterator;
 use lipsync_core::avatar::clips::{ClipMouth, IDLE};
 use lipsync_core::avatar::{Avatar, Layout};
@@ -80,6 +80,14 @@ impl Checked {
         interrupt::check()?;
         problems.extend(sums.iter().flat_map(|sums| sums.problems.iter().cloned()));
         Ok(Self { survey, folder: folder.into(), problems, sums })
+    }
+
+    /// Fails where an avatar that was just written has problems.
+    pub fn refuse_problems(&self) -> Result<()> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        bail!("what was written would not play, and is removed: {}", self.problems.join("; "))
     }
 
     /// Whether only the networks are missing, as in a data set that `new` has made.

@@ -59,6 +59,12 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "use a number from 0 to 1".into())
 }
 
+/// Minutes that a person has typed.
+pub fn parse_minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes: &f64| (0.1..=100_000.0).contains(minutes));
+    minutes.ok_or_else(|| "use a number of minutes, 0.1 or more".into())
+}
+
 /// Decibels that a person has typed.
 pub fn parse_decibels(text: &str) -> Result<f64, String> {
     let decibels = text.parse().ok().filter(|decibels: &f64| decibels.is_finite() && *decibels > 0.0);

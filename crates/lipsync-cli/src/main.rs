@@ -24,6 +24,7 @@ mod check;
 mod checksums;
 mod cli;
 mod doctor;
+mod film;
 mod format;
 mod generate;
 mod import;
@@ -40,6 +41,7 @@ mod render;
 mod serve;
 mod sheet;
 mod speech;
+mod train;
 mod trial;
 
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Import(options) => import::run(&options),
         Command::List => list::run(),
+        Command::Train(options) => train::run(&options),
         Command::New(options) => new::run(&options),
         Command::Quantize(options) => quantize::run(&options),
         Command::Completions(options) => generate::completions(options.shell),

@@ -13,14 +13,7 @@ impl Partial {
     /// Creates the temporary folder for `name` in `place`, which is created as well. Removes what killed runs
     /// have left for that name.
     pub fn begin(place: &Path, name: &str) -> Result<Self> {
-        check_name(name)?;
-        let target = place.join(name);
-        if target.symlink_metadata().is_ok() {
-            bail!(
-                "{}: is there already and is not overwritten. Choose another name, or remove it first",
-                target.display()
-            );
-        }
+        let target = free_target(place, name)?;
         std::fs::create_dir_all(place).with_context(|| {
             format!("{}: cannot be made. Choose another folder with --into", place.display())
         })?;
@@ -50,6 +43,22 @@ impl Partial {
         self.0.finish()?;
         Ok(target)
     }
+}
+
+/// Where something of that name goes.
+///
+/// # Errors
+/// Where it is no name, or taken.
+pub fn free_target(place: &Path, name: &str) -> Result<PathBuf> {
+    check_name(name)?;
+    let target = place.join(name);
+    if target.symlink_metadata().is_ok() {
+        bail!(
+            "{}: is there already and is not overwritten. Choose another name, or remove it first",
+            target.display()
+        );
+    }
+    Ok(target)
 }
 
 fn prefix(name: &str) -> String {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use lipsync_core::avatar::{Avatar, names, user_place};
+use lipsync_core::onnx::Float16Conversion;
 use lipsync_core::survey::Survey;
 use lipsync_core::text::plain;
 
@@ -27,20 +28,12 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     let place = options.into.clone().or_else(user_place);
     let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
     let partial = Partial::begin(&place, &options.name)?;
-    let target = partial.folder();
-
-    pictures::copy_frames(&avatar, &partial.subfolder(names::FRAMES)?, pictures::Encoding::of(options))?;
-    pictures::copy_beside(&avatar, &partial)?;
-    pictures::copy_background(&avatar, target)?;
-    let halved = models::copy(&avatar, target, options.fp16)?;
     let title = options.title.as_deref().unwrap_or(&avatar.title);
     let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());
-    avatar.write_own(target, title, &license)?;
+    let halved = copy(&avatar, &partial, pictures::Encoding::of(options), options.fp16, [title, &license])?;
 
-    let checked = Checked::new(target, library_dir)?;
-    if !checked.problems.is_empty() {
-        bail!("what was written would not play, and is removed: {}", checked.problems.join("; "));
-    }
+    let checked = Checked::new(partial.folder(), library_dir)?;
+    checked.refuse_problems()?;
     let difference = match &checked.survey.avatar {
         Some(copy) if options.fp16 => Some(difference::measure(&avatar, copy, library_dir)?),
         _ => None,
@@ -70,6 +63,34 @@ pub fn run(options: &Import) -> Result<ExitCode> {
         Some(_) => print_line!("use it: lipsync avatar={}", plain(finished.display())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Copies an avatar and checks the copy, with every frame exactly as it is.
+pub fn copy_exactly(
+    avatar: &Avatar,
+    partial: &Partial,
+    title: &str,
+    license: &str,
+    library_dir: Option<&Path>,
+) -> Result<()> {
+    copy(avatar, partial, pictures::Encoding::Lossless, false, [title, license])?;
+    Checked::new(partial.folder(), library_dir)?.refuse_problems()
+}
+
+fn copy(
+    avatar: &Avatar,
+    partial: &Partial,
+    encoding: pictures::Encoding,
+    halve: bool,
+    [title, license]: [&str; 2],
+) -> Result<Float16Conversion> {
+    let target = partial.folder();
+    pictures::copy_frames(avatar, &partial.subfolder(names::FRAMES)?, encoding)?;
+    pictures::copy_beside(avatar, partial)?;
+    pictures::copy_background(avatar, target)?;
+    let halved = models::copy(avatar, target, halve)?;
+    avatar.write_own(target, title, license)?;
+    Ok(halved)
 }
 
 /// The avatar in a folder, if its folder and networks have no problems; frames are checked when they are

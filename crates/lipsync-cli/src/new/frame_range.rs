@@ -6,25 +6,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::segment::RATE;
+use crate::film::landmarks::Face;
+use crate::film::times;
 use crate::format;
 
-/// Whether a frame can be used.
-#[derive(Clone, Copy, PartialEq)]
-pub enum FrameVerdict {
-    /// One whole face; the side of its square in pixels.
-    Good(i64),
-    NoFace,
-    SeveralFaces,
-    Outside,
-}
-
 /// The longest run of good frames, the first one where several are as long.
-pub fn longest(verdicts: &[FrameVerdict]) -> Range<usize> {
+pub fn longest(verdicts: &[Face]) -> Range<usize> {
     let mut best = 0..0;
     let mut start = 0;
     for (n, verdict) in verdicts.iter().enumerate() {
-        if !matches!(verdict, FrameVerdict::Good(_)) {
+        if !matches!(verdict, Face::Whole(_)) {
             start = n + 1;
         } else if n + 1 - start > best.len() {
             best = start..n + 1;
@@ -35,11 +26,11 @@ pub fn longest(verdicts: &[FrameVerdict]) -> Range<usize> {
 
 /// What is wrong with the other frames, and at which times; `first` is the index of the first frame in the
 /// video.
-pub fn reasons(verdicts: &[FrameVerdict], first: usize) -> Vec<String> {
+pub fn reasons(verdicts: &[Face], first: usize) -> Vec<String> {
     let kinds = [
-        (FrameVerdict::NoFace, "no face is found in"),
-        (FrameVerdict::SeveralFaces, "more than one face is found in"),
-        (FrameVerdict::Outside, "the face's square leaves the picture in"),
+        (Face::None, "no face is found in"),
+        (Face::Several, "more than one face is found in"),
+        (Face::Outside, "the face's square leaves the picture in"),
     ];
     let mut reasons = Vec::new();
     for (kind, what) in kinds {
@@ -52,21 +43,11 @@ pub fn reasons(verdicts: &[FrameVerdict], first: usize) -> Vec<String> {
     reasons
 }
 
-/// The times of frames in the video, with runs shortened.
-fn times(frames: &[usize]) -> String {
-    format::runs(frames, |frame| time(*frame))
-}
-
-/// The time of a frame in the video.
-pub fn time(frame: usize) -> String {
-    format::time(frame as f64 / RATE as f64)
-}
-
 /// Smallest and largest side of the faces' squares, in pixels.
-pub fn sides(verdicts: &[FrameVerdict]) -> (i64, i64) {
+pub fn sides(verdicts: &[Face]) -> (i64, i64) {
     let sides = || {
         verdicts.iter().filter_map(|verdict| match verdict {
-            FrameVerdict::Good(side) => Some(*side),
+            Face::Whole(side) => Some(*side),
             _ => None,
         })
     };
@@ -95,7 +76,7 @@ pub fn keep(folder: &Path, ending: &str, range: &Range<usize>, count: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use FrameVerdict::{Good, NoFace, Outside, SeveralFaces};
+    use Face::{None as NoFace, Outside, Several as SeveralFaces, Whole as Good};
 
     #[test]
     fn the_longest_stretch_is_between_bad_frames() {

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `new`: makes a data set for SyncTalk_2D from a video.
 
-mod audio;
 mod frame_range;
-mod landmarks;
-mod python;
-mod segment;
-mod video;
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -14,39 +9,49 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::cli::New;
-use crate::format;
+use crate::film::environment::mediapipe;
+use crate::film::landmarks::{Face, Frames};
+use crate::film::segment::Segment;
+use crate::film::video::{Extracted, Wanted};
+use crate::film::{
+    MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, landmarks, sound, time, video,
+};
 use crate::partial::Partial;
-use frame_range::{FrameVerdict, time};
-use segment::{RATE, Segment};
-use video::Extracted;
-
-/// Narrower faces are upscaled for the network, which looks soft.
-const MIN_SHARP_FACE: i64 = 160;
+use crate::{format, progress};
 
 /// The least number of frames for a data set.
 const MIN_FRAMES: usize = RATE;
-/// The least number that the training kit accepts (training/footage.py), and the number recommended for a
-/// good mouth.
-const MIN_TRAINABLE_FRAMES: usize = 10 * RATE;
-const RECOMMENDED_FRAMES: usize = 180 * RATE;
 
 /// Extracts frames and audio, finds the faces, keeps the longest usable range and prints what to do next.
 pub fn run(options: &New) -> Result<ExitCode> {
-    let segment = Segment::of(options)?;
+    let segment = Segment::new(options.from, options.to)?;
     let set = Partial::begin(&options.into, &options.name)?;
     let frames = set.subfolder("full_body_img")?;
-    let extracted = video::extract(&options.video, segment, &frames)?;
+    let bar = progress::bar(0, "frames");
+    let wanted = Wanted { segment, most_frames: None, longest_side: None };
+    let extracted = video::extract(&options.video, &wanted, &frames, &mut |done, length| {
+        length.iter().for_each(|length| bar.set_length(*length as u64));
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
     let name = options.video.display();
-    if audio::is_silent(&extracted.sound) {
+    if sound::is_silent(&extracted.sound) {
         bail!("{name}: its sound is silence. Film with a microphone that is on");
     }
     // Before the landmarks, which take long.
     too_short(extracted.frames).iter().for_each(|note| print_error!("note: {note}"));
-    let frames_with_sound = audio::frames_with_sound(&extracted.sound, extracted.frames);
+    let frames_with_sound = sound::frames_with_sound(&extracted.sound, extracted.frames);
 
     let landmarks = set.subfolder("landmarks")?;
-    let verdicts =
-        landmarks::find(&frames, &landmarks, frames_with_sound, extracted.size, options.python.as_deref())?;
+    let bar = progress::bar(frames_with_sound, "faces");
+    let mut verdicts = Vec::with_capacity(frames_with_sound);
+    let all = Frames { pictures: &frames, landmarks: &landmarks, first: 0, count: frames_with_sound };
+    landmarks::find(&all, (&mediapipe("--python"), options.python.as_deref()), &mut |report| {
+        verdicts.push(report.face(extracted.size));
+        bar.inc(1);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
     let kept = frame_range::longest(&verdicts);
     let reasons = reasons(&verdicts, segment.start, &extracted);
     if kept.len() < MIN_FRAMES {
@@ -59,7 +64,7 @@ pub fn run(options: &New) -> Result<ExitCode> {
     }
     frame_range::keep(&frames, "jpg", &kept, extracted.frames)?;
     frame_range::keep(&landmarks, "lms", &kept, frames_with_sound)?;
-    audio::write(&set.folder().join("aud.wav"), &extracted.sound, &kept)?;
+    sound::write(&set.folder().join("aud.wav"), &extracted.sound, &kept)?;
     let folder = set.finish()?;
 
     let (width, height) = extracted.size;
@@ -86,7 +91,7 @@ pub fn run(options: &New) -> Result<ExitCode> {
 }
 
 /// Why not all frames are kept.
-fn reasons(verdicts: &[FrameVerdict], start: usize, extracted: &Extracted) -> Vec<String> {
+fn reasons(verdicts: &[Face], start: usize, extracted: &Extracted) -> Vec<String> {
     let mut reasons = frame_range::reasons(verdicts, start);
     if verdicts.len() < extracted.frames {
         reasons.push(format!("the sound ends at {}", time(start + verdicts.len())));

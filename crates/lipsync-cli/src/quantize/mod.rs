@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `quantize`: makes an 8-bit network beside the generator, as close to the original as requested.
 
-mod audio;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use lipsync_core::audio::resample::SAMPLE_RATE;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
@@ -23,6 +22,7 @@ use lipsync_core::quantizer::{MouthPsnr, Quantizer, Sample};
 
 use crate::audio_contexts::audio_contexts;
 use crate::cli::Quantize;
+use crate::film::sound_file;
 use crate::{format, interrupt, plugin, progress, trial};
 
 /// Samples for measuring the sensitivity of each layer.
@@ -32,18 +32,67 @@ const CALIBRATION_SHARE: f64 = 0.6;
 /// Frame rate of [`FrameRate::NATIVE`], which the audio contexts are computed for.
 const FRAMES_PER_SECOND: f64 = 25.0;
 
+/// Whether it says what it does beside what it returns.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Talk {
+    Aloud,
+    Silent,
+}
+
+/// How a generator was quantized.
+pub struct Quantized {
+    /// The file of the 8-bit network.
+    pub file: PathBuf,
+    /// The generator's own file.
+    pub original: PathBuf,
+    mouth_psnr: MouthPsnr,
+    layers: [usize; 3],
+    samples: usize,
+    time: Duration,
+    time_before: Duration,
+    /// How lipsync computes from now on, if not in float32 as before.
+    pub arithmetic: Option<String>,
+}
+
 /// Calibrates, evaluates, keeps layers in float32 as needed, and writes the network.
 pub fn run(options: &Quantize) -> Result<ExitCode> {
     let library_dir = plugin::library_dir();
-    let library_dir = library_dir.as_deref();
-    let folder = plugin::locate(&options.avatar, library_dir)?;
-    let avatar = Avatar::open(&folder)?;
+    let folder = plugin::locate(&options.avatar, library_dir.as_deref())?;
     let file = sound_of(options, &folder)?;
-    let sound = audio::read(&file)?;
+    let mut bar = None;
+    let made = quantize(
+        &folder,
+        &file,
+        (usize::from(options.samples), options.psnr),
+        library_dir.as_deref(),
+        Talk::Aloud,
+        &mut |done, of| {
+            let bar = bar.get_or_insert_with(|| progress::bar(of, "calibrate"));
+            bar.set_position(done as u64);
+            if done == of {
+                bar.finish();
+            }
+        },
+    )?;
+    made.print();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Quantizes the generator of an avatar's folder, calibrated on `samples` frames of the sound in `file`, so that `psnr` dB are reached.
+/// `progress` is told how many of them are done.
+pub fn quantize(
+    folder: &Path,
+    file: &Path,
+    (count, psnr): (usize, f64),
+    library_dir: Option<&Path>,
+    talk: Talk,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Quantized> {
+    let avatar = Avatar::open(folder)?;
+    let sound = sound_file::read(file)?;
     trial::check_networks(&avatar, library_dir)?;
     let engine = Engine::default().with_library_dir(library_dir);
     let mut quantizer = Quantizer::open(&avatar.generator, avatar.face, &engine)?;
-    let count = usize::from(options.samples);
     let contexts = audio_contexts(&avatar, quantizer.context_kind(), &sound, &engine)?;
     let calibration_count = (contexts.len() as f64 * CALIBRATION_SHARE) as usize;
     if calibration_count < count || contexts.len() - calibration_count < count {
@@ -60,58 +109,70 @@ pub fn run(options: &Quantize) -> Result<ExitCode> {
     let calibration_samples = samples(&avatar, &quantizer, calibration_samples, count)?;
     let evaluation_samples = samples(&avatar, &quantizer, evaluation_samples, count)?;
 
-    let bar = progress::bar(calibration_samples.len(), "calibrate");
+    let mut done = 0;
     let calibrated = quantizer.calibrate(&calibration_samples, || {
-        bar.inc(1);
+        done += 1;
+        progress(done, calibration_samples.len());
         !interrupt::requested()
     });
     interrupt::check()?;
     calibrated?;
-    bar.finish();
     let start = Instant::now();
     let expected = paint(quantizer.original(), &evaluation_samples)?;
-    let before = start.elapsed() / evaluation_samples.len() as u32;
+    let time_before = start.elapsed() / evaluation_samples.len() as u32;
 
-    let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected };
-    let Found { model, mouth_psnr, float_layers, layers_in_7_bits } = evaluation.find(options.psnr)?;
+    let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected, talk };
+    let Found { model, mouth_psnr, float_layers, layers_in_7_bits } = evaluation.find(psnr)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
     paint(&mut generator, &evaluation_samples)?;
-    let after = start.elapsed() / evaluation_samples.len() as u32;
+    let time = start.elapsed() / evaluation_samples.len() as u32;
     let file = int8_file(&avatar.generator);
     quantizer.write(model, &file)?;
-
-    print_line!("{}", file.display());
-    print_line!(
-        "  size          {}",
-        format::change(std::slice::from_ref(&avatar.generator), std::slice::from_ref(&file))
-    );
-    print_line!(
-        "  layers        {} in 7 bits, {} in 8 bits, {} in float32",
-        layers_in_7_bits,
-        quantizer.layers().len() - layers_in_7_bits - float_layers,
-        float_layers
-    );
-    print_line!(
-        "  mouths        {:.1} dB PSNR against float32, the worst {:.1} dB, on {} frames not used for calibration",
-        mouth_psnr.overall,
-        mouth_psnr.worst,
-        evaluation_samples.len()
-    );
-    print_line!("  time          {after:.1?} a frame on one core, float32 {before:.1?}");
     let played = Generator::open(&avatar.generator, avatar.face, &engine, 1)?;
-    if played.arithmetic().starts_with("int8") {
+    Ok(Quantized {
+        file,
+        original: avatar.generator.clone(),
+        mouth_psnr,
+        layers: [
+            layers_in_7_bits,
+            quantizer.layers().len() - layers_in_7_bits - float_layers,
+            float_layers,
+        ],
+        samples: evaluation_samples.len(),
+        time,
+        time_before,
+        arithmetic: Some(played.arithmetic().to_string()).filter(|name| name.starts_with("int8")),
+    })
+}
+
+impl Quantized {
+    fn print(&self) {
+        print_line!("{}", self.file.display());
         print_line!(
-            "lipsync uses it from now on ({}), except with precision=fp32. To undo this, delete the file",
-            played.arithmetic()
+            "  size          {}",
+            format::change(std::slice::from_ref(&self.original), std::slice::from_ref(&self.file))
         );
-    } else {
+        let [in_7_bits, in_8_bits, in_float32] = self.layers;
+        print_line!("  layers        {in_7_bits} in 7 bits, {in_8_bits} in 8 bits, {in_float32} in float32");
         print_line!(
-            "this processor is faster in float32, so that lipsync uses the 8-bit network only on others, or with \
-             precision=int8. To undo this, delete the file"
+            "  mouths        {:.1} dB PSNR against float32, the worst {:.1} dB, on {} frames not used for calibration",
+            self.mouth_psnr.overall,
+            self.mouth_psnr.worst,
+            self.samples
         );
+        print_line!("  time          {:.1?} a frame on one core, float32 {:.1?}", self.time, self.time_before);
+        if let Some(arithmetic) = &self.arithmetic {
+            print_line!(
+                "lipsync uses it from now on ({arithmetic}), except with precision=fp32. To undo this, delete the file"
+            );
+        } else {
+            print_line!(
+                "this processor is faster in float32, so that lipsync uses the 8-bit network only on others, or with \
+                 precision=int8. To undo this, delete the file"
+            );
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The audio to calibrate on: the given file, else that of the data set.
@@ -161,6 +222,7 @@ struct Evaluation<'a> {
     quantizer: &'a Quantizer,
     samples: &'a [Sample],
     expected: &'a [Pooled],
+    talk: Talk,
 }
 
 /// A network that is close enough.
@@ -180,10 +242,12 @@ impl Evaluation<'_> {
         if mouth_psnr.overall >= psnr {
             return Ok(Found { model, mouth_psnr, float_layers: 0, layers_in_7_bits: in_7_bits(layers) });
         }
-        print_line!(
-            "measuring the sensitivity of each layer: with all of them in 7 bits, the PSNR is {:.1} dB, less than {psnr}",
-            mouth_psnr.overall
-        );
+        if self.talk == Talk::Aloud {
+            print_line!(
+                "measuring the sensitivity of each layer: with all of them in 7 bits, the PSNR is {:.1} dB, less than {psnr}",
+                mouth_psnr.overall
+            );
+        }
         let layers = self.rank_by_sensitivity(layers)?;
         // The most sensitive layers in float32, those that follow in 8 bits, the rest in 7.
         let try_out = |float_layers: usize, layers_with_8_bits: usize| {
@@ -208,7 +272,10 @@ impl Evaluation<'_> {
     /// Sorts layers by the error that each one contributes when only it is quantized, the largest error
     /// first.
     fn rank_by_sensitivity(&self, layers: &[Layer]) -> Result<Vec<Layer>> {
-        let bar = progress::bar(layers.len(), "layers");
+        let bar = match self.talk {
+            Talk::Aloud => progress::bar(layers.len(), "layers"),
+            Talk::Silent => ProgressBar::hidden(),
+        };
         let mut error_contribution = Vec::with_capacity(layers.len());
         for layer in layers {
             let (_, mouth_psnr) = self.evaluate(std::slice::from_ref(layer), SENSITIVITY_SAMPLES)?;

@@ -3,6 +3,7 @@
 
 mod choice;
 pub mod face;
+pub mod opening;
 
 use std::path::Path;
 use std::sync::OnceLock;

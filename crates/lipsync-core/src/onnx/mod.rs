@@ -9,6 +9,7 @@ mod boundary;
 mod external_data;
 mod float16;
 mod fuse_blocks;
+mod opening;
 mod pad_channels;
 #[cfg(not(fuzzing))]
 mod proto;

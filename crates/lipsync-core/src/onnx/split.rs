@@ -104,7 +104,7 @@ impl Model {
     }
 
     /// A model of some of the nodes, with the initializers and inputs that they use.
-    fn subgraph(&self, nodes: &HashSet<usize>, output: Vec<ValueInfoProto>) -> Self {
+    pub(super) fn subgraph(&self, nodes: &HashSet<usize>, output: Vec<ValueInfoProto>) -> Self {
         let graph = self.graph();
         let node: Vec<NodeProto> = (graph.node.iter().enumerate())
             .filter(|(n, _)| nodes.contains(n))

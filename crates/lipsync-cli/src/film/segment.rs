@@ -5,11 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::cli::New;
+use super::RATE;
 use crate::format;
-
-/// Frames a second in data sets of SyncTalk_2D.
-pub const RATE: usize = 25;
 
 /// Frames from `start` to before `end`, or to the last one.
 #[derive(Clone, Copy)]
@@ -19,14 +16,15 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub fn of(options: &New) -> Result<Self> {
+    /// From and to in seconds.
+    pub fn new(from: Option<f64>, to: Option<f64>) -> Result<Self> {
         let frame = |seconds: f64| (seconds * RATE as f64).round() as usize;
-        let segment = Self { start: options.from.map_or(0, frame), end: options.to.map(frame) };
+        let segment = Self { start: from.map_or(0, frame), end: to.map(frame) };
         if segment.end.is_some_and(|end| end <= segment.start) {
             bail!(
                 "--from {} is not before --to {}: nothing would be left. Give an earlier --from or a later --to",
-                format::time(options.from.unwrap_or(0.0)),
-                format::time(options.to.unwrap_or(0.0))
+                format::time(from.unwrap_or(0.0)),
+                format::time(to.unwrap_or(0.0))
             );
         }
         Ok(segment)
@@ -39,12 +37,11 @@ impl Segment {
     /// Fails where a video of `frames` frames ends before the segment.
     pub fn check(self, frames: usize, video: &Path) -> Result<()> {
         if self.start >= frames {
-            let time = |frame: usize| format::time(frame as f64 / RATE as f64);
             bail!(
                 "{}: ends at {}, before --from {}. Give an earlier one",
                 video.display(),
-                time(frames),
-                time(self.start)
+                super::time(frames),
+                super::time(self.start)
             );
         }
         Ok(())

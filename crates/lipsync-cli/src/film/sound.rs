@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::segment::RATE;
+use super::RATE;
 
 const SAMPLE_RATE: usize = 16_000;
 
@@ -19,11 +19,6 @@ const SILENCE_PEAK: u16 = 32;
 /// Samples for so many frames.
 pub fn samples_of(frames: usize) -> usize {
     frames * SAMPLE_RATE / RATE
-}
-
-/// Their size in GStreamer's buffers.
-pub fn bytes_of(frames: usize) -> usize {
-    2 * samples_of(frames)
 }
 
 /// The samples in bytes from GStreamer.

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Python with known packages: virtual environments of our own, created on first use.
+
+use std::borrow::Cow;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use lipsync_core::inference::prepare::cache_folder;
+
+use crate::{format, interrupt};
+
+/// Isolated mode: Python and pip ignore the current folder and the PYTHON* variables, which could make them
+/// run other code.
+pub const ISOLATED: &str = "-I";
+
+/// An environment and what is in it.
+pub struct Environment {
+    /// What it is for, to people: its most important package.
+    pub name: &'static str,
+    /// Its folder in the cache: to be changed with the packages, so that an old environment is not used for new ones.
+    pub folder: String,
+    /// The packages to install, with the SHA-256 of every file that is allowed.
+    pub packages: Cow<'static, str>,
+    /// The interpreter that the packages are for.
+    pub python: &'static str,
+    /// What is downloaded, to people.
+    pub download: &'static str,
+    /// Disk space in bytes for the download and for the unpacked files.
+    pub room: u64,
+    /// Which interpreters the packages exist for.
+    pub exists_for: &'static str,
+    /// What gives an interpreter that has the packages.
+    pub option: &'static str,
+}
+
+/// What finds faces; `option` is what gives an interpreter that has it.
+pub fn mediapipe(option: &'static str) -> Environment {
+    Environment {
+        name: "MediaPipe",
+        folder: "landmarks-0.10.21-2".into(),
+        packages: include_str!("mediapipe.lock").into(),
+        python: "python3",
+        download: "320 MB",
+        room: 1_000_000_000,
+        exists_for: "MediaPipe 0.10.21 exists for Python 3.9 to 3.12",
+        option,
+    }
+}
+
+impl Environment {
+    /// The given interpreter, else that of our environment, which is made on first use.
+    pub fn interpreter(&self, given: Option<&Path>) -> Result<PathBuf> {
+        if let Some(python) = given {
+            return Ok(python.into());
+        }
+        let folder = self.place()?;
+        let python = folder.join("bin/python");
+        if is_ready(&folder) {
+            return Ok(python);
+        }
+        self.check_room(&folder)?;
+        // Held until the end, so that two processes do not install into it at the same time.
+        let _lock = self.lock(&folder)?;
+        if is_ready(&folder) {
+            return Ok(python);
+        }
+        print_error!("==> installing {} into {} (once, about {})", self.name, folder.display(), self.download);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("{}: cannot be removed", folder.display()))?;
+        }
+        finish(Command::new(self.python).args([ISOLATED, "-m", "venv"]).arg(&folder)).with_context(|| {
+            format!(
+                "{}: no virtual environment could be made. Install {python}-venv, or use {}",
+                folder.display(),
+                self.option,
+                python = self.python
+            )
+        })?;
+        self.install(&python, &folder.join("requirements.txt"))?;
+        let ready = folder.join(READY);
+        std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
+        Ok(python)
+    }
+
+    /// Fails early where it is still to be installed and cannot be.
+    pub fn check(&self, given: Option<&Path>) -> Result<()> {
+        match (given, self.place()) {
+            (Some(_), _) => Ok(()),
+            (None, folder) => {
+                let folder = folder?;
+                if is_ready(&folder) { Ok(()) } else { self.check_room(&folder) }
+            }
+        }
+    }
+
+    fn place(&self) -> Result<PathBuf> {
+        let cache = cache_folder()
+            .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+        Ok(cache.join(&self.folder))
+    }
+
+    /// Installs the packages; only files with known hashes are accepted. Index and certificates are those of the
+    /// user's pip configuration.
+    fn install(&self, python: &Path, list: &Path) -> Result<()> {
+        std::fs::write(list, self.packages.as_bytes())
+            .with_context(|| format!("{}: cannot be written", list.display()))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let only = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"];
+        let mut command = Command::new(python);
+        finish(command.arg(ISOLATED).args(pip).args(only).arg(list)).map_err(|error| {
+            if error.to_string().contains("DO NOT MATCH THE HASHES") {
+                anyhow::anyhow!(
+                    "a package that was downloaded is not the file that this program knows (its SHA-256 differs), so \
+                     nothing of it was run. Try again through another network or mirror, or give an interpreter that has \
+                     {} with {}",
+                    self.name,
+                    self.option
+                )
+            } else {
+                error.context(format!("{}. Give an interpreter that has it with {}", self.exists_for, self.option))
+            }
+        })
+    }
+
+    /// Waits for another process that installs at the moment.
+    fn lock(&self, folder: &Path) -> Result<File> {
+        let path = folder.with_file_name(format!("{}.lock", self.folder));
+        let cache = folder.parent().unwrap_or(folder);
+        let made = std::fs::create_dir_all(cache).and_then(|()| File::create(&path));
+        let file = made.with_context(|| {
+            format!("{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled", path.display())
+        })?;
+        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // Where the file system has no locks, there is no waiting.
+        Ok(file)
+    }
+
+    /// Fails where there is too little disk space; where that is unknown, the installation goes on.
+    fn check_room(&self, folder: &Path) -> Result<()> {
+        let (place, free) = free_space(folder);
+        match free {
+            Some(free) if free < self.room => bail!(
+                "{}: {} are free, and {} needs {}. Make room, or set XDG_CACHE_HOME to a folder that has it",
+                place.display(),
+                format::bytes(free),
+                self.name,
+                format::bytes(self.room)
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Written last, so that an incomplete installation is never used.
+const READY: &str = "ready";
+
+fn is_ready(folder: &Path) -> bool {
+    folder.join(READY).exists() && folder.join("bin/python").exists()
+}
+
+/// The bytes that are free for a folder, which may not exist yet, and the existing folder around it.
+pub fn free_space(folder: &Path) -> (&Path, Option<u64>) {
+    let place = folder.ancestors().find(|place| place.is_dir()).unwrap_or(folder);
+    let script = "import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)";
+    let output = Command::new("python3").args([ISOLATED, "-c", script]).arg(place).output();
+    (place, output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok()))
+}
+
+/// Runs a program until it ends or is interrupted; the error includes its stderr.
+fn finish(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // A file, since a pipe that is not read would block the program.
+    let mut complaints = tempfile::tempfile().context("no temporary file. Make room, or set TMPDIR")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(complaints.try_clone()?)
+        .spawn()
+        .with_context(|| format!("{program} cannot be started"))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if !status.success() {
+                let mut said = Vec::new();
+                complaints.rewind()?;
+                complaints.read_to_end(&mut said)?;
+                bail!("{program} failed ({status}): {}", String::from_utf8_lossy(&said).trim());
+            }
+            return Ok(());
+        }
+        if interrupt::requested() {
+            // It may have ended meanwhile.
+            let _ = child.kill();
+            child.wait()?;
+        }
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
