@@ -92,8 +92,12 @@ fn every_package_that_is_installed_is_known_by_its_files() {
             assert!(locked.iter().any(starts), "{list}.lock is not made of {list}.txt: {package}");
         }
     }
-    let more =
-        ["scripts/onnxruntime.lock", "training/anny.lock", "crates/lipsync-cli/src/new/requirements.txt"];
+    let more = [
+        "scripts/onnxruntime.lock",
+        "training/anny.lock",
+        "training/ears.lock",
+        "crates/lipsync-cli/src/new/requirements.txt",
+    ];
     for lock in lists.map(|list| format!("{list}.lock")).into_iter().chain(more.map(str::to_owned)) {
         let locked = pinned(&root().join(&lock));
         let unknown: Vec<_> =

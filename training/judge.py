@@ -16,6 +16,7 @@ import subprocess
 from pathlib import Path
 
 import cv2
+import judge_hearing
 import landmarks
 import make_idle
 import mel
@@ -33,25 +34,14 @@ import train_generator
 import walls
 from common import AVATAR, BOX_H, BOX_W, BOX_X, BOX_Y, CROP_X, CROP_Y, HERE, OWN, WORK
 from frames import levels, move, premultiplied
+from judge_hearing import FULL_MM, GROUPS, UNSEEN, best_lag, closures, held, misalignment, movement, table, true_opening, with_intensity
 from people import NAME
 from preview import Avatar, tile
-from scipy.interpolate import CubicSpline
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
 FIRST_AVATAR = "ebe9090"  # the commit that contains the first models/iris
-UNSEEN = ("jf_nezumi", "jf_tebukuro", "human")
-GROUPS = {  # prefixes of the names of held-out clips
-    "flite, known voices": ("slt", "rms", "awb", "kal16"),
-    "Kokoro, known voices": ("jf_gongitsune", "jm_kumo", "jf_alpha"),
-    "espeak-ng, four languages": ("de_", "fr_", "es_", "it_"),
-    "Kokoro, unseen voices": ("jf_nezumi", "jf_tebukuro"),
-    "human reader, unseen": ("human",),
-}
-FULL_MM = float(mouth.opening(mouth.shape_vector("aa")))
-SHUT_MM = 0.05 * FULL_MM
 INNER = (slice(48, 160), slice(64, 192))  # lips, chin and the corners of the nose, of the mouth box
-LAGS = np.arange(-200, 201)  # ms
 
 
 # ------------------------------------------------------------- mouth states
@@ -80,7 +70,7 @@ def first_avatar():
 def hear_first(audio):
     encoder, head = first_avatar()
     frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
-    windows = mel.windows(mel.mel_spectrogram(torch.from_numpy(audio)), frames).numpy()
+    windows = mel.floored_windows(mel.mel_spectrogram(torch.from_numpy(audio), mel.HOP), frames).numpy()
     rows = torch.from_numpy(encoder.run(None, {encoder.get_inputs()[0].name: windows})[0])
     contexts = mel.contexts(rows).reshape(frames, 32, 16, 16).numpy()
     inputs = {"audio": contexts}
@@ -185,43 +175,6 @@ def pixels_of_jaw():
     return float(np.diff(reader.opening(states)[::-1])[0]) / 0.4
 
 
-def best_lag(signals, tracks):
-    """Lag in ms of the signals (one value per frame) behind the true opening, in steps of 1 ms."""
-    products = np.zeros((len(LAGS), 5))
-    for signal, track in zip(signals, tracks):
-        time = np.arange(0, (len(signal) - 1) / mel.FPS, 0.001)
-        heard = CubicSpline(np.arange(len(signal)) / mel.FPS, signal)(time)
-        for row, lag in enumerate(LAGS):
-            true = mouth.opening(mouth.at_times(track, time - lag / 1000))
-            products[row] += (heard @ true, heard.sum(), true.sum(), heard @ heard, true @ true)
-    count = sum(len(np.arange(0, (len(s) - 1) / mel.FPS, 0.001)) for s in signals)
-    ab, a, b, aa, bb = products.T / count
-    return int(LAGS[np.argmax((ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b)))])
-
-
-def closures(clip, opening):
-    """For every p, b and m of a clip: do the lips close in a frame within it, or in an adjacent frame?"""
-    shut = []
-    for name, start, end in clip.phones:
-        if name in mouth.CLOSED_PHONES:
-            near = opening[max(0, int(start * mel.FPS)) : int(np.ceil(end * mel.FPS)) + 1]
-            shut += [near.min() < SHUT_MM] if len(near) else []
-    return shut
-
-
-def true_opening(clip, frames, rate=mel.FPS):
-    return mouth.opening(mouth.at_times(clip.track, np.arange(frames) / rate))
-
-
-def movement(openings):
-    return np.mean([np.abs(np.diff(o)).mean() for o in openings])
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
-
-
 def judge_pictures(painted, read, truth, worst_path):
     """PSNR, SSIM and landmark error relative to the ground truth, for the avatar and the baselines."""
     clips = {clip.name: clip for clip in speech_data.load_clips("held")}
@@ -253,7 +206,9 @@ def judge_speech(painted, read):
     """Opening, closures, lag and movement, measured in the pixels, for every group of held-out speech."""
     rows = []
     for group, names in GROUPS.items():
-        clips = [clip for name in names for clip in speech_data.load_clips("held", name)]
+        clips = held(names)
+        if not clips:
+            continue
         openings = [
             opening_mm(reader.read(read, painted.shipped(clip.audio))) for clip in tqdm(clips, desc=group, leave=False)
         ]
@@ -262,44 +217,29 @@ def judge_speech(painted, read):
         shut = [s for clip, o in zip(clips, openings) for s in closures(clip, o)]
         possible = [s for clip, t in zip(clips, truths) for s in closures(clip, t)]
         lag = best_lag(openings, [clip.track for clip in clips])
+        off = np.concatenate([misalignment(o, t) for o, t in zip(openings, truths)]).mean()
+        level, moves = np.concatenate([np.stack(with_intensity(c.audio, o)) for c, o in zip(clips, openings)], 1)
         rows.append([
             group, f"{sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE:.0f} s", f"{spearmanr(a, b).statistic:.3f}",
             f"{lag:+d} ms", f"{np.mean(shut):.1%} of {len(shut)} ({np.mean(possible):.1%})", f"{movement(openings) / movement(truths):.2f}",
+            f"{off:.0f} ms", f"{np.corrcoef(level, moves)[0, 1]:.2f}",
         ])  # fmt: skip
     head = ["held-out speech", "length", "rank correlation of the mouth opening", "lag", "p, b, m closed (truth)", "movement relative to truth"]
+    head += ["misalignment", "movement with intensity"]
     return table(head, rows)
 
 
-def steady_vowel(seconds=3):
-    """A constant sung `ah`: a pulse train through four formants."""
-    pulses = np.zeros(seconds * mel.SAMPLE_RATE)
-    pulses[:: mel.SAMPLE_RATE // 125] = 1
-    from scipy.signal import lfilter
-
-    for hertz, width in ((730, 90), (1090, 110), (2440, 160), (3400, 250)):
-        radius = np.exp(-np.pi * width / mel.SAMPLE_RATE)
-        pulses = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hertz / mel.SAMPLE_RATE), radius**2], pulses)
-    return (0.3 * pulses / np.abs(pulses).max()).astype(np.float32)
-
-
 def judge_quiet(painted, read):
-    """Audio that must not move the mouth, and a vowel that must keep it steady."""
-    rng = np.random.default_rng(99)
-    count = 6 * mel.SAMPLE_RATE
-    sounds = {
-        "digital silence": np.zeros(count, np.float32),
-        "white noise at -50 dBFS": rng.standard_normal(count, np.float32) * 10 ** (-50 / 20),
-        "white noise at -30 dBFS": rng.standard_normal(count, np.float32) * 10 ** (-30 / 20),
-        "coloured noise at -30 dBFS, ten kinds": [speech_data.noise(rng, count) * 10 ** (-30 / 20) for _ in range(10)],
-        "music at -20 dBFS, ten pieces": [speech_data.music(rng, count) * 0.1 for _ in range(10)],
-    }
+    """Sounds that must not make the mouth speak, and a vowel that must keep it steady."""
+
+    def share(sounds):
+        return np.concatenate([opening_mm(reader.read(read, painted.shipped(s.astype(np.float32)))) for s in sounds]) / FULL_MM
+
     rows = []
-    for label, audio in sounds.items():
-        audio = audio if isinstance(audio, list) else [audio]
-        heard = np.concatenate([opening_mm(reader.read(read, painted.shipped(a.astype(np.float32)))) for a in audio])
-        share = np.maximum(heard, 0) / FULL_MM
-        rows.append([label, f"{share.mean():.1%}", f"{np.percentile(share, 95):.1%}", f"{share.max():.1%}"])
-    vowel = opening_mm(reader.read(read, painted.shipped(steady_vowel())))[20:-20] / FULL_MM
+    for label, sounds in judge_hearing.quiet_sounds().items():
+        opening = np.maximum(share(sounds), 0)
+        rows.append([label, f"{opening.mean():.1%}", f"{np.percentile(opening, 95):.1%}", f"{opening.max():.1%}"])
+    vowel = share([judge_hearing.steady_vowel()])[20:-20]
     text = table(["audio", "mean opening", "95th percentile", "maximum"], rows)
     return f"{text}\n\nA steady sung vowel: {vowel.mean():.0%} of the full opening, with a standard deviation of {vowel.std():.1%}."
 
@@ -307,7 +247,7 @@ def judge_quiet(painted, read):
 def judge_lookahead():
     """Rank correlation, landmark error (on the mesh) and closures by lookahead, for unseen voices."""
     model = train_encoder.load()
-    clips = [clip for name in UNSEEN for clip in speech_data.load_clips("held", name)]
+    clips = held(UNSEEN)
     rows = []
     for future in range(mel.FUTURE_ROWS, mel.SHORTEST_FUTURE - 1, -1):
         openings, truths, apart, shut = [], [], [], []
@@ -323,19 +263,6 @@ def judge_lookahead():
         jitter = movement(openings) / movement(truths)
         rows.append([f"{mel.lookahead_ms(future):.1f} ms", f"{rank:.3f}", f"{np.mean(apart):.2f} px", f"{np.mean(shut):.1%}", f"{jitter:.2f}"])
     return table(["lookahead", "rank correlation", "landmark error", "p, b, m closed", "movement"], rows)
-
-
-def judge_rates():
-    """Smoothness at 50 frames per second compared with 25: frame differences relative to the ground truth."""
-    model = train_encoder.load()
-    clips = [clip for name in UNSEEN for clip in speech_data.load_clips("held", name)]
-    rows = []
-    for step in (1, 2):
-        openings = [mouth.opening(train_encoder.hear(model, clip.audio, step=step)) for clip in clips]
-        truths = [true_opening(clip, len(o), mel.FPS * step) for clip, o in zip(clips, openings)]
-        turns = [np.abs(np.diff(o, 2)).mean() / np.abs(np.diff(t, 2)).mean() for o, t in zip(openings, truths)]
-        rows.append([mel.FPS * step, f"{movement(openings) / movement(truths):.2f}", f"{np.mean(turns):.2f}"])
-    return table(["frames per second", "first difference between frames, relative to truth", "second difference, relative to truth"], rows)
 
 
 def write_section(path, mark, text):
@@ -358,7 +285,7 @@ def main():
         parts.append(judge_pictures(painted, read, rendered_truth(painted), arguments.worst))
     parts += [judge_speech(painted, read), judge_quiet(painted, read)]
     if NAME == "iris":  # encoder and head are the same for all
-        parts.append(judge_rates())
+        parts += [judge_hearing.judge_rates(train_encoder.load()), judge_hearing.judge_speech(train_encoder.load())]
         lookahead = judge_lookahead()
         print(lookahead)
         if arguments.write:

@@ -9,6 +9,7 @@ import torch
 SAMPLE_RATE = 16_000
 N_FFT = 800
 HOP = 200
+GRID = 40  # samples (2.5 ms): windows begin on multiples of it, so that one begins with every frame of 25 per second
 BANDS = 80
 FPS = 25
 WINDOW_FRAMES = 16  # mel frames in one encoder window
@@ -36,35 +37,44 @@ def mel_filters():
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def mel_spectrogram(audio):
-    """Float audio [..., samples] at 16 kHz -> [..., BANDS, 1 + samples // HOP] in [-4, 4]."""
+def mel_spectrogram(audio, hop=GRID):
+    """Float audio [..., samples] at 16 kHz -> [..., BANDS, 1 + samples // hop] in [-4, 4]."""
     first = audio[..., :1]
     audio = torch.cat([first, audio[..., 1:] - 0.97 * audio[..., :-1]], dim=-1)
     spectrum = torch.stft(
-        audio, N_FFT, HOP, window=torch.hann_window(N_FFT), center=True, pad_mode="constant", return_complex=True
+        audio, N_FFT, hop, window=torch.hann_window(N_FFT), center=True, pad_mode="constant", return_complex=True
     ).abs()
     level = 20 * torch.log10(torch.clamp(mel_filters() @ spectrum, min=1e-5)) - 20
     return torch.clamp(8 * (level + 100) / 100 - 4, -4, 4)
 
 
-def window_start(frame):
-    """First mel frame of the window of video frame `frame` (floor of 3.2 * frame)."""
-    return frame * 16 // 5
-
-
-PHASES = 16  # of a window against the mel frames, in steps of 2.5 ms: a 40 ms frame is 3.2 mel frames
+PHASES = 16  # of a window against the frames of 25 per second, in steps of GRID: a frame is 16 of them
+WINDOW_SPAN = (WINDOW_FRAMES - 1) * HOP // GRID + 1  # frames of a spectrogram with a hop of GRID from the first to the last of a window
 
 
 def windows(mel, count, phase=0):
-    """[BANDS, T] -> [count, 1, BANDS, 16]; starts beyond the end are clamped to the last 16.
+    """[BANDS, T], with a hop of GRID -> [count, 1, BANDS, 16], mel frames HOP apart; starts beyond the end are clamped to the last.
 
     `phase` of PHASES shifts their start, as for frames at rates other than 25.
     """
-    if mel.shape[-1] < WINDOW_FRAMES:  # a clip shorter than one window: hold its last frame
-        mel = torch.cat([mel, mel[:, -1:].expand(-1, WINDOW_FRAMES - mel.shape[-1])], dim=1)
+    mel = _at_least(mel, WINDOW_SPAN)
+    last = mel.shape[-1] - WINDOW_SPAN
+    starts = torch.arange(count, device=mel.device).mul(PHASES).add(phase).clamp(max=last)
+    return mel.unfold(1, WINDOW_SPAN, 1)[:, starts, :: HOP // GRID].transpose(0, 1)[:, None]
+
+
+def floored_windows(mel, count):
+    """The same for a spectrogram with a hop of HOP: windows begin up to 10 ms early, as those of SyncTalk_2D do."""
+    mel = _at_least(mel, WINDOW_FRAMES)
     last = mel.shape[-1] - WINDOW_FRAMES
-    starts = torch.tensor([min((i * 16 + phase) // 5, last) for i in range(count)], device=mel.device)
+    starts = (torch.arange(count, device=mel.device) * 16 // 5).clamp(max=last)
     return mel.unfold(1, WINDOW_FRAMES, 1)[:, starts].transpose(0, 1)[:, None]
+
+
+def _at_least(mel, frames):
+    """A clip shorter than one window: its last frame is held."""
+    missing = max(0, frames - mel.shape[-1])
+    return torch.cat([mel, mel[:, -1:].expand(-1, missing)], dim=1)
 
 
 def contexts(rows):

@@ -2,7 +2,7 @@
 """The three networks (audio encoder, temporal head, painter) and the two ONNX models built from them."""
 
 import torch
-from mouth import N_UNITS, OPENING_MM
+from mouth import N_UNITS, OPENING_MM, shape_vector
 from torch import nn
 
 EMBEDDING = 512
@@ -34,36 +34,47 @@ class AudioEncoder(nn.Module):
 
 
 class MouthHead(nn.Module):
-    """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame.  4 MMAC."""
+    """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame, and how far p, b or m close it.  4 MMAC."""
 
     WIDTH = 128
-    NEAR_MM = 2.0  # chosen on seen voices
+    NEAR_MM = 2.0  # chosen on seen voices, as are the next
+    MAYBE_SHUT, SURELY_SHUT = 0.25, 0.55  # a closure begins to be shown, and is shown in full
 
     def __init__(self):
         super().__init__()
         self.register_buffer("lips", torch.from_numpy(OPENING_MM)[:, None], persistent=False)
+        self.register_buffer("pressed", torch.from_numpy(shape_vector("pbm"))[None], persistent=False)
         self.row = nn.Linear(EMBEDDING, self.WIDTH)
         self.near = nn.Conv1d(self.WIDTH, self.WIDTH, 3, padding=1)
         self.mix = nn.Sequential(
             nn.Flatten(), nn.Linear(ROWS * self.WIDTH, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, N_UNITS)
         )
+        self.shut = nn.Linear(256, 1)
+        nn.init.zeros_(self.shut.weight)
+        nn.init.zeros_(self.shut.bias)
 
     def forward(self, rows):
+        """[N, N_UNITS + 1]: the state, and the closure, 0 to 1 (neither is clamped)."""
         relu = nn.functional.relu
         row = relu(self.row(rows)).transpose(1, 2)
-        return self.mix(row + relu(self.near(row)))
+        mixed = self.mix[:-1](row + relu(self.near(row)))
+        return torch.cat([self.mix[-1](mixed), self.shut(mixed)], 1)
 
     def states(self, rows):
-        """The states to render: clamped to the valid range, with nearly closed lips closed.
+        """The states to render: clamped to the valid range, with lips that close pressed together.
 
-        Where a closure is likely but not certain, the head predicts a small opening, but viewers expect the lips to close. Openings
-        below `NEAR_MM` are reduced quadratically by moving the jaw; the mapping is continuous and monotonic.
+        Where a closure is likely but not certain, the head predicts a little of it, but viewers expect the lips to close: from
+        SURELY_SHUT on they have the whole shape of a p, b or m.  Openings below `NEAR_MM` are reduced quadratically by moving the
+        jaw.  Both mappings are continuous and monotonic.
         """
-        state = self(rows).clamp(0, 1)
+        heard = self(rows)
+        state = heard[:, :-1].clamp(0, 1)
         opening = (state @ self.lips).clamp(min=0)
         shown = torch.minimum(opening, opening**2 / self.NEAR_MM)
         jaw = (state[:, :1] - (opening - shown) / self.lips[0]).clamp(min=0)
-        return torch.cat([jaw, state[:, 1:]], 1)
+        state = torch.cat([jaw, state[:, 1:]], 1)
+        shut = ((heard[:, -1:] - self.MAYBE_SHUT) / (self.SURELY_SHUT - self.MAYBE_SHUT)).clamp(0, 1)
+        return state + shut * (self.pressed - state)
 
 
 class Painter(nn.Module):

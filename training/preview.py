@@ -9,6 +9,7 @@ truncation to 8 bits, ping-pong playback.  Needs ffmpeg for the MP4.
 
 import argparse
 import subprocess
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,7 @@ class Avatar:
             for name in ("audio_encoder.onnx", "generator.onnx")
         )
         self.frames, self.crops = frames.read(folder)
+        self.exact = tomllib.loads((folder / "avatar.toml").read_text())["models"].get("windows") == "exact"
 
     def ping_pong(self, number):
         last = len(self.frames) - 1
@@ -40,9 +42,12 @@ class Avatar:
 
     def contexts(self, audio):
         """16 kHz audio -> generator audio input for every frame, [count, 32, 16, 16]."""
-        spectrum = mel.mel_spectrogram(torch.from_numpy(audio))
-        count = len(audio) * mel.FPS // mel.SAMPLE_RATE
-        rows = self.encoder.run(None, {"mel": mel.windows(spectrum, count).numpy()})[0]
+        audio, count = torch.from_numpy(audio), len(audio) * mel.FPS // mel.SAMPLE_RATE
+        if self.exact:
+            windows = mel.windows(mel.mel_spectrogram(audio), count)
+        else:
+            windows = mel.floored_windows(mel.mel_spectrogram(audio, mel.HOP), count)
+        rows = self.encoder.run(None, {"mel": windows.numpy()})[0]
         return mel.contexts(torch.from_numpy(rows)).reshape(count, 32, 16, 16).numpy()
 
     def paint(self, number, context):

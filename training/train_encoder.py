@@ -1,39 +1,44 @@
 # SPDX-License-Identifier: MPL-2.0
 """Train the audio encoder and the head: mel windows -> mouth state of every frame.
 
-    python train_encoder.py --minutes 60
+    python train_encoder.py --minutes 60                  # begins from hearing.npz, the trained ones that come with the kit
+    python train_encoder.py --minutes 120 --from-scratch  # from random weights
+    python train_encoder.py --pack                        # writes the trained ones to hearing.npz
 
 Checkpoint: WORK/encoder.pt; running again resumes from it.
 """
 
 import argparse
+import os
 
 import mel
 import mouth
 import numpy as np
-import shipped
 import speech_data
 import torch
 import trainer
-from common import WORK
+from common import HERE, WORK
 from nets import EMBEDDING, ROWS, AudioEncoder, MouthHead
 from scipy.stats import spearmanr
 from torch import nn
 
 CHECKPOINT = WORK / "encoder.pt"
-BATCH, FRAMES = 8, 56
-WINDOWS = FRAMES + ROWS - 1
+HEARING = HERE / "hearing.npz"  # encoder, head and probe as they come with the kit; README.md says how they were made
+BATCH, WINDOWS = 8, 71
 FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
 SECONDS = WINDOWS / mel.FPS + 0.25  # of audio in one example
+FINER = 2  # every other batch has windows at 50 frames per second, so that those between frames fit in smoothly
 # A linear probe on every row must predict the mouth at these times (s) after the start of the window
 # (its middle is at 94 ms), so that the 512 values encode mouth shapes before the head processes them.
 PROBE_TIMES = np.array([0.045, 0.094, 0.143])
 PROBE_WEIGHT = 0.3
 SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
+TURN_WEIGHT = 4.0  # on the change of that, in steps of 20 ms
 # Viewers notice the distance between the lips first, and missed closures most of all.
 OPENING_WEIGHT = 0.5
 OPENING_MM = 3.0  # an error of this size has a loss of one
 CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # extra weight of frames that should be closed
+SHUT_WEIGHT, SHUT_FACTOR = 3.0, 3.0  # of p, b and m as such; missing one costs more than an unnecessary one
 SHORT_CONTEXT = 0.4  # share of examples with a shortened lookahead
 LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
 
@@ -44,67 +49,98 @@ class Model(nn.Module):
         self.encoder = AudioEncoder()
         self.head = MouthHead()
         self.probe = nn.Linear(EMBEDDING, len(PROBE_TIMES) * mouth.N_UNITS)
+        self.settled = False
 
-    def rows(self, audio, phase):
-        """audio [B, samples] -> encoder rows [B, WINDOWS, 512]."""
+    def train(self, mode=True):
+        """Weights that were trained already keep the statistics of their normalisation: a batch has only eight voices."""
+        super().train(mode)
+        for module in self.encoder.modules() if self.settled else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def rows(self, audio, phase, finer=1):
+        """audio [B, samples] -> encoder rows [B, WINDOWS, 512], of `finer` times 25 windows per second."""
         spectra = mel.mel_spectrogram(audio)
-        windows = torch.stack([mel.windows(s, WINDOWS, phase) for s in spectra])
-        return self.encoder(windows.flatten(0, 1)).view(len(audio), WINDOWS, EMBEDDING)
+        starts = torch.arange(WINDOWS, device=audio.device) * (mel.PHASES // finer) + phase
+        windows = spectra.unfold(2, mel.WINDOW_SPAN, 1)[:, :, starts, :: mel.HOP // mel.GRID].transpose(1, 2)
+        return self.encoder(windows.flatten(0, 1)[:, None]).view(len(audio), WINDOWS, EMBEDDING)
 
     def states(self, contexts):
-        return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS)
+        """States and closures [..., N_UNITS + 1], not clamped."""
+        return self.head(contexts.flatten(0, -3)).float().view(*contexts.shape[:-2], mouth.N_UNITS + 1)
 
 
-def load():
-    """The encoder and head that were trained here, or else the shipped ones."""
+def packed(file=HEARING):
+    """The weights of a file like HEARING, {name: tensor}."""
+    with np.load(file) as stored:
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
+
+
+def pack():
+    """Writes the weights that were trained here to HEARING."""
+    weights = torch.load(CHECKPOINT, map_location="cpu")["average"]
+    part = HEARING.with_suffix(".part.npz")
+    np.savez_compressed(part, **{name: value.numpy() for name, value in weights.items()})
+    os.replace(part, HEARING)
+
+
+def load(file=None):
+    """The encoder and head of that file, or those that were trained here, or else those that come with the kit."""
+    file = file or (CHECKPOINT if CHECKPOINT.exists() else HEARING)
     model = Model()
-    if CHECKPOINT.exists():
-        model.load_state_dict(torch.load(CHECKPOINT, map_location="cpu")["average"])
-    else:
-        shipped.load(model)
+    model.load_state_dict(packed(file) if file.suffix == ".npz" else torch.load(file, map_location="cpu")["average"])
     return model.eval()
 
 
 @torch.no_grad()
-def hear(model, audio, future=mel.FUTURE_ROWS, step=1):
+def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
     """Mouth states of a whole clip as the plugin computes them, [frames, N_UNITS].
 
-    `future` shortens the lookahead; `step` 2 gives 50 frames per second (windows in between those of 25).
+    `future` shortens the lookahead.  At a rate other than 25 the rows of a frame are 40 ms apart as well, counted from its own time.
     """
-    frames = len(audio) * mel.FPS // mel.SAMPLE_RATE
+    frames = len(audio) * fps // mel.SAMPLE_RATE
     silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
     spectrum = mel.mel_spectrogram(torch.from_numpy(audio))
-    tracks = []
-    for part in range(step):
-        rows = model.encoder(mel.windows(spectrum, frames, part * mel.PHASES // step))
-        contexts = mel.contexts(rows)
+    rows, parts = np.divmod(np.arange(frames) * mel.FPS, fps)
+    states = np.zeros((frames, mouth.N_UNITS), np.float32)
+    for part in np.unique(parts):
+        mine = np.flatnonzero(parts == part)
+        heard = model.encoder(mel.windows(spectrum, rows[mine].max() + 1, int(part * mel.PHASES // fps)))
+        contexts = mel.contexts(heard)[rows[mine]]
         missing = contexts.abs().amax(2, keepdim=True) == 0
         contexts = torch.where(missing, silence, contexts)
-        tracks.append(model.head.states(mel.shorten(contexts, future)).numpy())
-    return np.stack(tracks, 1).reshape(-1, mouth.N_UNITS)
+        states[mine] = model.head.states(mel.shorten(contexts, future)).numpy()
+    return states
 
 
-def targets(tracks, phase):
-    """States [B, FRAMES, units] and probes [B, WINDOWS, 3, units]."""
+def targets(tracks, phase, finer):
+    """States with closures [B, frames, units + 1] and probes [B, WINDOWS, 3, units]."""
     late = phase / mel.PHASES / mel.FPS
-    frames = (np.arange(FRAMES) + FIRST) / mel.FPS + late
-    rows = (np.arange(WINDOWS) / mel.FPS + late)[:, None] + PROBE_TIMES
-    both = [np.stack([mouth.at_times(t, times) for t in tracks]) for times in (frames, rows)]
-    return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in both]
+    frames = WINDOWS - (ROWS - 1) * finer
+    middles = np.arange(frames) / (mel.FPS * finer) + FIRST / mel.FPS + late
+    rows = (np.arange(WINDOWS) / (mel.FPS * finer) + late)[:, None] + PROBE_TIMES
+    states, probes = (np.stack([mouth.at_times(t, times) for t in tracks]) for times in (middles, rows))
+    return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in (states, probes[..., :-1])]
 
 
-def loss_of(model, audio, tracks, scale, phase, futures):
+def loss_of(model, audio, tracks, scale, phase, futures, finer):
     with trainer.half_precision():
-        rows = model.rows(audio, phase)
-        contexts = rows.unfold(1, ROWS, 1).transpose(2, 3)  # [B, FRAMES, 16, 512]
+        rows = model.rows(audio, phase, finer)
+        # [B, frames, 16, 512]: the rows of a frame are 40 ms apart
+        contexts = rows.unfold(1, (ROWS - 1) * finer + 1, 1)[..., ::finer].transpose(2, 3)
         contexts = torch.stack([mel.shorten(c, future) for c, future in zip(contexts, futures)])
-        states = model.states(contexts)
+        heard = model.states(contexts)
         probes = model.probe(rows).float().view(*rows.shape[:2], len(PROBE_TIMES), mouth.N_UNITS)
-    want_states, want_probes = targets(tracks, phase)
+    want, want_probes = targets(tracks, phase, finer)
+    states, shut, want_states, want_shut = heard[..., :-1], heard[..., -1], want[..., :-1], want[..., -1]
     error = (states - want_states) / scale
     main = nn.functional.smooth_l1_loss(error, error * 0)
     change = error[:, 1:] - error[:, :-1]
-    speed = nn.functional.smooth_l1_loss(change, change * 0)
+    # In steps of 20 ms it is half as much.
+    speed = nn.functional.smooth_l1_loss(change * finer, change * 0)
+    turn = change[:, 1:] - change[:, :-1]
+    turn = nn.functional.smooth_l1_loss(turn * finer, turn * 0) if finer > 1 else 0
     opening = states @ LIPS
     want_opening = (want_states @ LIPS).clamp(min=0)
     # In closed frames it does not matter how firmly the lips are pressed together.
@@ -112,7 +148,8 @@ def loss_of(model, audio, tracks, scale, phase, futures):
     weight = 1 + (CLOSED_FACTOR - 1) * (want_opening < CLOSED_MM)
     lips = (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
     probe = nn.functional.smooth_l1_loss(probes / scale, want_probes / scale)
-    return main + SPEED_WEIGHT * speed + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips
+    closure = ((1 + (SHUT_FACTOR - 1) * want_shut) * (shut - want_shut) ** 2).mean()
+    return main + SPEED_WEIGHT * speed + TURN_WEIGHT * turn + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips + SHUT_WEIGHT * closure
 
 
 def unseen_rank(weights, clips):
@@ -134,8 +171,14 @@ def main():
     from make_speech import HELD_VOICES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    trainer.add_arguments(parser, steps=12_000, rate=1.5e-3)
+    trainer.add_arguments(parser, steps=12_000, rate=None)
+    parser.add_argument("--from-scratch", action="store_true", help="begin from random weights (highest rate 1.5e-3, else 4e-4)")
+    parser.add_argument("--pack", action="store_true", help="do not train: write the weights of WORK/encoder.pt to hearing.npz")
     arguments = parser.parse_args()
+    if arguments.pack:
+        pack()
+        return
+    arguments.rate = arguments.rate or (1.5e-3 if arguments.from_scratch else 4e-4)
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     clips = speech_data.load_clips("train")
@@ -146,15 +189,18 @@ def main():
     # A common scale, larger for units that move more: every unit contributes, and none dominates.
     scale = torch.tensor(np.concatenate([c.track for c in clips]).std(0) + 0.03, dtype=torch.float32).to(trainer.DEVICE)
     model = Model().to(trainer.DEVICE, memory_format=torch.channels_last)
+    if not arguments.from_scratch:
+        model.load_state_dict(packed())
+        model.settled = True
 
     def loss(step):
         rng = np.random.default_rng([7, step])
         audio, tracks = speech_data.batch(rng, clips, BATCH, SECONDS)
         short = rng.random(BATCH) < SHORT_CONTEXT
         futures = np.where(short, rng.integers(mel.SHORTEST_FUTURE, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
-        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures)
+        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures, 1 + step % FINER)
 
-    trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=1000)
+    trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=500)
 
 
 if __name__ == "__main__":
