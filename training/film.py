@@ -226,7 +226,8 @@ def film(mp4):
         command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "concat", "-safe", "0", "-i", str(parts), "-i", str(wav)]
         subprocess.run([*command, "-c:v", "copy", *SOUND, str(mp4)], check=True)
     states = plan["states"].reshape(-1, mouth.N_UNITS)
-    mp4.with_suffix(".csv").write_text("frame,opening_mm\n" + "".join(f"{n},{o:.2f}\n" for n, o in enumerate(mouth.opening(states))))
+    rows = (f"{number},{opening:.2f}\n" for number, opening in enumerate(mouth.opening(states)))
+    mp4.with_suffix(".csv").write_text("frame,opening_mm\n" + "".join(rows))
 
 
 def main():

@@ -31,6 +31,7 @@ GROW = 14  # pixels around lips, chin and jaw that speech moves as well
 SOFT = 6.0  # pixels: softness of the edge of the hole
 REFERENCES = 2  # closed mouths for each frame
 CLOSED_SHARE = 0.04  # at least this share of the frames counts as closed
+SILENT = 4  # frames before and after a closed mouth in which it is closed as well, if possible
 CLOSED = 2.5  # pixels of the network's picture by which lips may be farther apart than when they are shut
 THUMB = 2  # pixels of the network's picture in one of a thumbnail
 THUMB_TOP = -96  # of the network's picture: thumbnails show the eyes as well
@@ -185,7 +186,8 @@ class Footage:
         count = len(self.numbers)
         if count < LEAST_FRAMES:
             raise Unusable(
-                f"{folder}: {count} frames with sound can be used; at least {LEAST_FRAMES} (10 s) are needed, and three minutes are good. Film longer"
+                f"{folder}: {count} frames with sound can be used; at least {LEAST_FRAMES} (10 s) are needed, "
+                "and three minutes are good. Film longer"
             )
         total = 2 * count
         self.marks = np.stack([read_landmarks(folder / "landmarks" / f"{n}.lms") for n in self.numbers])
@@ -194,14 +196,15 @@ class Footage:
         self.opening = opening(self.points)
         self.box = box_around(self.points)
         bottom = int(np.median(self.points[:, 57, 1])) // (4 * THUMB) * 4 * THUMB
-        left, top, width, height = (self.box[0] - MARGIN, self.box[1] - MARGIN, self.box[2] + 2 * MARGIN, self.box[3] + 2 * MARGIN)
+        left, top, width, height = np.array(self.box) + np.array([-1, -1, 2, 2]) * MARGIN
         self.boxes = np.empty((count, height, width, 3), np.uint8)
         self.thumbs = np.empty((count, (bottom - THUMB_TOP) // THUMB, NET_SIDE // THUMB), np.uint8)
 
         def read(at):
             frame = cv2.imread(str(folder / "full_body_img" / f"{self.numbers[at]}.jpg"))
             if frame is None:
-                raise Unusable(f"{folder}/full_body_img/{self.numbers[at]}.jpg: cannot be read. Make the data set of the film again")
+                path = folder / "full_body_img" / f"{self.numbers[at]}.jpg"
+                raise Unusable(f"{path}: cannot be read. Make the data set of the film again")
             self.boxes[at] = network_picture(frame, self.rectangles[at])[top : top + height, left : left + width]
             self.thumbs[at] = thumbnail(frame, self.rectangles[at], bottom)
 
@@ -247,8 +250,13 @@ class Footage:
         self.closed = smooth < self.rest + CLOSED
         usable = np.flatnonzero(self.learn)
         least = max(20, int(CLOSED_SHARE * len(usable)))
-        order = usable[np.argsort(smooth[usable])]
-        self.sources = np.sort(order[: max(least, int(self.closed[usable].sum()))])
+        # Lips at rest, as in the loop, rather than pressed together for a p.
+        for silent in (2 * SILENT, SILENT, 0):
+            resting = cv2.erode(self.closed[None].astype(np.uint8), np.ones((1, 2 * silent + 1)))[0] > 0
+            if resting[usable].sum() >= least:
+                self.sources = usable[resting[usable]]
+                return
+        self.sources = np.sort(usable[np.argsort(smooth[usable])[:least]])
 
     def _alike(self):
         """For each frame, the closed mouths whose head and light are most like its own."""

@@ -121,7 +121,8 @@ def judge(person, examples, sheet=None, report=lambda done, of: None):
     step = blurred(painted.astype(np.float32).mean(3) - wanted.astype(np.float32).mean(3))[:, border]
     grey = wanted.astype(np.float32).mean(3)
     flicker = blurred(grey[pairs + 1] - grey[pairs])[:, border] / np.sqrt(2)
-    change = [np.abs(np.diff(boxes.astype(np.float32).mean(3), axis=0))[pairs][inside[pairs]].mean() for boxes in (painted, wanted)]
+    greys = (boxes.astype(np.float32).mean(3) for boxes in (painted, wanted))
+    change = [np.abs(boxes[pairs + 1] - boxes[pairs])[inside[pairs]].mean() for boxes in greys]
 
     lips = Lips(film)
     seen, made = lips(wanted), lips(painted)

@@ -136,7 +136,8 @@ def main():
                 raise
             error = f"{arguments.dataset}: the checkpoint cannot be written. Make room on the disk, and repeat"
         except OSError as failed:
-            error = f"{failed.filename or arguments.avatar}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
+            where = failed.filename or arguments.avatar
+            error = f"{where}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
     if error:
         print(json.dumps({"error": error}), file=out, flush=True)
         os._exit(1)
