@@ -30,7 +30,7 @@ LINT_PACKAGES := shellcheck
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-arm64 soak faults air obs \
+.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-train test-arm64 soak faults air obs \
 	lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
@@ -119,6 +119,9 @@ test-web: $(PLUGIN) fixtures ## the page of lipsync serve in Chromium, as a pers
 	@scripts/install-packages.sh $(WEB_PACKAGES)
 	@cargo test --release --locked --package lipsync-cli --test browser -- --include-ignored --nocapture --test-threads 1
 	@$(GST_ENV) $(VENV)/bin/python scripts/web/judge.py examples/sample.wav target/web/received.webm target/web/recorded.mp4
+
+test-train: $(PLUGIN) ## a film of Theo to an avatar, with the real training (a quarter of an hour; MINUTES= of training; installs PyTorch, 3.2 GB)
+	@$(GST_ENV) scripts/test-train.sh target/train $(or $(MINUTES),8)
 
 test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and paint pictures there, emulated by qemu (SPOKEN= seconds of them)
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)

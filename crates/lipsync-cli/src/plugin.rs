@@ -48,7 +48,7 @@ pub fn locate(avatar: &str, library_dir: Option<&Path>) -> Result<PathBuf> {
     match Avatar::locate(avatar, library_dir) {
         Ok(folder) if folder.is_dir() => Ok(folder),
         _ if Path::new(avatar).is_file() => {
-            bail!("{avatar}: is a file, and avatars are folders. One is made of a video with lipsync new")
+            bail!("{avatar}: is a file, and avatars are folders. One is made of a film with lipsync train")
         }
         Ok(_) => bail!("{avatar}: no such folder. {REMEDY}"),
         Err(_) => bail!("{avatar}: no avatar of that name, and no folder. {REMEDY}"),

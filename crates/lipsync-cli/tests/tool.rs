@@ -78,7 +78,7 @@ fn common_mistakes_have_a_sentence_each() {
         let said = run("nobody").fails(&["nobody: no avatar of that name, and no folder", "lipsync list"]);
         assert_eq!(said.lines().count(), 1, "{said}");
         run("/no/where").fails(&["/no/where: no such folder", "lipsync list"]);
-        run(path(&file)).fails(&["me.mp4: is a file", "lipsync new"]);
+        run(path(&file)).fails(&["me.mp4: is a file", "lipsync train"]);
     }
     let sheet = |name: &str| run(home.path(), &["check", "iris", "--sheet", name]);
     sheet("iris.jpg").fails(&["iris.jpg: a sheet is a PNG file", ".png"]);

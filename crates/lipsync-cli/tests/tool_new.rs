@@ -158,7 +158,7 @@ fn a_video_becomes_a_data_set() {
     let file = home.path().join("video.mp4");
     film_iris(&file, "1.2", "null");
     let told = new(home.path(), &file, "her", &[]).succeeds();
-    for words in ["30 frames of 1280 x 720 at 25 a second (0:01.20)", "hardly anything", "make -C training"] {
+    for words in ["30 frames of 1280 x 720 at 25 a second (0:01.20)", "hardly anything", "lipsync train"] {
         assert!(told.contains(words), "no \"{words}\" in: {told}");
     }
     assert!(!told.contains("kept"), "{told}");

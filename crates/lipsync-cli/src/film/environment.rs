@@ -68,7 +68,12 @@ impl Environment {
         if is_ready(&folder) {
             return Ok(python);
         }
-        print_error!("==> installing {} into {} (once, about {})", self.name, folder.display(), self.download);
+        print_error!(
+            "==> installing {} into {} (once, about {})",
+            self.name,
+            folder.display(),
+            self.download
+        );
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("{}: cannot be removed", folder.display()))?;
@@ -133,7 +138,10 @@ impl Environment {
         let cache = folder.parent().unwrap_or(folder);
         let made = std::fs::create_dir_all(cache).and_then(|()| File::create(&path));
         let file = made.with_context(|| {
-            format!("{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled", path.display())
+            format!(
+                "{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled",
+                path.display()
+            )
         })?;
         while let Err(TryLockError::WouldBlock) = file.try_lock() {
             interrupt::check()?;

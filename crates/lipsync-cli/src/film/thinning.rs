@@ -39,7 +39,8 @@ impl Thinning {
 
     /// Drops pieces from a folder with N.jpg of the first `frames` frames, where these are too many.
     pub fn thin(&mut self, frames: usize, folder: &Path) -> Result<()> {
-        let kept = |thinning: &Self| thinning.pieces(frames).iter().map(ExactSizeIterator::len).sum::<usize>();
+        let kept =
+            |thinning: &Self| thinning.pieces(frames).iter().map(ExactSizeIterator::len).sum::<usize>();
         while kept(self) > self.most {
             let before: Vec<usize> = self.pieces(frames).into_iter().flatten().collect();
             self.stride *= 2;
@@ -64,7 +65,8 @@ impl Thinning {
             part.extend_from_slice(whole.get(sound::samples_of(piece.start)..end).unwrap_or_default());
             for frame in piece {
                 let (from, to) = (folder.join(format!("{frame}.jpg")), folder.join(format!("{next}.jpg")));
-                std::fs::rename(&from, to).with_context(|| format!("{}: cannot be renamed", from.display()))?;
+                std::fs::rename(&from, to)
+                    .with_context(|| format!("{}: cannot be renamed", from.display()))?;
                 next += 1;
             }
         }
@@ -90,7 +92,8 @@ mod tests {
         }
         let pieces = thinning.pieces(frames);
         assert_eq!(pieces, [0..PIECE, 8 * PIECE..9 * PIECE, 16 * PIECE..17 * PIECE]);
-        let sound = (0..frames).flat_map(|frame| vec![(frame / PIECE) as i16; sound::samples_of(1)]).collect();
+        let sound =
+            (0..frames).flat_map(|frame| vec![(frame / PIECE) as i16; sound::samples_of(1)]).collect();
         let sound = thinning.close_gaps(frames, folder.path(), sound).unwrap();
         let kept: Vec<usize> = pieces.into_iter().flatten().collect();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), kept.len());

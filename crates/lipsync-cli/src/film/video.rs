@@ -214,12 +214,21 @@ mod tests {
     const TOLERANCE: f64 = 0.045;
 
     /// Makes a film of flashes and beeps: what is done to the picture, how late picture and sound begin, and how they are encoded.
-    fn film(folder: &Path, name: &str, rate: &str, picture: &str, late: &[&str; 2], output: &[&str]) -> PathBuf {
+    fn film(
+        folder: &Path,
+        name: &str,
+        rate: &str,
+        picture: &str,
+        late: &[&str; 2],
+        output: &[&str],
+    ) -> PathBuf {
         let file = folder.join(name);
         let flash = format!(
             "color=black:size=160x120:rate={rate}:duration={SECONDS},drawbox=enable='lt(mod(t,{EVERY}),0.2)':color=white:t=fill{picture}"
         );
-        let beep = format!("aevalsrc=0.7*sin(6283*t)*lt(mod(t\\,{EVERY})\\,0.2):sample_rate=48000:duration={SECONDS}");
+        let beep = format!(
+            "aevalsrc=0.7*sin(6283*t)*lt(mod(t\\,{EVERY})\\,0.2):sample_rate=48000:duration={SECONDS}"
+        );
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-y", "-itsoffset", late[0], "-f", "lavfi", "-i", &flash]);
         command.args(["-itsoffset", late[1], "-f", "lavfi", "-i", &beep]).args(output).arg(&file);
@@ -283,7 +292,8 @@ mod tests {
     fn sound_and_picture_stay_together_at_variable_rates() {
         let folder = tempfile::tempdir().unwrap();
         // Of 60 frames a second all, then every third, then some.
-        let uneven = ",select='lt(t,2)+gte(t,2)*lt(t,4)*not(mod(n,3))+gte(t,4)*(not(mod(n,7))+not(mod(n,4)))'";
+        let uneven =
+            ",select='lt(t,2)+gte(t,2)*lt(t,4)*not(mod(n,3))+gte(t,4)*(not(mod(n,7))+not(mod(n,4)))'";
         let vfr = [&H264[..], &["-fps_mode", "vfr"]].concat();
         for name in ["film.mp4", "film.mkv"] {
             let extracted = assert_in_step(&film(folder.path(), name, "60", uneven, &IN_STEP, &vfr), 0.0);
@@ -307,8 +317,25 @@ mod tests {
     fn the_formats_of_phones_and_the_web_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let formats: [(&str, &[&str]); 5] = [
-            ("hevc.mp4", &["-c:v", "libx265", "-x265-params", "log-level=none", "-tag:v", "hvc1", "-ac", "2", "-ar", "44100"]),
-            ("vp9.webm", &["-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime", "-c:a", "libopus"]),
+            (
+                "hevc.mp4",
+                &[
+                    "-c:v",
+                    "libx265",
+                    "-x265-params",
+                    "log-level=none",
+                    "-tag:v",
+                    "hvc1",
+                    "-ac",
+                    "2",
+                    "-ar",
+                    "44100",
+                ],
+            ),
+            (
+                "vp9.webm",
+                &["-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime", "-c:a", "libopus"],
+            ),
             ("av1.mkv", &["-c:v", "libsvtav1", "-preset", "12", "-c:a", "libvorbis"]),
             ("mpeg4.avi", &["-c:v", "mpeg4", "-c:a", "mp3", "-ar", "22050", "-ac", "1"]),
             ("prores.mov", &["-c:v", "prores", "-c:a", "pcm_s16le"]),

@@ -133,8 +133,8 @@ fn remaining(folder: &str, name: &str) -> String {
     format!(
         "
 What remains is the training. See first whether the landmarks fit: lipsync check {folder} --sheet {name}.png
-In an hour on two cores, with the kit in lipsync's own sources (training/README.md; PyTorch is 3.2 GB to download):
-  make -C training footage FOOTAGE={folder} AVATAR=(where to)
+In less than an hour on two cores (PyTorch is 3.2 GB to download, once):
+  lipsync train {folder} {name}
 Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
      there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.

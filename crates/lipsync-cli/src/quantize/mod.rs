@@ -121,7 +121,8 @@ pub fn quantize(
     let expected = paint(quantizer.original(), &evaluation_samples)?;
     let time_before = start.elapsed() / evaluation_samples.len() as u32;
 
-    let evaluation = Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected, talk };
+    let evaluation =
+        Evaluation { quantizer: &quantizer, samples: &evaluation_samples, expected: &expected, talk };
     let Found { model, mouth_psnr, float_layers, layers_in_7_bits } = evaluation.find(psnr)?;
     let mut generator = quantizer.open_quantized(&model)?;
     let start = Instant::now();
@@ -134,11 +135,7 @@ pub fn quantize(
         file,
         original: avatar.generator.clone(),
         mouth_psnr,
-        layers: [
-            layers_in_7_bits,
-            quantizer.layers().len() - layers_in_7_bits - float_layers,
-            float_layers,
-        ],
+        layers: [layers_in_7_bits, quantizer.layers().len() - layers_in_7_bits - float_layers, float_layers],
         samples: evaluation_samples.len(),
         time,
         time_before,
@@ -161,7 +158,11 @@ impl Quantized {
             self.mouth_psnr.worst,
             self.samples
         );
-        print_line!("  time          {:.1?} a frame on one core, float32 {:.1?}", self.time, self.time_before);
+        print_line!(
+            "  time          {:.1?} a frame on one core, float32 {:.1?}",
+            self.time,
+            self.time_before
+        );
         if let Some(arithmetic) = &self.arithmetic {
             print_line!(
                 "lipsync uses it from now on ({arithmetic}), except with precision=fp32. To undo this, delete the file"

@@ -113,7 +113,8 @@ pub fn make(
     let read = read(work, source, progress)?;
     progress.guess(|guess| guess.film = read.frames as f64 / RATE as f64);
     let samples = sound::samples(
-        &std::fs::read(work.path(SOUND)).with_context(|| format!("{}: cannot be read", work.path(SOUND).display()))?,
+        &std::fs::read(work.path(SOUND))
+            .with_context(|| format!("{}: cannot be read", work.path(SOUND).display()))?,
     );
     let reports = look(work, &read, python, progress)?;
     let set = Looked { work, name: source.name(), read, reports, samples }.finish(library_dir, progress)?;
@@ -142,7 +143,10 @@ fn read(work: &Work, source: &Source, progress: &mut Progress) -> Result<Read> {
         refuse!("{name}: its sound is silence. Film with a microphone that is on");
     }
     if extracted.frames < MIN_TRAINABLE_FRAMES {
-        refuse!("{name}: {} is too short: 10 seconds are the least, three minutes are good. Film longer", time(extracted.frames));
+        refuse!(
+            "{name}: {} is too short: 10 seconds are the least, three minutes are good. Film longer",
+            time(extracted.frames)
+        );
     }
     let bytes: Vec<u8> = extracted.sound.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     file::replace(&work.path(SOUND), &bytes)?;
@@ -169,7 +173,8 @@ fn look(work: &Work, read: &Read, python: Option<&Path>, progress: &mut Progress
     progress.suspend(|| environment.interpreter(python))?;
     let mut journal = work.journal(REPORTS, &reports)?;
     let (pictures, landmarks) = (work.path("set/full_body_img"), work.subfolder("set/landmarks")?);
-    let frames = Frames { pictures: &pictures, landmarks: &landmarks, first: reports.len(), count: read.frames };
+    let frames =
+        Frames { pictures: &pictures, landmarks: &landmarks, first: reports.len(), count: read.frames };
     landmarks::find(&frames, (&environment, python), &mut |report| {
         journal.add(&report)?;
         reports.push(report);
@@ -213,7 +218,10 @@ impl Looked<'_> {
         let (width, height) = read.size;
         let mut told = vec![format!("{}: {} of {width} x {height}", self.name, time(read.film_frames()))];
         if read.frames < read.film_frames() {
-            told.push(format!("  looked at     {}, in pieces from all of it: more does not help", time(read.frames)));
+            told.push(format!(
+                "  looked at     {}, in pieces from all of it: more does not help",
+                time(read.frames)
+            ));
         }
         told.push(format!(
             "  used          {}, {} of {} frames; the face is {narrowest} to {widest} pixels wide",
@@ -230,7 +238,9 @@ impl Looked<'_> {
                 drift.abs()
             ));
         }
-        told.extend(screen.map(|screen| format!("  screen        {}: cut out, so that the avatar has alpha", screen.name())));
+        told.extend(screen.map(|screen| {
+            format!("  screen        {}: cut out, so that the avatar has alpha", screen.name())
+        }));
         told.extend(notes(used.len(), narrowest as i64).into_iter().map(|note| format!("  note: {note}")));
         Ok(DataSet { folder: set, screen, told, seconds: used.len() as f64 / RATE as f64 })
     }
@@ -264,11 +274,15 @@ impl Looked<'_> {
         }
         let side = quantile(used.iter().filter_map(|n| self.side(*n)).collect(), 0.5) as i64;
         if side < MIN_FACE {
-            refuse!("{name}: the face is {side} pixels wide, and {MIN_FACE} are the least. Film closer, or in more pixels");
+            refuse!(
+                "{name}: the face is {side} pixels wide, and {MIN_FACE} are the least. Film closer, or in more pixels"
+            );
         }
         let openings: Vec<f32> = used.iter().map(|n| self.reports[*n].opening).collect();
         if quantile(openings.clone(), 0.95) - quantile(openings, 0.1) < MOVES {
-            refuse!("{name}: the mouth does not move. Film a person who speaks, with nothing in front of the mouth");
+            refuse!(
+                "{name}: the mouth does not move. Film a person who speaks, with nothing in front of the mouth"
+            );
         }
         Ok(())
     }
@@ -285,7 +299,8 @@ impl Looked<'_> {
         let heard = heard::hear(&samples, library_dir, &mut |done| {
             progress.tell(Stage::Sound, done as f64, of, None);
         })?;
-        let seen = |(report, verdict): (&Report, &Verdict)| (*verdict == Verdict::Good).then_some(report.opening);
+        let seen =
+            |(report, verdict): (&Report, &Verdict)| (*verdict == Verdict::Good).then_some(report.opening);
         let seen: Vec<Option<f32>> = self.reports.iter().zip(verdicts).map(seen).collect();
         let offset = offset::measure(&seen, &heard.opening);
         if heard.by_network && offset.windows >= MIN_WINDOWS && offset.correlation < RELATED {
@@ -360,11 +375,18 @@ mod tests {
 
     #[test]
     fn the_offset_is_told_with_its_doubt() {
-        let offset = Offset { late: 120.4, doubt: 6.2, is_sure: true, drift: None, correlation: 0.7, windows: 9 };
+        let offset =
+            Offset { late: 120.4, doubt: 6.2, is_sure: true, drift: None, correlation: 0.7, windows: 9 };
         let told = |offset: &Offset| offset_words(&(offset.clone(), true));
         assert_eq!(told(&offset), "120 ms late, sure to 6 ms: moved");
-        assert_eq!(told(&Offset { late: -14.0, ..offset.clone() }), "14 ms early, sure to 6 ms: left as it is");
-        assert_eq!(told(&Offset { late: 0.2, ..offset.clone() }), "in step with the lips, sure to 6 ms: left as it is");
+        assert_eq!(
+            told(&Offset { late: -14.0, ..offset.clone() }),
+            "14 ms early, sure to 6 ms: left as it is"
+        );
+        assert_eq!(
+            told(&Offset { late: 0.2, ..offset.clone() }),
+            "in step with the lips, sure to 6 ms: left as it is"
+        );
         assert!(told(&Offset { is_sure: false, ..offset }).contains("could not be measured"));
     }
 }

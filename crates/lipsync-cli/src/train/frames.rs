@@ -73,7 +73,12 @@ impl Verdict {
 
 /// Says of each frame whether it can be used. `pieces` are those that the frames were taken from, one after another;
 /// the frames from `with_sound` on have none.
-pub fn judge(reports: &[Report], size: (u32, u32), pieces: &[Range<usize>], with_sound: usize) -> Vec<Verdict> {
+pub fn judge(
+    reports: &[Report],
+    size: (u32, u32),
+    pieces: &[Range<usize>],
+    with_sound: usize,
+) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = reports
         .iter()
         .map(|report| match report.face(size) {
@@ -142,9 +147,7 @@ fn cuts(reports: &[Report], size: (u32, u32), pieces: &[Range<usize>]) -> Vec<us
 /// Whether the face is somewhere else from one frame to the next.
 fn jumps(before: &Report, after: &Report, size: (u32, u32)) -> bool {
     let place = |report: &Report| match report.face(size) {
-        Face::Whole(side) => {
-            Some((report.left? as f32 + side as f32 / 2.0, report.top? as f32, side as f32))
-        }
+        Face::Whole(side) => Some((report.left? as f32 + side as f32 / 2.0, report.top? as f32, side as f32)),
         _ => None,
     };
     place(before).zip(place(after)).is_some_and(|((x, y, side), (new_x, new_y, new_side))| {
@@ -172,7 +175,8 @@ fn mark_hidden(reports: &[Report], verdicts: &mut [Verdict]) {
         .collect();
     for (n, mouth) in good.into_iter().zip(&mouths) {
         // The light may change: as a whole it does not count.
-        let light = median(mouth.iter().zip(&usual).map(|(value, (middle, _))| f32::from(*value) - middle).collect());
+        let light =
+            median(mouth.iter().zip(&usual).map(|(value, (middle, _))| f32::from(*value) - middle).collect());
         let differs = |(value, (middle, spread)): (&u8, &(f32, f32))| {
             (f32::from(*value) - light - middle).abs() > HIDDEN_LEVELS.max(HIDDEN_RATIO * spread)
         };
@@ -287,7 +291,8 @@ mod tests {
         // A hand: dark in half of the lower face.
         film[240].mouth = format!("{}{}", hex(40, 288), hex(121, 288));
         let verdicts = judged(&film);
-        let faults = [Verdict::NoFace, Verdict::SeveralFaces, Verdict::Outside, Verdict::Turned, Verdict::Blurred];
+        let faults =
+            [Verdict::NoFace, Verdict::SeveralFaces, Verdict::Outside, Verdict::Turned, Verdict::Blurred];
         for (fault, at) in faults.into_iter().chain([Verdict::Hidden]).zip((40..).step_by(40)) {
             assert_eq!(verdicts[at], fault, "frame {at}");
             assert_eq!(verdicts.iter().filter(|one| **one == fault).count(), 1, "{fault:?}");

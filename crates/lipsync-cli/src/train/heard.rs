@@ -29,7 +29,9 @@ pub fn hear(samples: &[f32], library_dir: Option<&Path>, progress: &mut dyn FnMu
     let engine = Engine::default().with_library_dir(library_dir);
     // Without the avatar the tool still works, less exactly.
     let Ok(avatar) = Avatar::find(LISTENER, library_dir) else { return Ok(by_loudness(samples)) };
-    let Some(mut lips) = LipOpening::open(&avatar.generator, &engine)? else { return Ok(by_loudness(samples)) };
+    let Some(mut lips) = LipOpening::open(&avatar.generator, &engine)? else {
+        return Ok(by_loudness(samples));
+    };
     let mut openings: Vec<f32> = Vec::new();
     for_each_context(&avatar, AudioContextKind::default(), samples, &engine, &mut |context| {
         openings.push(lips.of(&context)?);

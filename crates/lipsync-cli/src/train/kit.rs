@@ -52,8 +52,8 @@ fn packages() -> String {
 
 /// Writes the files to a folder of the cache that is named after what is in them, unless it is there.
 pub fn unpack() -> Result<PathBuf> {
-    let cache =
-        cache_folder().context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+    let cache = cache_folder()
+        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
     let sums: String = FILES.iter().map(|(name, bytes)| format!("{name} {}\n", sha256_hex(bytes))).collect();
     let folder = cache.join(format!("kit-{}", &sha256_hex(sums.as_bytes())[..12]));
     if folder.is_dir() {
@@ -84,7 +84,9 @@ mod tests {
     fn packages_are_those_of_the_lock_without_speech() {
         let packages = packages();
         let names: Vec<&str> = packages.lines().filter_map(|line| Some(line.split_once("==")?.0)).collect();
-        for name in ["numpy", "scipy", "torch", "onnx", "onnxruntime", "opencv-python-headless", "tqdm", "sympy"] {
+        for name in
+            ["numpy", "scipy", "torch", "onnx", "onnxruntime", "opencv-python-headless", "tqdm", "sympy"]
+        {
             assert!(names.contains(&name), "{name} is missing: {names:?}");
         }
         assert!(!names.iter().any(|name| SPEECH.iter().any(|speech| name.starts_with(speech))), "{names:?}");

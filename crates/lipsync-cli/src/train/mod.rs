@@ -60,16 +60,17 @@ fn train(options: &Train) -> Result<()> {
     let work = Work::open(&options.name, &source.identity())?;
     let mut progress = Progress::new(Guess { film: FILM, minutes: options.minutes.unwrap_or(MINUTES) });
 
-    let set = match data_set::make(&work, &source, options.faces_python.as_deref(), library_dir, &mut progress) {
-        Ok(set) => set,
-        Err(error) => {
-            // Of other failures another run may make up for, from where this one stopped.
-            if error.is::<Refused>() {
-                work.remove()?;
+    let set =
+        match data_set::make(&work, &source, options.faces_python.as_deref(), library_dir, &mut progress) {
+            Ok(set) => set,
+            Err(error) => {
+                // Of other failures another run may make up for, from where this one stopped.
+                if error.is::<Refused>() {
+                    work.remove()?;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-    };
+        };
     progress.suspend(|| set.told.iter().for_each(|line| print_line!("{line}")));
     let python = progress.suspend(|| environment.interpreter(options.python.as_deref()))?;
     let made = Making { options, work: &work, set: &set, library_dir };
@@ -83,7 +84,10 @@ fn train(options: &Train) -> Result<()> {
     verdict::lines(&judgement).iter().for_each(|line| print_line!("{line}"));
     print_line!("  network       {arithmetic}");
     let sheet = judgement.sheet.as_ref().map(|sheet| avatar.join(sheet_name(sheet)));
-    sheet.filter(|sheet| sheet.exists()).iter().for_each(|sheet| print_line!("  sheet         {}", plain(sheet.display())));
+    sheet
+        .filter(|sheet| sheet.exists())
+        .iter()
+        .for_each(|sheet| print_line!("  sheet         {}", plain(sheet.display())));
     print_line!("verdict: {}", verdict::words(&judgement, set.seconds));
     let name = if options.into.is_some() { avatar.display().to_string() } else { options.name.clone() };
     print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(name));
@@ -142,15 +146,18 @@ impl Making<'_> {
         }
         progress.tell(Stage::Quantize, 0.3, 1.0, None);
         let sound = self.set.folder.join("aud.wav");
-        let made = quantize(&self.folder(), &sound, QUANTIZED, self.library_dir, Talk::Silent, &mut |done, of| {
-            progress.tell(Stage::Quantize, 0.3 + 0.3 * done as f64 / of as f64, 1.0, None);
-        });
+        let made =
+            quantize(&self.folder(), &sound, QUANTIZED, self.library_dir, Talk::Silent, &mut |done, of| {
+                progress.tell(Stage::Quantize, 0.3 + 0.3 * done as f64 / of as f64, 1.0, None);
+            });
         interrupt::check()?;
         // An avatar plays without it.
         let arithmetic = match made {
             Ok(made) => made.arithmetic,
             Err(error) => {
-                progress.suspend(|| print_error!("note: the network is not quantized: {}", crate::message(&error)));
+                progress.suspend(|| {
+                    print_error!("note: the network is not quantized: {}", crate::message(&error))
+                });
                 None
             }
         };
@@ -158,7 +165,8 @@ impl Making<'_> {
             // A network that this processor plays slower only takes room.
             let file = int8_file(&Avatar::open(&self.folder())?.generator);
             if file.exists() {
-                std::fs::remove_file(&file).with_context(|| format!("{}: cannot be removed", file.display()))?;
+                std::fs::remove_file(&file)
+                    .with_context(|| format!("{}: cannot be removed", file.display()))?;
             }
         }
         Ok(arithmetic.unwrap_or_else(|| "float32".into()))
@@ -176,7 +184,8 @@ impl Making<'_> {
         }
         let told = Judgement { sheet: None, ..judgement.clone() };
         let told = serde_json::to_vec_pretty(&told)?;
-        std::fs::write(partial.folder().join(JUDGEMENT), told).context("the judgement cannot be written. Make room")?;
+        std::fs::write(partial.folder().join(JUDGEMENT), told)
+            .context("the judgement cannot be written. Make room")?;
         interrupt::check()?;
         partial.finish()
     }

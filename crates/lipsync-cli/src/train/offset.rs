@@ -88,7 +88,10 @@ pub fn measure(seen: &[Option<f32>], heard: &[f32]) -> Offset {
     Offset {
         late,
         doubt,
-        is_sure: lags.len() >= MIN_WINDOWS && 2 * lags.len() > windows && spread <= MAX_SPREAD && doubt <= MAX_DOUBT,
+        is_sure: lags.len() >= MIN_WINDOWS
+            && 2 * lags.len() > windows
+            && spread <= MAX_SPREAD
+            && doubt <= MAX_DOUBT,
         drift: drift(&lags, spread),
         correlation: sums.into_iter().fold(0.0, f32::max) / windows.max(1) as f32,
         windows,
@@ -135,9 +138,10 @@ fn correlation(seen: &[Option<f32>], heard: &[f32], start: isize) -> f32 {
 /// The change of the lag from the first to the last window, by the median of all slopes between two.
 fn drift(lags: &[(f32, f32)], spread: f32) -> Option<f32> {
     let (first, last) = (lags.first()?.0, lags.last()?.0);
-    let slopes = lags.iter().enumerate().flat_map(|(n, one)| {
-        lags[n + 1..].iter().map(move |other| (other.1 - one.1) / (other.0 - one.0))
-    });
+    let slopes = lags
+        .iter()
+        .enumerate()
+        .flat_map(|(n, one)| lags[n + 1..].iter().map(move |other| (other.1 - one.1) / (other.0 - one.0)));
     let drift = median(slopes.collect()) * (last - first);
     let rest = lags.iter().map(|(time, lag)| lag - drift * (time - first) / (last - first).max(1.0));
     let middle = median(rest.clone().collect());
@@ -207,8 +211,9 @@ mod tests {
         let lips = lips(60, 1);
         for late in [-300, -52, 0, 12, 120, 400] {
             let steps = late / STEP as i32;
-            let heard: Vec<f32> =
-                (0..lips.len() as i32).map(|n| lips[(n - steps).clamp(0, lips.len() as i32 - 1) as usize]).collect();
+            let heard: Vec<f32> = (0..lips.len() as i32)
+                .map(|n| lips[(n - steps).clamp(0, lips.len() as i32 - 1) as usize])
+                .collect();
             let offset = measure(&frames(&lips), &heard);
             assert!((offset.late - late as f32).abs() < 4.0 && offset.is_sure, "{late}: {offset:?}");
             assert_eq!(offset.drift, None);
@@ -228,15 +233,16 @@ mod tests {
     fn clocks_that_go_apart_are_noticed() {
         let lips = lips(120, 3);
         // A tenth of a percent.
-        let heard: Vec<f32> =
-            (0..lips.len()).map(|n| lips[(n as f32 * 0.999) as usize]).collect();
+        let heard: Vec<f32> = (0..lips.len()).map(|n| lips[(n as f32 * 0.999) as usize]).collect();
         let drift = measure(&frames(&lips), &heard).drift.unwrap();
         assert!((drift - 110.0).abs() < 15.0, "{drift}");
     }
 
     #[test]
     fn vowels_are_loud() {
-        let tone = |hertz: f32| (0..16_000).map(move |n| (n as f32 * hertz * std::f32::consts::TAU / 16_000.0).sin());
+        let tone = |hertz: f32| {
+            (0..16_000).map(move |n| (n as f32 * hertz * std::f32::consts::TAU / 16_000.0).sin())
+        };
         let level = |hertz: f32| median(loudness(&tone(hertz).collect::<Vec<_>>(), 16_000));
         assert!(level(800.0) > level(60.0) + 1.0 && level(800.0) > level(7000.0) + 1.0);
     }

@@ -56,7 +56,8 @@ impl Screen {
     /// How far a colour's own channel is above both others.
     fn excess(self, pixel: [u8; 3]) -> i32 {
         let own = i32::from(pixel[self.channel()]);
-        let others = (0..3).filter(|channel| *channel != self.channel()).map(|channel| i32::from(pixel[channel]));
+        let others =
+            (0..3).filter(|channel| *channel != self.channel()).map(|channel| i32::from(pixel[channel]));
         own - others.max().unwrap_or(0)
     }
 
@@ -139,7 +140,9 @@ fn empty_screen(frames: &[&Path], screen: Screen) -> Result<RgbImage> {
         let picture = image_file::read(frame)?.colours;
         let (width, height) = picture.dimensions();
         let sums = sums.get_or_insert_with(|| Rgba32FImage::new(width, height));
-        for (sum, pixel) in sums.pixels_mut().zip(picture.pixels()).filter(|(_, pixel)| screen.is_colour_of(pixel.0)) {
+        for (sum, pixel) in
+            sums.pixels_mut().zip(picture.pixels()).filter(|(_, pixel)| screen.is_colour_of(pixel.0))
+        {
             let part = 1.0 / looked_at.len() as f32;
             (0..3).for_each(|channel| sum.0[channel] += part * f32::from(pixel.0[channel]) / 255.0);
             sum.0[3] += part;
@@ -148,7 +151,8 @@ fn empty_screen(frames: &[&Path], screen: Screen) -> Result<RgbImage> {
     let sums = sums.context("there are no frames")?;
     let (width, height) = sums.dimensions();
     // Both are blurred more and more, until something is known everywhere.
-    let small = imageops::resize(&sums, (width / 8).max(1), (height / 8).max(1), imageops::FilterType::Triangle);
+    let small =
+        imageops::resize(&sums, (width / 8).max(1), (height / 8).max(1), imageops::FilterType::Triangle);
     let mut wide = small.clone();
     for n in 0..5 {
         let blurred = imageops::blur(&small, SPREAD * (1 << n) as f32);
@@ -173,7 +177,8 @@ fn mask(picture: &RgbImage, empty: &RgbImage, screen: Screen) -> GrayImage {
     };
     let pixels = picture.pixels().zip(empty.pixels()).map(|(pixel, empty)| alpha(pixel, empty)).collect();
     let sharp = GrayImage::from_raw(picture.width(), picture.height(), pixels);
-    let sharp = sharp.unwrap_or_else(|| GrayImage::from_pixel(picture.width(), picture.height(), Luma([255])));
+    let sharp =
+        sharp.unwrap_or_else(|| GrayImage::from_pixel(picture.width(), picture.height(), Luma([255])));
     // Colours have half the resolution in films: the edge is no sharper than that.
     imageops::blur(&sharp, 1.0)
 }

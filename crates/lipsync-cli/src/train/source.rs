@@ -10,9 +10,9 @@ use lipsync_core::picture::image_file;
 use super::data_set::{LONGEST_SIDE, MOST_FRAMES};
 use crate::cli::Train;
 use crate::film::segment::Segment;
-use crate::film::{sound, sound_file};
 use crate::film::thinning::Thinning;
 use crate::film::video::{self, Extracted, Wanted};
+use crate::film::{sound, sound_file};
 use crate::interrupt;
 
 /// A film or a folder, from a time to another.

@@ -34,7 +34,8 @@ impl Stage {
 
     /// The stage that the training program calls so.
     pub fn of_training(name: &str) -> Option<Self> {
-        let names = [("read", Self::Read), ("train", Self::Train), ("export", Self::Export), ("judge", Self::Judge)];
+        let names =
+            [("read", Self::Read), ("train", Self::Train), ("export", Self::Export), ("judge", Self::Judge)];
         names.into_iter().find(|(own, _)| *own == name).map(|(_, stage)| stage)
     }
 
@@ -107,7 +108,16 @@ impl Progress {
         let template = "{msg:>26} [{bar:30}] {percent:>3} %, {prefix} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(LENGTH).with_style(style.progress_chars("=> "));
-        Self { bar, guess, stage: None, began: Instant::now(), done_before: 0.0, left: 0.0, is_all: false, before: 0.0 }
+        Self {
+            bar,
+            guess,
+            stage: None,
+            began: Instant::now(),
+            done_before: 0.0,
+            left: 0.0,
+            is_all: false,
+            before: 0.0,
+        }
     }
 
     /// What is to be done is known better now.
@@ -171,7 +181,6 @@ fn words(seconds: f64) -> String {
         _ => format!("{:.1} hours", minutes / 60.0),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

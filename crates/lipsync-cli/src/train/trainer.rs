@@ -84,7 +84,7 @@ pub struct Judgement {
     pub rank_loudness: Option<f64>,
     /// A picture with frames of the film above and of the avatar below.
     pub sheet: Option<PathBuf>,
-    /// Frames that were learnt from.
+    /// Frames of the avatar's loop.
     pub frames: Option<usize>,
 }
 

@@ -19,7 +19,7 @@ const MEASURES: [Measure; 4] = [
         good: 31.0,
         usable: 27.0,
         lack: "mouths that it was not shown look different",
-        remedy: "Film three to five minutes in steady light, with the head still",
+        remedy: "Train longer (--minutes), or film three to five minutes in steady light, with the head still",
     },
     Measure {
         value: |judgement| judgement.sharpness,
@@ -59,8 +59,10 @@ pub fn words(judgement: &Judgement, seconds: f64) -> String {
         _ if value >= measure.usable => Verdict::Usable,
         _ => Verdict::Poor,
     };
-    let measured = MEASURES.iter().filter_map(|measure| Some((of(measure, (measure.value)(judgement)?), measure)));
-    let lacks: Vec<(Verdict, &Measure)> = measured.clone().filter(|(verdict, _)| *verdict != Verdict::Good).collect();
+    let measured =
+        MEASURES.iter().filter_map(|measure| Some((of(measure, (measure.value)(judgement)?), measure)));
+    let lacks: Vec<(Verdict, &Measure)> =
+        measured.clone().filter(|(verdict, _)| *verdict != Verdict::Good).collect();
     let verdict = measured.map(|(verdict, _)| verdict).max();
     let word = match verdict {
         None => return "not judged: there was too little film to hold any out".into(),
@@ -69,8 +71,9 @@ pub fn words(judgement: &Judgement, seconds: f64) -> String {
         Some(Verdict::Poor) => "poor",
     };
     let because: Vec<&str> = lacks.iter().map(|(_, measure)| measure.lack).collect();
-    // What was worst first; with little film more of it is the first thing to do.
-    let worst = lacks.iter().max_by_key(|(verdict, _)| *verdict).map_or("", |(_, measure)| measure.remedy);
+    // The first of what is worst; with little film more of it is the first thing to do.
+    let worst =
+        lacks.iter().rev().max_by_key(|(verdict, _)| *verdict).map_or("", |(_, measure)| measure.remedy);
     let remedy = if seconds < 60.0 { "Film three to five minutes of speech" } else { worst };
     format!("{word}: {}. {remedy}", because.join(", "))
 }
@@ -91,7 +94,8 @@ pub fn lines(judgement: &Judgement) -> Vec<String> {
         let loudness = judgement.rank_loudness.map(|rank| format!(" (loudness alone: {rank:.2})"));
         format!("opens like the film's with rank correlation {rank:.2}{}", loudness.unwrap_or_default())
     });
-    let closes = judgement.closures.map(|share| format!("closes in {:.0} % of its closed frames", 100.0 * share));
+    let closes =
+        judgement.closures.map(|share| format!("closes in {:.0} % of its closed frames", 100.0 * share));
     let moves: Vec<String> = follows.into_iter().chain(closes).collect();
     if !moves.is_empty() {
         lines.push(format!("  mouth         {}", moves.join(", ")));
@@ -125,8 +129,14 @@ mod tests {
         assert!(told.starts_with("usable: the mouth is softer") && told.contains("--minutes"), "{told}");
         let poor = Judgement { rank_opening: Some(0.2), ..soft };
         let told = words(&poor, 180.0);
-        assert!(told.starts_with("poor: the mouth is softer than the film, the mouth does not follow"), "{told}");
-        assert!(told.ends_with("Film clear speech close to the microphone, without noise or music"), "{told}");
+        assert!(
+            told.starts_with("poor: the mouth is softer than the film, the mouth does not follow"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("Film clear speech close to the microphone, without noise or music"),
+            "{told}"
+        );
         assert!(words(&poor, 20.0).ends_with("Film three to five minutes of speech"));
         assert!(words(&Judgement::default(), 20.0).starts_with("not judged"));
     }

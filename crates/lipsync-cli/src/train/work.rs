@@ -24,9 +24,15 @@ pub struct Work {
 impl Work {
     /// Opens or makes the folder of an avatar; one that was made from another film is begun again.
     pub fn open(name: &str, source: &str) -> Result<Self> {
-        let cache = cache_folder().context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+        let cache = cache_folder()
+            .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
         let place = cache.join("train");
-        let remedy = || format!("{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled", place.display());
+        let remedy = || {
+            format!(
+                "{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled",
+                place.display()
+            )
+        };
         std::fs::create_dir_all(&place).with_context(remedy)?;
         let lock = File::create(place.join(format!("{name}.lock"))).with_context(remedy)?;
         if let Err(std::fs::TryLockError::WouldBlock) = lock.try_lock() {

@@ -8,6 +8,7 @@ In the folder of this file: `slow` has it wait for a signal in the middle, `fail
 
 import csv
 import json
+import os
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 LOOP = 60  # frames of the avatar
 
 here = Path(__file__).resolve().parent
-isolated, command, _start, _kit, program, _lock, _parent, data, avatar, *options = sys.argv[1:]
+isolated, command, _start, _kit, program, _lock, parent, data, avatar, *options = sys.argv[1:]
 assert (isolated, command, program) == ("-I", "-c", "train_film.py"), sys.argv
 data, avatar = Path(data), Path(avatar)
 with (here / "calls").open("a") as calls:
@@ -52,7 +53,7 @@ if (here / "slow").exists():
 
     signal.signal(signal.SIGTERM, end)
     (here / "waiting").write_text("")
-    while True:
+    while os.getppid() == int(parent):
         time.sleep(0.05)
 say(stage="train", done=4, of=4, seconds_left=0)
 

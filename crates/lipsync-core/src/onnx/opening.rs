@@ -23,18 +23,24 @@ impl Model {
             constants.extend(node.output.first().map(String::as_str).zip(value));
         }
         let is_column = |name: &String| {
-            constants.get(name.as_str()).is_some_and(|tensor| matches!(tensor.dims[..], [rows, 1] if rows > 1))
+            constants
+                .get(name.as_str())
+                .is_some_and(|tensor| matches!(tensor.dims[..], [rows, 1] if rows > 1))
         };
         // What depends on the sound alone; the format demands that nodes are sorted topologically.
         let mut heard = HashSet::from([sound]);
         let found = graph.node.iter().find(|node| {
             let inputs = || node.input.iter().filter(|name| !name.is_empty());
             let depends = inputs().any(|name| heard.contains(name.as_str()));
-            if depends && inputs().all(|name| heard.contains(name.as_str()) || constants.contains_key(name.as_str())) {
+            if depends
+                && inputs().all(|name| heard.contains(name.as_str()) || constants.contains_key(name.as_str()))
+            {
                 heard.extend(node.output.iter().map(String::as_str));
             }
             let [output] = &node.output[..] else { return false };
-            node.op_type() == "MatMul" && heard.contains(output.as_str()) && node.input.get(1).is_some_and(is_column)
+            node.op_type() == "MatMul"
+                && heard.contains(output.as_str())
+                && node.input.get(1).is_some_and(is_column)
         })?;
         let producers: HashMap<&str, usize> = (graph.node.iter().enumerate())
             .flat_map(|(n, node)| node.output.iter().map(move |output| (output.as_str(), n)))
@@ -48,8 +54,10 @@ impl Model {
                 pending.extend(graph.node[producer].input.iter().map(String::as_str));
             }
         }
-        let outputs =
-            found.output.iter().map(|name| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() });
+        let outputs = found
+            .output
+            .iter()
+            .map(|name| ValueInfoProto { name: Some(name.clone()), ..ValueInfoProto::default() });
         Some(self.subgraph(&nodes, outputs.collect()))
     }
 }
