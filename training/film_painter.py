@@ -16,7 +16,7 @@ from torch import nn
 BATCH = 6
 PIECE, AROUND = 1000, 16  # frames whose sound is heard at once, and so many before and after
 SAME_SHARE = 0.3  # of the frames with closed lips, so many are their own reference, and must come back unchanged
-TEXTURE_WEIGHT = 1.0
+TEXTURE_WEIGHT = 3.0
 DROP = 0.25  # share of examples without the personal values: the shared states must do where those are unsure
 
 

@@ -11,6 +11,7 @@ and fitted to the light around it.  So the painter sees the person's own skin, a
 """
 
 import csv
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -180,7 +181,10 @@ class Footage:
 
     def __init__(self, folder, report=lambda done, of: None, threads=2):
         self.folder = folder
-        audio, rate = read_wav(folder / "aud.wav")
+        try:
+            audio, rate = read_wav(folder / "aud.wav")
+        except (EOFError, ValueError, wave.Error):
+            raise Unusable(f"{folder}/aud.wav: is no 16-bit WAV file. Make the data set of the film again") from None
         self.audio = resample(audio, rate, mel.SAMPLE_RATE)
         self.numbers = self._usable()
         count = len(self.numbers)

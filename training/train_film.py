@@ -64,7 +64,7 @@ def fingerprint(film, examples):
     return digest.hexdigest()[:12]
 
 
-def run(arguments, out):
+def run(arguments, out, stop):
     begun = time.time()
     minutes = 60 * arguments.minutes
     progress = Progress(out, begun + minutes)
@@ -92,7 +92,14 @@ def run(arguments, out):
     plan = argparse.Namespace(
         steps=STEPS, minutes=max(left, minutes / 4) / 60, rate=RATE, threads=arguments.threads, restart=False
     )
-    film_painter.train(examples, checkpoint, plan, lambda share: report(1000 * share, 1000))
+
+    def trained(share):
+        report(1000 * share, 1000)
+        stop.check()
+
+    stop.training = True
+    film_painter.train(examples, checkpoint, plan, trained)
+    stop.training = False
 
     report = progress.stage("export")
     person = film_painter.load(checkpoint, film, examples.head)
@@ -105,8 +112,22 @@ def run(arguments, out):
     progress.write(result=result | {"sheet": str(sheet), "frames": frames})
 
 
-def interrupted(*_):
-    raise KeyboardInterrupt
+class Stop:
+    """What a signal does: ends the program at once, or, while the painter is trained, at the next step's checkpoint."""
+
+    def __init__(self):
+        self.training = self.wanted = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signal)
+
+    def _signal(self, *_):
+        if not self.training or self.wanted:
+            os._exit(130)  # threads that read pictures are not waited for; files appear by renaming only
+        self.wanted = True
+
+    def check(self):
+        if self.wanted:
+            raise KeyboardInterrupt
 
 
 def main():
@@ -117,16 +138,15 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--sheet", type=Path, help="contact sheet to write (default: AVATAR-sheet.jpg)")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    stop = Stop()
     out = sys.stdout
     error = None
     with contextlib.redirect_stdout(sys.stderr):  # what libraries and other steps print
         try:
             check(arguments)
-            run(arguments, out)
+            run(arguments, out, stop)
         except KeyboardInterrupt:
-            os._exit(130)  # threads that read pictures are not waited for
+            os._exit(130)
         except SystemExit as refused:
             error = str(refused)
         except MemoryError:
