@@ -27,6 +27,8 @@ const OPAQUE: f32 = 0.12;
 const CLEAR: f32 = 0.8;
 /// The softness with which the empty screen is continued behind the person, in pixels of a picture an eighth as large.
 const SPREAD: f32 = 4.0;
+/// What is nearer to the person shows a little of both: a so manieth part of the picture's width.
+const EDGE: usize = 200;
 /// Share of it that has to be known of a place.
 const KNOWN: f32 = 0.02;
 
@@ -140,10 +142,12 @@ fn empty_screen(frames: &[&Path], screen: Screen) -> Result<RgbImage> {
         let picture = image_file::read(frame)?.colours;
         let (width, height) = picture.dimensions();
         let sums = sums.get_or_insert_with(|| Rgba32FImage::new(width, height));
-        for (sum, pixel) in
-            sums.pixels_mut().zip(picture.pixels()).filter(|(_, pixel)| screen.is_colour_of(pixel.0))
+        let part = 1.0 / looked_at.len() as f32;
+        let screen = picture.pixels().map(|pixel| screen.is_colour_of(pixel.0)).collect();
+        let screen = well_inside(screen, width as usize, width as usize / EDGE);
+        for ((sum, pixel), _) in
+            sums.pixels_mut().zip(picture.pixels()).zip(&screen).filter(|(_, screen)| **screen)
         {
-            let part = 1.0 / looked_at.len() as f32;
             (0..3).for_each(|channel| sum.0[channel] += part * f32::from(pixel.0[channel]) / 255.0);
             sum.0[3] += part;
         }
@@ -166,6 +170,27 @@ fn empty_screen(frames: &[&Path], screen: Screen) -> Result<RgbImage> {
         [red, green, blue].map(|value| (255.0 * value / seen.max(1e-6)).round().clamp(0.0, 255.0) as u8)
     });
     RgbImage::from_raw(width, height, pixels.collect()).context("pixels are missing")
+}
+
+/// The places of a picture around which, as far as `reach` goes across and down, all is there.
+fn well_inside(there: Vec<bool>, width: usize, reach: usize) -> Vec<bool> {
+    let along = |there: &[bool], step: usize, length: usize, line: &dyn Fn(usize) -> usize| {
+        let mut inside = vec![false; there.len()];
+        for start in (0..there.len() / length).map(line) {
+            // How many before this place, and it, are there in a row; beyond the picture all is.
+            let mut run = reach;
+            for n in 0..length + reach {
+                run = if n >= length || there[start + n * step] { run + 1 } else { 0 };
+                if n >= reach {
+                    inside[start + (n - reach) * step] = run > 2 * reach;
+                }
+            }
+        }
+        inside
+    };
+    let height = there.len() / width.max(1);
+    let across = along(&there, 1, width, &|row| row * width);
+    along(&across, width, height, &|column| column)
 }
 
 /// How much of the person each pixel shows.
@@ -209,6 +234,18 @@ mod tests {
         let mixed: Vec<Report> = green.into_iter().chain(vec![report(&thumbnail([120; 3])); 40]).collect();
         assert_eq!(Screen::of(&mixed), None);
         assert_eq!(Screen::of(&[]), None);
+    }
+
+    #[test]
+    fn the_edge_of_a_person_is_not_taken_for_the_screen() {
+        let there: Vec<bool> = (0..200).map(|n| (n % 20 != 9) && n != 130).collect();
+        let inside = well_inside(there, 20, 2);
+        let row = |y: usize| {
+            inside[20 * y..20 * (y + 1)].iter().map(|one| if *one { '#' } else { '.' }).collect::<String>()
+        };
+        assert_eq!(row(0), "#######.....########");
+        assert_eq!(row(6), "#######......#######");
+        assert_eq!(row(9), row(0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Runs the kit's Python program that trains, exports and judges, and parses what it reports.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -101,6 +102,8 @@ pub fn run(training: &Training, progress: &mut Progress) -> Result<Judgement> {
     if let Some(minutes) = training.minutes {
         command.args(["--minutes", &minutes.to_string()]);
     }
+    // Ctrl-C reaches whole groups: it is told once, by this tool, and not while it writes its checkpoint.
+    command.process_group(0);
     let mut script = Script::start(&mut command)?;
     let mut asked: Option<Instant> = None;
     let (mut judgement, mut problem) = (None, None);
