@@ -6,7 +6,6 @@
           sampling, with every third state drawn at random.
 `truth`   [frames, N_UNITS]: every video frame of a few held-out clips, concatenated: judge.py compares the
           generated video with them.  `truth_clips` are their names, `truth_frames` their numbers of frames.
-`footage` the same for the stranger's video, which stands in for real footage.
 """
 
 import argparse
@@ -22,8 +21,6 @@ from tqdm import tqdm
 # Two held-out voices, two known voices with unseen sentences, and a human reader.
 TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
 TRUTH_CLIPS += ["slt-010", "jm_kumo-030", "human-0930"]
-# What the stranger says in the video (film.py); the last clip is for evaluation.
-FOOTAGE_CLIPS = [f"{HELD_VOICES[1]}-0{n}0" for n in (0, 1, 3, 4)]
 
 
 def visited_states(step=8):
@@ -72,16 +69,11 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=400)
     arguments = parser.parse_args()
     truth, frames = states_of(TRUTH_CLIPS)
-    footage, footage_frames = states_of(FOOTAGE_CLIPS)
     np.savez(
         WORK / "poses.npz",
         learn=states_to_learn(arguments.count),
         truth=truth,
         truth_clips=TRUTH_CLIPS,
         truth_frames=frames,
-        footage=footage,
-        footage_clips=FOOTAGE_CLIPS,
-        footage_frames=footage_frames,
     )
     print(f"{arguments.count} states to learn, {len(truth)} frames of truth {dict(zip(TRUTH_CLIPS, frames))}")
-    print(f"{len(footage)} frames of footage {dict(zip(FOOTAGE_CLIPS, footage_frames))}")

@@ -2,6 +2,7 @@
 """Write an avatar folder from the checkpoints: the two ONNX files and avatar.toml, which lists the clips that are there.
 
     PERSON=iris python export.py                        # into models/iris, whose frames make_idle.py writes
+    PERSON=iris python export.py --keep-painter         # only the hearing is new; the painter is that of the avatar that is there
 """
 
 import argparse
@@ -12,6 +13,7 @@ import clips
 import numpy as np
 import onnx
 import onnxruntime
+import shipped
 import torch
 import train_encoder
 import train_generator
@@ -111,9 +113,11 @@ def write_networks(folder, encoder, generator):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=AVATAR, help="the avatar folder (default: the person's in models/)")
+    parser.add_argument("--keep-painter", action="store_true", help="take the painter from models/PERSON, not from WORK")
     arguments = parser.parse_args()
     arguments.to.mkdir(parents=True, exist_ok=True)
-    model, painter = train_encoder.load(), train_generator.load(OWN / "painter.pt")
+    model = train_encoder.load()
+    painter = shipped.generator().painter if arguments.keep_painter else train_generator.load(OWN / "painter.pt")
     with torch.no_grad():
         silence = model.encoder(torch.full((1, 1, 80, 16), -4.0))
     write_networks(arguments.to, model.encoder, Generator(model.head, painter, silence))

@@ -183,7 +183,8 @@ def light(count=None):
     rng = np.random.default_rng([5, place])
     walks = {name: wander(rng, len(plan["states"][place]), amount) for name, amount in AMOUNT.items()}
     camera = Camera(rng, len(plan["states"][place]), *LIGHTS[NAME][1:])
-    renders = warp.Renders(OWN / "film", plan["rendered"][place], plan["metric"])
+    there = len(list((OWN / "film").glob("[0-9]*.png")))  # the first ones cover speech as well as that many can
+    renders = warp.Renders(OWN / "film", plan["rendered"][place][:there], plan["metric"])
     skin = Skin()
     stills = []
     for phase in range(4):
@@ -225,7 +226,8 @@ def film(mp4):
         command = ["ffmpeg", "-y", "-loglevel", "error", "-f", "concat", "-safe", "0", "-i", str(parts), "-i", str(wav)]
         subprocess.run([*command, "-c:v", "copy", *SOUND, str(mp4)], check=True)
     states = plan["states"].reshape(-1, mouth.N_UNITS)
-    mp4.with_suffix(".csv").write_text("frame,opening_mm\n" + "".join(f"{n},{o:.2f}\n" for n, o in enumerate(mouth.opening(states))))
+    rows = (f"{number},{opening:.2f}\n" for number, opening in enumerate(mouth.opening(states)))
+    mp4.with_suffix(".csv").write_text("frame,opening_mm\n" + "".join(rows))
 
 
 def main():

@@ -76,7 +76,8 @@ def copy_frames(source, folder, numbers, closed=lambda number, frame: None):
             if changed is None:
                 shutil.copy(path, folder / "frames" / f"{place}.jpg")
             else:
-                cv2.imwrite(str(folder / "frames" / f"{place}.jpg"), changed, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+                coded = cv2.imencode(".jpg", changed, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+                (folder / "frames" / f"{place}.jpg").write_bytes(coded.tobytes())
             if alpha:
                 shutil.copy(source / "alpha" / f"{number}.png", folder / "alpha" / f"{place}.png")
             table.writerow([place, x, y, min(side, width - x), min(side, height - y)])

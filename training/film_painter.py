@@ -14,19 +14,26 @@ from nets import Generator, Painter, PersonalHead
 from torch import nn
 
 BATCH = 6
+PIECE, AROUND = 1000, 16  # frames whose sound is heard at once, and so many before and after
 SAME_SHARE = 0.3  # of the frames with closed lips, so many are their own reference, and must come back unchanged
-TEXTURE_WEIGHT = 1.0
+TEXTURE_WEIGHT = 3.0
 DROP = 0.25  # share of examples without the personal values: the shared states must do where those are unsure
 
 
 @torch.no_grad()
-def contexts(model, audio):
-    """The 16 encoder rows of every frame, [frames, 16, 512], and the row of silence."""
+def contexts(model, audio, numbers):
+    """The 16 encoder rows of frames [len(numbers), 16, 512], and the row of silence; a piece of the sound at a time."""
     silence = model.encoder(torch.full((1, 1, mel.BANDS, mel.WINDOW_FRAMES), -4.0))
-    count = len(audio) * mel.FPS // mel.SAMPLE_RATE
-    rows = mel.contexts(model.encoder(mel.windows(mel.mel_spectrogram(torch.from_numpy(audio)), count)))
-    missing = rows.abs().amax(2, keepdim=True) == 0
-    return torch.where(missing, silence, rows), silence
+    side, count = mel.SAMPLE_RATE // mel.FPS, len(audio) * mel.FPS // mel.SAMPLE_RATE
+    found = torch.empty(len(numbers), mel.CONTEXT_ROWS, silence.shape[1])
+    for piece in np.unique(numbers // PIECE):
+        mine = np.flatnonzero(numbers // PIECE == piece)
+        first, end = max(0, numbers[mine[0]] - AROUND), min(count, numbers[mine[-1]] + 1 + AROUND)
+        sound = torch.from_numpy(audio[first * side : None if end == count else end * side])
+        rows = model.encoder(mel.windows(mel.mel_spectrogram(sound), end - first))
+        found[mine] = mel.contexts(rows)[numbers[mine] - first]
+    missing = found.abs().amax(2, keepdim=True) == 0
+    return torch.where(missing, silence, found), silence
 
 
 class Person(nn.Module):
@@ -69,8 +76,7 @@ class Examples:
         self.film = film
         model = train_encoder.load()
         self.head = model.head
-        rows, self.silence = contexts(model, film.audio)
-        self.rows = rows[torch.from_numpy(film.numbers)].contiguous()
+        self.rows, self.silence = contexts(model, film.audio, film.numbers)
         with torch.no_grad():
             self.states = torch.cat([model.head.states(part) for part in self.rows.split(256)])
         self.learn = np.flatnonzero(film.learn)

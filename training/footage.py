@@ -11,6 +11,7 @@ and fitted to the light around it.  So the painter sees the person's own skin, a
 """
 
 import csv
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ HELD_SHARE = 0.08  # share of the film that is held out, in stretches spread ove
 HELD_FRAMES = 50  # of a stretch
 APART = 12  # frames on both sides of a stretch that are not trained on either
 MOST_FRAMES = 7500  # kept in memory: five minutes, spread over a longer film
+SCENE = 500  # frames that are kept together of a longer film
 LEAST_FRAMES = 250
 MARGIN = 12  # pixels around the box that are kept, so that warping it never samples outside
 MOST_WIDTH, MOST_HEIGHT = 256, 208  # of the box: what the painter can paint at 0.55 GMAC
@@ -30,6 +32,7 @@ GROW = 14  # pixels around lips, chin and jaw that speech moves as well
 SOFT = 6.0  # pixels: softness of the edge of the hole
 REFERENCES = 2  # closed mouths for each frame
 CLOSED_SHARE = 0.04  # at least this share of the frames counts as closed
+SILENT = 4  # frames before and after a closed mouth in which it is closed as well, if possible
 CLOSED = 2.5  # pixels of the network's picture by which lips may be farther apart than when they are shut
 THUMB = 2  # pixels of the network's picture in one of a thumbnail
 THUMB_TOP = -96  # of the network's picture: thumbnails show the eyes as well
@@ -178,13 +181,17 @@ class Footage:
 
     def __init__(self, folder, report=lambda done, of: None, threads=2):
         self.folder = folder
-        audio, rate = read_wav(folder / "aud.wav")
+        try:
+            audio, rate = read_wav(folder / "aud.wav")
+        except (EOFError, ValueError, wave.Error):
+            raise Unusable(f"{folder}/aud.wav: is no 16-bit WAV file. Make the data set of the film again") from None
         self.audio = resample(audio, rate, mel.SAMPLE_RATE)
         self.numbers = self._usable()
         count = len(self.numbers)
         if count < LEAST_FRAMES:
             raise Unusable(
-                f"{folder}: {count} frames with sound can be used; at least {LEAST_FRAMES} (10 s) are needed, and three minutes are good. Film longer"
+                f"{folder}: {count} frames with sound can be used; at least {LEAST_FRAMES} (10 s) are needed, "
+                "and three minutes are good. Film longer"
             )
         total = 2 * count
         self.marks = np.stack([read_landmarks(folder / "landmarks" / f"{n}.lms") for n in self.numbers])
@@ -193,14 +200,15 @@ class Footage:
         self.opening = opening(self.points)
         self.box = box_around(self.points)
         bottom = int(np.median(self.points[:, 57, 1])) // (4 * THUMB) * 4 * THUMB
-        left, top, width, height = (self.box[0] - MARGIN, self.box[1] - MARGIN, self.box[2] + 2 * MARGIN, self.box[3] + 2 * MARGIN)
+        left, top, width, height = np.array(self.box) + np.array([-1, -1, 2, 2]) * MARGIN
         self.boxes = np.empty((count, height, width, 3), np.uint8)
         self.thumbs = np.empty((count, (bottom - THUMB_TOP) // THUMB, NET_SIDE // THUMB), np.uint8)
 
         def read(at):
             frame = cv2.imread(str(folder / "full_body_img" / f"{self.numbers[at]}.jpg"))
             if frame is None:
-                raise Unusable(f"{folder}/full_body_img/{self.numbers[at]}.jpg: cannot be read. Make the data set of the film again")
+                path = folder / "full_body_img" / f"{self.numbers[at]}.jpg"
+                raise Unusable(f"{path}: cannot be read. Make the data set of the film again")
             self.boxes[at] = network_picture(frame, self.rectangles[at])[top : top + height, left : left + width]
             self.thumbs[at] = thumbnail(frame, self.rectangles[at], bottom)
 
@@ -232,11 +240,12 @@ class Footage:
             with table.open() as file:
                 refused = {int(row["frame"]) for row in csv.DictReader(file) if row["use"].strip() != "1"}
         numbers = [n for n in numbers if n < sounding and n not in refused and (folder / "landmarks" / f"{n}.lms").exists()]
-        if len(numbers) > MOST_FRAMES:  # seconds spread over the film, so that neighbours stay neighbours
-            second = np.array(numbers) // mel.FPS
-            kept = np.unique(second)[:: max(1, -(-len(numbers) // MOST_FRAMES))]
-            numbers = [n for n, s in zip(numbers, second) if s in set(kept.tolist())][:MOST_FRAMES]
-        return np.array(numbers)
+        numbers = np.array(numbers, int)
+        if len(numbers) > MOST_FRAMES:  # scenes spread over the film, in which neighbours stay neighbours
+            scenes = np.array_split(numbers, -(-len(numbers) // SCENE))
+            chosen = np.linspace(0, len(scenes) - 1, MOST_FRAMES // SCENE).round().astype(int)
+            numbers = np.concatenate([scenes[at] for at in chosen])
+        return numbers
 
     def _find_closed(self):
         """Which frames show closed lips; `rest` is the landmarks' distance then."""
@@ -245,8 +254,13 @@ class Footage:
         self.closed = smooth < self.rest + CLOSED
         usable = np.flatnonzero(self.learn)
         least = max(20, int(CLOSED_SHARE * len(usable)))
-        order = usable[np.argsort(smooth[usable])]
-        self.sources = np.sort(order[: max(least, int(self.closed[usable].sum()))])
+        # Lips at rest, as in the loop, rather than pressed together for a p.
+        for silent in (2 * SILENT, SILENT, 0):
+            resting = cv2.erode(self.closed[None].astype(np.uint8), np.ones((1, 2 * silent + 1)))[0] > 0
+            if resting[usable].sum() >= least:
+                self.sources = usable[resting[usable]]
+                return
+        self.sources = np.sort(usable[np.argsort(smooth[usable])[:least]])
 
     def _alike(self):
         """For each frame, the closed mouths whose head and light are most like its own."""

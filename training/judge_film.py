@@ -121,7 +121,8 @@ def judge(person, examples, sheet=None, report=lambda done, of: None):
     step = blurred(painted.astype(np.float32).mean(3) - wanted.astype(np.float32).mean(3))[:, border]
     grey = wanted.astype(np.float32).mean(3)
     flicker = blurred(grey[pairs + 1] - grey[pairs])[:, border] / np.sqrt(2)
-    change = [np.abs(np.diff(boxes.astype(np.float32).mean(3), axis=0))[pairs][inside[pairs]].mean() for boxes in (painted, wanted)]
+    greys = (boxes.astype(np.float32).mean(3) for boxes in (painted, wanted))
+    change = [np.abs(boxes[pairs + 1] - boxes[pairs])[inside[pairs]].mean() for boxes in greys]
 
     lips = Lips(film)
     seen, made = lips(wanted), lips(painted)
@@ -133,7 +134,7 @@ def judge(person, examples, sheet=None, report=lambda done, of: None):
         "seconds_held_out": len(held) / mel.FPS,
         "sharpness": float(np.sqrt(energy[0] / energy[1])),
         "seam_step": float(np.sqrt((step**2).mean())),
-        "seam_noise": float(np.sqrt((flicker**2).mean())),
+        "seam_noise": float(np.sqrt(np.percentile((flicker**2).mean(1), 20))),  # of the stillest frames
         "jitter": float(change[0] / change[1]),
         "rank_opening": rank(made, truth),
         "rank_measured": rank(seen, truth),  # of the film itself: how well openings are measured
@@ -169,8 +170,9 @@ def write_sheet(path, painted, wanted, each, border):
         pair = np.concatenate([wanted[at][part], painted[at][part]])
         corners.append(cv2.resize(pair, (width, 2 * height), interpolation=cv2.INTER_CUBIC))
     rows.append(np.concatenate(corners, 1))
+    coded = cv2.imencode(path.suffix or ".jpg", np.concatenate(rows))[1]
     part = path.with_name(f"part-{path.name}")
-    cv2.imwrite(str(part), np.concatenate(rows), [cv2.IMWRITE_JPEG_QUALITY, 93])
+    part.write_bytes(coded.tobytes())
     part.replace(path)
 
 

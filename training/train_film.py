@@ -19,6 +19,9 @@ import sys
 import time
 from pathlib import Path
 
+# Threads of PyTorch that wait must not spin: beside other programs, that made training five times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 DEFAULT_MINUTES = 30.0
 JUDGE_SECONDS = 75.0  # of the time for exporting and judging, at most
 STEPS = 14_000  # where a GPU reaches them; on two cores the minutes end first
@@ -50,14 +53,18 @@ class Progress:
 
 
 def fingerprint(film, examples):
-    """Tells checkpoints of other data sets, or of another hearing, from this one's."""
+    """Tells checkpoints of other data sets, of another hearing or of other networks from this one's."""
+    import film_painter
+
     digest = hashlib.sha256()
     for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
         digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
+    shapes = film_painter.Person(film.box, examples.head).state_dict()
+    digest.update(repr([(name, tuple(value.shape)) for name, value in shapes.items()]).encode())
     return digest.hexdigest()[:12]
 
 
-def run(arguments, out):
+def run(arguments, out, stop):
     begun = time.time()
     minutes = 60 * arguments.minutes
     progress = Progress(out, begun + minutes)
@@ -85,7 +92,14 @@ def run(arguments, out):
     plan = argparse.Namespace(
         steps=STEPS, minutes=max(left, minutes / 4) / 60, rate=RATE, threads=arguments.threads, restart=False
     )
-    film_painter.train(examples, checkpoint, plan, lambda share: report(1000 * share, 1000))
+
+    def trained(share):
+        report(1000 * share, 1000)
+        stop.check()
+
+    stop.training = True
+    film_painter.train(examples, checkpoint, plan, trained)
+    stop.training = False
 
     report = progress.stage("export")
     person = film_painter.load(checkpoint, film, examples.head)
@@ -98,8 +112,22 @@ def run(arguments, out):
     progress.write(result=result | {"sheet": str(sheet), "frames": frames})
 
 
-def interrupted(*_):
-    raise KeyboardInterrupt
+class Stop:
+    """What a signal does: ends the program at once, or, while the painter is trained, at the next step's checkpoint."""
+
+    def __init__(self):
+        self.training = self.wanted = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signal)
+
+    def _signal(self, *_):
+        if not self.training or self.wanted:
+            os._exit(130)  # threads that read pictures are not waited for; files appear by renaming only
+        self.wanted = True
+
+    def check(self):
+        if self.wanted:
+            raise KeyboardInterrupt
 
 
 def main():
@@ -110,22 +138,26 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--sheet", type=Path, help="contact sheet to write (default: AVATAR-sheet.jpg)")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    stop = Stop()
     out = sys.stdout
     error = None
     with contextlib.redirect_stdout(sys.stderr):  # what libraries and other steps print
         try:
             check(arguments)
-            run(arguments, out)
+            run(arguments, out, stop)
         except KeyboardInterrupt:
-            os._exit(130)  # threads that read pictures are not waited for
+            os._exit(130)
         except SystemExit as refused:
             error = str(refused)
         except MemoryError:
             error = f"{arguments.dataset}: memory does not suffice. Close other programs, or train on a shorter film"
+        except RuntimeError as failed:
+            if "PytorchStreamWriter" not in str(failed) and "write" not in str(failed):
+                raise
+            error = f"{arguments.dataset}: the checkpoint cannot be written. Make room on the disk, and repeat"
         except OSError as failed:
-            error = f"{failed.filename or arguments.avatar}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
+            where = failed.filename or arguments.avatar
+            error = f"{where}: {failed.strerror or failed}. Make room or allow writing there, and repeat"
     if error:
         print(json.dumps({"error": error}), file=out, flush=True)
         os._exit(1)
