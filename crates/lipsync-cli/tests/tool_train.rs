@@ -151,7 +151,8 @@ fn a_film_becomes_an_avatar_that_has_a_name() {
         ],
     );
     let late: f64 = told.split("sound         ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert!((late - 160.0).abs() < 45.0, "{told}");
+    // Encoders of sound delay it as well; and it is a network that has listened.
+    assert!((late - 160.0).abs() < 45.0 && !told.contains("by loudness alone"), "{told}");
     let calls = std::fs::read_to_string(home.at("training/calls")).unwrap();
     assert_eq!(calls.trim(), r#"["--threads", "1", "--minutes", "3"]"#);
     let avatar = Avatar::open(&home.avatar()).unwrap();

@@ -21,10 +21,6 @@ use crate::film::environment::mediapipe;
 use crate::film::landmarks::{self, Face, Frames, Report};
 use crate::film::{MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, sound, time};
 
-/// Frames that are looked at of a longer film: what is trained on at most, and what is left out.
-pub const MOST_FRAMES: usize = 9000;
-/// The longest side of the frames: more does not make the mouth sharper.
-pub const LONGEST_SIDE: i32 = 1920;
 /// A narrower face is not learnt from.
 const MIN_FACE: i64 = 96;
 /// The opening of lips, relative to the distance of the eyes, varies by more where somebody speaks.
@@ -339,7 +335,8 @@ fn offset_words((offset, by_network): &(Offset, bool)) -> String {
 /// What to expect.
 fn notes(frames: usize, narrowest: i64) -> Vec<String> {
     let mut notes = Vec::new();
-    if frames < RECOMMENDED_FRAMES {
+    // Three minutes with a cut in them are enough.
+    if frames < RECOMMENDED_FRAMES * 9 / 10 {
         notes.push(format!(
             "{} is little to learn from: expect a soft mouth that errs in sounds it has not seen. \
              Three to five minutes of speech are recommended",

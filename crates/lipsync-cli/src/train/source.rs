@@ -7,13 +7,17 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context, Result, bail};
 use lipsync_core::picture::image_file;
 
-use super::data_set::{LONGEST_SIDE, MOST_FRAMES};
 use crate::cli::Train;
 use crate::film::segment::Segment;
 use crate::film::thinning::Thinning;
 use crate::film::video::{self, Extracted, Wanted};
 use crate::film::{sound, sound_file};
 use crate::interrupt;
+
+/// Frames that are looked at of a longer film: what is trained on at most, and what is left out.
+const MOST_FRAMES: usize = 9000;
+/// The longest side of the frames: more does not make the mouth sharper.
+const LONGEST_SIDE: i32 = 1920;
 
 /// A film or a folder, from a time to another.
 pub struct Source {

@@ -83,6 +83,9 @@ pub struct Judgement {
     pub closures: Option<f64>,
     /// Rank correlation of loudness with the film's opening, for comparison.
     pub rank_loudness: Option<f64>,
+    /// The step at the border of what is painted beyond the film's own, and the film's noise there, in levels.
+    pub seam_step: Option<f64>,
+    pub seam_noise: Option<f64>,
     /// A picture with frames of the film above and of the avatar below.
     pub sheet: Option<PathBuf>,
     /// Frames of the avatar's loop.

@@ -13,7 +13,7 @@ struct Measure {
     remedy: &'static str,
 }
 
-const MEASURES: [Measure; 4] = [
+const MEASURES: [Measure; 5] = [
     Measure {
         value: |judgement| judgement.psnr,
         good: 31.0,
@@ -41,6 +41,14 @@ const MEASURES: [Measure; 4] = [
         usable: 0.6,
         lack: "lips stay open where the film's are closed",
         remedy: "Film clear speech, and nothing in front of the lips",
+    },
+    Measure {
+        // How many times the step is hidden by the film's noise.
+        value: |judgement| Some(judgement.seam_noise? / judgement.seam_step?.max(1e-3)),
+        good: 1.0,
+        usable: 0.4,
+        lack: "the border of the mouth is visible",
+        remedy: "Film in steady light, without automatic exposure",
     },
 ];
 
@@ -86,7 +94,11 @@ pub fn lines(judgement: &Judgement) -> Vec<String> {
         judgement.psnr.map(|psnr| format!("mouths of {psnr:.1} dB PSNR")),
         judgement.sharpness.map(|share| format!("{:.0} % as sharp as the film", 100.0 * share)),
     ];
-    let looks: Vec<String> = looks.into_iter().flatten().collect();
+    let step = judgement.seam_step.zip(judgement.seam_noise);
+    let step = step.map(|(step, noise)| {
+        format!("a step of {step:.1} levels at the border (noise of the film: {noise:.1})")
+    });
+    let looks: Vec<String> = looks.into_iter().chain([step]).flatten().collect();
     if !looks.is_empty() {
         lines.push(format!("  looks         {}{}", held.unwrap_or_default(), looks.join(", ")));
     }
@@ -116,12 +128,15 @@ mod tests {
             rank_opening: Some(0.78),
             closures: Some(0.94),
             rank_loudness: Some(0.31),
+            seam_step: Some(0.4),
+            seam_noise: Some(1.6),
             ..Judgement::default()
         };
         assert_eq!(words(&good, 180.0), "good");
         assert_eq!(
             lines(&good).join("\n"),
-            "  looks         14 s that it was not shown: mouths of 34.0 dB PSNR, 93 % as sharp as the film\n  \
+            "  looks         14 s that it was not shown: mouths of 34.0 dB PSNR, 93 % as sharp as the film, \
+             a step of 0.4 levels at the border (noise of the film: 1.6)\n  \
              mouth         opens like the film's with rank correlation 0.78 (loudness alone: 0.31), closes in 94 % of its closed frames"
         );
         let soft = Judgement { sharpness: Some(0.6), ..good.clone() };
@@ -136,6 +151,10 @@ mod tests {
         assert!(
             told.ends_with("Film clear speech close to the microphone, without noise or music"),
             "{told}"
+        );
+        let seam = Judgement { seam_noise: Some(0.3), ..good };
+        assert!(
+            words(&seam, 180.0).starts_with("usable: the border of the mouth is visible. Film in steady")
         );
         assert!(words(&poor, 20.0).ends_with("Film three to five minutes of speech"));
         assert!(words(&Judgement::default(), 20.0).starts_with("not judged"));
