@@ -96,8 +96,8 @@ PHONES = {
     "ey": [("eh", 1.0), ("ee", 0.9)], "oy": [("oh", 1.2), ("ih", 0.9)],
 }  # fmt: skip
 
-# Louder speech opens the jaw further: Schulman (1989), Geumann (2001) and Huber and Chandrasekaran (2006) measured a fifth to two
-# fifths more for 10 dB. Here, where it is louder than this speaker's average, 2 % more per dB, and as much less where it is quieter.
+# Louder speech lowers the jaw further (Schulman 1989, Geumann 2001, Huber and Chandrasekaran 2006), by how much depends on why it is
+# loud. Here, where it is louder than this speaker's average, 2 % more per dB, and as much less where it is quieter: our choice.
 EFFORT = 0.02  # of the jaw per dB
 EFFORT_DB = 6.0  # beyond this it stays as it is
 EFFORT_SECONDS = 0.3  # over which the level is averaged: longer than a vowel, whose own loudness is not effort

@@ -37,7 +37,7 @@ class MouthHead(nn.Module):
     """16 encoder rows [N, 16, 512] around a frame -> the mouth state at that frame, and how far p, b or m close it.  4 MMAC."""
 
     WIDTH = 128
-    NEAR_MM = 3.0  # chosen on seen voices, as are the next
+    NEAR_MM = 3.0  # this and the next were chosen with the scores of all voices in view, also the unseen ones
     MAYBE_SHUT, SURELY_SHUT = 0.5, 0.8  # a closure begins to be shown, and is shown in full
 
     def __init__(self):
