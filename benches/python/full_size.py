@@ -106,7 +106,7 @@ def measure(out: Path, threads: int) -> None:
     encoder = inference.AudioEncoder(avatar.audio_encoder, threads)
     draw = inference.Generator(avatar.generator, threads)
     speech = np.random.default_rng(14).standard_normal(16_000).astype(np.float32) * 0.1
-    sequence = encoder.sequence(speech)
+    sequence = encoder.sequence(speech, avatar.windows)
     frame = compositing.read_picture(avatar.frames[0])
     face = compositing.face_crop(frame, avatar.rects[0], draw.size, compositing.STYLES["synctalk"].border)
     picture = compositing.network_input(face, compositing.hide_mouth(face))
@@ -116,7 +116,7 @@ def measure(out: Path, threads: int) -> None:
     low, middle, high = np.percentile(output, [2, 50, 98])
     print(f"embeddings: {np.mean(sequence > 0):.0%} above zero, mean {sequence.mean():.2f}")
     print(f"output: 2 % below {low:.2f}, median {middle:.2f}, 2 % above {high:.2f}")
-    windows = features.mel_windows(features.mel_spectrogram(speech))[:1]
+    windows = features.mel_windows(speech, avatar.windows)[:1]
     print(f"audio encoder: {1e3 * median_seconds(lambda: encoder.run(mel=windows), 50):.2f} ms per window")
     print(f"generator: {1e3 * median_seconds(lambda: draw.draw(picture, context), 15):.1f} ms per frame")
 
