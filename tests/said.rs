@@ -404,13 +404,9 @@ fn an_end_of_the_stream_and_a_stop_end_what_is_being_said() {
     let said = heard(&studio).len() as u64;
     assert!(said > 5000, "{said}");
     let expected = [start("a"), end("a", "eos", said), start("b"), end("b", "eos", 0)];
-    // Messages come one after the other.
-    let began = std::time::Instant::now();
-    while (utterances(&mut studio).len() < expected.len() || studio.told(&["lipsync-speech-end"]).is_empty())
-        && began.elapsed().as_secs() < 20
-    {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    studio.wait_for_messages(|studio| {
+        utterances(studio).len() >= expected.len() && !studio.told(&["lipsync-speech-end"]).is_empty()
+    });
     assert_eq!(utterances(&mut studio), expected);
     let speech = studio.told(&["lipsync-speech-end"]);
     assert_eq!((speech.len(), text(&speech[0], "reason").as_str()), (1, "eos"));

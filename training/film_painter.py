@@ -52,12 +52,18 @@ class Person(nn.Module):
         return Generator(self.head, self.painter, silence)
 
 
+def without_detail(pictures):
+    """Pictures [N, C, H, W] without their finest detail: what is left is wider than about four pixels."""
+    channels = pictures.shape[1]
+    taps = torch.tensor([0.06, 0.24, 0.4, 0.24, 0.06], device=pictures.device)
+    down = nn.functional.conv2d(pictures, taps.view(1, 1, 5, 1).expand(channels, 1, 5, 1), padding=(2, 0), groups=channels)
+    return nn.functional.conv2d(down, taps.view(1, 1, 1, 5).expand(channels, 1, 1, 5), padding=(0, 2), groups=channels)
+
+
 def fine(pictures):
-    """The finest detail of pictures [N, 3, H, W]: grey, without what is wider than about four pixels."""
+    """The finest detail of pictures [N, 3, H, W], in grey."""
     grey = pictures.mean(1, keepdim=True)
-    taps = torch.tensor([0.06, 0.24, 0.4, 0.24, 0.06], device=grey.device)
-    blurred = nn.functional.conv2d(grey, taps.view(1, 1, 5, 1), padding=(2, 0))
-    return grey - nn.functional.conv2d(blurred, taps.view(1, 1, 1, 5), padding=(0, 2))
+    return grey - without_detail(grey)
 
 
 def film_loss(painted, wanted, weight):
@@ -66,9 +72,7 @@ def film_loss(painted, wanted, weight):
     Where grain and stubble lie is not to be foretold; asked for it, the painter would smooth skin wherever it moves.
     """
     error = painted - wanted
-    taps = torch.tensor([0.06, 0.24, 0.4, 0.24, 0.06], device=error.device)
-    blurred = nn.functional.conv2d(error, taps.view(1, 1, 5, 1).expand(3, 1, 5, 1), padding=(2, 0), groups=3)
-    blurred = nn.functional.conv2d(blurred, taps.view(1, 1, 1, 5).expand(3, 1, 1, 5), padding=(0, 2), groups=3)
+    blurred = without_detail(error)
     sharp = ((weight - 1) / 5) ** 2
     return train_generator.loss_of(blurred, blurred * 0, weight) + ((error - blurred) * sharp).abs().mean() * SHARP_WEIGHT
 
@@ -131,7 +135,7 @@ class Examples:
         return references, self.states[chosen].to(trainer.DEVICE), self.rows[chosen].to(trainer.DEVICE), wanted
 
 
-def train(examples, checkpoint, arguments, report=None, judge=lambda weights: "", texture=TEXTURE_WEIGHT):
+def train(examples, checkpoint, arguments, report):
     torch.manual_seed(0)
     film = examples.film
     person = Person(film.box, examples.head).to(trainer.DEVICE, memory_format=torch.channels_last)
@@ -143,9 +147,9 @@ def train(examples, checkpoint, arguments, report=None, judge=lambda weights: ""
         with trainer.half_precision():
             painted = person(references, states, rows, keep).float()
         main = film_loss(painted, wanted, weight)
-        return main + texture * texture_loss(painted, wanted, weight.clamp(max=2))
+        return main + TEXTURE_WEIGHT * texture_loss(painted, wanted, weight.clamp(max=2))
 
-    trainer.train(person, checkpoint, arguments, loss, judge, judge_every=250, report=report)
+    trainer.train(person, checkpoint, arguments, loss, lambda weights: "", report=report)
 
 
 def load(checkpoint, film, head):
@@ -156,11 +160,11 @@ def load(checkpoint, film, head):
 
 @torch.no_grad()
 def paint(person, examples, chosen, size=8):
-    """Painted, wanted and reference boxes of frames, uint8 BGR [N, H, W, 3]."""
-    found = [[], [], []]
+    """Painted and wanted boxes of frames, uint8 BGR [N, H, W, 3]."""
+    found = [[], []]
     for start in range(0, len(chosen), size):
         references, states, rows, wanted = examples.fixed(chosen[start : start + size])
         painted = person(references, states, rows).clamp(0, 1)
-        for side, pictures in zip(found, (painted, wanted, references)):
+        for side, pictures in zip(found, (painted, wanted)):
             side.append((pictures * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return [np.concatenate(side) for side in found]

@@ -97,12 +97,12 @@ def judge(person, examples, sheet=None, report=lambda done, of: None):
     """A dictionary of numbers; writes a contact sheet."""
     film = examples.film
     held = np.flatnonzero(film.held)
-    painted, wanted, references = [], [], []
+    painted, wanted = [], []
     for start in range(0, len(held), 32):
-        for side, found in zip((painted, wanted, references), film_painter.paint(person, examples, held[start : start + 32])):
+        for side, found in zip((painted, wanted), film_painter.paint(person, examples, held[start : start + 32])):
             side.append(found)
         report(min(start + 32, len(held)), len(held))
-    painted, wanted, references = (np.concatenate(side) for side in (painted, wanted, references))
+    painted, wanted = (np.concatenate(side) for side in (painted, wanted))
     holes = np.stack([film.hole(at) for at in held])
     inside = holes > 0.5
     miss = ((painted.astype(np.float32) - wanted) ** 2).mean(3)

@@ -212,8 +212,8 @@ def run_festival(_):
     run_flite(None, [FESTIVAL_VOICE], festival)
 
 
-def save_aligned(path, text, voice, speed):
-    audio = resample(kokoro(text, voice, speed), 24_000, RATE)
+def save_aligned(path, audio, text):
+    """`audio` has 16 kHz."""
     try:
         save(path, audio, align(audio, text))
     except (RuntimeError, AssertionError) as error:  # a word that is not in the dictionary
@@ -230,7 +230,7 @@ def run_kokoro(limit):
         if path.exists():
             continue
         speed = 1.0 if held else random.Random(f"{voice}{number}").uniform(0.9, 1.15)
-        save_aligned(path, written[number], {voice: 1.0}, speed)
+        save_aligned(path, resample(kokoro(written[number], {voice: 1.0}, speed), 24_000, RATE), written[number])
     words = dictionary_words()
     for number in tqdm(range(limit or KOKORO_MIXES), desc="kokoro, mixed voices"):
         path = WORK / "speech" / "train" / f"mix-{number:03}.npz"
@@ -240,7 +240,8 @@ def run_kokoro(limit):
             shares = [rng.uniform(-0.25, 1) for _ in KOKORO_VOICES]
             voice = {name: share / sum(shares) for name, share in zip(KOKORO_VOICES, shares)}
             if max(map(abs, voice.values())) < 1.3:
-                save_aligned(path, random_sentence(rng, words), voice, rng.uniform(0.85, 1.15))
+                text = random_sentence(rng, words)
+                save_aligned(path, resample(kokoro(text, voice, rng.uniform(0.85, 1.15)), 24_000, RATE), text)
 
 
 def run_espeak(_):
@@ -262,10 +263,7 @@ def run_espeak(_):
 
 
 def save_reading(name, audio, text):
-    try:
-        save(WORK / "speech" / "held" / f"human-{name}.npz", audio, align(audio, text))
-    except (RuntimeError, AssertionError) as error:  # a word that is not in the dictionary
-        print(f"{name}: {error}")
+    save_aligned(WORK / "speech" / "held" / f"human-{name}.npz", audio, text)
 
 
 def run_human(_):
@@ -300,10 +298,7 @@ def run_piper(_):
         scales = np.array([0.0, 1.0, 0.0], np.float32)
         audio = session.run(None, {name: np.array(value, np.int64) for name, value in inputs.items()} | {"scales": scales})[0]
         audio = resample(audio.ravel(), about["audio"]["sample_rate"], RATE)
-        try:
-            save(path, audio, align(audio, text))
-        except (RuntimeError, AssertionError) as error:
-            print(f"{path.stem}: {error}")
+        save_aligned(path, audio, text)
 
 
 def run_aloud(_):

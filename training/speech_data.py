@@ -243,9 +243,14 @@ def coded(rng, audio):
     x = audio / peak
     if rng.random() < 0.5:
         return np.round(x * levels) / levels * peak
-    squeezed = np.sign(x) * np.log1p(255 * np.abs(x)) / np.log(256)
+    return mu_law(x, levels) * peak
+
+
+def mu_law(audio, levels):
+    """Audio in [-1, 1] quantized to so many levels, which are closer to each other the quieter it is."""
+    squeezed = np.sign(audio) * np.log1p(255 * np.abs(audio)) / np.log(256)
     squeezed = np.round(squeezed * levels / 2) / (levels / 2)
-    return np.sign(squeezed) * np.expm1(np.abs(squeezed) * np.log(256)) / 255 * peak
+    return np.sign(squeezed) * np.expm1(np.abs(squeezed) * np.log(256)) / 255
 
 
 def telephoned(audio):
@@ -254,8 +259,7 @@ def telephoned(audio):
     hz = fft.rfftfreq(padded, 1 / SAMPLE_RATE)
     band = 1 / (1 + (300 / np.maximum(hz, 1)) ** 8) / (1 + (hz / 3400) ** 24)
     audio = fft.irfft(fft.rfft(audio, padded) * band, padded)[: len(audio)]
-    squeezed = np.round(np.sign(audio) * np.log1p(255 * np.minimum(np.abs(audio), 1)) / np.log(256) * 128) / 128
-    return (np.sign(squeezed) * np.expm1(np.abs(squeezed) * np.log(256)) / 255).astype(np.float32)
+    return mu_law(np.clip(audio, -1, 1), 256).astype(np.float32)
 
 
 def damage(rng, audio, clips):

@@ -40,7 +40,7 @@ class Surface:
         self.skin = np.flatnonzero(inside) < stored["skin_quads"]
         self.rest, self.moved = stored["rest"][used], stored["moved"][:, used]
         # Points on each cell, close enough together that no pixel falls between them, also where skin stretches.
-        across = np.abs(np.roll(at[inside], 1, 1) - at[inside]).max((1, 2)) 
+        across = np.abs(np.roll(at[inside], 1, 1) - at[inside]).max((1, 2))
         count = np.clip(np.ceil(1.5 * across).astype(int), 1, 14)
         cells, weights = [], []
         for n in np.unique(count):

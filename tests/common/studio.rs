@@ -285,11 +285,16 @@ impl Studio {
 
     /// Errors and warnings once there are so many: what they are about may be seen before they are posted.
     pub fn wait_for_complaints(&mut self, count: usize) -> Vec<String> {
+        self.wait_for_messages(|studio| studio.complaints().len() >= count);
+        self.complaints()
+    }
+
+    /// Waits for messages, which come one after the other; what is missing in the end, the test is to say.
+    pub fn wait_for_messages(&mut self, all: impl Fn(&mut Self) -> bool) {
         let start = Instant::now();
-        while self.complaints().len() < count && start.elapsed() < Duration::from_secs(20) {
+        while !all(self) && start.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.complaints()
     }
 
     /// The 16 bit samples that came out, from the first on.

@@ -315,11 +315,17 @@ pub struct Quantize {
     #[arg(long, value_name = "FILE")]
     pub sound: Option<PathBuf>,
     /// Frames for the calibration, and as many for the evaluation.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    #[arg(long, default_value_t = Quantize::SAMPLES, value_parser = clap::value_parser!(u16).range(3..=1000))]
     pub samples: u16,
     /// Peak signal-to-noise ratio, in dB, that the mouths must reach compared with float32.
-    #[arg(long, value_name = "DB", default_value_t = 40.0, value_parser = parse_decibels)]
+    #[arg(long, value_name = "DB", default_value_t = Quantize::PSNR, value_parser = parse_decibels)]
     pub psnr: f64,
+}
+
+impl Quantize {
+    /// Frames for the calibration, and PSNR in dB, unless others are asked for.
+    pub const SAMPLES: u16 = 24;
+    pub const PSNR: f64 = 40.0;
 }
 
 /// The process that `check`, `import` and `quantize` start to try out an avatar's networks.

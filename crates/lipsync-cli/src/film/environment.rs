@@ -94,19 +94,15 @@ impl Environment {
 
     /// Fails early where it is still to be installed and cannot be.
     pub fn check(&self, given: Option<&Path>) -> Result<()> {
-        match (given, self.place()) {
-            (Some(_), _) => Ok(()),
-            (None, folder) => {
-                let folder = folder?;
-                if is_ready(&folder) { Ok(()) } else { self.check_room(&folder) }
-            }
+        if given.is_some() {
+            return Ok(());
         }
+        let folder = self.place()?;
+        if is_ready(&folder) { Ok(()) } else { self.check_room(&folder) }
     }
 
     fn place(&self) -> Result<PathBuf> {
-        let cache = cache_folder()
-            .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
-        Ok(cache.join(&self.folder))
+        Ok(cache()?.join(&self.folder))
     }
 
     /// Installs the packages; only files with known hashes are accepted. Index and certificates are those of the
@@ -167,6 +163,11 @@ impl Environment {
     }
 }
 
+/// Our folder in the user's cache, which may not be there yet.
+pub fn cache() -> Result<PathBuf> {
+    cache_folder().context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")
+}
+
 /// Written last, so that an incomplete installation is never used.
 const READY: &str = "ready";
 
@@ -175,7 +176,7 @@ fn is_ready(folder: &Path) -> bool {
 }
 
 /// The bytes that are free for a folder, which may not exist yet, and the existing folder around it.
-pub fn free_space(folder: &Path) -> (&Path, Option<u64>) {
+fn free_space(folder: &Path) -> (&Path, Option<u64>) {
     let place = folder.ancestors().find(|place| place.is_dir()).unwrap_or(folder);
     let script = "import shutil, sys; print(shutil.disk_usage(sys.argv[1]).free)";
     let output = Command::new("python3").args([ISOLATED, "-c", script]).arg(place).output();

@@ -28,7 +28,21 @@ pub fn time(frame: usize) -> String {
     format::time(frame as f64 / RATE as f64)
 }
 
-/// The times of ascending frames in the film, with runs shortened.
-pub fn times(frames: &[usize]) -> String {
-    format::runs(frames, |frame| time(*frame))
+/// What is wrong with the frames that have one of the `bad` verdicts, each with what is said of it, and at which times of the film;
+/// `film_frame` is where a frame is from.
+pub fn reasons<Verdict: PartialEq>(
+    verdicts: &[Verdict],
+    bad: impl IntoIterator<Item = (Verdict, &'static str)>,
+    film_frame: impl Fn(usize) -> usize,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (kind, what) in bad {
+        let frames: Vec<usize> =
+            (0..verdicts.len()).filter(|n| verdicts[*n] == kind).map(&film_frame).collect();
+        if !frames.is_empty() {
+            let times = format::runs(&frames, |frame| time(*frame));
+            reasons.push(format!("{what} {} ({times})", format::count(frames.len(), "frame")));
+        }
+    }
+    reasons
 }

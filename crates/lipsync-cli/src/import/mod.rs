@@ -25,8 +25,7 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     let library_dir = library_dir.as_deref();
     let folder = plugin::locate(&options.avatar, library_dir)?;
     let avatar = open_valid_avatar(&folder, library_dir)?;
-    let place = options.into.clone().or_else(user_place);
-    let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
+    let place = place(options.into.as_deref())?;
     let partial = Partial::begin(&place, &options.name)?;
     let title = options.title.as_deref().unwrap_or(&avatar.title);
     let license = options.license.clone().or_else(|| avatar.license()).unwrap_or_else(|| "not stated".into());
@@ -63,6 +62,12 @@ pub fn run(options: &Import) -> Result<ExitCode> {
         Some(_) => print_line!("use it: lipsync avatar={}", plain(finished.display())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The given folder, else that of the user's avatars.
+pub fn place(given: Option<&Path>) -> Result<PathBuf> {
+    let place = given.map(Path::to_path_buf).or_else(user_place);
+    place.context("there is no home folder. Say with --into where the avatar is to go")
 }
 
 /// Copies an avatar and checks the copy, with every frame exactly as it is.

@@ -6,9 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::film::landmarks::Face;
-use crate::film::times;
-use crate::format;
+use crate::film::{self, landmarks::Face};
 
 /// The longest run of good frames, the first one where several are as long.
 pub fn longest(verdicts: &[Face]) -> Range<usize> {
@@ -27,20 +25,12 @@ pub fn longest(verdicts: &[Face]) -> Range<usize> {
 /// What is wrong with the other frames, and at which times; `first` is the index of the first frame in the
 /// video.
 pub fn reasons(verdicts: &[Face], first: usize) -> Vec<String> {
-    let kinds = [
+    let bad = [
         (Face::None, "no face is found in"),
         (Face::Several, "more than one face is found in"),
         (Face::Outside, "the face's square leaves the picture in"),
     ];
-    let mut reasons = Vec::new();
-    for (kind, what) in kinds {
-        let frames = (0..verdicts.len()).filter(|&n| verdicts[n] == kind).map(|n| first + n);
-        let frames: Vec<usize> = frames.collect();
-        if !frames.is_empty() {
-            reasons.push(format!("{what} {} ({})", format::count(frames.len(), "frame"), times(&frames)));
-        }
-    }
-    reasons
+    film::reasons(verdicts, bad, |n| first + n)
 }
 
 /// Smallest and largest side of the faces' squares, in pixels.

@@ -4,8 +4,7 @@
 use std::ops::Range;
 
 use crate::film::landmarks::{Face, Report};
-use crate::film::{RATE, times};
-use crate::format;
+use crate::film::{self, RATE};
 
 /// Stretches of good frames that are shorter are left out.
 const MIN_STRETCH: usize = RATE;
@@ -197,15 +196,7 @@ fn mark_blurred(reports: &[Report], verdicts: &mut [Verdict]) {
 
 /// What is wrong with the frames that are left out, and at which times of the film; `film_frame` is where a frame is from.
 pub fn reasons(verdicts: &[Verdict], film_frame: impl Fn(usize) -> usize) -> Vec<String> {
-    let mut reasons = Vec::new();
-    for (kind, what, _) in Verdict::BAD {
-        let frames: Vec<usize> =
-            (0..verdicts.len()).filter(|n| verdicts[*n] == kind).map(&film_frame).collect();
-        if !frames.is_empty() {
-            reasons.push(format!("{what} {} ({})", format::count(frames.len(), "frame"), times(&frames)));
-        }
-    }
-    reasons
+    film::reasons(verdicts, Verdict::BAD.map(|(kind, what, _)| (kind, what)), film_frame)
 }
 
 /// The bytes that are written in hexadecimal.

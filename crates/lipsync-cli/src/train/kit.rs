@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lipsync_core::file::sha256_hex;
-use lipsync_core::inference::prepare::cache_folder;
 
-use crate::film::environment::Environment;
+use crate::film::environment::{Environment, cache};
 use crate::partial::PartialOutput;
 
 /// The program that trains.
@@ -52,8 +51,7 @@ fn packages() -> String {
 
 /// Writes the files to a folder of the cache that is named after what is in them, unless it is there.
 pub fn unpack() -> Result<PathBuf> {
-    let cache = cache_folder()
-        .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
+    let cache = cache()?;
     let sums: String = FILES.iter().map(|(name, bytes)| format!("{name} {}\n", sha256_hex(bytes))).collect();
     let folder = cache.join(format!("kit-{}", &sha256_hex(sums.as_bytes())[..12]));
     if folder.is_dir() {

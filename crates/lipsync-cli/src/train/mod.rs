@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use lipsync_core::avatar::{Avatar, user_place};
+use lipsync_core::avatar::Avatar;
 use lipsync_core::inference::precision::int8_file;
 use lipsync_core::text::plain;
 
-use crate::cli::Train;
+use crate::cli::{self, Train};
 use crate::partial::{Partial, free_target};
 use crate::quantize::{Talk, quantize};
 use crate::{import, interrupt, plugin};
@@ -36,9 +36,6 @@ const MINUTES: f64 = 30.0;
 /// Seconds of film that the first guess of the time that is left is for.
 const FILM: f64 = 180.0;
 
-/// Samples and PSNR, in dB, for the 8-bit network: the defaults of `quantize`.
-const QUANTIZED: (usize, f64) = (24, 40.0);
-
 /// Makes the avatar, or goes on making it.
 pub fn run(options: &Train) -> Result<ExitCode> {
     match train(options) {
@@ -48,8 +45,7 @@ pub fn run(options: &Train) -> Result<ExitCode> {
 }
 
 fn train(options: &Train) -> Result<()> {
-    let place = options.into.clone().or_else(user_place);
-    let place = place.context("there is no home folder. Say with --into where the avatar is to go")?;
+    let place = import::place(options.into.as_deref())?;
     free_target(&place, &options.name)?;
     let source = Source::of(options)?;
     let library_dir = plugin::library_dir();
@@ -146,8 +142,9 @@ impl Making<'_> {
         }
         progress.tell(Stage::Quantize, 0.3, 1.0, None);
         let sound = self.set.folder.join("aud.wav");
+        let wanted = (usize::from(cli::Quantize::SAMPLES), cli::Quantize::PSNR);
         let made =
-            quantize(&self.folder(), &sound, QUANTIZED, self.library_dir, Talk::Silent, &mut |done, of| {
+            quantize(&self.folder(), &sound, wanted, self.library_dir, Talk::Silent, &mut |done, of| {
                 progress.tell(Stage::Quantize, 0.3 + 0.3 * done as f64 / of as f64, 1.0, None);
             });
         interrupt::check()?;

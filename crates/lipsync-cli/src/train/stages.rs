@@ -16,11 +16,10 @@ pub enum Stage {
     Export,
     Judge,
     Quantize,
-    Check,
 }
 
 impl Stage {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Self::Film,
         Self::Faces,
         Self::Sound,
@@ -29,7 +28,6 @@ impl Stage {
         Self::Export,
         Self::Judge,
         Self::Quantize,
-        Self::Check,
     ];
 
     /// The stage that the training program calls so.
@@ -54,7 +52,6 @@ impl Stage {
             Self::Export => "writing the networks",
             Self::Judge => "judging what was not shown",
             Self::Quantize => "making the 8-bit network",
-            Self::Check => "checking the avatar",
         }
     }
 }
@@ -79,7 +76,6 @@ impl Guess {
             Stage::Export => 30.0,
             Stage::Judge => 60.0,
             Stage::Quantize => 60.0,
-            Stage::Check => 20.0,
         }
     }
 }

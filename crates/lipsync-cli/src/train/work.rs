@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use lipsync_core::file;
-use lipsync_core::inference::prepare::cache_folder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::film::environment::cache;
 
 /// Raised when what is in the folder changes its meaning, so that older ones are begun again.
 const FORMAT: u32 = 1;
@@ -24,9 +25,7 @@ pub struct Work {
 impl Work {
     /// Opens or makes the folder of an avatar; one that was made from another film is begun again.
     pub fn open(name: &str, source: &str) -> Result<Self> {
-        let cache = cache_folder()
-            .context("there is no home folder. Set XDG_CACHE_HOME to a folder that may be filled")?;
-        let place = cache.join("train");
+        let place = cache()?.join("train");
         let remedy = || {
             format!(
                 "{}: cannot be written. Set XDG_CACHE_HOME to a folder that may be filled",
