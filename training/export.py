@@ -35,7 +35,7 @@ audio_encoder = "audio_encoder.onnx"
 generator = "generator.onnx"
 
 [audio]
-windows = "exact"
+windows = "averaged"
 """
 RENDERED = """\
 alpha = "alpha"

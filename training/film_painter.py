@@ -31,8 +31,8 @@ def contexts(model, audio, numbers):
         mine = np.flatnonzero(numbers // PIECE == piece)
         first, end = max(0, numbers[mine[0]] - AROUND), min(count, numbers[mine[-1]] + 1 + AROUND)
         sound = torch.from_numpy(audio[first * side : None if end == count else end * side])
-        rows = model.encoder(mel.windows(mel.mel_spectrogram(sound), end - first))
-        found[mine] = mel.contexts(rows)[numbers[mine] - first]
+        rows = mel.rows(model.encoder, mel.mel_spectrogram(sound), end - first)
+        found[mine] = mel.contexts(*rows)[numbers[mine] - first]
     missing = found.abs().amax(2, keepdim=True) == 0
     return torch.where(missing, silence, found), silence
 

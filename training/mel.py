@@ -49,18 +49,33 @@ def mel_spectrogram(audio, hop=GRID):
 
 
 PHASES = 16  # of a window against the frames of 25 per second, in steps of GRID: a frame is 16 of them
+APART = PHASES // 2  # steps of GRID between windows whose rows are averaged: 20 ms
 WINDOW_SPAN = (WINDOW_FRAMES - 1) * HOP // GRID + 1  # frames of a spectrogram with a hop of GRID from the first to the last of a window
 
 
-def windows(mel, count, phase=0):
-    """[BANDS, T], with a hop of GRID -> [count, 1, BANDS, 16], mel frames HOP apart; starts beyond the end are clamped to the last.
+def windows(mel, starts):
+    """[BANDS, T], with a hop of GRID -> [len(starts), 1, BANDS, 16], mel frames HOP apart.
 
-    `phase` of PHASES shifts their start, as for frames at rates other than 25.
+    Starts are in steps of GRID; those before the beginning or too close to the end are moved to it.
     """
     mel = _at_least(mel, WINDOW_SPAN)
-    last = mel.shape[-1] - WINDOW_SPAN
-    starts = torch.arange(count, device=mel.device).mul(PHASES).add(phase).clamp(max=last)
+    starts = starts.clamp(0, mel.shape[-1] - WINDOW_SPAN)
     return mel.unfold(1, WINDOW_SPAN, 1)[:, starts, :: HOP // GRID].transpose(0, 1)[:, None]
+
+
+def rows(encode, mel, count, phase=0):
+    """Rows [count, 512] of a spectrogram with a hop of GRID, as the plugin makes them with `windows = "averaged"`, and last rows.
+
+    A row is the mean of three windows, the middle one counted twice.  The last row of a context does not wait for the
+    latest of them, and counts its own three times.  `phase` of PHASES is how much later windows start than with frames
+    at 25 per second.  `encode` maps windows to rows.
+    """
+    last = max(0, mel.shape[-1] - WINDOW_SPAN)
+    middle = torch.arange(count).mul(PHASES).add(phase).clamp(max=last)
+    starts = torch.stack([middle - APART, middle, middle + APART]).clamp(0, last)
+    needed, which = torch.unique(starts, return_inverse=True)
+    earlier, own, later = encode(windows(mel, needed))[which]
+    return (earlier + 2 * own + later) / 4, (earlier + 3 * own) / 4
 
 
 def floored_windows(mel, count):
@@ -77,12 +92,24 @@ def _at_least(mel, frames):
     return torch.cat([mel, mel[:, -1:].expand(-1, missing)], dim=1)
 
 
-def contexts(rows):
+FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context after that of the frame itself
+SHORTEST_FUTURE = -2  # rows: a lookahead of 92.5 ms, at which even the frame's own row is not available yet
+
+
+def contexts(rows, last_rows=None, future=FUTURE_ROWS):
     """Encoder rows [count, 512] -> generator audio [count, 16, 512].
 
     The first row is repeated once at the start and the last once at the end; the context of frame i is rows
-    i-8 .. i+7, zero-padded.
+    i-8 .. i+7, zero-padded.  The last of them is taken from `last_rows`.  With fewer rows ahead, `future` (if negative,
+    fewer of the past), that one is repeated.
     """
+    known = CONTEXT_ROWS // 2 + future + 1
+    found = _around(rows)
+    last = found if last_rows is None else _around(last_rows)
+    return torch.cat([found[:, : known - 1]] + [last[:, known - 1 : known]] * (CONTEXT_ROWS - known + 1), dim=1)
+
+
+def _around(rows):
     padded = torch.cat([rows[:1], rows, rows[-1:]])
     half = CONTEXT_ROWS // 2
     zeros = rows.new_zeros(half, rows.shape[1])
@@ -90,12 +117,8 @@ def contexts(rows):
     return torch.stack([padded[i : i + CONTEXT_ROWS] for i in range(len(rows))])
 
 
-FUTURE_ROWS = CONTEXT_ROWS // 2 - 1  # rows of a context after that of the frame itself
-SHORTEST_FUTURE = -2  # rows: a lookahead of 92.5 ms, at which even the frame's own row is not available yet
-
-
 def shorten(context, future):
-    """Contexts [..., 16, 512] with only `future` rows ahead (if negative, fewer of the past): the last known row is repeated."""
+    """Contexts [..., 16, 512] with only `future` rows ahead: the last known row is repeated."""
     known = CONTEXT_ROWS // 2 + future + 1
     return torch.cat([context[..., :known, :]] + [context[..., known - 1 : known, :]] * (CONTEXT_ROWS - known), dim=-2)
 

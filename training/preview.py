@@ -33,7 +33,7 @@ class Avatar:
             for name in ("audio_encoder.onnx", "generator.onnx")
         )
         self.frames, self.crops = frames.read(folder)
-        self.exact = tomllib.loads((folder / "avatar.toml").read_text()).get("audio", {}).get("windows") == "exact"
+        self.windows = tomllib.loads((folder / "avatar.toml").read_text()).get("audio", {}).get("windows", "mel-frames")
 
     def ping_pong(self, number):
         last = len(self.frames) - 1
@@ -43,12 +43,17 @@ class Avatar:
     def contexts(self, audio):
         """16 kHz audio -> generator audio input for every frame, [count, 32, 16, 16]."""
         audio, count = torch.from_numpy(audio), len(audio) * mel.FPS // mel.SAMPLE_RATE
-        if self.exact:
-            windows = mel.windows(mel.mel_spectrogram(audio), count)
+
+        def encode(windows):
+            return torch.from_numpy(self.encoder.run(None, {"mel": windows.numpy()})[0])
+
+        if self.windows == "averaged":
+            rows = mel.rows(encode, mel.mel_spectrogram(audio), count)
+        elif self.windows == "exact":
+            rows = [encode(mel.windows(mel.mel_spectrogram(audio), torch.arange(count) * mel.PHASES))]
         else:
-            windows = mel.floored_windows(mel.mel_spectrogram(audio, mel.HOP), count)
-        rows = self.encoder.run(None, {"mel": windows.numpy()})[0]
-        return mel.contexts(torch.from_numpy(rows)).reshape(count, 32, 16, 16).numpy()
+            rows = [encode(mel.floored_windows(mel.mel_spectrogram(audio, mel.HOP), count))]
+        return mel.contexts(*rows).reshape(count, 32, 16, 16).numpy()
 
     def paint(self, number, context):
         """The finished frame, BGR."""

@@ -110,11 +110,11 @@ def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
     states = np.zeros((frames, mouth.N_UNITS), np.float32)
     for part in np.unique(parts):
         mine = np.flatnonzero(parts == part)
-        heard = model.encoder(mel.windows(spectrum, rows[mine].max() + 1, int(part * mel.PHASES // fps)))
-        contexts = mel.contexts(heard)[rows[mine]]
+        heard = mel.rows(model.encoder, spectrum, rows[mine].max() + 1, int(part * mel.PHASES // fps))
+        contexts = mel.contexts(*heard, future)[rows[mine]]
         missing = contexts.abs().amax(2, keepdim=True) == 0
         contexts = torch.where(missing, silence, contexts)
-        states[mine] = model.head.states(mel.shorten(contexts, future)).numpy()
+        states[mine] = model.head.states(contexts).numpy()
     return states
 
 

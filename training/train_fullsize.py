@@ -95,13 +95,16 @@ class FullSize(nn.Module):
 
 
 def encoded(wav):
-    """Rows of the encoder [frames, 512] for a sound."""
+    """What mel.rows makes of a sound."""
     audio, rate = read_wav(wav)
     audio = resample(audio, rate, mel.SAMPLE_RATE)
-    windows = mel.windows(mel.mel_spectrogram(torch.from_numpy(audio)), len(audio) * mel.FPS // mel.SAMPLE_RATE)
-    with torch.no_grad():
-        encoder = train_encoder.load().encoder
-        return torch.cat([encoder(part) for part in windows.split(256)])
+    encoder = train_encoder.load().encoder
+
+    def encode(windows):
+        with torch.no_grad():
+            return torch.cat([encoder(part) for part in windows.split(256)])
+
+    return mel.rows(encode, mel.mel_spectrogram(torch.from_numpy(audio)), len(audio) * mel.FPS // mel.SAMPLE_RATE)
 
 
 def face(folder, number, picture):
@@ -130,7 +133,7 @@ class Film:
     """Faces and contexts of every frame, as SyncTalk_2D trains with them: the reference is any other frame."""
 
     def __init__(self, folder):
-        self.contexts = mel.contexts(encoded(folder / "aud.wav")).reshape(-1, *AUDIO).to(trainer.DEVICE)
+        self.contexts = mel.contexts(*encoded(folder / "aud.wav")).reshape(-1, *AUDIO).to(trainer.DEVICE)
         count = min(len(list((folder / "full_body_img").glob("*.jpg"))), len(self.contexts))
         there = (face(folder, n, folder / "full_body_img" / f"{n}.jpg") for n in tqdm(range(count), desc="reading faces"))
         self.faces = np.stack(list(there))
@@ -151,7 +154,7 @@ class Teacher:
     """Every frame of a shipped avatar with all of the speech: its own generator says what is to be painted."""
 
     def __init__(self, speech):
-        rows = encoded(speech)
+        rows, _ = encoded(speech)
         self.contexts = rows.unfold(0, ROWS, 1).transpose(1, 2).contiguous().to(trainer.DEVICE)
         self.learn = int(len(self.contexts) * (1 - footage.HELD_SHARE))
         faces = [footage.network_picture(frame, crop[:3]) for frame, crop in zip(*frames.read(AVATAR))]

@@ -20,8 +20,10 @@ MEL_RATE = SAMPLE_RATE // HOP
 
 WINDOW = 16
 """Mel frames that the audio encoder sees at once."""
-GRIDS = {"mel-frames": 1, "exact": 5}
+GRIDS = {"mel-frames": 1, "exact": 5, "averaged": 5}
 """Where windows may start: steps from a mel frame to the next."""
+APART = MEL_RATE * GRIDS["averaged"] // FPS // 2
+"""Steps of the grid between windows that are averaged: half the way from a video frame to the next."""
 EMBEDDING = 512
 CONTEXT_ROWS = 16
 """Embeddings that the generator sees at once, half of them before the frame."""
@@ -82,12 +84,16 @@ def window_starts(mel_frames: int, steps: int = 1) -> np.ndarray:
     return np.minimum(starts, mel_frames - (WINDOW - 1) * steps - 1)
 
 
+def windows_at(mel: np.ndarray, starts: np.ndarray, steps: int) -> np.ndarray:
+    """Returns the windows that start there, N x 1 x 80 x 16; mel frames are `steps` times as close as those of a window."""
+    return np.stack([mel[start:][: WINDOW * steps : steps].T for start in starts])[:, np.newaxis]
+
+
 def mel_windows(audio: np.ndarray, grid: str = "mel-frames") -> np.ndarray:
     """Returns the encoder's input for 16 kHz mono sound, N x 1 x 80 x 16."""
     steps = GRIDS[grid]
     mel = mel_spectrogram(audio, HOP // steps)
-    windows = [mel[start:][: WINDOW * steps : steps].T for start in window_starts(len(mel), steps)]
-    return np.stack(windows)[:, np.newaxis]
+    return windows_at(mel, window_starts(len(mel), steps), steps)
 
 
 def mel_heard(mel: np.ndarray, frame: int) -> np.ndarray:
@@ -109,6 +115,16 @@ def window_context(sequence: np.ndarray, frame: int, rows: int = CONTEXT_ROWS) -
         if 0 <= first + row < len(sequence):
             context[row] = sequence[first + row]
     return context
+
+
+def averaged_context(earlier: np.ndarray, sequence: np.ndarray, later: np.ndarray, frame: int) -> np.ndarray:
+    """Returns the 16 rows around a frame, each the mean of three windows 20 ms apart, the middle one counted twice.
+
+    The last row does not wait for the later window, and counts its own three times.
+    """
+    earlier, rows, later = (window_context(part, frame) for part in (earlier, sequence, later))
+    later[-1] = rows[-1]
+    return (earlier + 2 * rows + later) / 4
 
 
 def tile_context(sequence: np.ndarray, frame: int) -> np.ndarray:

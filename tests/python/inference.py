@@ -8,13 +8,19 @@ import numpy as np
 import onnxruntime
 
 from features import (
+    APART,
     CONTEXT_ROWS,
     EMBEDDING,
+    GRIDS,
+    HOP,
     MEL_BANDS,
     WINDOW,
     feature_sequence,
+    mel_spectrogram,
     mel_windows,
     pad_to_one_window,
+    window_starts,
+    windows_at,
 )
 
 HUBERT_HOP, HUBERT_REACH = 320, 400
@@ -69,6 +75,16 @@ class AudioEncoder(Network):
     def sequence(self, audio: np.ndarray, grid: str = "mel-frames") -> np.ndarray:
         """Returns the generator's feature sequence for a whole clip."""
         return feature_sequence(self.embeddings(mel_windows(pad_to_one_window(audio), grid)))
+
+    def averaged_sequences(self, audio: np.ndarray) -> list[np.ndarray]:
+        """Returns three feature sequences: of windows that start 20 ms early, in time, and 20 ms late, all inside the clip."""
+        steps = GRIDS["averaged"]
+        mel = mel_spectrogram(pad_to_one_window(audio), HOP // steps)
+        last = len(mel) - (WINDOW - 1) * steps - 1
+        starts = [np.clip(window_starts(len(mel), steps) + shift, 0, last) for shift in (-APART, 0, APART)]
+        needed, which = np.unique(starts, return_inverse=True)
+        embeddings = self.embeddings(windows_at(mel, needed, steps))
+        return [feature_sequence(embeddings[part]) for part in which.reshape(3, -1)]
 
 
 class HubertEncoder(Network):

@@ -43,6 +43,7 @@ from compositing import (
 )
 from features import (
     CONTEXTS,
+    averaged_context,
     SAMPLE_RATE,
     feature_sequence,
     mel_heard,
@@ -96,6 +97,12 @@ def listen(
         with clock.part("mel"):
             mel = mel_spectrogram(pad_to_one_window(audio))
         return lambda frame: mel_heard(mel, frame)
+    if grid == "averaged":
+        if context != "window":
+            raise ValueError(f"averaged windows are heard with the context window, not {context}")
+        with clock.part("encoder"):
+            sequences = encoder.averaged_sequences(audio)
+        return lambda frame: averaged_context(*sequences, frame)
     with clock.part("mel"):
         windows = mel_windows(pad_to_one_window(audio), grid)
     with clock.part("encoder"):

@@ -7,7 +7,7 @@ mod common;
 
 use common::avatar;
 use lipsync_core::avatar::Avatar;
-use lipsync_core::features::{self, AudioContextKind, RowSelection, WindowGrid};
+use lipsync_core::features::{self, AudioContextKind, RowSelection, MelWindows};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::FrameRate;
 
@@ -16,10 +16,12 @@ use lipsync_core::rate::FrameRate;
 fn a_short_lookahead_goes_with_any_frame_rate() {
     let own = avatar("own");
     for (kind, windows) in [
-        (RowSelection::Window, WindowGrid::MelFrames),
-        (RowSelection::Window, WindowGrid::Exact),
-        (RowSelection::Tile, WindowGrid::MelFrames),
-        (RowSelection::Tile, WindowGrid::Exact),
+        (RowSelection::Window, MelWindows::MelFrames),
+        (RowSelection::Window, MelWindows::Exact),
+        (RowSelection::Window, MelWindows::Averaged),
+        (RowSelection::Tile, MelWindows::MelFrames),
+        (RowSelection::Tile, MelWindows::Exact),
+        (RowSelection::Tile, MelWindows::Averaged),
     ] {
         let avatar = Avatar { windows, ..own.clone() };
         for limit in [1480, 2120, 3400, features::NO_LIMIT] {

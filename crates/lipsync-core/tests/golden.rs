@@ -8,7 +8,7 @@ mod common;
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use lipsync_core::audio::mel::{BANDS, MelSpectrogram};
 use lipsync_core::avatar::Avatar;
-use lipsync_core::features::{AudioContextKind, RowSelection, WindowGrid};
+use lipsync_core::features::{AudioContextKind, RowSelection, MelWindows};
 use lipsync_core::generator::face::{
     FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Paste, Style, decode_output,
 };
@@ -60,18 +60,23 @@ fn contexts_are_those_of_the_reference() {
 }
 
 #[test]
-fn exact_windows_are_those_of_the_reference() {
-    let golden: Array2<f32> = array("golden/contexts_exact");
-    let avatar = Avatar { windows: WindowGrid::Exact, ..avatar("own") };
-    let contexts_at = |rate| contexts(&avatar, AudioContextKind::default(), rate);
-    let native = contexts_at(FrameRate::NATIVE);
-    assert_eq!(native.len(), golden.nrows());
-    for (i, (context, golden)) in native.iter().zip(golden.rows()).enumerate() {
-        assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("frame {i}"));
-    }
-    let double = contexts_at(FrameRate::new(50, 1).unwrap());
-    for (i, context) in native.iter().enumerate() {
-        assert_eq!(*context, double[2 * i], "frame {i}");
+fn exact_and_averaged_windows_are_those_of_the_reference() {
+    for (windows, golden) in [
+        (MelWindows::Exact, "golden/contexts_exact"),
+        (MelWindows::Averaged, "golden/contexts_averaged"),
+    ] {
+        let golden: Array2<f32> = array(golden);
+        let avatar = Avatar { windows, ..avatar("own") };
+        let contexts_at = |rate| contexts(&avatar, AudioContextKind::default(), rate);
+        let native = contexts_at(FrameRate::NATIVE);
+        assert_eq!(native.len(), golden.nrows());
+        for (i, (context, golden)) in native.iter().zip(golden.rows()).enumerate() {
+            assert_close(context, golden.as_slice().unwrap(), 1e-3, &format!("{windows:?}, frame {i}"));
+        }
+        let double = contexts_at(FrameRate::new(50, 1).unwrap());
+        for (i, context) in native.iter().enumerate() {
+            assert_eq!(*context, double[2 * i], "{windows:?}, frame {i}");
+        }
     }
 }
 

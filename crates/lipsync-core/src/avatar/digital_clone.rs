@@ -11,7 +11,7 @@ use super::clips::Clip;
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
-use crate::features::{RowSelection, WindowGrid};
+use crate::features::{RowSelection, MelWindows};
 use crate::file::Inside;
 use crate::generator::face::FaceOptions;
 use crate::limits::TEXT_BYTES;
@@ -67,7 +67,7 @@ pub fn open(folder: &Path, inside: &Inside, problems: &mut Problems) -> Result<A
         image,
         background: None,
         context: RowSelection::Window,
-        windows: WindowGrid::default(),
+        windows: MelWindows::default(),
         face: FaceOptions::default(),
         at_rest: false,
     })

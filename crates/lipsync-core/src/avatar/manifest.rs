@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Problems;
 use super::clips::{ClipMouth, ClipUse, Play};
 use crate::error::{Error, Result};
-use crate::features::{RowSelection, WindowGrid};
+use crate::features::{RowSelection, MelWindows};
 use crate::file::Inside;
 use crate::generator::face::{Paste, Style};
 
@@ -70,7 +70,7 @@ pub struct Face {
 #[serde(deny_unknown_fields, default)]
 pub struct Audio {
     pub context: RowSelection,
-    pub windows: WindowGrid,
+    pub windows: MelWindows,
 }
 
 /// What the manifest says about a clip: a folder of frames of its own, or a range of the avatar's.

@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection, WindowGrid};
+use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection, MelWindows};
 use crate::file::{self, Inside};
 use crate::generator::face::FaceOptions;
 use crate::inference::precision::int8_file;
@@ -79,7 +79,7 @@ pub struct Avatar {
     pub context: RowSelection,
     /// Where its mel windows start.
     #[doc(hidden)]
-    pub windows: WindowGrid,
+    pub windows: MelWindows,
     /// How the network sees and paints faces.
     #[doc(hidden)]
     pub face: FaceOptions,

@@ -7,13 +7,15 @@
 //! SyncTalk_2D numbers rows as follows: window `j` starts at mel frame `floor(3.2 j)`, clamped to the last
 //! 16; the sequence of rows is window 0, all windows, the last window; frame `i` takes rows `i - 8` to `i +
 //! 7` of it, and rows that do not exist are zeros. At other frame rates the same rule is evaluated at the
-//! frame's own time. On the exact [`WindowGrid`], window `j` starts at `3.2 j`.
+//! frame's own time. With exact [`MelWindows`], window `j` starts at `3.2 j`; with averaged ones, its row is the mean of this window
+//! and of those 20 ms earlier and later, as far as they exist and do not start after the last window of the context.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::mel_track::{self, MelTrack, time_in_rows};
-use super::{Context, FeatureTrack, WINDOW, WindowGrid};
+use super::{Context, FeatureTrack, WINDOW, MelWindows};
 use crate::audio::mel::{BANDS, HOP};
 use crate::audio::resample::SAMPLE_RATE;
 use crate::error::{Error, Result};
@@ -36,6 +38,8 @@ const ROWS_BEFORE: i64 = 8;
 const REPEATED_ROWS: i64 = 1;
 /// Samples at 16 kHz from row to row.
 const ROW_STEP: i64 = 16 * HOP as i64 / 5;
+/// Samples at 16 kHz between the windows whose rows are averaged.
+const AVERAGED_STEP: usize = ROW_STEP as usize / 2;
 
 /// How the 16 rows of a context are chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -84,7 +88,9 @@ pub struct MelRowTrack {
     last_row: i64,
     rate: FrameRate,
     mel: MelTrack,
-    /// Encoded rows by the start of their window: neighbouring video frames share most of them.
+    /// Steps of the grid to the other windows of a row; 0 where a row is one window.
+    apart: u64,
+    /// Encoded windows by their start: neighbouring video frames share most of them.
     rows: BTreeMap<u64, Floats>,
 }
 
@@ -93,7 +99,7 @@ impl MelRowTrack {
     pub fn open(
         path: &Path,
         kind: RowSelection,
-        grid: WindowGrid,
+        windows: MelWindows,
         limit: u64,
         engine: &Engine,
     ) -> Result<Self> {
@@ -116,7 +122,11 @@ impl MelRowTrack {
             kind,
             last_row: last_known_row(kind, limit),
             rate: FrameRate::NATIVE,
-            mel: MelTrack::new(grid),
+            mel: MelTrack::new(windows),
+            apart: match windows {
+                MelWindows::MelFrames | MelWindows::Exact => 0,
+                MelWindows::Averaged => (AVERAGED_STEP * windows.steps() / HOP) as u64,
+            },
             rows: BTreeMap::new(),
         })
     }
@@ -140,6 +150,33 @@ impl MelRowTrack {
             window = window.min((windows - 1) * den);
         }
         Some(self.mel.window_start(window, den))
+    }
+
+    /// Writes the row of the window at `start`; windows averaged with it start at `latest` at the latest.
+    fn write_row(&mut self, start: u64, latest: u64, row: &mut [f32]) -> Result<()> {
+        if self.apart == 0 {
+            row.copy_from_slice(self.encoded(start)?);
+            return Ok(());
+        }
+        let earlier = start.saturating_sub(self.apart);
+        let later = (start + self.apart).min(latest);
+        for (start, weight) in [(earlier, 0.25), (start, 0.5), (later, 0.25)] {
+            for (sum, value) in row.iter_mut().zip(self.encoded(start)?) {
+                *sum += weight * value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The encoded window at `start`.
+    fn encoded(&mut self, start: u64) -> Result<&[f32]> {
+        Ok(match self.rows.entry(start) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(slot) => {
+                self.mel.write_window(start, WINDOW, self.encoder.network()?.item_mut(0, 0));
+                slot.insert(encode(&mut self.encoder)?)
+            }
+        })
     }
 }
 
@@ -166,23 +203,21 @@ impl FeatureTrack for MelRowTrack {
         // first row does not exist, as near the beginning, nothing is dropped: a later frame may start
         // earlier than this one's other rows, since positions between two rows round either way.
         if let Some(oldest) = starts[0] {
+            let oldest = oldest.saturating_sub(self.apart);
             self.mel.forget_before(oldest);
             self.rows = self.rows.split_off(&oldest);
         }
 
         let mut context = Context::zeros(CONTEXT);
         let repeat = ROWS / starts.len();
+        // What starts later would need a longer lookahead.
+        let latest = starts.iter().flatten().max().copied().unwrap_or_default();
         for (start, rows) in starts.iter().zip(context.chunks_exact_mut(ROW_VALUES * repeat)) {
             // Rows that do not exist stay zero.
             let Some(start) = *start else { continue };
-            let row = match self.rows.entry(start) {
-                std::collections::btree_map::Entry::Occupied(row) => row.into_mut(),
-                std::collections::btree_map::Entry::Vacant(slot) => {
-                    self.mel.write_window(start, WINDOW, self.encoder.network()?.item_mut(0, 0));
-                    slot.insert(encode(&mut self.encoder)?)
-                }
-            };
-            for copy in rows.chunks_exact_mut(ROW_VALUES) {
+            let (row, copies) = rows.split_at_mut(ROW_VALUES);
+            self.write_row(start, latest, row)?;
+            for copy in copies.chunks_exact_mut(ROW_VALUES) {
                 copy.copy_from_slice(row);
             }
         }

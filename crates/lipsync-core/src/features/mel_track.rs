@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{WINDOW, WindowGrid};
+use super::{WINDOW, MelWindows};
 use crate::audio::mel::{BANDS, HOP, MAX_VALUE, MelFrame, MelSpectrogram, N_FFT};
 use crate::rate::FrameRate;
 
@@ -15,7 +15,7 @@ const MEL_PER_ROW: (i64, i64) = (16, 5);
 
 /// Mel frames on a grid from `first` on; older ones are no longer needed.
 ///
-/// All positions are in steps of the grid, of which there are [`WindowGrid::steps`] from a frame of a window to the next.
+/// All positions are in steps of the grid, of which there are [`MelWindows::steps`] from a frame of a window to the next.
 pub struct MelTrack {
     steps: usize,
     spectrogram: MelSpectrogram,
@@ -25,9 +25,9 @@ pub struct MelTrack {
 }
 
 impl MelTrack {
-    /// A track for windows that begin on that grid.
-    pub fn new(grid: WindowGrid) -> Self {
-        let steps = grid.steps();
+    /// A track for those windows.
+    pub fn new(windows: MelWindows) -> Self {
+        let steps = windows.steps();
         Self {
             steps,
             spectrogram: MelSpectrogram::with_hop(HOP / steps),

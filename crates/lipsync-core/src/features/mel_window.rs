@@ -2,10 +2,10 @@
 //! Audio contexts that are a window of the mel spectrogram, for networks of the Wav2Lip family.
 //!
 //! The window of frame `i` starts at mel frame `floor(3.2 i)`, clamped to the last 16. At other frame rates
-//! it starts at the frame's own time. On the exact [`WindowGrid`] it starts at `3.2 i`.
+//! it starts at the frame's own time. With exact [`MelWindows`] it starts at `3.2 i`.
 
 use super::mel_track::{self, MelTrack, time_in_rows};
-use super::{Context, FeatureTrack, WINDOW, WindowGrid};
+use super::{Context, FeatureTrack, WINDOW, MelWindows};
 use crate::audio::mel::{BANDS, HOP};
 use crate::error::Result;
 use crate::inference::network::Interrupter;
@@ -21,10 +21,10 @@ pub struct MelWindowTrack {
 
 impl MelWindowTrack {
     /// A track with a lookahead of at most `limit` samples at 16 kHz.
-    pub fn new(grid: WindowGrid, limit: u64) -> Self {
+    pub fn new(windows: MelWindows, limit: u64) -> Self {
         let missing = mel_track::LOOKAHEAD.saturating_sub(limit).div_ceil(HOP as u64);
         let known = (WINDOW as u64).saturating_sub(missing).max(1) as usize;
-        Self { mel: MelTrack::new(grid), rate: FrameRate::NATIVE, known }
+        Self { mel: MelTrack::new(windows), rate: FrameRate::NATIVE, known }
     }
 }
 

@@ -100,23 +100,26 @@ impl std::fmt::Display for AudioContextKind {
     }
 }
 
-/// Where mel windows may start.
+/// Where mel windows start, and how many of them make a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WindowGrid {
+pub enum MelWindows {
     /// On the mel frames, 12.5 ms apart, as SyncTalk_2D and Wav2Lip train: the audio of a frame is up to 10 ms early.
     #[default]
     MelFrames,
     /// Every 2.5 ms, which is exact for 25 and 50 frames per second.
     Exact,
+    /// The same, and each row of an encoder is the mean of three windows 20 ms apart, the middle one counted twice: neighbouring
+    /// frames at 50 or 60 frames per second then share most of what they hear.
+    Averaged,
 }
 
-impl WindowGrid {
-    /// Steps of the grid from a mel frame to the next.
+impl MelWindows {
+    /// Steps of the grid on which windows start, from a mel frame to the next.
     const fn steps(self) -> usize {
         match self {
             Self::MelFrames => 1,
-            Self::Exact => 5,
+            Self::Exact | Self::Averaged => 5,
         }
     }
 }
@@ -162,7 +165,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
 }
 
 /// Opens the track for a generator with contexts of `kind`; `encoder` is the file of the audio encoder,
-/// `folder` the avatar's folder, for messages. Mel windows start on `grid`.
+/// `folder` the avatar's folder, for messages.
 ///
 /// `limit` bounds the lookahead, in samples at 16 kHz, as far as the kind allows: rows or mel frames further
 /// ahead repeat the last known one. The least lookahead is about 100 ms. That of HuBERT is fixed.
@@ -173,7 +176,7 @@ pub fn silence(track: &mut dyn FeatureTrack) -> Result<Context> {
 pub fn open(
     (encoder, folder): (Option<&Path>, &Path),
     kind: AudioContextKind,
-    grid: WindowGrid,
+    windows: MelWindows,
     limit: u64,
     engine: &Engine,
 ) -> Result<Box<dyn FeatureTrack>> {
@@ -188,9 +191,16 @@ pub fn open(
     };
     Ok(match kind {
         AudioContextKind::MelRows(kind) => {
-            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, grid, limit, engine)?)
+            Box::new(mel_rows::MelRowTrack::open(needed()?, kind, windows, limit, engine)?)
         }
         AudioContextKind::Hubert(span) => Box::new(hubert::HubertTrack::open(needed()?, span, engine)?),
-        AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(grid, limit)),
+        AudioContextKind::MelWindow if windows == MelWindows::Averaged => {
+            return Err(Error::invalid(
+                folder,
+                format!("has windows = \"averaged\", and its generator takes {kind}, which is never averaged"),
+                "Set windows to \"exact\" or \"mel-frames\" in avatar.toml",
+            ));
+        }
+        AudioContextKind::MelWindow => Box::new(mel_window::MelWindowTrack::new(windows, limit)),
     })
 }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::avatar::clips::Clip;
     use crate::avatar::{AvatarFrameFiles, FaceRect, Layout};
-    use crate::features::{RowSelection, WindowGrid};
+    use crate::features::{RowSelection, MelWindows};
     use crate::generator::face::{FaceOptions, Style};
     use crate::picture::formats::Packed;
     use crate::picture::image_file::ImageInfo;
@@ -214,7 +214,7 @@ mod tests {
             image: ImageInfo { size: (32, 16), alpha: false },
             background: None,
             context: RowSelection::Window,
-            windows: WindowGrid::default(),
+            windows: MelWindows::default(),
             face: FaceOptions::default(),
             at_rest: false,
         }

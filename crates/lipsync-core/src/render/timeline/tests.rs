@@ -9,7 +9,7 @@ use super::*;
 use crate::avatar::clips::Clip;
 use crate::avatar::frames::FrameStore;
 use crate::avatar::{AvatarFrameFiles, FaceRect, Layout};
-use crate::features::{RowSelection, WindowGrid};
+use crate::features::{RowSelection, MelWindows};
 use crate::generator::face::{FaceOptions, Framing, Style};
 use crate::picture::formats::{Canvas, PictureMut, PixelFormat};
 use crate::picture::image_file::ImageInfo;
@@ -57,7 +57,7 @@ fn avatar(folder: &Path) -> Arc<Avatar> {
         image: ImageInfo { size: SIZE, alpha: false },
         background: None,
         context: RowSelection::Window,
-        windows: WindowGrid::default(),
+        windows: MelWindows::default(),
         face: FaceOptions::default(),
         at_rest: true,
     };
