@@ -25,9 +25,10 @@ from torch import nn
 CHECKPOINT = WORK / "encoder.pt"
 HEARING = HERE / "hearing.npz"  # encoder, head and probe as they come with the kit; README.md says how they were made
 BATCH, WINDOWS = 8, 71
-FIRST = ROWS // 2 + 1  # the first frame with a full context: row r is window r - 1, and 8 rows come before
-SECONDS = WINDOWS / mel.FPS + 0.25  # of audio in one example
-FINER = 2  # every other batch has windows at 50 frames per second, so that those between frames fit in smoothly
+FIRST = ROWS // 2 + 1  # rows from the first of a context to the frame's time: row r is window r - 1, and 8 rows come before
+RATE = mel.FPS * mel.PHASES // mel.APART  # windows and frames per second: those that are averaged, and so all that a frame needs
+SECONDS = WINDOWS / RATE + 0.25  # of audio in one example
+FINER = RATE // mel.FPS
 # A linear probe on every row must predict the mouth at these times (s) after the start of the window
 # (its middle is at 94 ms), so that the 512 values encode mouth shapes before the head processes them.
 PROBE_TIMES = np.array([0.045, 0.094, 0.143])
@@ -63,10 +64,10 @@ class Model(nn.Module):
                 module.eval()
         return self
 
-    def rows(self, audio, phase, finer=1):
-        """audio [B, samples] -> encoder rows [B, WINDOWS, 512], of `finer` times 25 windows per second."""
+    def rows(self, audio, phase):
+        """audio [B, samples] -> encoder rows [B, WINDOWS, 512], of RATE windows per second."""
         spectra = mel.mel_spectrogram(audio)
-        starts = torch.arange(WINDOWS, device=audio.device) * (mel.PHASES // finer) + phase
+        starts = torch.arange(WINDOWS, device=audio.device) * mel.APART + phase
         windows = spectra.unfold(2, mel.WINDOW_SPAN, 1)[:, :, starts, :: mel.HOP // mel.GRID].transpose(1, 2)
         return self.encoder(windows.flatten(0, 1)[:, None]).view(len(audio), WINDOWS, EMBEDDING)
 
@@ -118,12 +119,25 @@ def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
     return states
 
 
-def targets(tracks, phase, finer):
+def averaged_contexts(rows, futures):
+    """Rows of single windows [B, WINDOWS, 512] -> contexts [B, frames, 16, 512] as mel.rows and mel.contexts make them."""
+    earlier, own, later = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
+
+    def around(averaged):
+        return averaged.unfold(1, (ROWS - 1) * FINER + 1, 1)[..., ::FINER].transpose(2, 3)
+
+    full, last = around((earlier + 2 * own + later) / 4), around((earlier + 3 * own) / 4)
+    known = [ROWS // 2 + future for future in futures]
+    ended = [torch.cat([f[:, :n], l[:, n : n + 1], f[:, n + 1 :]], 1) for f, l, n in zip(full, last, known)]
+    return torch.stack([mel.shorten(context, future) for context, future in zip(ended, futures)])
+
+
+def targets(tracks, phase):
     """States with closures [B, frames, units + 1] and probes [B, WINDOWS, 3, units]."""
     late = phase / mel.PHASES / mel.FPS
-    frames = WINDOWS - (ROWS - 1) * finer
-    middles = np.arange(frames) / (mel.FPS * finer) + FIRST / mel.FPS + late
-    rows = (np.arange(WINDOWS) / (mel.FPS * finer) + late)[:, None] + PROBE_TIMES
+    frames = WINDOWS - 2 - (ROWS - 1) * FINER  # the first and last window have only one neighbour
+    middles = (np.arange(frames) + 1) / RATE + FIRST / mel.FPS + late
+    rows = (np.arange(WINDOWS) / RATE + late)[:, None] + PROBE_TIMES
     states, probes = (np.stack([mouth.at_times(t, times) for t in tracks]) for times in (middles, rows))
     return [torch.tensor(x, dtype=torch.float32, device=trainer.DEVICE) for x in (states, probes[..., :-1])]
 
@@ -136,23 +150,20 @@ def importance(states):
     return weight
 
 
-def loss_of(model, audio, tracks, scale, phase, futures, finer):
+def loss_of(model, audio, tracks, scale, phase, futures):
     with trainer.half_precision():
-        rows = model.rows(audio, phase, finer)
-        # [B, frames, 16, 512]: the rows of a frame are 40 ms apart
-        contexts = rows.unfold(1, (ROWS - 1) * finer + 1, 1)[..., ::finer].transpose(2, 3)
-        contexts = torch.stack([mel.shorten(c, future) for c, future in zip(contexts, futures)])
-        heard = model.states(contexts)
+        rows = model.rows(audio, phase)
+        heard = model.states(averaged_contexts(rows, futures))
         probes = model.probe(rows).float().view(*rows.shape[:2], len(PROBE_TIMES), mouth.N_UNITS)
-    want, want_probes = targets(tracks, phase, finer)
+    want, want_probes = targets(tracks, phase)
     states, shut, want_states, want_shut = heard[..., :-1], heard[..., -1], want[..., :-1], want[..., -1]
     error = (states - want_states) / scale
     main = (importance(want_states) * nn.functional.smooth_l1_loss(error, error * 0, reduction="none")).mean()
     change = error[:, 1:] - error[:, :-1]
-    # In steps of 20 ms it is half as much.
-    speed = nn.functional.smooth_l1_loss(change * finer, change * 0)
+    # In steps of 20 ms it is half as much as in those of 40 ms.
+    speed = nn.functional.smooth_l1_loss(change * FINER, change * 0)
     turn = change[:, 1:] - change[:, :-1]
-    turn = nn.functional.smooth_l1_loss(turn * finer, turn * 0) if finer > 1 else 0
+    turn = nn.functional.smooth_l1_loss(turn * FINER, turn * 0)
     opening = states @ LIPS
     want_opening = (want_states @ LIPS).clamp(min=0)
     # In closed frames it does not matter how firmly the lips are pressed together.
@@ -210,7 +221,7 @@ def main():
         audio, tracks = speech_data.batch(rng, clips, BATCH, SECONDS)
         short = rng.random(BATCH) < SHORT_CONTEXT
         futures = np.where(short, rng.integers(mel.SHORTEST_FUTURE, mel.FUTURE_ROWS, BATCH), mel.FUTURE_ROWS)
-        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures, 1 + step % FINER)
+        return loss_of(model, audio.to(trainer.DEVICE), tracks, scale, int(rng.integers(mel.PHASES)), futures)
 
     trainer.train(model, CHECKPOINT, arguments, loss, lambda weights: unseen_rank(weights, held), judge_every=500)
 

@@ -7,7 +7,7 @@ mod common;
 
 use common::avatar;
 use lipsync_core::avatar::Avatar;
-use lipsync_core::features::{self, AudioContextKind, RowSelection, MelWindows};
+use lipsync_core::features::{self, AudioContextKind, MelWindows, RowSelection};
 use lipsync_core::inference::runtime::Engine;
 use lipsync_core::rate::FrameRate;
 
@@ -47,4 +47,12 @@ fn a_short_lookahead_goes_with_any_frame_rate() {
             }
         }
     }
+}
+
+#[test]
+fn networks_without_rows_are_not_averaged() {
+    let avatar = Avatar { windows: MelWindows::Averaged, ..avatar("wav2lip") };
+    let opened = avatar.open_features(AudioContextKind::MelWindow, features::NO_LIMIT, &Engine::default());
+    let error = opened.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("averaged") && error.contains("wav2lip"), "{error}");
 }

@@ -8,7 +8,7 @@ mod common;
 use common::{array, assert_close, avatar, clip, compare, contexts, fixture, picture, render, track};
 use lipsync_core::audio::mel::{BANDS, MelSpectrogram};
 use lipsync_core::avatar::Avatar;
-use lipsync_core::features::{AudioContextKind, RowSelection, MelWindows};
+use lipsync_core::features::{AudioContextKind, MelWindows, RowSelection};
 use lipsync_core::generator::face::{
     FaceOptions, FaceViews, Framing, INPUT_CHANNELS, Paste, Style, decode_output,
 };
@@ -61,10 +61,9 @@ fn contexts_are_those_of_the_reference() {
 
 #[test]
 fn exact_and_averaged_windows_are_those_of_the_reference() {
-    for (windows, golden) in [
-        (MelWindows::Exact, "golden/contexts_exact"),
-        (MelWindows::Averaged, "golden/contexts_averaged"),
-    ] {
+    for (windows, golden) in
+        [(MelWindows::Exact, "golden/contexts_exact"), (MelWindows::Averaged, "golden/contexts_averaged")]
+    {
         let golden: Array2<f32> = array(golden);
         let avatar = Avatar { windows, ..avatar("own") };
         let contexts_at = |rate| contexts(&avatar, AudioContextKind::default(), rate);

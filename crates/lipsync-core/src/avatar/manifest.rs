@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Problems;
 use super::clips::{ClipMouth, ClipUse, Play};
 use crate::error::{Error, Result};
-use crate::features::{RowSelection, MelWindows};
+use crate::features::{MelWindows, RowSelection};
 use crate::file::Inside;
 use crate::generator::face::{Paste, Style};
 

@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::features::{self, AudioContextKind, FeatureTrack, RowSelection, MelWindows};
+use crate::features::{self, AudioContextKind, FeatureTrack, MelWindows, RowSelection};
 use crate::file::{self, Inside};
 use crate::generator::face::FaceOptions;
 use crate::inference::precision::int8_file;

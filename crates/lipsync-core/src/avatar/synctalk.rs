@@ -8,7 +8,7 @@ use super::clip_files;
 use super::files::{accompanying_pictures, frame_image, numbered_pictures, read_text};
 use super::{Avatar, AvatarFrameFiles, FaceRect, Layout, Problems};
 use crate::error::{Error, Result};
-use crate::features::{RowSelection, MelWindows};
+use crate::features::{MelWindows, RowSelection};
 use crate::file::Inside;
 use crate::generator::face::FaceOptions;
 use crate::limits::LANDMARK_BYTES;

@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::mel_track::{self, MelTrack, time_in_rows};
-use super::{Context, FeatureTrack, WINDOW, MelWindows};
+use super::{Context, FeatureTrack, MelWindows, WINDOW};
 use crate::audio::mel::{BANDS, HOP};
 use crate::audio::resample::SAMPLE_RATE;
 use crate::error::{Error, Result};

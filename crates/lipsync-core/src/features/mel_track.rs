@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{WINDOW, MelWindows};
+use super::{MelWindows, WINDOW};
 use crate::audio::mel::{BANDS, HOP, MAX_VALUE, MelFrame, MelSpectrogram, N_FFT};
 use crate::rate::FrameRate;
 

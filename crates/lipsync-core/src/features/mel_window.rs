@@ -5,7 +5,7 @@
 //! it starts at the frame's own time. With exact [`MelWindows`] it starts at `3.2 i`.
 
 use super::mel_track::{self, MelTrack, time_in_rows};
-use super::{Context, FeatureTrack, WINDOW, MelWindows};
+use super::{Context, FeatureTrack, MelWindows, WINDOW};
 use crate::audio::mel::{BANDS, HOP};
 use crate::error::Result;
 use crate::inference::network::Interrupter;

@@ -197,7 +197,9 @@ pub fn open(
         AudioContextKind::MelWindow if windows == MelWindows::Averaged => {
             return Err(Error::invalid(
                 folder,
-                format!("has windows = \"averaged\", and its generator takes {kind}, which is never averaged"),
+                format!(
+                    "has windows = \"averaged\", and its generator takes {kind}, which is never averaged"
+                ),
                 "Set windows to \"exact\" or \"mel-frames\" in avatar.toml",
             ));
         }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::avatar::clips::Clip;
     use crate::avatar::{AvatarFrameFiles, FaceRect, Layout};
-    use crate::features::{RowSelection, MelWindows};
+    use crate::features::{MelWindows, RowSelection};
     use crate::generator::face::{FaceOptions, Style};
     use crate::picture::formats::Packed;
     use crate::picture::image_file::ImageInfo;

@@ -9,7 +9,7 @@ use super::*;
 use crate::avatar::clips::Clip;
 use crate::avatar::frames::FrameStore;
 use crate::avatar::{AvatarFrameFiles, FaceRect, Layout};
-use crate::features::{RowSelection, MelWindows};
+use crate::features::{MelWindows, RowSelection};
 use crate::generator::face::{FaceOptions, Framing, Style};
 use crate::picture::formats::{Canvas, PictureMut, PixelFormat};
 use crate::picture::image_file::ImageInfo;
