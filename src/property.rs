@@ -53,7 +53,7 @@ macro_rules! values {
     };
 }
 
-values!(bool, i32, i64, u32, f64, gst::ClockTime);
+values!(bool, i32, i64, u32, u64, f64, gst::ClockTime);
 values!(
     crate::enums::Context,
     crate::enums::ExecutionProvider,

@@ -272,6 +272,33 @@ fn seeking_gives_the_frames_from_there() {
 }
 
 #[test]
+fn parts_of_a_video_are_those_of_the_whole() {
+    let caps = "video/x-raw,format=BGR";
+    // The loop of Iris has clips that take turns, and gestures at stressed words.
+    let iris = format!("avatar={}/models/iris emphasis=1", env!("CARGO_MANIFEST_DIR"));
+    for (chosen, rate) in [(avatar("own"), 25), (avatar("ultralight"), 30), (iris, 25)] {
+        let frames = |part: &str| {
+            let source = sound("speech");
+            frames(&format!(
+                "{source} ! lipsync {chosen} {part} ! {caps},framerate={rate}/1 ! appsink name=out sync=false"
+            ))
+        };
+        let whole = frames("");
+        let mut joined = Vec::new();
+        for (first, last) in [(0, 0), (1, 39), (40, 76), (77, u64::MAX)] {
+            joined.extend(frames(&format!("first-frame={first} last-frame={last}")));
+        }
+        assert_eq!(joined.len(), whole.len(), "{chosen}");
+        for (n, (part, whole)) in joined.iter().zip(&whole).enumerate() {
+            let time = |sample: &gst::Sample| sample.buffer().unwrap().pts();
+            assert_eq!(time(part), time(whole), "{chosen}, frame {n}");
+            assert!(bytes(part) == bytes(whole), "{chosen}, frame {n}");
+        }
+        assert!(frames("first-frame=1000").is_empty());
+    }
+}
+
+#[test]
 fn the_latency_is_lookahead_frame_and_processing() {
     let mut fed = Fed::new();
     let ask = |fed: &Fed| {

@@ -96,7 +96,11 @@ impl Lipsync {
         if let Some(input) = &mut stream.input {
             stream.listener.push(input.read(&map))?;
         }
-        self.ask_for_frames(stream)
+        self.ask_for_frames(stream)?;
+        if stream.shown > self.settings().last_frame {
+            return Err(gst::FlowError::Eos.into());
+        }
+        Ok(())
     }
 
     /// Goes on at `pts`, which is not where the sound so far ends.
@@ -399,7 +403,13 @@ impl Lipsync {
         let rate = stream.listener.rate();
         let first = stream.first;
         let time_of = |n| start + gst::ClockTime::from_nseconds(rate.time_of(first + n));
-        while let Some((number, context)) = stream.listener.next_context()? {
+        let (first_frame, last_frame) = {
+            let settings = self.settings();
+            (settings.first_frame, settings.last_frame)
+        };
+        while stream.shown <= last_frame {
+            let is_shown = stream.shown >= first_frame;
+            let Some((number, context)) = stream.listener.next(is_shown)? else { break };
             self.release(stream, number)?;
             let (pts, end) = (time_of(number), time_of(number + 1));
             let step = rate.convert_index(stream.shown, avatar.rate);
@@ -407,9 +417,10 @@ impl Lipsync {
             let Some(running_time) = stream.segment.to_running_time(pts) else {
                 continue;
             };
-            let late = self.note_if_late(running_time, &stream.segment, pts, end - pts);
+            let late = is_shown && self.note_if_late(running_time, &stream.segment, pts, end - pts);
             let _ = self.obj().sync_values(stream.segment.to_stream_time(pts).unwrap_or_default());
             let shot = self.direct(stream, &avatar, step, number);
+            let Some(context) = context else { continue };
             let pending = (!late).then(|| painter.submit(&frames, &shot, MouthRequest::Speech(context)));
             let until = stream.segment.to_running_time(end).unwrap_or(running_time + (end - pts));
             let frame = Frame { pts, duration: end - pts, until, number: first + number, pending };

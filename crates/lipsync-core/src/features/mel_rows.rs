@@ -152,6 +152,29 @@ impl MelRowTrack {
         Some(self.mel.window_start(window, den))
     }
 
+    /// The starts of the windows for the rows of frame `n`, or `None` where they need more audio first; what only earlier frames need is
+    /// dropped.
+    fn starts(&mut self, n: u64) -> Option<Vec<Option<u64>>> {
+        let offsets = match self.kind {
+            RowSelection::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
+            RowSelection::Tile => 0..1,
+        };
+        let starts: Vec<Option<u64>> =
+            offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
+        if !starts.iter().flatten().all(|start| self.mel.has(*start, WINDOW)) {
+            return None;
+        }
+        // The first row of every later frame starts here or later, so what is older can be dropped. Where the
+        // first row does not exist, as near the beginning, nothing is dropped: a later frame may start
+        // earlier than this one's other rows, since positions between two rows round either way.
+        if let Some(oldest) = starts[0] {
+            let oldest = oldest.saturating_sub(self.apart);
+            self.mel.forget_before(oldest);
+            self.rows = self.rows.split_off(&oldest);
+        }
+        Some(starts)
+    }
+
     /// Writes the row of the window at `start`; windows averaged with it start at `latest` at the latest.
     fn write_row(&mut self, start: u64, latest: u64, row: &mut [f32]) -> Result<()> {
         if self.apart == 0 {
@@ -190,24 +213,7 @@ impl FeatureTrack for MelRowTrack {
     }
 
     fn context(&mut self, n: u64) -> Result<Option<Context>> {
-        let offsets = match self.kind {
-            RowSelection::Window => -ROWS_BEFORE..ROWS as i64 - ROWS_BEFORE,
-            RowSelection::Tile => 0..1,
-        };
-        let starts: Vec<Option<u64>> =
-            offsets.map(|offset| self.row_start(n, offset.min(self.last_row))).collect();
-        if !starts.iter().flatten().all(|start| self.mel.has(*start, WINDOW)) {
-            return Ok(None);
-        }
-        // The first row of every later frame starts here or later, so what is older can be dropped. Where the
-        // first row does not exist, as near the beginning, nothing is dropped: a later frame may start
-        // earlier than this one's other rows, since positions between two rows round either way.
-        if let Some(oldest) = starts[0] {
-            let oldest = oldest.saturating_sub(self.apart);
-            self.mel.forget_before(oldest);
-            self.rows = self.rows.split_off(&oldest);
-        }
-
+        let Some(starts) = self.starts(n) else { return Ok(None) };
         let mut context = Context::zeros(CONTEXT);
         let repeat = ROWS / starts.len();
         // What starts later would need a longer lookahead.
@@ -222,6 +228,10 @@ impl FeatureTrack for MelRowTrack {
             }
         }
         Ok(Some(context))
+    }
+
+    fn pass(&mut self, n: u64) -> Result<bool> {
+        Ok(self.starts(n).is_some())
     }
 
     fn lookahead(&self) -> u64 {

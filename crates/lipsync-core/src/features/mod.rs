@@ -140,6 +140,14 @@ pub trait FeatureTrack: Send {
     /// [`Error::Inference`] from an encoder.
     fn context(&mut self, n: u64) -> Result<Option<Context>>;
 
+    /// Goes past video frame `n` without its context. Returns false where that would need more audio first.
+    ///
+    /// # Errors
+    /// As [`Self::context`].
+    fn pass(&mut self, n: u64) -> Result<bool> {
+        Ok(self.context(n)?.is_some())
+    }
+
     /// Audio that a frame needs after its own time, in samples at 16 kHz.
     fn lookahead(&self) -> u64;
 

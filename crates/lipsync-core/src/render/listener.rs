@@ -172,12 +172,22 @@ impl Listener {
     /// # Errors
     /// As [`FeatureTrack::context`].
     pub fn next_context(&mut self) -> Result<Option<(u64, Context)>> {
+        Ok(self.next(true)?.and_then(|(n, context)| Some((n, context?))))
+    }
+
+    /// The same; where the context is not wanted, it is not made, which saves most of the time.
+    ///
+    /// # Errors
+    /// As [`FeatureTrack::context`].
+    pub fn next(&mut self, is_wanted: bool) -> Result<Option<(u64, Option<Context>)>> {
         if self.next >= self.due() {
             return Ok(None);
         }
-        let Some(context) = self.track.context(self.next)? else {
-            return Ok(None);
+        let context = match is_wanted {
+            true => self.track.context(self.next)?.map(Some),
+            false => self.track.pass(self.next)?.then_some(None),
         };
+        let Some(context) = context else { return Ok(None) };
         self.next += 1;
         Ok(Some((self.next - 1, context)))
     }
