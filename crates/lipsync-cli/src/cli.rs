@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::format::{parse_decibels, parse_minutes, parse_share, parse_size, parse_time};
+use crate::format::{parse_decibels, parse_frames, parse_minutes, parse_share, parse_size, parse_time};
 
 /// A face that speaks: audio or text in, video of a talking avatar out.
 ///
@@ -27,6 +27,7 @@ Speak:
   lipsync render --text \"Good morning.\" out.webm          text-to-speech by flite, espeak-ng or your own program
   lipsync play speech.mp3                                  in a window, with sound
   lipsync say \"Good morning.\"                            the same from a text
+  lipsync render long.mp3 1.mp4 --frames 0-4999            a part of a long video; `join` puts parts together
   lipsync serve                                            in a browser: type, speak, drop a file
   lipsync doctor                                           what is missing on this machine, and how to get it
 
@@ -57,6 +58,7 @@ Exit status:
 #[derive(Subcommand)]
 pub enum Command {
     Render(Render),
+    Join(Join),
     Play(Play),
     Say(Say),
     Serve(crate::serve::Serve),
@@ -101,8 +103,26 @@ pub struct Render {
     /// Replace the video if it is there already.
     #[arg(long)]
     pub force: bool,
+    /// Only these frames of the video, counted from 0, without sound: a part, for several processes or machines to render a
+    /// long video together. The frames are exactly those of the whole video; `join` puts parts together.
+    #[arg(long, value_parser = parse_frames, value_name = "FIRST-LAST")]
+    pub frames: Option<(u64, u64)>,
     #[command(flatten)]
     pub look: Look,
+}
+
+/// Join the parts of a video that `render --frames` has made, and add the sound. No picture is encoded again.
+#[derive(Args)]
+pub struct Join {
+    /// The file with speech that the parts were rendered from.
+    #[arg(value_name = "SPEECH")]
+    pub speech: PathBuf,
+    /// The parts in their order, and the video to write, all with the same ending: .mp4, .mkv, .webm or .mov.
+    #[arg(value_names = ["PART", "VIDEO"], num_args = 2.., required = true)]
+    pub files: Vec<PathBuf>,
+    /// Replace the video if it is there already.
+    #[arg(long)]
+    pub force: bool,
 }
 
 impl Render {

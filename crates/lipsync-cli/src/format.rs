@@ -53,6 +53,14 @@ pub fn parse_size(text: &str) -> Result<(u32, u32), String> {
     sides.ok_or_else(|| format!("use even numbers from 16 to {MAX_SIDE}, as in 1920x1080"))
 }
 
+/// Numbers of a first and a last frame that a person has typed: `1500-2999`.
+pub fn parse_frames(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let frames = text.split_once('-').and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    let frames: Option<(u64, u64)> = frames.filter(|(first, last)| first <= last);
+    frames.ok_or_else(|| "use the numbers of the first and the last frame, from 0, as in 1500-2999".into())
+}
+
 /// A share that a person has typed.
 pub fn parse_share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
@@ -161,6 +169,15 @@ mod tests {
             (0..10).rev().find(|n| file.set_len(u64::MAX >> (1 + 4 * n)).is_err());
         }
         assert!(size_of(folder.path()) > 1 << 40);
+    }
+
+    #[test]
+    fn frames_are_a_first_and_a_last_one() {
+        assert_eq!(parse_frames("0-0"), Ok((0, 0)));
+        assert_eq!(parse_frames("1500-2999"), Ok((1500, 2999)));
+        for wrong in ["", "5", "-", "5-", "-5", "2-1", "+1-2", "1-2-3", "1.5-2", "0-18446744073709551616"] {
+            assert!(parse_frames(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     }
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Render(options) => render::run(&options),
+        Command::Join(options) => render::join::run(&options),
         Command::Play(options) => play::run(&options.speech, &options.look),
         Command::Say(options) => play::say(&options),
         Command::Serve(options) => serve::run(&options),

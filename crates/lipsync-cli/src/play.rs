@@ -67,7 +67,7 @@ fn is_fake(sink: &gst::Element) -> bool {
 pub fn say(options: &Say) -> Result<ExitCode> {
     let sound = speech::speak(&options.text, options.voice.as_deref())?;
     match &options.output {
-        Some(video) => render(&sound, video, &options.look, options.force),
+        Some(video) => render(&sound, video, &options.look, None, options.force),
         None => run(&sound, &options.look),
     }
 }

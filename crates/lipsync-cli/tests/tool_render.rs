@@ -415,3 +415,57 @@ fn shells_and_man_read_what_is_generated() {
     drop(child.stdout.take());
     assert_eq!(ends(child).code, Some(0));
 }
+
+/// A checksum of each frame of a video, as it is decoded, and of the sound; with their times.
+fn checksums(file: &Path, kind: &str) -> String {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-i", path(file), "-map", kind, "-f", "framemd5", "-"]);
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// The pictures are lossless, so that the frames can be compared to the bit.
+#[test]
+fn parts_are_joined_into_the_video_that_one_run_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (speech, own) = (sound("speech"), avatar("own"));
+    for ending in ["mov", "mp4"] {
+        let whole = at(&format!("whole.{ending}"));
+        run(folder.path(), &["render", &speech, &whole, "--avatar", &own]).succeeds();
+        let mut join = vec!["join".to_string(), speech.clone()];
+        for (number, frames) in ["0-30", "31-31", "32-100"].iter().enumerate() {
+            let part = at(&format!("{number}.{ending}"));
+            let ran = run(folder.path(), &["render", &speech, &part, "--avatar", &own, "--frames", frames]);
+            let count = ["31 frames", "1 frame", "51 frames"][number];
+            assert!(ran.succeeds().contains(count), "{frames}");
+            join.push(part);
+        }
+        let joined = at(&format!("joined.{ending}"));
+        join.push(joined.clone());
+        let join: Vec<&str> = join.iter().map(String::as_str).collect();
+        let said = run(folder.path(), &join).succeeds();
+        assert!(said.contains("83 frames of 3 parts"), "{said}");
+        let (whole, joined) = (Path::new(&whole), Path::new(&joined));
+        assert_eq!(checksums(joined, "0:a"), checksums(whole, "0:a"), "{ending}");
+        let times = "packet=pts_time,duration_time";
+        let sorted = |file| {
+            let mut times: Vec<String> = probe(file, "v", times).lines().map(Into::into).collect();
+            times.sort();
+            times
+        };
+        assert_eq!(sorted(joined), sorted(whole), "{ending}");
+        if ending == "mov" {
+            assert_eq!(checksums(joined, "0:v"), checksums(whole, "0:v"));
+        }
+
+        let unfinished = at(&format!("unfinished.{ending}"));
+        let without_second = [&join[..3], &join[4..5], &[unfinished.as_str()]].concat();
+        run(folder.path(), &without_second).fails(&["Give all parts"]);
+        let twice = [&join[..4], &join[3..5], &[unfinished.as_str()]].concat();
+        run(folder.path(), &twice).fails(&["each once"]);
+    }
+    let refused = |arguments: &[&str], words: &[&str]| _ = run(folder.path(), arguments).fails(words);
+    refused(&["render", &speech, &at("late.mp4"), "--frames", "83-90"], &["has no frame 83"]);
+    refused(&["join", &speech, &at("0.mp4"), &at("1.mov"), &at("x.mp4")], &["another kind of file"]);
+    refused(&["join", &speech, &at("7.mp4"), &at("x.mp4")], &["no such file"]);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `render`: a video file of an avatar that speaks.
 
+pub mod join;
 mod look;
 pub mod output;
 mod stage;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 use lipsync_core::avatar::Avatar;
+use lipsync_core::rate::FrameRate;
 
 use crate::cli::{Look, Render};
 use crate::media::Reader;
@@ -36,11 +38,17 @@ pub fn run(options: &Render) -> Result<ExitCode> {
     let spoken =
         options.text.as_deref().map(|text| speech::speak(text, options.voice.as_deref())).transpose()?;
     let file = spoken.as_deref().or(file).context("there is nothing to speak")?;
-    render(file, video, &options.look, options.force)
+    render(file, video, &options.look, options.frames, options.force)
 }
 
-/// Renders a file of speech into `video`, and prints what has been written.
-pub fn render(file: &Path, video: &Path, look: &Look, force: bool) -> Result<ExitCode> {
+/// Renders a file of speech into `video`, or only those frames, without sound, and prints what has been written.
+pub fn render(
+    file: &Path,
+    video: &Path,
+    look: &Look,
+    part: Option<(u64, u64)>,
+    force: bool,
+) -> Result<ExitCode> {
     let output = Output::of(video)?;
     plugin::load()?;
     for (element, package) in output.needs() {
@@ -50,32 +58,47 @@ pub fn render(file: &Path, video: &Path, look: &Look, force: bool) -> Result<Exi
     let stage = Stage::of(look, &avatar, output.has_alpha())?;
     let target = PartialOutput::begin(video, force)?;
 
-    let mut reader = open(&line(output, &stage, look), file, look, &avatar, &stage)?;
+    let mut reader = open(&line(output, &stage, look, part.is_some()), file, look, &avatar, &stage)?;
     if output == Output::Pngs {
         std::fs::create_dir(target.temporary())
             .with_context(|| format!("{}: cannot be made", target.temporary().display()))?;
         reader.write_to(&target.temporary().join("%05d.png"), video)?;
+        reader.element("sink")?.set_property("index", part.map_or(0, |(first, _)| first as i32));
     } else {
         reader.write_to(target.temporary(), video)?;
     }
     let painted = reader.element("painted")?.static_pad("src").context("the pipeline shows nothing")?;
     painted.set_offset(output.picture_delay().nseconds() as i64);
+    let (mut begins, mut ends) = (gst::ClockTime::ZERO, gst::ClockTime::MAX);
+    if let Some((first, last)) = part {
+        let rate = look.fps.and_then(|fps| FrameRate::new(fps, 1)).unwrap_or(avatar.rate);
+        let face = reader.element("face")?;
+        face.set_property("first-frame", first);
+        face.set_property("last-frame", last);
+        begins = gst::ClockTime::from_nseconds(rate.time_of(first));
+        ends = gst::ClockTime::from_nseconds(rate.time_of(last.saturating_add(1)));
+        // A part begins at 0, and its sound is added when it is joined.
+        painted.set_offset(-(begins.nseconds() as i64));
+    }
     let frames = Frames::of(&painted);
     reader.start();
     let bar = progress::time_bar("render");
     while !reader.has_ended()? {
-        let length = reader.duration().map_or(0, gst::ClockTime::mseconds);
-        bar.set_length(length);
-        bar.set_position(frames.reached().mseconds());
+        let end = reader.duration().map_or(begins, |whole| whole.min(ends));
+        bar.set_length(end.saturating_sub(begins).mseconds());
+        bar.set_position(frames.reached().saturating_sub(begins).mseconds());
     }
     bar.finish_and_clear();
     drop(reader);
+    if let (0, Some((first, _))) = (frames.count(), part) {
+        bail!("{}: has no frame {first}: it is shorter. Leave the part out", file.display());
+    }
     if frames.count() == 0 {
         bail!("{}: holds no sound. {REMEDY}", file.display());
     }
     target.finish()?;
-    let (count, length) =
-        (format::count(frames.count() as usize, "frame"), format::time(frames.reached().seconds_f64()));
+    let length = format::time(frames.reached().saturating_sub(begins).seconds_f64());
+    let count = format::count(frames.count() as usize, "frame");
     let (width, height) = stage.size();
     print_line!("{}: {length}, {count} of {width} x {height}", video.display());
     Ok(ExitCode::SUCCESS)
@@ -90,7 +113,7 @@ pub fn open(line: &str, file: &Path, look: &Look, avatar: &Avatar, stage: &Stage
     Ok(reader)
 }
 
-fn line(output: Output, stage: &Stage, look: &Look) -> String {
+fn line(output: Output, stage: &Stage, look: &Look, is_part: bool) -> String {
     let video = format!(
         "{SPEECH} ! {} ! videoconvert name=painted ! video/x-raw,format={} ! {}",
         stage.line(&look.rate()),
@@ -98,6 +121,8 @@ fn line(output: Output, stage: &Stage, look: &Look) -> String {
         output.video(),
     );
     match (output.muxer(), output.sound()) {
+        (Some(muxer), Some(_)) if is_part => format!("{video} ! {muxer} ! filesink name=sink"),
+        (None, _) if is_part => format!("{video} ! multifilesink name=sink"),
         (Some(muxer), Some(sound)) => {
             format!(
                 "{video} ! queue ! film. {HEARD} ! {sound} ! queue ! film. {muxer} name=film ! filesink name=sink"
@@ -114,11 +139,16 @@ impl Frames {
     fn of(pad: &gst::Pad) -> Self {
         let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
         let counted = counts.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if let Some(buffer) = info.buffer() {
                 counted.0.fetch_add(1, Ordering::Relaxed);
                 let end = buffer.pts().map(|pts| pts + buffer.duration().unwrap_or_default());
-                counted.1.store(end.unwrap_or_default().nseconds(), Ordering::Relaxed);
+                let segment = pad.sticky_event::<gst::event::Segment>(0);
+                let running = segment.and_then(|event| {
+                    event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(end?)
+                });
+                // Encoded frames that others are predicted from come before those.
+                counted.1.fetch_max(running.unwrap_or_default().nseconds(), Ordering::Relaxed);
             }
             gst::PadProbeReturn::Ok
         });
@@ -129,7 +159,7 @@ impl Frames {
         self.0.0.load(Ordering::Relaxed)
     }
 
-    /// The end of the last frame.
+    /// The end of the last frame, in running time.
     fn reached(&self) -> gst::ClockTime {
         gst::ClockTime::from_nseconds(self.0.1.load(Ordering::Relaxed))
     }

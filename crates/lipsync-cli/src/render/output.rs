@@ -96,6 +96,17 @@ impl Output {
         }
     }
 
+    /// The launch line that gives back what [`Self::video`] has encoded, and its caps; `None` where every frame is a file.
+    pub fn demuxed(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Mp4 => Some(("qtdemux ! h264parse", "video/x-h264")),
+            Self::Matroska => Some(("matroskademux ! h264parse", "video/x-h264")),
+            Self::WebM => Some(("matroskademux", "video/x-vp9")),
+            Self::Mov => Some(("qtdemux", "video/x-prores")),
+            Self::Pngs => None,
+        }
+    }
+
     /// By how much the picture has to be late for the sound to be in step with it.
     pub fn picture_delay(self) -> gst::ClockTime {
         match self {
