@@ -17,9 +17,9 @@ FRONT = float(NECK[1] - 0.055)  # where the neck meets the chest, along y
 BAND = 0.016  # m, height of the ribbed band at the edge
 
 
-def outward_normals():
+def outward_normals(selection):
     normals = np.zeros_like(points)
-    for corners in faces[visible]:
+    for corners in faces[selection]:
         corners = corners[corners >= 0]
         a, b, c = points[corners[:3]]
         normals[corners] += np.cross(b - a, c - a)
@@ -62,8 +62,8 @@ def add_shell(name, offset, normals, graph, smoothing, thickness):
     return item
 
 
-def add_clothes():
-    normals = outward_normals()
+def add_jumper():
+    normals = outward_normals(visible)
     cloth = knit("jumper", PERSON.clothes, ribs=False)
     cloth.set(Alpha=below_neckline(cloth))
     add_shell("jumper", 0.0055, normals, cloth, 6, 0.002)

@@ -11,7 +11,7 @@ from mathutils import Vector
 from mathutils.bvhtree import BVHTree
 
 # Their shaders hide what is above the neckline; the depth of the body beneath is accurate enough.
-CUT_CLOTH = ("jumper", "band")
+CUT_CLOTH = ("jumper", "band", "top", "blazer", "lapels")
 
 
 def rays(camera):

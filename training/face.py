@@ -104,6 +104,8 @@ def make_skin():
     colour = graph.mix(graph.ramp(graph.noise(45, 5, rest), 0.35, 0.7, 0, 0.55), *PERSON.skin[:2])
     colour = graph.mix(graph.ramp(fine, 0.45, 0.8, 0, 0.45), colour, PERSON.skin[2])
     colour = graph.mix(graph.math("MULTIPLY", graph.attribute("blush"), PERSON.blush), colour, (0.62, 0.20, 0.15))
+    if PERSON.freckles:
+        colour = graph.mix(graph.math("MULTIPLY", freckles(graph, rest), PERSON.freckles), colour, (0.27, 0.105, 0.05))
     colour = graph.mix(graph.math("MULTIPLY", graph.attribute("lid"), PERSON.eye_shadow), colour, (0.30, 0.135, 0.09))
     colour = graph.mix(graph.math("MULTIPLY", graph.attribute("liner"), PERSON.eye_liner), colour, (0.07, 0.032, 0.025))
     lips = graph.ramp(graph.image(TEXTURES / "mpfb_lips.jpg"), 0.05, 0.95)
@@ -113,17 +115,29 @@ def make_skin():
     colour = graph.mix(graph.math("MULTIPLY", graph.attribute("beard"), PERSON.beard), colour, (0.10, 0.06, 0.045))
     # Scalp: dark under the hair, so that no skin shines through.
     colour = graph.mix(graph.attribute("scalp"), colour, (0.16, 0.085, 0.06))
-    pores = graph.ramp(graph.noise(250, 3, rest), 0.3, 0.7, 0.44, 0.54)
+    pores = graph.ramp(graph.noise(250, 3, rest), 0.3, 0.7, *PERSON.roughness)
     graph.set(Base_Color=colour, Roughness=graph.math("SUBTRACT", pores, graph.math("MULTIPLY", lips, 0.16)))
-    graph.set(Specular_IOR_Level=0.42)
+    graph.set(Specular_IOR_Level=PERSON.gloss)
     graph.principled.subsurface_method = "BURLEY"  # random walk takes a third longer and looks the same here
     graph.set(Subsurface_Weight=1.0, Subsurface_Radius=(1.0, 0.36, 0.18), Subsurface_Scale=0.0035)
     graph.bump(graph.math("ADD", graph.noise(1600, 2, rest), graph.math("MULTIPLY", fine, 0.8)), 0.28)
     return graph.material
 
 
+def freckles(graph, rest):
+    """Spots of a millimetre or two where the sun falls: in every other cell, each of its own size and strength."""
+    cells = graph.node("ShaderNodeTexVoronoi")
+    cells.inputs["Scale"].default_value = 260
+    graph.connect(rest, cells.inputs["Vector"])
+    split = graph.node("ShaderNodeSeparateColor")
+    graph.connect(cells.outputs["Color"], split.inputs[0])
+    size = graph.ramp(split.outputs[0], 0.45, 1.0, 0.0, 0.34)
+    spots = graph.ramp(graph.math("SUBTRACT", size, cells.outputs["Distance"]), -0.08, 0.12)
+    return graph.math("MULTIPLY", graph.math("MULTIPLY", spots, split.outputs[1]), graph.attribute("sun"))
+
+
 def make_up(where):
-    """Blush, eye shadow, eye liner and beard for the skin shader, as scalars per vertex."""
+    """Blush, eye shadow, eye liner, beard and freckled parts for the skin shader, as scalars per vertex."""
 
     def spot(centre, size):
         return np.exp(-(((where - np.array(centre)) / np.array(size)) ** 2).sum(1))
@@ -135,6 +149,8 @@ def make_up(where):
     blush = sum(spot((x, eye[1] - 0.005, cheek_height), (0.022, 0.04, 0.016)) for x in (-0.042, 0.042))
     blush += 0.7 * spot(nose_tip, (0.014, 0.02, 0.012))
     blush += 0.3 * spot((0, where[:, 1].min(), MOUTH[2] - 0.035), (0.015, 0.03, 0.012))
+    sun = sum(spot((x, eye[1] - 0.005, cheek_height + 0.006), (0.030, 0.05, 0.016)) for x in (-0.030, 0.030))
+    sun += 0.8 * spot(nose_tip + np.array([0, 0, 0.016]), (0.014, 0.03, 0.018))
     lid = sum(
         spot((side * (eye[0] + 0.002), eye[1] - radius, EYE_HEIGHT + 0.0085), (0.017, 0.02, 0.0065)) for side in (-1, 1)
     )
@@ -147,7 +163,7 @@ def make_up(where):
     # A shaved beard: below a line from the ears to the corners of the mouth, and above the upper lip.
     cheek = MOUTH[2] + 0.010 + 0.25 * np.maximum(where[:, 1] - eye[1], 0)
     beard = np.clip((cheek - where[:, 2]) / 0.018, 0, 1) * np.clip((where[:, 2] - MOUTH[2] + 0.085) / 0.03, 0, 1)
-    return np.clip(blush, 0, 1), np.clip(lid, 0, 1), liner, beard
+    return np.clip(blush, 0, 1), np.clip(lid, 0, 1), liner, beard, np.clip(sun, 0, 1)
 
 
 def lash_roots(side, row):
@@ -163,7 +179,7 @@ def add_body():
     subdivide(item, 2)
     where = points[used]
     store(item, "rest", where)
-    for name, values in zip(("blush", "lid", "liner", "beard"), make_up(where)):
+    for name, values in zip(("blush", "lid", "liner", "beard", "sun"), make_up(where)):
         store(item, name, values)
     item.data.materials.append(make_skin())
     posed.append((item, used))
@@ -225,7 +241,7 @@ def make_eye():
     colour = graph.mix(graph.math("MULTIPLY", graph.ramp(radius, 0.535, 0.475), front), white, iris)
     pupil = graph.math("MULTIPLY", graph.ramp(radius, 0.215, 0.185), front)
     graph.set(Base_Color=graph.mix(pupil, colour, (0.002, 0.002, 0.002)))
-    graph.set(Roughness=0.35, Specular_IOR_Level=0.3, Coat_Weight=1.0, Coat_Roughness=0.02, Coat_IOR=1.38)
+    graph.set(Roughness=0.35, Specular_IOR_Level=0.3, Coat_Weight=1.0, Coat_Roughness=0.02, Coat_IOR=PERSON.cornea)
     return graph.material
 
 

@@ -8,7 +8,7 @@ import face
 import numpy as np
 from face import EYE_HEIGHT, EYES, face_centres, link, normalized, points, texture, texture_faces, visible
 from mathutils import Vector
-from nodes import plain
+from nodes import Graph, plain
 from people import PERSON
 from PIL import Image
 
@@ -17,28 +17,34 @@ HAIRLINE_AZIMUTH = np.radians([0, 18, 35, 50, 62, 74, 84, 96, 110, 130, 150, 180
 HAIRLINE = np.radians([31, 32, 32, 26, 12, -7, -15, 6, -12, -30, -36, -38])
 
 
-def add_curves(name, strands, radii, material):
-    """strands [count, points, 3], radii [count, points]."""
+def add_curves(name, strands, radii, material, shade=None):
+    """strands [count, points, 3], radii [count, points], shade [count]: how light each is, 0 to 1."""
     curves = bpy.data.hair_curves.new(name)
     curves.add_curves([strands.shape[1]] * len(strands))
     curves.attributes["position"].data.foreach_set("vector", strands.astype("f").ravel())
     radius = curves.attributes.get("radius") or curves.attributes.new("radius", "FLOAT", "POINT")
     radius.data.foreach_set("value", radii.astype("f").ravel())
+    if shade is not None:
+        curves.attributes.new("shade", "FLOAT", "CURVE").data.foreach_set("value", shade.astype("f"))
     curves.materials.append(material)
     return link(bpy.data.objects.new(name, curves))
 
 
-def hair_material(name, melanin, redness, roughness, radial_roughness):
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    tree = material.node_tree
-    tree.nodes.remove(tree.nodes["Principled BSDF"])
-    shader = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
+def hair_material(name, melanin, redness, roughness, radial_roughness, highlights=0.0):
+    """highlights: how much less melanin the lightest strands have, and all of them at their tips."""
+    graph = Graph(name)
+    material, tree = graph.material, graph.tree
+    tree.nodes.remove(graph.principled)
+    shader = graph.node("ShaderNodeBsdfHairPrincipled")
     shader.parametrization = "MELANIN"
     settings = {"Melanin": melanin, "Melanin Redness": redness, "Roughness": roughness}
     settings |= {"Radial Roughness": radial_roughness, "Random Color": 0.35, "Random Roughness": 0.1}
     for name_, value in settings.items():
         shader.inputs[name_].default_value = value
+    if highlights:
+        along = graph.node("ShaderNodeHairInfo").outputs["Intercept"]
+        light = graph.math("ADD", graph.attribute("shade"), graph.ramp(along, 0.2, 1.0, -0.30, 0.15))
+        graph.connect(graph.math("SUBTRACT", melanin, graph.math("MULTIPLY", light, highlights)), shader.inputs["Melanin"])
     tree.links.new(shader.outputs[0], tree.nodes["Material Output"].inputs[0])
     return material
 
@@ -172,103 +178,6 @@ def gather(strands, way, rng, locks, amount):
     return strands + (strands[guides[nearest]] - strands) * np.clip(pull, 0, 0.9)
 
 
-DOWN = np.array([0.0, 0.0, -1.0])
-
-
-def bob(skull, rng, count):
-    """Parted on the side, down over the temples beside the face, to just above the shoulders."""
-    way = scalp_points(skull, rng, count)
-    azimuth, _ = skull.angles(way)
-    part = 0.19 - 0.10 * np.clip(way[:, 1], 0, 1) + rng.normal(0, 0.010, len(way))
-    side = np.where(way[:, 0] > part, 1.0, -1.0)[:, None]
-    front = np.clip(0.5 - way[:, 1:2], 0, 1)
-    low_root = 1 - np.clip(way[:, 2:] / 0.55, 0, 1)  # at the sides, hair hangs down from the root
-    comb = np.concatenate([side * 1.1 * (1 - low_root), 0.35 + 0.25 * front, 0.25 * front - 1.2 * low_root], axis=1)
-    direction = tangent(comb + rng.normal(0, 0.05, comb.shape), way)
-    down_to = skull.centre[2] - (0.150 + 0.026 * rng.random(len(way)) + 0.010 * way[:, 1])
-    start = skull.centre + way * skull.radius(way)[:, None]
-    length = (start[:, 2] - down_to) * (1.06 + 0.30 * np.clip(way[:, 2], 0, 1))
-    length += 0.075 * np.clip(way[:, 2] - 0.2, 0, 1)
-    layer = rng.random(len(way)) ** 0.6
-    from_part = np.clip(np.abs(way[:, 0] - part) / 0.35, 0, 1)
-    lift = 0.002 + (0.004 + 0.009 * from_part) * layer
-    curtain = np.radians(61 + 9 * rng.random(len(way))) - 0.08 * (side[:, 0] > 0)
-    low = skull.centre[2] - 0.075
-
-    def bend(at, away, along, heading):
-        azimuth, elevation = skull.angles(away)
-        fall = 0.30 + 0.5 * along
-        force = DOWN * fall
-        # Below the hairline, strands are deflected away from the face.
-        on_face = np.clip((curtain - np.abs(azimuth)) / 0.20, 0, 1) * (elevation < hairline(azimuth) + 0.12)
-        backwards = np.stack([np.sign(azimuth) * 0.45, np.full(len(at), 0.9), np.zeros(len(at))], -1)
-        force = force + backwards * (1.5 * on_face)[:, None]
-        # The tips turn in towards the neck.
-        inwards = np.stack([-at[:, 0] * 9, -(at[:, 1] - skull.centre[1] - 0.03) * 3, np.zeros(len(at))], -1)
-        force = force + inwards * (np.clip((low - at[:, 2]) / 0.08, 0, 1) * 0.20)[:, None]
-        return force
-
-    strands = grow(skull, way, direction, length, 26, bend, lift)
-    strands = gather(strands, way, rng, 1100, 0.42)
-    wave = np.sin(np.linspace(0, 7, 26)[None] + (way[:, 0] * 31 + way[:, 1] * 27)[:, None]) * 0.0012
-    wave = wave * np.linspace(0, 1, 26)
-    strands = strands + way[:, None] * wave[..., None] + rng.normal(0, 0.00025, (len(way), 1, 3))
-    loose = rng.random(len(way)) < 0.012
-    drift = rng.normal(0, 0.006, (loose.sum(), 1, 3)) * (np.linspace(0, 1, 26) ** 1.5)[None, :, None]
-    strands[loose] += drift
-    # No strand enters or crosses the neck.
-    below = strands[..., 2] < skull.centre[2] - 0.10
-    aside, ahead = np.abs(strands[..., 0]), face.NECK[1] - strands[..., 1]
-    across = ((aside < 0.054) & (ahead > -0.03)) | ((aside < 0.066) & (ahead > 0.01))
-    return strands[~(below & across).any(1)]
-
-
-def swept(skull, rng, count):
-    """Combed back from the forehead, behind the ears, held at the nape."""
-    way = scalp_points(skull, rng, count)
-    comb = np.array([0.0, 1.0, 0.1]) + np.stack([way[:, 0] * 0.6, 0 * way[:, 0], 0.6 * np.clip(-way[:, 1], 0, 1)], -1)
-    direction = tangent(comb + way * 0.2 + rng.normal(0, 0.05, comb.shape), way)
-    nape = normalized(np.array([0.0, 0.93, -0.36]))
-    lift = 0.003 + 0.010 * rng.random(len(way)) + 0.006 * np.clip(way[:, 2], 0, 1)
-
-    def bend(at, away, along, heading):
-        return tangent(nape - away + rng.normal(0, 0.03, at.shape), away) * 0.5
-
-    length = np.arccos(np.clip(way @ nape, -1, 1)) * 0.105 + 0.01
-    return gather(grow(skull, way, direction, length, 16, bend, lift), way, rng, 1200, 0.45)
-
-
-def short(skull, rng, count):
-    """A short cut: longer and brushed aside on top, a few millimetres at the sides."""
-    way = scalp_points(skull, rng, count)
-    azimuth, elevation = skull.angles(way)
-    top = np.clip((elevation - np.radians(24)) / np.radians(30), 0, 1)
-    front = np.clip(-way[:, 1] + 0.2, 0, 1)
-    length = (0.010 + 0.026 * top + 0.010 * top * front) * rng.uniform(0.75, 1.15, len(way))
-    aside = np.stack([0.75 + 0 * top, -0.25 + 0.1 * front, 0.35 * front], -1)
-    down = np.stack([0 * top, 0.25 + 0 * top, -1 + 0 * top], -1)
-    comb = aside * top[:, None] + down * (1 - top)[:, None]
-    upright = (0.55 + 0.65 * top * front)[:, None]
-    direction = normalized(tangent(comb + rng.normal(0, 0.22, comb.shape), way) + way * upright)
-    lift = 0.0015 + (0.003 + 0.010 * top) * rng.random(len(way)) ** 1.5
-
-    def bend(at, away, along, heading):
-        return tangent(comb, away) * (0.10 + 0.25 * top)[:, None] - away * 0.10
-
-    strands = grow(skull, way, direction, length, 8, bend, lift)
-    return gather(strands, way, rng, 1500, 0.6)
-
-
-STYLES = {"bob": (bob, 110_000), "swept": (swept, 80_000), "short": (short, 90_000)}
-
-
-def add_hair(skull, material, style):
-    make, count = STYLES[style]
-    strands = make(skull, np.random.default_rng(3), count)
-    radii = np.full(strands.shape[:2], 0.00008) * np.linspace(1, 0.6, strands.shape[1])
-    return add_curves("hair", strands, radii, material)
-
-
 def add_brows(body_vertices):
     rng = np.random.default_rng(11)
     tree = face.surface(visible)
@@ -315,7 +224,7 @@ def add_brows(body_vertices):
 
 
 class Lashes:
-    ROWS = (("1", 60, 0.0030), ("2", 130, 0.0052 * PERSON.lash_length))  # lower and upper lid: hairs and their length
+    ROWS = (("1", 60, 0.0030), ("2", PERSON.lashes, 0.0052 * PERSON.lash_length))  # lower and upper lid: hairs and their length
 
     def __init__(self):
         rng = np.random.default_rng(13)
@@ -347,7 +256,7 @@ class Lashes:
                 + start[:, None] * t[None, :, None] * length * 0.8
                 + bend[:, None] * (t**2.2)[None, :, None] * length * 0.55
             )
-            radii.append(np.repeat((0.00009 if up > 0 else 0.00005) * (1 - 0.8 * t)[None], len(along), 0))
+            radii.append(np.repeat((PERSON.lash_radius if up > 0 else 0.00005) * (1 - 0.8 * t)[None], len(along), 0))
         return np.concatenate(strands), np.concatenate(radii)
 
     def follow(self, moved):

@@ -17,11 +17,10 @@ import pictures
 import walls
 from common import AVATAR
 from motion import Pose
-from people import NAME
+from people import NAME, PERSON
 from tqdm import tqdm
 
 FRAMES = 200  # 8 s forward and 8 s back
-BLINKS = (31, 92, 158)  # first frames
 BLINK = (1, 2, 3, 3, 2, 1)  # eyelid phase in successive frames
 # Half-cosines 1, 2, 3, ... over the loop, in the units of Pose.
 MOTION = {
@@ -31,8 +30,6 @@ MOTION = {
     "sway": (1.2, 1.6, -0.8, 0.6),
     "breath": (0, 0, 0, 1.1, 0, 0.2),  # two breaths in 8 s
 }
-# The gaze jumps between nearby targets: (first frame, x, y) in pixels.
-GLANCES = ((0, 0.0, 0.0), (48, 0.9, -0.2), (70, 0.0, 0.0), (118, -0.8, 0.3), (140, 0.1, 0.0))
 GAZE_PER_DEGREE = 0.32  # pixels that the iris moves per degree of head rotation, so that the gaze stays on the viewer
 
 
@@ -44,14 +41,14 @@ def pose_at(number):
         name: sum(s * a * np.cos((k + 1) * phase) for k, (a, s) in enumerate(zip(amounts, row)))
         for (name, amounts), row in zip(MOTION.items(), signs)
     }
-    glance_x, glance_y = next((x, y) for start, x, y in reversed(GLANCES) if number >= start)
+    glance_x, glance_y = next((x, y) for start, x, y in reversed(PERSON.glances) if number >= start)
     return Pose(
         gaze_x=glance_x - GAZE_PER_DEGREE * values["yaw"], gaze_y=glance_y - GAZE_PER_DEGREE * values["pitch"], **values
     )
 
 
 def blink_phase(number):
-    return next((BLINK[number - start] for start in BLINKS if start <= number < start + len(BLINK)), 0)
+    return next((BLINK[number - start] for start in PERSON.blinks if start <= number < start + len(BLINK)), 0)
 
 
 def main():

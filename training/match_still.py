@@ -19,11 +19,12 @@ import numpy as np
 import pictures
 import walls
 from common import AVATAR, FRAME_H, FRAME_W, GRID, OWN
-from make_idle import BLINK, BLINKS, FRAMES, pose_at
+from make_idle import BLINK, FRAMES, pose_at
+from people import PERSON
 from tqdm import tqdm
 
 ROUNDS = 3
-USED = [n for n in range(0, FRAMES, 4) if not any(b <= n < b + len(BLINK) for b in BLINKS)]
+USED = [n for n in range(0, FRAMES, 4) if not any(b <= n < b + len(BLINK) for b in PERSON.blinks)]
 
 
 def stored(number):

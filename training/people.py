@@ -39,19 +39,29 @@ class Person:
     # skin, its second tone and its freckles; lips and their second tone
     skin: tuple = ((0.56, 0.30, 0.20), (0.50, 0.23, 0.145), (0.40, 0.17, 0.10))
     lips: tuple = ((0.36, 0.075, 0.08), (0.42, 0.10, 0.10))
+    gloss: float = 0.42  # specular level of the skin
+    roughness: tuple = (0.44, 0.54)  # of the skin, from its smoothest to its roughest patches
+    freckles: float = 0.0  # on the nose and the cheeks
     blush: float = 0.30
     eye_shadow: float = 0.55
     eye_liner: float = 0.8
     beard: float = 0.0  # shadow of a shaved beard
     iris: tuple = ((0.035, 0.017, 0.008), (0.14, 0.07, 0.028))
-    hair: str = "bob"
+    hair: str = "layered"
     melanin: float = 0.62
+    highlights: float = 0.0  # melanin that the lightest strands lack
     redness: float = 0.35
     brow_width: float = 1.0
     brow_arch: float = 1.0
     brow_height: float = 0.0205  # m above the eyes
+    cornea: float = 1.38  # its index of refraction: more makes brighter highlights in the eyes
     lash_length: float = 1.0
+    lashes: int = 130  # on an upper lid
+    lash_radius: float = 0.00009  # m, at the lid
+    outfit: str = "jumper"
     clothes: tuple = (0.022, 0.036, 0.075)
+    top: tuple = (0.60, 0.56, 0.50)  # below a blazer
+    arms_down: float = 36  # degrees by which the arms are lowered, which the base mesh spreads
     neckline: float = -0.030  # m, from the collar bone's top to the edge of the cloth in front
     wall: str = "studio"
     wall_light: tuple = (1.0, 1.0, 1.0)  # by which the lamps of the room multiply its blue, green and red
@@ -64,6 +74,9 @@ class Person:
         ("below", (0, -0.9, 0.15), (0.9, 0.3), 2.2, (1, 0.93, 0.88)),
         ("above", (0, 0.25, 1.65), (0.6, 0.4), 4.0, (1, 1, 1)),
     )
+    # of the idle loop: the first frames of the blinks, and the gaze, which jumps between targets (first frame, x, y in pixels)
+    blinks: tuple = (31, 92, 158)
+    glances: tuple = ((0, 0.0, 0.0), (48, 0.9, -0.2), (70, 0.0, 0.0), (118, -0.8, 0.3), (140, 0.1, 0.0))
     expression: dict = field(default_factory=dict)  # instead of these parts of RESTING_FACE
 
     def resting_face(self):
@@ -95,12 +108,53 @@ PEOPLE = {
             "neck/neck-scale-horiz-decr": 0.25,
             "neck/neck-scale-vert-decr": 0.55,
             "forehead/forehead-scale-vert-decr": 0.35,
+            "torso/measure-shoulder-dist-decr": 0.5,
+            **both("arms/upperarm-shoulder-muscle-decr", 0.8),
+            **both("arms/upperarm-fat-decr", 0.6),
             "asym/asym-brown-1-l": 0.25,
             "asym/asym-eye-3-r": 0.15,
             "asym/asym-jaw-1-r": 0.12,
             "asym/asym-nose-1-l": 0.15,
         },
-        clothes=(0.030, 0.085, 0.095),
+        skin=((0.55, 0.300, 0.205), (0.50, 0.235, 0.155), (0.42, 0.18, 0.11)),
+        lips=((0.37, 0.095, 0.095), (0.43, 0.135, 0.125)),
+        gloss=0.36,
+        roughness=(0.42, 0.62),
+        freckles=0.8,
+        blush=0.34,
+        eye_shadow=0.35,
+        eye_liner=0.7,
+        melanin=0.68,
+        highlights=0.30,
+        brow_width=1.0,
+        brow_arch=0.66,
+        brow_height=0.0192,
+        cornea=1.6,
+        lash_length=0.8,
+        lashes=210,
+        lash_radius=0.00006,
+        expression={f"mouthSmile{side}": 0.26 for side in ("Left", "Right")}
+        | {f"cheekSquint{side}": 0.16 for side in ("Left", "Right")}
+        | {f"eyeSquint{side}": 0.16 for side in ("Left", "Right")}
+        | {f"eyeBlink{side}": 0.09 for side in ("Left", "Right")},
+        lamps=(
+            ("key", (-1.05, -1.15, 1.20), (1.3, 1.3), 24, (1, 0.95, 0.89)),
+            ("fill", (1.2, -1.2, 0.70), (1.4, 1.4), 4.6, (0.90, 0.95, 1)),
+            ("rim left", (-0.9, 0.75, 1.05), (0.5, 0.9), 4.5, (0.88, 0.93, 1)),
+            ("rim right", (0.95, 0.75, 1.10), (0.5, 0.9), 6.5, (1, 0.92, 0.82)),
+            ("below", (0, -0.9, 0.15), (0.9, 0.4), 1.3, (1, 0.93, 0.88)),
+            ("catch", (-0.42, -1.5, 1.05), (0.30, 0.30), 6.0, (1, 0.97, 0.93)),
+            ("above", (0, 0.25, 1.65), (0.6, 0.5), 4.5, (1, 0.98, 0.95)),
+        ),
+        # Uneven, also there and back; she blinks as she looks elsewhere.
+        blinks=(22, 61, 167),
+        glances=(
+            (0, 0.0, 0.0), (25, 0.9, -0.2), (50, 0.1, 0.1), (64, -0.7, 0.2), (98, 0.0, 0.0), (124, -1.3, 0.4), (149, 0.2, -0.1),
+            (170, 0.0, 0.0),
+        ),  # fmt: skip
+        outfit="blazer",
+        clothes=(0.018, 0.050, 0.060),
+        arms_down=50,
     ),
     "theo": Person(
         title="Theo, a rendered presenter",

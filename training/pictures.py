@@ -15,8 +15,6 @@ import walls
 from common import BOX_X, BOX_Y, EYES_BOX, OWN
 from expressions import EXPRESSIONS, FACE_BOX
 
-HAIR = (24.0, 56.0)  # levels by which the still differs from a box without hair: in the skin, and in the hair
-
 
 def read_rgba(path):
     """BGRA float32 in [0, 1]; colours are not premultiplied."""
@@ -45,6 +43,13 @@ def still():
 
 
 @functools.cache
+def hair():
+    """How much of each pixel of the still is hair, which boxes lack; a little more at its edges."""
+    matte = read_rgba(OWN / "still" / "hair.png")[..., 3]
+    return np.clip(cv2.GaussianBlur(cv2.dilate(matte, np.ones((3, 3), np.uint8)), (0, 0), 1.0) * 1.2, 0, 1)
+
+
+@functools.cache
 def still_on_wall():
     return over(still(), walls.wall())
 
@@ -62,30 +67,28 @@ def behind(picture, figure):
     return np.where(outside[..., None], picture, grown)
 
 
-def lack(difference):
-    """What a box without hair lacks, from its difference to the still: the shadow of the hair, and where the hair is."""
-    amount = cv2.GaussianBlur(np.abs(difference).max(axis=2), (0, 0), 1.5) * 255
-    hair = motion.smoothstep(*HAIR, amount)
+def lack(difference, hair):
+    """The shadow of the hair, which a box without hair lacks, from its difference to the still."""
     skin = (1 - hair)[..., None] + 1e-3
-    return cv2.GaussianBlur(difference * skin, (0, 0), 8) / cv2.GaussianBlur(skin, (0, 0), 8)[..., None], hair
+    return cv2.GaussianBlur(difference * skin, (0, 0), 8) / cv2.GaussianBlur(skin, (0, 0), 8)[..., None]
 
 
-def take_over(x, y, box, rest_box, onto=None, below_hair=False):
+def take_over(x, y, box, rest_box, onto=None):
     """The still at (x, y) with the changes of `box` relative to `rest_box` (both RGBA renders).
 
-    Where nothing moved, the still; elsewhere the rendered box, colour-corrected by the low-frequency
-    difference between the still and the box at rest (the shadow of the hair, which boxes lack).
+    Where nothing moved, and where hair hangs, the still; elsewhere the rendered box, colour-corrected by the
+    low-frequency difference between the still and the box at rest (the shadow of the hair, which boxes lack).
     `onto`: that part of the still with changes of its own, which stay where the box does not move.
-    `below_hair`: the box reaches below the hair, which it lacks; there the still stays.
     """
     height, width = box.shape[:2]
     still_part = still_on_wall()[y : y + height, x : x + width]
     onto = still_part if onto is None else onto
     ground = behind(still_part, rest_box[..., 3])
     box, rest_box = over(box, ground), over(rest_box, ground)
-    shift, hair = lack(still_part - rest_box) if below_hair else (cv2.GaussianBlur(still_part - rest_box, (0, 0), 8), 0)
+    hair_part = hair()[y : y + height, x : x + width]
+    shift = lack(still_part - rest_box, hair_part)
     change = cv2.GaussianBlur(np.abs(box - rest_box).max(axis=2), (0, 0), 4) * 255
-    moved = (motion.smoothstep(1, 5, change) * (1 - hair))[..., None] * box_fade(height, width)
+    moved = (motion.smoothstep(1, 5, change) * (1 - hair_part))[..., None] * box_fade(height, width)
     return np.clip(onto + moved * (box + shift - onto), 0, 1)
 
 
@@ -128,7 +131,7 @@ def flow(name):
 def full(name):
     """The still's face box in the expression."""
     boxes = [read_rgba(OWN / "expressions" / f"{n}.png")[: EXPRESSIONS[name].height] for n in (name, "rest")]
-    return take_over(*FACE_BOX[:2], *boxes, below_hair=True)
+    return take_over(*FACE_BOX[:2], *boxes)
 
 
 def between(name, strength):

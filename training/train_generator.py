@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Train the painter of a rendered person: face with a closed mouth + mouth state -> the mouth.
 
-    PERSON=iris python train_generator.py --minutes 20          # from renders (make faces)
+    PERSON=iris python train_generator.py --minutes 20                   # from renders (make faces)
+    PERSON=iris python train_generator.py --minutes 20 --from-shipped    # after new renders: it knows the mouth already
 
 Checkpoint: painter.pt in the person's work folder; running again resumes from it.  From films: train_film.py.
 """
@@ -10,6 +11,7 @@ import argparse
 
 import numpy as np
 import renders
+import shipped
 import torch
 import trainer
 from nets import Painter
@@ -68,13 +70,17 @@ def load(checkpoint):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     trainer.add_arguments(parser, steps=8000, rate=2e-3)
+    parser.add_argument("--from-shipped", action="store_true", help="begin with the painter in models/PERSON")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     data = renders.Renders()
     print(data, flush=True)
     weight = importance(data.change())
-    painter = Painter(data.box, data.hole).to(trainer.DEVICE, memory_format=torch.channels_last)
+    painter = Painter(data.box, data.hole)
+    if arguments.from_shipped:
+        painter.load_state_dict(shipped.generator().painter.state_dict())
+    painter = painter.to(trainer.DEVICE, memory_format=torch.channels_last)
 
     def loss(step):
         references, states, wanted = data.batch(np.random.default_rng([11, step]), BATCH)

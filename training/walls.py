@@ -19,12 +19,44 @@ def _light(near, far, x=0.5, y=0.42, reach=0.42):
 
 
 def studio():
-    """A blue-grey studio with two soft bars of light and a darker floor line."""
-    wall = _light((168, 152, 136), (104, 88, 76))
-    bars = np.zeros((FRAME_H, FRAME_W, 3), np.float32)
-    for x, width, colour in ((130, 16, (60, 74, 84)), (196, 5, (36, 45, 52)), (1120, 22, (66, 60, 46)), (1052, 6, (40, 36, 30))):
-        cv2.rectangle(bars, (x, -20), (x + width, FRAME_H + 20), [c / 255 for c in colour], -1)
-    return wall + cv2.GaussianBlur(bars, (0, 0), 22) * 1.7
+    """A room far out of focus: a bright window with a plant on the left, a lamp and a picture on the right."""
+    rng = np.random.default_rng(5)
+    wall = _light((150, 162, 170), (84, 92, 100), 0.62, 0.40, 0.55).astype(np.float32)
+
+    def blurred(amount, draw):
+        layer = np.zeros((FRAME_H, FRAME_W, 4), np.float32)
+        draw(layer)
+        layer = cv2.GaussianBlur(layer, (0, 0), amount)
+        wall[:] = wall * (1 - layer[..., 3:]) + layer[..., :3]
+
+    def window(layer):
+        for x in (-60, 96):
+            cv2.rectangle(layer, (x, -40), (x + 138, 520), (0.86, 0.83, 0.78, 1), -1)
+        cv2.rectangle(layer, (-60, 528), (246, 552), (0.62, 0.66, 0.70, 1), -1)
+
+    def plant(layer):
+        for _ in range(170):
+            angle, length = rng.uniform(-2.6, -0.5), rng.uniform(60, 190)
+            tip = (int(252 + length * np.cos(angle)), int(610 + length * np.sin(angle) * 1.3))
+            shade = rng.uniform(0.5, 1.2)
+            cv2.ellipse(layer, tip, (int(rng.uniform(18, 34)), 10), np.degrees(angle), 0, 360, (0.17 * shade, 0.32 * shade, 0.20 * shade, 1), -1)
+        cv2.rectangle(layer, (212, 610), (296, 760), (0.42, 0.50, 0.60, 1), -1)
+
+    def furniture(layer):
+        cv2.rectangle(layer, (1010, 90), (1170, 300), (0.34, 0.36, 0.38, 1), -1)
+        cv2.rectangle(layer, (1026, 106), (1154, 284), (0.60, 0.62, 0.60, 1), -1)
+        cv2.rectangle(layer, (960, 560), (1300, 740), (0.22, 0.30, 0.40, 1), -1)
+        cv2.rectangle(layer, (1192, 470), (1202, 560), (0.20, 0.22, 0.26, 1), -1)
+
+    def lamp(layer):
+        cv2.ellipse(layer, (1198, 430), (58, 46), 0, 0, 360, (0.52, 0.74, 0.92, 1), -1)
+
+    blurred(26, window)
+    blurred(18, plant)
+    blurred(18, furniture)
+    blurred(20, lamp)
+    glow = _light((90, 130, 165), (0, 0, 0), 1198 / FRAME_W, 430 / FRAME_W, 0.17)
+    return wall * 0.9 + 0.35 * glow
 
 
 def shelves():
