@@ -113,8 +113,7 @@ def make_skin():
     colour = graph.mix(graph.math("MULTIPLY", lips, 0.82), colour, lip_colour)
     colour = graph.mix(graph.image(TEXTURES / "mpfb_inside-mouth.jpg"), colour, (0.30, 0.065, 0.06))
     colour = graph.mix(graph.math("MULTIPLY", graph.attribute("beard"), PERSON.beard), colour, (0.10, 0.06, 0.045))
-    # Scalp: dark under the hair, so that no skin shines through.
-    colour = graph.mix(graph.attribute("scalp"), colour, (0.16, 0.085, 0.06))
+    colour = graph.mix(graph.attribute("scalp"), colour, PERSON.scalp)
     pores = graph.ramp(graph.noise(250, 3, rest), 0.3, 0.7, *PERSON.roughness)
     graph.set(Base_Color=colour, Roughness=graph.math("SUBTRACT", pores, graph.math("MULTIPLY", lips, 0.16)))
     graph.set(Specular_IOR_Level=PERSON.gloss)

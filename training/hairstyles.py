@@ -2,9 +2,9 @@
 """Haircuts: strands that grow from the scalp."""
 
 import numpy as np
+from face import normalized
 from hair import add_curves, gather, grow, scalp_points, tangent
 from layered_hair import layered
-from face import normalized
 
 
 def swept(skull, rng, count):

@@ -2,7 +2,8 @@
 """Long layered hair: parted on the side, swept over the forehead, waves in locks that fall over the shoulders.
 
 A few thousand guides grow from the scalp, step by step.  The hair that is rendered lies between them; each lock
-then gets its own wave, and its hairs are drawn together towards the tips.
+then gets its own wave, and its hairs are drawn together towards the tips.  Directions from the centre of the skull
+are called `way`; points are in metres.
 """
 
 import face
@@ -71,9 +72,9 @@ def guides(skull, body, rng):
     low_root = 1 - np.clip(way[:, 2] / 0.5, 0, 1)  # at the sides and at the nape, hair falls from the root
     above_line = elevation - hairline(azimuth)
     fringe = np.clip(1 - above_line / 0.30, 0, 1) * np.clip(front * 2 - 0.6, 0, 1) * swept
-    near_part = np.clip(1 - np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.03, 0, 1)
-    at_line = np.clip(1 - above_line / 0.20, 0, 1) * front
-    back = 0.45 - 0.15 * front - 0.45 * fringe - 0.6 * near_part * at_line
+    # Along the parting, hair falls forward from the crown; where it turned back halfway, the scalp would show.
+    near_part = np.clip(1.3 - np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.035, 0, 1) * np.clip((0.25 - way[:, 1]) / 0.5, 0, 1)
+    back = (0.45 - 0.15 * front - 0.45 * fringe) * (1 - near_part) - 0.10 * near_part
     comb = np.stack([side * 1.1 * (1 - low_root), back, 0.2 * front * (1 - low_root) - 1.2 * low_root], -1)
     from_part = np.clip(np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.022, 0.35, 1)
     upright = 0.1 + 0.46 * (1 - low_root) * from_part
@@ -94,9 +95,7 @@ def guides(skull, body, rng):
     def bend(at, away, along, heading):
         azimuth, elevation = skull.angles(away)
         force = DOWN * (0.13 + 0.45 * along)
-        limit = np.where(
-            swept, np.interp(elevation, ELEVATIONS, SWEPT_SIDE), np.interp(elevation, ELEVATIONS, OTHER_SIDE)
-        )
+        limit = np.where(swept, *(np.interp(elevation, ELEVATIONS, side_) for side_ in (SWEPT_SIDE, OTHER_SIDE)))
         # On her own side of the face: hair that is past the limit is deflected outwards and back.
         on_face = np.clip((limit + spread - azimuth * side) / 0.16, 0, 1) * (away[:, 1] < 0)
         outwards = np.stack([side * 0.6, np.full(count, 0.60), np.zeros(count)], -1)
@@ -170,7 +169,13 @@ def layered(skull, rng, count):
     body = Body()
     way, swept, shapes = guides(skull, body, rng)
     roots = scalp_points(skull, rng, count)
-    roots_swept = roots[:, 0] * 0.1 < part_at(roots) + rng.normal(0, 1, len(roots)) * np.interp(roots[:, 1], [-0.8, -0.4], [0.006, 0.002])
+    # Four times as dense at the parting, which opens otherwise.
+    more = scalp_points(skull, rng, 3 * count)
+    roots = np.concatenate([roots, more[(np.abs(more[:, 0] * 0.1 - part_at(more)) < 0.010) & (more[:, 2] > 0.3)]])
+    azimuth, elevation = skull.angles(roots)
+    roots = roots[~((elevation < 0) & (np.abs(azimuth) < np.radians(95)))]  # no sideburns
+    across = np.interp(roots[:, 1], [-0.8, -0.4], [0.006, 0.002])  # m within which hairs fall to either side; most in front
+    roots_swept = roots[:, 0] * 0.1 < part_at(roots) + rng.normal(0, 1, len(roots)) * across
     strands = (skull.centre + roots * (skull.radius(roots) - 0.0005)[:, None])[:, None] + between(
         way, swept, shapes, roots, roots_swept
     )
@@ -192,7 +197,7 @@ def layered(skull, rng, count):
     drift = np.cumsum(rng.normal(0, 0.0011, (stray.sum(), STEPS, 3)), axis=1)
     strands[stray] += drift * along[:, None] ** 0.7
     strands = body.push(strands, 0.017)
-    # No strand crosses the face below the cheeks, or the throat.
+    # No strand crosses the throat.
     low = strands[..., 2] < skull.centre[2] - 0.075
     before = (np.abs(strands[..., 0]) < 0.053) & (strands[..., 1] < face.NECK[1] - 0.012)
     free = ~(low & before).any(1)

@@ -42,6 +42,7 @@ class Person:
     gloss: float = 0.42  # specular level of the skin
     roughness: tuple = (0.44, 0.54)  # of the skin, from its smoothest to its roughest patches
     freckles: float = 0.0  # on the nose and the cheeks
+    scalp: tuple = (0.16, 0.085, 0.06)  # darker than the skin, so that none shines through the hair
     blush: float = 0.30
     eye_shadow: float = 0.55
     eye_liner: float = 0.8
@@ -121,6 +122,7 @@ PEOPLE = {
         gloss=0.36,
         roughness=(0.42, 0.62),
         freckles=0.8,
+        scalp=(0.075, 0.040, 0.024),
         blush=0.34,
         eye_shadow=0.35,
         eye_liner=0.7,

@@ -39,7 +39,8 @@ def studio():
             angle, length = rng.uniform(-2.6, -0.5), rng.uniform(60, 190)
             tip = (int(252 + length * np.cos(angle)), int(610 + length * np.sin(angle) * 1.3))
             shade = rng.uniform(0.5, 1.2)
-            cv2.ellipse(layer, tip, (int(rng.uniform(18, 34)), 10), np.degrees(angle), 0, 360, (0.17 * shade, 0.32 * shade, 0.20 * shade, 1), -1)
+            size, green = (int(rng.uniform(18, 34)), 10), (0.17 * shade, 0.32 * shade, 0.20 * shade, 1)
+            cv2.ellipse(layer, tip, size, np.degrees(angle), 0, 360, green, -1)
         cv2.rectangle(layer, (212, 610), (296, 760), (0.42, 0.50, 0.60, 1), -1)
 
     def furniture(layer):
