@@ -77,9 +77,13 @@ put() {
     note "$3"
 }
 
+# A folder at a time: avatars have a thousand files.
 put_all_of() {
-    find "$1" -type f | sort | while read -r file; do
-        put 644 "$file" "$2/${file#"$1"/}"
+    find "$1" -type d | sort | while read -r folder; do
+        to=$2${folder#"$1"}
+        put_folder "$to"
+        find "$folder" -maxdepth 1 -type f -exec install -m 644 -t "$DESTDIR$to" {} +
+        find "$folder" -maxdepth 1 -type f | sort | while read -r file; do note "$to/${file##*/}"; done
     done
 }
 
