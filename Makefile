@@ -26,12 +26,14 @@ SYSTEM_PYTHON := /usr/bin/python3
 TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb xauth $(PYTHON_PACKAGES)
 WEB_PACKAGES := chromium
 LINT_PACKAGES := shellcheck
+DEB_PACKAGES := debhelper lintian
+DEB_TEST_PACKAGES := debootstrap ffmpeg
 
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-train test-arm64 soak faults air obs \
-	lint bench bench-gpu parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-train test-arm64 test-deb soak faults air obs \
+	deb tarball lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -127,6 +129,10 @@ test-arm64: $(PLUGIN) $(VENV)/ready ## build for ARM64, test the kernels and pai
 	@scripts/arm64/prepare.sh $(ONNXRUNTIME)
 	@scripts/arm64/test.sh $(SPOKEN)
 
+test-deb: ## as root: the packages of make deb in fresh Debian 12 and 13: installed, speaking, purged (some minutes)
+	@scripts/install-packages.sh $(DEB_TEST_PACKAGES)
+	@scripts/deb/test.sh
+
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
@@ -183,6 +189,15 @@ install: ## install what make has built: PREFIX (default /usr/local), PLUGINDIR 
 
 uninstall: ## remove what install put there
 	@scripts/install.sh uninstall
+
+deb: $(PLUGIN) ## Debian packages into target/packages, checked by lintian
+	@scripts/install-packages.sh $(DEB_PACKAGES)
+	@scripts/deb/build.sh deb
+	@lintian --fail-on error target/packages/*.deb
+
+tarball: $(PLUGIN) ## a tarball into target/packages that works wherever it is unpacked, and its test
+	@scripts/deb/build.sh tarball
+	@scripts/deb/test-tarball.sh
 
 clean: ## remove everything built
 	rm -rf target demo.mp4 demo.png
