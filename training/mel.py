@@ -74,7 +74,11 @@ def rows(encode, mel, count, phase=0):
     middle = torch.arange(count).mul(PHASES).add(phase).clamp(max=last)
     starts = torch.stack([middle - APART, middle, middle + APART]).clamp(0, last)
     needed, which = torch.unique(starts, return_inverse=True)
-    earlier, own, later = encode(windows(mel, needed))[which]
+    return averaged(*encode(windows(mel, needed))[which])
+
+
+def averaged(earlier, own, later):
+    """Rows of single windows -> their mean, and what it is without the later one: `rows` says when."""
     return (earlier + 2 * own + later) / 4, (earlier + 3 * own) / 4
 
 

@@ -121,12 +121,8 @@ def hear(model, audio, future=mel.FUTURE_ROWS, fps=mel.FPS):
 
 def averaged_contexts(rows, futures):
     """Rows of single windows [B, WINDOWS, 512] -> contexts [B, frames, 16, 512] as mel.rows and mel.contexts make them."""
-    earlier, own, later = rows[:, :-2], rows[:, 1:-1], rows[:, 2:]
-
-    def around(averaged):
-        return averaged.unfold(1, (ROWS - 1) * FINER + 1, 1)[..., ::FINER].transpose(2, 3)
-
-    full, last = around((earlier + 2 * own + later) / 4), around((earlier + 3 * own) / 4)
+    averaged = mel.averaged(rows[:, :-2], rows[:, 1:-1], rows[:, 2:])
+    full, last = (part.unfold(1, (ROWS - 1) * FINER + 1, 1)[..., ::FINER].transpose(2, 3) for part in averaged)
     known = [ROWS // 2 + future for future in futures]
     ended = [torch.cat([f[:, :n], l[:, n : n + 1], f[:, n + 1 :]], 1) for f, l, n in zip(full, last, known)]
     return torch.stack([mel.shorten(context, future) for context, future in zip(ended, futures)])

@@ -43,8 +43,8 @@ from compositing import (
 )
 from features import (
     CONTEXTS,
-    averaged_context,
     SAMPLE_RATE,
+    averaged_context,
     feature_sequence,
     mel_heard,
     mel_spectrogram,
