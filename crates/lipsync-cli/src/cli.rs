@@ -53,12 +53,15 @@ Environment:
   LIPSYNC_PYTHON       as new --python and train --faces-python
 
 Exit status:
-  0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage; 130 interrupted";
+  0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage; 130 interrupted;
+  `work` only: 3 the job itself is wrong, and would fail every time";
 
 #[derive(Subcommand)]
 pub enum Command {
     Render(Render),
     Join(Join),
+    Work(Work),
+    Split(Split),
     Play(Play),
     Say(Say),
     Serve(crate::serve::Serve),
@@ -138,6 +141,45 @@ impl Render {
             _ => Err("the video has no name. Give a file with speech and a video: lipsync render speech.mp3 out.mp4".into()),
         }
     }
+}
+
+/// Do a job of a queue: render the video that a JSON file asks for, and write a report beside it.
+///
+/// A job is an object: "video", and "speech" (a file) or "text" and "voice"; if wanted "avatar", "size" ("1920x1080"), "fps",
+/// "background", "clip" and "emphasis", as the options of render; "frames" ([0, 4999]) for a part without sound; "parts" (["1.mp4",
+/// "2.mp4"]) to join instead of rendering. Paths are relative to the file.
+///
+/// The same job again does nothing: VIDEO.json, the report, says that it is done. What a killed run has rendered of a long video is
+/// gone on with. Progress goes to stdout, a line of JSON each: {"stage": "render", "done": 120, "of": 4500, "seconds_left": 31};
+/// at the end {"result": REPORT}, or {"error": "what is wrong, and the remedy", "retry": true, "busy": false}.
+///
+/// Exit status: 0 done; 1 failed, and another try may succeed (a full disk, or "busy": another process is at it); 3 the job is wrong,
+/// and no try will succeed; 130 interrupted, and the next run goes on.
+#[derive(Args)]
+pub struct Work {
+    /// The file with the job; - reads it from stdin.
+    #[arg(value_name = "JOB.json")]
+    pub job: PathBuf,
+    /// End with the process that has started this one.
+    #[arg(long)]
+    pub with_parent: bool,
+}
+
+/// Split the job of a long video into jobs for its parts and one that joins them, for `work` on several machines.
+///
+/// Writes 1.json, 2.json and so on, and join.json; prints {"parts": [FILE, ...], "join": FILE, "frames": COUNT}. Parts take equally
+/// long, and are cut where the speech is quiet. Their frames are exactly those of one run.
+#[derive(Args)]
+pub struct Split {
+    /// The file with the job, as for work.
+    #[arg(value_name = "JOB.json")]
+    pub job: PathBuf,
+    /// How many parts at most; none is shorter than five seconds.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub parts: u16,
+    /// Folder for the jobs and for what they write. Default: VIDEO.parts, beside the video.
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
 }
 
 /// Show an avatar that speaks a file, in a window, with sound. Ctrl-C ends it.

@@ -43,6 +43,7 @@ mod sheet;
 mod speech;
 mod train;
 mod trial;
+mod work;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
     let result = interrupt::listen().and_then(|()| match cli.command {
         Command::Render(options) => render::run(&options),
         Command::Join(options) => render::join::run(&options),
+        Command::Work(options) => Ok(work::run(&options)),
+        Command::Split(options) => work::split::run(&options),
         Command::Play(options) => play::run(&options.speech, &options.look),
         Command::Say(options) => play::say(&options),
         Command::Serve(options) => serve::run(&options),

@@ -15,6 +15,25 @@ const MISSED: &str = "lipsync-stream-missed";
 /// machine.
 const RETRIES: u32 = 20;
 
+/// An error that is a file's own: it would be the same at any time, on any machine.
+#[derive(Debug)]
+pub struct InputError(String);
+
+impl InputError {
+    /// The problem of a file, and what to do.
+    pub fn of(file: &Path, problem: &str, remedy: &str) -> Self {
+        Self(format!("{}: {problem}. {remedy}", file.display()))
+    }
+}
+
+impl std::fmt::Display for InputError {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InputError {}
+
 /// A pipeline that reads a file. It is stopped on drop, so that no thread goes on reading or writing.
 pub struct Reader {
     pipeline: gst::Pipeline,
@@ -159,7 +178,7 @@ impl Reader {
     fn read_again(&mut self) -> Result<()> {
         self.retries += 1;
         if self.streams != 1 || self.retries > RETRIES {
-            return Err(self.file_error("was over before it could be decoded; try again"));
+            bail!("{}: was over before it could be decoded; try again", self.file.display());
         }
         let _ = self.pipeline.set_state(gst::State::Null);
         self.start();
@@ -173,7 +192,7 @@ impl Reader {
 
     /// An error about the file.
     pub fn file_error(&self, problem: &str) -> anyhow::Error {
-        anyhow::anyhow!("{}: {problem}. {}", self.file.display(), self.remedy)
+        InputError::of(&self.file, problem, self.remedy).into()
     }
 
     fn failure(&self, message: &gst::message::Error) -> anyhow::Error {
@@ -199,10 +218,12 @@ impl Reader {
             [] if nothing => self.file_error("holds no sound"),
             [] if error.matches(gst::StreamError::WrongType) => self.file_error(error.message()),
             [] => self.file_error(&format!("cannot be read: {}", error.message().trim_end_matches('.'))),
-            missing => self.file_error(&format!(
-                "cannot be read: GStreamer lacks a {} (install gstreamer1.0-libav, or the package that has it)",
-                missing.join(" and a ")
-            )),
+            missing => anyhow::anyhow!(
+                "{}: cannot be read: GStreamer lacks a {} (install gstreamer1.0-libav, or the package that has it). {}",
+                self.file.display(),
+                missing.join(" and a "),
+                self.remedy
+            ),
         }
     }
 }
@@ -234,8 +255,8 @@ impl AudioBytes {
 }
 
 /// Regular files only: opening a pipe would block until there is a writer, and could not be interrupted.
-fn check_file(file: &Path, remedy: &str) -> Result<()> {
-    let problem = match std::fs::metadata(file) {
+pub fn check_file(file: &Path, remedy: &str) -> Result<()> {
+    let problem: String = match std::fs::metadata(file) {
         Ok(data) if data.is_dir() => "is a folder".into(),
         Ok(data) if !data.is_file() => "is no regular file".into(),
         Ok(data) if data.len() == 0 => "is empty".into(),
@@ -246,5 +267,5 @@ fn check_file(file: &Path, remedy: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such file".into(),
         Err(error) => format!("cannot be read: {error}"),
     };
-    bail!("{}: {problem}. {remedy}", file.display())
+    Err(InputError::of(file, &problem, remedy).into())
 }

@@ -135,8 +135,10 @@ impl PartialOutput {
         if !self.replace && self.target.symlink_metadata().is_ok() {
             bail!("{}: was made by someone else meanwhile. Choose another name", self.target.display());
         }
-        std::fs::rename(&self.temporary, &self.target)
-            .with_context(|| format!("{}: cannot be given its name", self.target.display()))?;
+        let nameless = || format!("{}: cannot be given its name", self.target.display());
+        // Or the name might outlive a power failure, and what is in the file not.
+        std::fs::File::open(&self.temporary).and_then(|file| file.sync_all()).with_context(nameless)?;
+        std::fs::rename(&self.temporary, &self.target).with_context(nameless)?;
         self.finished = true;
         Ok(())
     }

@@ -16,3 +16,11 @@ pub fn time_bar(work: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_prefix(work)
 }
+
+/// Has a bar of a length of time show what is done, and of how much.
+pub fn shown_by(bar: &ProgressBar) -> impl FnMut(gst::ClockTime, gst::ClockTime) {
+    |reached, of| {
+        bar.set_length(of.mseconds());
+        bar.set_position(reached.mseconds());
+    }
+}

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use gst::prelude::*;
 use lipsync_core::avatar::Avatar;
+use lipsync_core::rate::FrameRate;
 
 use crate::cli::Look;
 use crate::plugin;
@@ -35,6 +36,11 @@ impl Look {
         if let Some(emphasis) = self.emphasis {
             face.set_property("emphasis", emphasis);
         }
+    }
+
+    /// Frames a second of the video.
+    pub fn frame_rate(&self, avatar: &Avatar) -> FrameRate {
+        self.fps.and_then(|fps| FrameRate::new(fps, 1)).unwrap_or(avatar.rate)
     }
 
     /// What caps say of the frame rate: nothing where it is the avatar's own.

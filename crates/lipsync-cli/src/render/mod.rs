@@ -11,19 +11,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use gst::prelude::*;
 use lipsync_core::avatar::Avatar;
-use lipsync_core::rate::FrameRate;
 
 use crate::cli::{Look, Render};
-use crate::media::Reader;
+use crate::media::{InputError, Reader};
 use crate::partial::PartialOutput;
 use crate::{format, plugin, progress, speech};
 use output::Output;
 pub use stage::Stage;
 
-const REMEDY: &str = "Give a file with speech, in a format that GStreamer can play";
+pub const REMEDY: &str = "Give a file with speech, in a format that GStreamer can play";
 
 /// The launch line that decodes speech and gives it to `sound`, once to be painted and once to be heard. The second queue
 /// has no bounds: the picture comes as much later as the avatar and the encoder look ahead.
@@ -49,11 +48,42 @@ pub fn render(
     part: Option<(u64, u64)>,
     force: bool,
 ) -> Result<ExitCode> {
+    let bar = progress::time_bar("render");
+    let written = write(file, video, look, part, force, &mut progress::shown_by(&bar))?;
+    bar.finish_and_clear();
+    let length = format::time(written.length.seconds_f64());
+    let count = format::count(written.frames as usize, "frame");
+    let (width, height) = written.size;
+    print_line!("{}: {length}, {count} of {width} x {height}", video.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What has been written.
+pub struct Written {
+    pub frames: u64,
+    pub length: gst::ClockTime,
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+}
+
+/// Called while a video is written: with the end of the last frame, and that of the video as far as it is known.
+pub type Report<'a> = dyn FnMut(gst::ClockTime, gst::ClockTime) + 'a;
+
+/// Renders a file of speech into `video`, or only those frames, without sound.
+///
+/// # Errors
+/// [`InputError`] where the speech is to blame.
+pub fn write(
+    file: &Path,
+    video: &Path,
+    look: &Look,
+    part: Option<(u64, u64)>,
+    force: bool,
+    report: &mut Report,
+) -> Result<Written> {
     let output = Output::of(video)?;
     plugin::load()?;
-    for (element, package) in output.needs() {
-        plugin::require(element, package)?;
-    }
+    output.require()?;
     let avatar = look.open_avatar()?;
     let stage = Stage::of(look, &avatar, output.has_alpha())?;
     let target = PartialOutput::begin(video, force)?;
@@ -71,7 +101,7 @@ pub fn render(
     painted.set_offset(output.picture_delay().nseconds() as i64);
     let (mut begins, mut ends) = (gst::ClockTime::ZERO, gst::ClockTime::MAX);
     if let Some((first, last)) = part {
-        let rate = look.fps.and_then(|fps| FrameRate::new(fps, 1)).unwrap_or(avatar.rate);
+        let rate = look.frame_rate(&avatar);
         let face = reader.element("face")?;
         face.set_property("first-frame", first);
         face.set_property("last-frame", last);
@@ -82,26 +112,21 @@ pub fn render(
     }
     let frames = Frames::of(&painted);
     reader.start();
-    let bar = progress::time_bar("render");
     while !reader.has_ended()? {
         let end = reader.duration().map_or(begins, |whole| whole.min(ends));
-        bar.set_length(end.saturating_sub(begins).mseconds());
-        bar.set_position(frames.reached().saturating_sub(begins).mseconds());
+        report(frames.reached().saturating_sub(begins), end.saturating_sub(begins));
     }
-    bar.finish_and_clear();
-    drop(reader);
     if let (0, Some((first, _))) = (frames.count(), part) {
-        bail!("{}: has no frame {first}: it is shorter. Leave the part out", file.display());
+        let problem = format!("has no frame {first}: it is shorter");
+        return Err(InputError::of(file, &problem, "Leave the part out").into());
     }
     if frames.count() == 0 {
-        bail!("{}: holds no sound. {REMEDY}", file.display());
+        return Err(reader.file_error("holds no sound"));
     }
+    drop(reader);
     target.finish()?;
-    let length = format::time(frames.reached().saturating_sub(begins).seconds_f64());
-    let count = format::count(frames.count() as usize, "frame");
-    let (width, height) = stage.size();
-    print_line!("{}: {length}, {count} of {width} x {height}", video.display());
-    Ok(ExitCode::SUCCESS)
+    let length = frames.reached().saturating_sub(begins);
+    Ok(Written { frames: frames.count(), length, size: stage.size() })
 }
 
 /// A pipeline that begins with [`SPEECH`] and has the stage's line in it, ready to read `file`.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::plugin;
+
 /// A kind of file to render.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
@@ -113,6 +115,11 @@ impl Output {
             Self::Mp4 => gst::ClockTime::from_nseconds(AAC_DELAY * 1_000_000_000 / AAC_RATE),
             _ => gst::ClockTime::ZERO,
         }
+    }
+
+    /// Fails where GStreamer lacks one of the elements that it needs.
+    pub fn require(self) -> Result<()> {
+        self.needs().iter().try_for_each(|(element, package)| plugin::require(element, package))
     }
 
     /// The elements it needs that are not in every installation, and Debian's packages that have them.

@@ -50,9 +50,7 @@ impl Recording {
     /// # Errors
     /// Where an element is missing, or no file can be written.
     pub fn begin(streams: &Streams) -> Outcome<Self> {
-        for (element, package) in Output::Mp4.needs() {
-            crate::plugin::require(element, package).map_err(Failure::ours)?;
-        }
+        Output::Mp4.require().map_err(Failure::ours)?;
         let file = tempfile::Builder::new().prefix("lipsync-").suffix(".mp4").tempfile();
         let file = file.context("no temporary file can be made for the recording");
         let file = file.map_err(Failure::ours)?.into_temp_path();
