@@ -101,8 +101,11 @@ impl Environment {
         if is_ready(&folder) { Ok(()) } else { self.check_room(&folder) }
     }
 
+    /// Also behind a link, as of who keeps gigabytes on another disk.
     fn place(&self) -> Result<PathBuf> {
-        Ok(cache()?.join(&self.folder))
+        let folder = cache()?.join(&self.folder);
+        let linked = std::fs::read_link(&folder).ok().and_then(|to| Some(folder.parent()?.join(to)));
+        Ok(linked.unwrap_or(folder))
     }
 
     /// Installs the packages; only files with known hashes are accepted. Index and certificates are those of the
