@@ -11,6 +11,7 @@ PLUGIN := target/plugin
 DEBUG_PLUGIN := target/debug-plugin
 VENV := target/venv
 INTEGRATIONS_VENV := target/venv-integrations
+BATCH_VENV := target/venv-batch
 FIXTURES := target/fixtures
 PREFIX ?= /usr/local
 
@@ -25,6 +26,8 @@ PYTHON_PACKAGES := python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugi
 SYSTEM_PYTHON := /usr/bin/python3
 TEST_PACKAGES := nginx libnginx-mod-rtmp xvfb xauth $(PYTHON_PACKAGES)
 WEB_PACKAGES := chromium
+BATCH_PACKAGES := redis-server ffmpeg
+SLURM_PACKAGES := slurm-wlm munge
 LINT_PACKAGES := shellcheck
 DEB_PACKAGES := debhelper lintian
 DEB_TEST_PACKAGES := debootstrap ffmpeg
@@ -32,7 +35,7 @@ DEB_TEST_PACKAGES := debootstrap ffmpeg
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-train test-arm64 test-deb soak faults air obs \
+.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-batch test-train test-arm64 test-deb soak faults air obs \
 	deb tarball lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
@@ -116,6 +119,18 @@ test-integrations: runtime fixtures $(INTEGRATIONS_VENV)/ready ## test the adapt
 	@ln -sfn ../../models $(DEBUG_PLUGIN)/lipsync
 	@XDG_CACHE_HOME=$(CURDIR)/target/test-cache G_DEBUG=fatal-warnings GST_PLUGIN_PATH=$(CURDIR)/$(DEBUG_PLUGIN) \
 		GST_REGISTRY=$(CURDIR)/$(DEBUG_PLUGIN)-registry.bin $(INTEGRATIONS_VENV)/bin/python -m pytest -q -p no:cacheprovider integrations
+
+$(BATCH_VENV)/ready: batch/requirements.lock | packages
+	@echo "==> installing Celery and boto3 into $(BATCH_VENV)"
+	@$(SYSTEM_PYTHON) -I -m venv $(BATCH_VENV)
+	@$(BATCH_VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes -r $<
+	@touch $@
+
+test-batch: $(PLUGIN) $(BATCH_VENV)/ready ## many jobs on several workers: Celery with a real Redis that dies, S3, Kubernetes; as root, Slurm (some minutes)
+	@scripts/install-packages.sh $(BATCH_PACKAGES)
+	@echo "==> rendering while workers and Redis die"
+	@$(GST_ENV) $(BATCH_VENV)/bin/python -m pytest -q -p no:cacheprovider batch
+	@[ "$$(id -u)" -ne 0 ] || { scripts/install-packages.sh $(SLURM_PACKAGES) && $(GST_ENV) batch/tests/slurm.sh; }
 
 test-web: $(PLUGIN) fixtures ## the page of lipsync serve in Chromium, as a person uses it, and its delays in real time (some minutes)
 	@scripts/install-packages.sh $(WEB_PACKAGES)

@@ -82,6 +82,7 @@ fn every_package_that_is_installed_is_known_by_its_files() {
         "benches/python/requirements",
         "training/requirements",
         "training/requirements-render",
+        "batch/requirements",
     ];
     for list in lists {
         let locked = pinned(&root().join(format!("{list}.lock")));

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Videos rendered by many machines: Celery in front of `lipsync work`. See README.md."""

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Where speech comes from and videos go to: folders that all machines share, or S3 and what speaks its language."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+
+from . import settings
+from .tool import JobFailed, TryAgain
+
+S3 = "s3://"
+
+
+def of(job, job_id, folder):
+    """The target of a job: its speech, its video, or both may be objects of S3."""
+    places = [job.get("speech"), job.get("video"), *(job.get("parts") or [])]
+    is_remote = any(isinstance(place, str) and place.startswith(S3) for place in places)
+    return Bucket(job, job_id) if is_remote else Directory(job, folder)
+
+
+class Directory:
+    """Shared folders: the tool reads and writes there itself."""
+
+    def __init__(self, job, folder):
+        self.job = job
+        self.folder = folder or "/"
+
+    def fetch(self):
+        """The job with paths on this machine."""
+        return self.job
+
+    def deliver(self):
+        """Brings what the tool has written to its place."""
+
+    def shared(self, job):
+        """A job that the tool has made of this one, as other machines are to get it."""
+        return job
+
+    def discard(self, parts):
+        """Removes what `lipsync split` and the jobs of the parts have written."""
+        places = [Path(part) for part in parts]
+        for place in places:
+            for file in (place, report_of(place), place.with_suffix(".json"), place.with_name("join.json")):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            places[0].parent.rmdir()
+
+
+class Bucket:
+    """Objects, in a folder of this machine that is the same for each attempt at the job: a killed run is resumed there."""
+
+    def __init__(self, job, job_id):
+        # boto3 takes endpoint, region and keys from the environment: AWS_ENDPOINT_URL_S3 and the like.
+        import boto3
+
+        self.job = job
+        self.folder = Path(settings.SCRATCH) / job_id
+        self.s3 = boto3.client("s3")
+        # Those of the job's places that are not on this machine, by where they are meanwhile.
+        self.remote = {}
+
+    def fetch(self):
+        with storage():
+            job = dict(self.job)
+            if is_object(job.get("speech")):
+                job["speech"] = self._get(job["speech"], "speech")
+            if job.get("parts"):
+                job["parts"] = [self._get(part, "parts") if is_object(part) else part for part in job["parts"]]
+            if is_object(job.get("video")):
+                job["video"] = self._get_done(job["video"])
+            return job
+
+    def _place(self, uri, folder):
+        place = self.folder / folder / uri.rsplit("/", 1)[1]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.remote[str(place)] = uri
+        return place
+
+    def _get(self, uri, folder):
+        place = self._place(uri, folder)
+        if not self._try_get(uri, place):
+            raise JobFailed(f"{uri}: no such object. Upload it first")
+        return str(place)
+
+    def _get_done(self, uri):
+        """A video that is there already, too: if it is what the job asks for, the tool sees that."""
+        place = self._place(uri, "video")
+        if not place.exists() and self._try_get(uri + ".json", report_of(place)):
+            self._try_get(uri, place)
+        return str(place)
+
+    def _try_get(self, uri, place):
+        from botocore.exceptions import ClientError
+
+        try:
+            self.s3.download_file(*bucket_and_key(uri), str(place))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NoSuchBucket"):
+                return False
+            raise
+        return True
+
+    def deliver(self):
+        with storage():
+            for place, uri in self.remote.items():
+                if uri == self.job["video"]:
+                    # The report is last: where it is, the video is complete.
+                    self.s3.upload_file(place, *bucket_and_key(uri))
+                    self.s3.upload_file(place + ".json", *bucket_and_key(uri + ".json"))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def shared(self, job):
+        def back(value):
+            if isinstance(value, list):
+                return [back(item) for item in value]
+            for place, uri in self.remote.items():
+                if isinstance(value, str) and (value == place or value.startswith(place + ".parts/")):
+                    return uri + value[len(place) :]
+            return value
+
+        return {key: back(value) for key, value in job.items()}
+
+    def discard(self, parts):
+        with storage():
+            for part in parts:
+                for uri in (part, part + ".json"):
+                    bucket, key = bucket_and_key(uri)
+                    self.s3.delete_object(Bucket=bucket, Key=key)
+
+
+def is_object(place):
+    return isinstance(place, str) and place.startswith(S3)
+
+
+def bucket_and_key(uri):
+    bucket, _, key = uri[len(S3) :].partition("/")
+    if not bucket or not key:
+        raise JobFailed(f"{uri}: is no object. Write s3://BUCKET/KEY")
+    return bucket, key
+
+
+def report_of(video):
+    return video.with_name(video.name + ".json")
+
+
+@contextlib.contextmanager
+def storage():
+    """What fails there may succeed later."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
+        raise TryAgain(f"S3: {error}") from error
+
+
+def clear_up(is_open):
+    """Removes the folders of jobs that have ended elsewhere."""
+    for folder in Path(settings.SCRATCH).glob("*"):
+        if not is_open(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(file):
+    return json.loads(Path(file).read_text())

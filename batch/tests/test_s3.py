@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Speech and videos as objects, on a server that speaks S3's language (moto)."""
+
+import boto3
+import pytest
+from conftest import Farm, check_video, until
+from moto.server import ThreadedMotoServer
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="talks")
+    yield client
+    server.stop()
+
+
+@pytest.fixture
+def farm(s3, tmp_path):
+    # Its environment says where the server is.
+    farm = Farm(tmp_path)
+    yield farm
+    farm.close()
+
+
+def keys(s3):
+    return [item["Key"] for item in s3.list_objects_v2(Bucket="talks").get("Contents", ())]
+
+
+def fetch(s3, jobs, name):
+    for key in (name, name + ".json"):
+        s3.download_file("talks", f"out/{key}", str(jobs.folder / key))
+    return jobs.folder / name
+
+
+def test_objects_are_rendered_once_and_survive_a_kill(farm, jobs, s3):
+    s3.upload_file(str(jobs.sound("speech.wav", seconds=11)), "talks", "in/speech.wav")
+    file = jobs.write("talk", speech="s3://talks/in/speech.wav", video="s3://talks/out/talk.mp4")
+    worker = farm.start("one")
+    [job] = farm.submit(file)
+    until(lambda: farm.status(job).get("progress", {}).get("done"), "it renders")
+    worker.kill()
+    assert keys(s3) == ["in/speech.wav"]
+    farm.start("two")
+    farm.wait()
+    assert sorted(keys(s3)) == ["in/speech.wav", "out/talk.mp4", "out/talk.mp4.json"]
+    check_video(fetch(s3, jobs, "talk.mp4"), 11)
+    assert len(farm.rendered()) == 1
+    # Another farm, which knows nothing of it, finds it done.
+    farm.redis.command("FLUSHALL")
+    [job] = farm.submit(file, options=["--wait"])
+    assert farm.status(job)["report"]["already"]
+    assert len(farm.rendered()) == 1
+    assert not list((farm.folder / "scratch").iterdir())
+
+
+def test_what_is_not_there_is_said(farm, jobs, s3):
+    farm.start()
+    [job] = farm.submit(jobs.write("talk", speech="s3://talks/in/nothing.wav", video="s3://talks/out/talk.mp4"))
+    farm.wait()
+    assert farm.failed()[job]["reason"].startswith("s3://talks/in/nothing.wav: no such object")
+
+
+def test_parts_go_through_the_bucket(farm, jobs, s3):
+    s3.upload_file(str(jobs.sound("long.wav", seconds=12, loop=1)), "talks", "in/long.wav")
+    for name in ("one", "two"):
+        # Machines that share no folder.
+        farm.start(name, LIPSYNC_SCRATCH=str(farm.folder / f"scratch-{name}"))
+    file = jobs.write("talk", speech="s3://talks/in/long.wav", video="s3://talks/out/talk.mp4")
+    [job] = farm.submit(file, options=["--parts", 2, "--wait"])
+    assert farm.status(job)["report"]["frames"] == 300
+    check_video(fetch(s3, jobs, "talk.mp4"), 12)
+    assert sorted(keys(s3)) == ["in/long.wav", "out/talk.mp4", "out/talk.mp4.json"]
