@@ -7,9 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import settings
-from .celery import app
-from .store import DONE, FAILED, OPEN, Store, connect
+from .store import FAILED, OPEN, Store, connect
 from .tasks import render, retry, submit
 
 

@@ -14,14 +14,16 @@ app.conf.update(
     task_default_queue="lipsync",
     # The tool uses all cores: a second render beside it would only make both slower.
     worker_concurrency=1,
+    # Where all cores render, a process takes longer to start than the default, 4 s.
+    worker_proc_alive_timeout=60,
     # No worker keeps a job that another could begin.
     worker_prefetch_multiplier=1,
-    # A message is acknowledged when its job has ended, so it outlives the worker: one whose child was killed gives it back at once...
+    # A message is acknowledged when its job has ended, so it outlives the worker: one whose child was killed gives it back at once.
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     broker_transport_options={
-        # ...and that of a machine that is gone comes to another after this time. So does that of every render that takes longer, which
-        # is why a job has a lock, and a record of what has become of it.
+        # That of a machine that is gone comes to another after this time. So does that of every render that takes longer:
+        # therefore a job has a lock, and a record of what has become of it.
         "visibility_timeout": settings.TIMEOUT,
         # How often workers look for such messages: the defaults, 10 s and every tenth time, suit a timeout of an hour.
         "unacked_restore_interval": max(settings.TIMEOUT // 6, 1),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """The lock of a job, renewed while the job is worked on."""
 
+import contextlib
 import threading
 
 from redis.exceptions import LockError, RedisError
@@ -52,9 +53,7 @@ class Hold:
         self.over.set()
         if self.thread:
             self.thread.join()
-        try:
+        # Else it is another's, or ends by itself.
+        with contextlib.suppress(LockError, RedisError):
             self.lock.release()
-        except (LockError, RedisError):
-            # It is another's, or ends by itself.
-            pass
         self.client.close()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MPL-2.0
 """The record of each job in Redis. Messages may be lost, or come twice; the record says what is to be done.
 
-    lipsync:job:ID     hash: call (what the task was called with), state, attempts, reason, report, parts, join
-    lipsync:open       sorted set of the jobs that are neither done nor failed, by when something was last heard of them
-    lipsync:done       how many have been done
-    lipsync:failed     hash: ID -> what failed, why, after how many attempts, when
-    lipsync:lock:ID    token of the worker that is at it
+lipsync:job:ID     hash: call (what the task was called with), state, attempts, reason, report, parts, join
+lipsync:open       sorted set of the jobs that are neither done nor failed, by when something was last heard of them
+lipsync:done       how many have been done
+lipsync:failed     hash: ID -> what failed, why, after how many attempts, when
+lipsync:lock:ID    token of the worker that is at it
 """
 
 import json
@@ -83,11 +83,13 @@ class Store:
     def end(self, job, report):
         with self.redis.pipeline() as pipe:
             pipe.hset(self.key(job), mapping={"state": DONE, "report": json.dumps(report)})
-            pipe.hdel(self.key(job), "parts", "join")
             pipe.expire(self.key(job), settings.KEEP)
             pipe.zrem("lipsync:open", job)
             pipe.incr("lipsync:done")
             pipe.execute()
+
+    def drop_parts(self, job):
+        self.redis.hdel(self.key(job), "parts", "join")
 
     def fail(self, job, reason):
         record = self.record(job)

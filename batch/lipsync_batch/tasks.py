@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """The task, and how jobs come to be tasks."""
 
+import contextlib
 import hashlib
 import json
 import random
@@ -54,12 +55,10 @@ def store_progress(task, job_id, progress):
 
 def attempt(task, store, tool, job_id, record):
     """Brings a job on, unless it has ended; its report."""
-    parent = record["call"]["parent"]
     if record["state"] == DONE:
-        wake(store, parent)
-        return record["report"]
+        return finish(store, job_id, record, record["report"])
     if record["state"] == FAILED:
-        wake(store, parent)
+        wake(store, record["call"]["parent"])
         raise JobFailed(record["reason"])
     number = store.count_attempt(job_id)
     try:
@@ -78,9 +77,19 @@ def attempt(task, store, tool, job_id, record):
                 store.set_reason(job_id, str(error))
                 raise task.retry(exc=error, countdown=backoff(number)) from error
         store.fail(job_id, str(error))
-        wake(store, parent)
+        wake(store, record["call"]["parent"])
         raise JobFailed(str(error)) from error
-    wake(store, parent)
+    return finish(store, job_id, record, report)
+
+
+def finish(store, job_id, record, report):
+    """What follows when a job is known to be done: its parts go, and the job whose part it is goes on."""
+    if "join" in record:
+        # What cannot be removed stays: the video is complete.
+        with contextlib.suppress(TryAgain, OSError):
+            target.of(record["join"], job_id, record["call"]["folder"]).discard(record["join"]["parts"])
+        store.drop_parts(job_id)
+    wake(store, record["call"]["parent"])
     return report
 
 
@@ -100,13 +109,11 @@ def work(store, tool, job_id, record):
         raise Ignore
     states = [store.record(part) for part in record["parts"]]
     for number, part in enumerate(states, 1):
-        if part["state"] == FAILED:
+        if part.get("state") == FAILED:
             raise JobFailed(f"part {number} of {len(states)}: {part['reason']}")
-    if not all(part["state"] == DONE for part in states):
+    if any(part.get("state") == OPEN for part in states):
         raise Ignore
-    report = do(tool, job_id, record["join"], call["folder"])
-    target.of(record["join"], job_id, call["folder"]).discard(record["join"]["parts"])
-    return report
+    return do(tool, job_id, record["join"], call["folder"])
 
 
 def do(tool, job_id, job, folder):

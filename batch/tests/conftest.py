@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Machines that render, as processes: a Redis and workers of their own, with the real tool. No time of the clock on the wall is asserted."""
+"""Machines that render, as processes: a Redis and workers of their own, with the real tool. No time of the clock is asserted."""
 
 import contextlib
 import json
@@ -64,16 +64,15 @@ class Worker:
     """A worker as on a machine of its own; its processes are one group."""
 
     def __init__(self, farm, name, env):
-        self.log = open(farm.folder / f"{name}.log", "a")
         command = [sys.executable, "-m", "celery", "-A", "lipsync_batch", "worker", "--hostname", name, "--loglevel", "INFO"]
-        self.process = subprocess.Popen(command, env=farm.env | env, stdout=self.log, stderr=self.log, start_new_session=True)
+        with open(farm.folder / f"{name}.log", "a") as log:
+            self.process = subprocess.Popen(command, env=farm.env | env, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self):
         """As when the power fails."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.log.close()
 
 
 class Farm:
@@ -138,7 +137,7 @@ class Farm:
 
     def rendered(self):
         """The videos for which the tool has rendered, each as often as it has."""
-        return [run["video"] for run in self.runs() if run.get("code") == 0 and not run["already"]]
+        return [run["video"] for run in self.runs() if run.get("already") is False]
 
     def wait(self, open_jobs=0):
         until(lambda: self.count()["open"] <= open_jobs, "all jobs have ended")

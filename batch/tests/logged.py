@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""The real tool, with a line in a log for the beginning and the end of each run. A speech "killer.wav" kills whoever asks for it."""
+"""The real tool, with a line in a log for the beginning and the end of each run. "killer.wav" kills whoever wants it spoken."""
 
 import ctypes
 import json

@@ -63,7 +63,7 @@ PartitionName=all Nodes=$host Default=YES
 EOF
     export SLURM_CONF=$work/slurm.conf
     munged --foreground --force --key-file "$work/munge/key" --socket "$work/munge/socket" --pid-file "$work/munge/pid" \
-        --log-file "$work/munge.log" --seed-file "$work/munge/seed" &
+        --seed-file "$work/munge/seed" >"$work/munge.log" 2>&1 &
     pids+=($!)
     until_so "munge answers" test -S "$work/munge/socket"
     slurmctld -D >"$work/slurmctld.log" 2>&1 &
@@ -118,6 +118,16 @@ for name in 1 2 busy; do check_frames $name.mp4 30; done
 [ "$(field "${array}_3" JobState)" = COMPLETED ] || fail "the third is $(field "${array}_3" JobState)"
 [ "$(field "${array}_3" Restarts)" -ge 1 ] || fail "the third was not requeued"
 [ "$(field "${array}_4" ExitCode)/$(field "${array}_4" Restarts)" = 3:0/0 ] || fail "the fourth was tried again"
+
+echo "==> one that is interrupted while it renders"
+sed 's/long.mp4/stopped.mp4/' long.json >stopped.json
+realpath stopped.json >stopped.txt
+array=$(sbatch --parsable --array=1 "$sbatch" stopped.txt)
+until_so "it renders" grep -q '"done":[1-9]' "lipsync-${array}_1.log"
+scancel --batch --signal=TERM "${array}_1"
+until_so "it is requeued" grep -q "exit status 130: requeued" "lipsync-${array}_1.log"
+until_so "it has ended" has_ended "$array"
+check_frames stopped.mp4 300
 
 echo "==> a long video in two parts, and the job that joins them"
 join=$("$parts" "$PWD/long.json" 2)

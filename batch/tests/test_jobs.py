@@ -29,7 +29,9 @@ def test_the_same_job_is_one_job(farm, jobs):
     farm.start("one")
     farm.start("two")
     assert farm.submit(file, options=["--wait"]) == first
-    until(lambda: farm.redis.command("LLEN", "lipsync") == "0" and farm.redis.command("HLEN", "unacked") == "0", "no message is left")
+    until(
+        lambda: farm.redis.command("LLEN", "lipsync") == "0" and farm.redis.command("HLEN", "unacked") == "0", "no message is left"
+    )
     assert len(farm.rendered()) == 1
     check_video(jobs.folder / "talk.mp4")
 
@@ -51,7 +53,8 @@ def test_what_is_wrong_with_a_job_is_said_at_once_and_can_be_put_right(farm, job
     assert "sise" in reasons["no-key"]
     assert all(entry["attempts"] == 1 for entry in failed.values())
     done = farm.run("submit", files["no-avatar"], "--wait")
-    assert done.returncode == 1 and "nobody" in done.stderr
+    assert done.returncode == 1
+    assert "nobody" in done.stderr
     jobs.sound("missing.wav")
     assert not farm.run("retry", "all").returncode
     farm.wait()

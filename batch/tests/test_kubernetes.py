@@ -4,6 +4,7 @@
 import kubernetes_validate
 import pytest
 import yaml
+
 from conftest import ROOT
 
 # Those in which a job's index can fail on its own, the first with that and the last there is.

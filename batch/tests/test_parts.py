@@ -23,9 +23,8 @@ def test_parts_make_the_same_video_as_one_piece(farm, jobs):
         check_video(jobs.folder / f"{video}.mp4", SECONDS)
     assert sound(jobs.folder / "whole.mp4") == sound(jobs.folder / "split.mp4")
     assert likeness(jobs.folder / "whole.mp4", jobs.folder / "split.mp4") > 45
-    parts = [run for run in farm.runs() if run.get("code") == 0 and ".parts/" in run["video"]]
-    assert len(parts) == 3
-    assert not leftovers(jobs.folder)
+    assert len([video for video in farm.rendered() if ".parts/" in video]) == 3
+    until(lambda: not leftovers(jobs.folder), "the parts are removed")
 
 
 def test_a_part_that_fails_is_named_and_can_be_retried(farm, jobs):
@@ -43,15 +42,17 @@ def test_a_part_that_fails_is_named_and_can_be_retried(farm, jobs):
     assert re.search(r"part 2 of 3: .*2\.mp4.*is there already", done.stderr)
     farm.wait()
     failed = farm.failed()
-    assert parent in failed and len(failed) == 2
+    assert parent in failed
+    assert len(failed) == 2
     obstacle.unlink()
     assert not farm.run("retry", parent).returncode
     farm.wait()
-    assert not farm.failed() and farm.status(parent)["state"] == "done"
+    assert not farm.failed()
+    assert farm.status(parent)["state"] == "done"
     check_video(jobs.folder / "talk.mp4", SECONDS)
     # The other parts were not rendered again.
     assert len(set(farm.rendered())) == len(farm.rendered()) == 4
-    assert not leftovers(jobs.folder)
+    until(lambda: not leftovers(jobs.folder), "the parts are removed")
 
 
 def sound(video):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+
 from conftest import alive, check_video, leftovers, until
 
 MEGABYTE = 1 << 20
@@ -36,7 +37,11 @@ def test_a_storm(farm, jobs, small_disk):
     names = [f"talk-{number}" for number in range(36)]
     files = [jobs.make(name, start=number * 0.25) for number, name in enumerate(names)]
     stored = [jobs.make(f"stored-{number}", start=number, video=f"disk/stored-{number}.mp4") for number in range(4)]
-    poison = [jobs.write("no-speech", speech="nothing.wav"), jobs.make("no-avatar", avatar="nobody"), jobs.make("no-key", sise="1x1")]
+    poison = [
+        jobs.write("no-speech", speech="nothing.wav"),
+        jobs.make("no-avatar", avatar="nobody"),
+        jobs.make("no-key", sise="1x1"),
+    ]
     filler = small_disk / "filler"
     filler.write_bytes(bytes(3 * MEGABYTE - 16384))
 
