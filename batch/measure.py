@@ -54,7 +54,7 @@ class Measurement:
         """The medians of both."""
         cores, clocks = [], []
         for number in range(self.repeat):
-            file = self.jobs.write(f"{name}-{number}", size="1280x720", **job)
+            file = self.jobs.write(f"{name}-{number}", **{"size": "1280x720", **job})
             used_before, before = used(), time.monotonic()
             subprocess.run([*prefix, TOOL, *command, file, *options], check=True, stdout=subprocess.DEVNULL)
             clocks.append(time.monotonic() - before)
@@ -91,7 +91,7 @@ class Measurement:
         }
 
     def parts(self, count):
-        """Parts of the long video, small: joining copies them."""
+        """Parts of the long video, to be joined."""
         step = LONG * 25 // count
         repeat, self.repeat = self.repeat, 1
         for part in range(count):

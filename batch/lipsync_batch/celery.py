@@ -5,7 +5,7 @@ import subprocess
 
 from celery import Celery, bootsteps, signals
 
-from . import settings
+from . import settings, target
 
 app = Celery("lipsync_batch", include=["lipsync_batch.tasks"])
 app.conf.update(
@@ -53,13 +53,14 @@ app.conf.update(
 
 
 @signals.worker_init.connect
-def check_tool(**_):
+def prepare(**_):
     """Refuses to start without the tool: such a worker would use up the attempts of every job."""
     subprocess.run([settings.TOOL, "--version"], check=True, stdout=subprocess.DEVNULL)
+    target.clear_up()
 
 
 class Reminder(bootsteps.StartStopStep):
-    """Sends the messages again that the broker has lost, and clears up, from the event loop of each worker."""
+    """Sends the messages again that the broker has lost, from the event loop of each worker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 

@@ -3,7 +3,7 @@
 
 lipsync:job:ID     hash: call (what the task was called with), state, attempts, reason, report, parts, join
 lipsync:open       sorted set of the jobs that are neither done nor failed, by when something was last heard of them
-lipsync:done       how many have been done
+lipsync:done       sorted set of those that are done, by when
 lipsync:failed     hash: ID -> what failed, why, after how many attempts, when
 lipsync:lock:ID    token of the worker that is at it
 """
@@ -49,14 +49,15 @@ class Store:
         return record
 
     def open(self, job, call):
-        """Makes a record of a job, or reopens that of one that has ended. Says whether it was not open before."""
+        """Makes a record of a job, or begins that of one anew that has ended. Says whether it was not open before."""
         if self.redis.hget(self.key(job), "state") == OPEN:
             return False
         with self.redis.pipeline() as pipe:
             pipe.hset(self.key(job), mapping={"call": json.dumps(call), "state": OPEN, "attempts": 0})
-            pipe.hdel(self.key(job), "reason", "report")
+            pipe.hdel(self.key(job), "reason", "report", "parts", "join")
             pipe.persist(self.key(job))
             pipe.hdel("lipsync:failed", job)
+            pipe.zrem("lipsync:done", job)
             pipe.zadd("lipsync:open", {job: time.time()})
             pipe.execute()
         return True
@@ -85,7 +86,8 @@ class Store:
             pipe.hset(self.key(job), mapping={"state": DONE, "report": json.dumps(report)})
             pipe.expire(self.key(job), settings.KEEP)
             pipe.zrem("lipsync:open", job)
-            pipe.incr("lipsync:done")
+            pipe.zadd("lipsync:done", {job: time.time()})
+            pipe.zremrangebyscore("lipsync:done", 0, time.time() - settings.KEEP)
             pipe.execute()
 
     def drop_parts(self, job):
@@ -101,7 +103,11 @@ class Store:
             pipe.execute()
 
     def counts(self):
-        return {"open": self.redis.zcard("lipsync:open"), "done": self.redis.get("lipsync:done") or 0, "failed": len(self.failed())}
+        return {
+            "open": self.redis.zcard("lipsync:open"),
+            "done": self.redis.zcard("lipsync:done"),
+            "failed": self.redis.hlen("lipsync:failed"),
+        }
 
     def failed(self):
         return {job: json.loads(entry) for job, entry in self.redis.hgetall("lipsync:failed").items()}

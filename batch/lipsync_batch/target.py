@@ -4,6 +4,7 @@
 import contextlib
 import json
 import shutil
+import time
 from pathlib import Path
 
 from . import settings
@@ -55,7 +56,7 @@ class Bucket:
         import boto3
 
         self.job = job
-        self.folder = Path(settings.SCRATCH) / job_id
+        self.folder = Path(settings.SCRATCH) / f"lipsync-{job_id}"
         self.s3 = boto3.client("s3")
         # Those of the job's places that are not on this machine, by where they are meanwhile.
         self.remote = {}
@@ -156,11 +157,13 @@ def storage():
         raise TryAgain(f"S3: {error}") from error
 
 
-def clear_up(is_open):
-    """Removes the folders of jobs that have ended elsewhere."""
-    for folder in Path(settings.SCRATCH).glob("*"):
-        if not is_open(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
+def clear_up():
+    """Removes the folders of jobs that have ended elsewhere: in those of jobs that run, files are written."""
+    for folder in Path(settings.SCRATCH).glob("lipsync-*"):
+        with contextlib.suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+            if newest < time.time() - settings.KEEP:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def read(file):

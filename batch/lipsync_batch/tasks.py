@@ -167,13 +167,10 @@ def submit(job, folder=None, parts=0, job_id=None, store=None):
 
 
 def retry(job_id, store):
-    """Submits a job again that has failed, with those of its parts that have; or the job whose part it is, too."""
-    record = store.record(job_id)
-    jobs = [job_id, record["call"]["parent"], *record.get("parts", ())]
-    for each in filter(None, jobs):
+    """Submits a job again that has failed, and the one whose part it is: it is split again, and what is done stays done."""
+    for each in filter(None, (job_id, store.record(job_id)["call"]["parent"])):
         record = store.record(each)
-        if record["state"] == FAILED:
-            store.open(each, record["call"])
+        if record.get("state") == FAILED and store.open(each, record["call"]):
             send(each, record["call"])
 
 
@@ -184,5 +181,4 @@ def remind():
     for job_id in store.forgotten(app.conf.task_default_queue):
         store.touch(job_id)
         send(job_id, store.record(job_id)["call"], retry=False)
-    target.clear_up(lambda job_id: store.record(job_id).get("state") == OPEN)
     store.redis.close()

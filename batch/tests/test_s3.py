@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Speech and videos as objects, on a server that speaks S3's language (moto)."""
 
+import os
 import urllib.request
 
 import boto3
@@ -56,6 +57,10 @@ def test_objects_are_rendered_once_and_survive_a_kill(farm, jobs, s3):
     until(lambda: farm.status(job).get("progress", {}).get("done"), "it renders")
     worker.kill()
     assert keys(s3) == ["in/speech.wav"]
+    # Of a job that somebody else has brought to an end, long ago.
+    old = farm.folder / "scratch/lipsync-old"
+    old.mkdir()
+    os.utime(old, (0, 0))
     farm.start("two")
     farm.wait()
     assert sorted(keys(s3)) == ["in/speech.wav", "out/talk.mp4", "out/talk.mp4.json"]

@@ -25,10 +25,10 @@ def small_disk(jobs):
     subprocess.run(["umount", folder], check=True)
 
 
-def rendering(farm, than=()):
+def rendering(farm):
     """Process ids of the tools that run."""
     begun = {run["pid"] for run in farm.runs() if "code" not in run} - {run["pid"] for run in farm.runs() if "code" in run}
-    return [pid for pid in begun if alive(pid) and pid not in than]
+    return [pid for pid in begun if alive(pid)]
 
 
 def test_a_storm(farm, jobs, small_disk):
@@ -58,6 +58,8 @@ def test_a_storm(farm, jobs, small_disk):
     for done, sign in ((10, signal.SIGTERM), (18, signal.SIGKILL)):
         until(lambda done=done: len(farm.rendered()) >= done and rendering(farm), f"{done} are done, and one is being rendered")
         farm.redis.stop(sign)
+        # Its workers go on without it, and wait at the end of what they are at.
+        until(lambda: not rendering(farm), "what was being rendered ends")
         farm.redis.start()
     # The disk was full all the time.
     until(lambda: farm.count()["open"] <= len(stored), "all others are done")
