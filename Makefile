@@ -59,7 +59,7 @@ runtime-openvino: packages ## fetch ONNX Runtime with OpenVINO, for execution-pr
 .PHONY: $(PLUGIN)
 $(PLUGIN): runtime
 	@echo "==> building the plugin and the tool (some minutes the first time)"
-	@cargo build --release --locked --workspace
+	@scripts/release.sh build --workspace
 	@target/release/lipsync share target/release/share
 	@ln -sfn lipsync target/release/lipsync-avatar
 	@mkdir -p $@
@@ -134,7 +134,7 @@ test-batch: $(PLUGIN) $(BATCH_VENV)/ready ## many jobs on several workers: Celer
 
 test-web: $(PLUGIN) fixtures ## the page of lipsync serve in Chromium, as a person uses it, and its delays in real time (some minutes)
 	@scripts/install-packages.sh $(WEB_PACKAGES)
-	@cargo test --release --locked --package lipsync-cli --test browser -- --include-ignored --nocapture --test-threads 1
+	@scripts/release.sh test --package lipsync-cli --test browser -- --include-ignored --nocapture --test-threads 1
 	@$(GST_ENV) $(VENV)/bin/python scripts/web/judge.py examples/sample.wav target/web/received.webm target/web/recorded.mp4
 
 test-train: $(PLUGIN) ## a film of Theo to an avatar, with the real training (a quarter of an hour; MINUTES= of training; installs PyTorch, 3.2 GB)
@@ -150,11 +150,11 @@ test-deb: ## as root: the packages of make deb in fresh Debian 12 and 13: instal
 
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
-	@cargo test --release --locked --test soak -- --ignored --nocapture --test-threads 1
+	@scripts/release.sh test --test soak -- --ignored --nocapture --test-threads 1
 
 faults: runtime fixtures ## lipsyncsrc through 200 random faults in an hour of media time (some minutes)
 	@echo "==> LIPSYNC_FAULTS is how many, LIPSYNC_SEED which"
-	@cargo test --release --locked --test faults -- --ignored --nocapture --test-threads 1
+	@scripts/release.sh test --test faults -- --ignored --nocapture --test-threads 1
 
 air: $(PLUGIN) $(VENV)/ready ## lipsyncsrc on air: RTMP, also while nginx is restarted, SRT, HLS in a browser, UDP (a quarter of an hour)
 	@for way in rtmp restart srt hls udp; do scripts/on_air/$$way.sh || exit 1; done

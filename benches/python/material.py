@@ -38,7 +38,7 @@ def prepare() -> None:
     library = ROOT / "target/release/libgstlipsync.so"
     if not MEASURE.exists() or MEASURE.stat().st_mtime < library.stat().st_mtime:
         say("building the example that plays live streams")
-        subprocess.run(["cargo", "build", "--release", "--locked", "--example", "measure"], cwd=ROOT, check=True)
+        subprocess.run(["scripts/release.sh", "build", "--example", "measure"], cwd=ROOT, check=True)
 
 
 def has_int8(avatar: Path) -> bool:

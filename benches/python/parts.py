@@ -44,7 +44,7 @@ def time_parts(rounds: int, seconds: float, before: Path | None) -> dict[str, di
 @functools.cache
 def instruction_sets() -> list[str]:
     """The kernels that this processor has, the slower ones first."""
-    command = ["cargo", "run", "--release", "--locked", "--quiet", "-p", "lipsync-core", "--example", "instruction_sets"]
+    command = ["scripts/release.sh", "run", "--quiet", "-p", "lipsync-core", "--example", "instruction_sets"]
     first_line = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[0]
     return first_line.split(":")[1].strip().split(", ")
 

@@ -320,7 +320,7 @@ def prepare() -> None:
     library = ROOT / "target/release/libgstlipsync.so"
     if not TIME_PARTS.exists() or library.exists() and TIME_PARTS.stat().st_mtime < library.stat().st_mtime:
         say("building the example that times the steps")
-        subprocess.run(["cargo", "build", "--release", "--locked", "--example", "time_parts"], cwd=ROOT, check=True)
+        subprocess.run(["scripts/release.sh", "build", "--example", "time_parts"], cwd=ROOT, check=True)
 
 
 def main() -> int:

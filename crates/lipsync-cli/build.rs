@@ -7,10 +7,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 const PROGRAM: &str = "train_film.py";
+/// From this crate.
+const KIT: &str = "/../../training";
 
 fn main() {
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let kit = root.join("../../training");
+    let mut kit = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    kit.push(KIT);
+    let kit = PathBuf::from(kit);
     let mut files = BTreeSet::new();
     let mut next = vec![PROGRAM.to_string()];
     while let Some(name) = next.pop() {
@@ -24,10 +27,11 @@ fn main() {
     }
     let mut list = String::from("const FILES: &[(&str, &[u8])] = &[\n");
     for name in files {
-        let path = kit.join(&name);
-        println!("cargo:rerun-if-changed={}", path.display());
+        println!("cargo:rerun-if-changed={}", kit.join(&name).display());
+        // The list names no folder of this machine: the program is the same wherever it is built.
+        let path = format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?})", format!("{KIT}/{name}"));
         // Writing to a string cannot fail.
-        let _ = writeln!(list, "    ({name:?}, include_bytes!({:?})),", path.display().to_string());
+        let _ = writeln!(list, "    ({name:?}, include_bytes!({path})),");
     }
     list.push_str("];\n");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
