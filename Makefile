@@ -12,6 +12,7 @@ DEBUG_PLUGIN := target/debug-plugin
 VENV := target/venv
 INTEGRATIONS_VENV := target/venv-integrations
 BATCH_VENV := target/venv-batch
+PARTS_VENV := target/venv-parts
 FIXTURES := target/fixtures
 PREFIX ?= /usr/local
 
@@ -205,12 +206,18 @@ install: ## install what make has built: PREFIX (default /usr/local), PLUGINDIR 
 uninstall: ## remove what install put there
 	@scripts/install.sh uninstall
 
-deb: $(PLUGIN) ## Debian packages into target/packages, checked by lintian
+$(PARTS_VENV)/ready: scripts/deb/requirements.lock | packages
+	@echo "==> installing CycloneDX's library into $(PARTS_VENV)"
+	@python3 -I -m venv $(PARTS_VENV)
+	@$(PARTS_VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes -r $<
+	@touch $@
+
+deb: $(PLUGIN) $(PARTS_VENV)/ready ## Debian packages into target/packages, checked by lintian
 	@scripts/install-packages.sh $(DEB_PACKAGES)
 	@scripts/deb/build.sh deb
 	@lintian --fail-on error target/packages/*.deb
 
-tarball: $(PLUGIN) ## a tarball into target/packages that works wherever it is unpacked, and its test
+tarball: $(PLUGIN) $(PARTS_VENV)/ready ## a tarball into target/packages that works wherever it is unpacked, and its test
 	@scripts/deb/build.sh tarball
 	@scripts/deb/test-tarball.sh
 

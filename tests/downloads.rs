@@ -62,6 +62,12 @@ fn an_onnx_runtime_that_is_not_known_is_not_fetched() {
     assert!(!mirror.library().exists());
 }
 
+/// A package as lock files name it, without its extras in brackets: what these need has lines of its own.
+fn without_extras(package: &str) -> String {
+    let (name, rest) = package.split_once('[').unwrap_or((package, ""));
+    format!("{name}{}", rest.split_once(']').map_or(rest, |(_, version)| version))
+}
+
 /// The packages that a list pins, with the number of hashes that follow each.
 fn pinned(list: &Path) -> Vec<(String, usize)> {
     let mut packages: Vec<(String, usize)> = Vec::new();
@@ -69,7 +75,7 @@ fn pinned(list: &Path) -> Vec<(String, usize)> {
         match line.trim().strip_prefix("--hash=sha256:") {
             Some(_) => packages.last_mut().expect("a hash belongs to a package").1 += 1,
             None if line.starts_with('#') || line.is_empty() => {}
-            None => packages.push((line.trim_end_matches('\\').trim().to_owned(), 0)),
+            None => packages.push((without_extras(line.trim_end_matches('\\').trim()), 0)),
         }
     }
     packages
@@ -83,6 +89,7 @@ fn every_package_that_is_installed_is_known_by_its_files() {
         "training/requirements",
         "training/requirements-render",
         "batch/requirements",
+        "scripts/deb/requirements",
     ];
     for list in lists {
         let locked = pinned(&root().join(format!("{list}.lock")));

@@ -32,8 +32,9 @@ licences() {
     cp "$RUNTIME/LICENSE" "$1/onnxruntime.txt"
     cp "$RUNTIME/ThirdPartyNotices.txt" "$1/onnxruntime-third-parties.txt"
     cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$1/rust-standard-library.html"
-    python3 -I scripts/deb/parts.py gst-plugin-lipsync "$1/plugin" "onnxruntime=$(cat "$RUNTIME/version")=MIT"
+    python3 -I scripts/deb/parts.py gst-plugin-lipsync "$1/plugin" "pkg:pypi/onnxruntime@$(cat "$RUNTIME/version")=MIT"
     python3 -I scripts/deb/parts.py lipsync-cli "$1/tool"
+    target/venv-parts/bin/python -I scripts/deb/check_parts.py "$1"/{plugin,tool}/parts.cdx.json
 }
 
 make_deb() {

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What a program is linked with, from Cargo's own lists: parts.py CRATE FOLDER [NAME=VERSION=LICENCE...]
+"""What a program is linked with, from Cargo's own lists: parts.py CRATE FOLDER [PURL=LICENCE...]
 
 Writes into FOLDER
     third-parties.txt   every crate, with the texts of its licence as they lie in its source, each text once
-    parts.cdx.json      the same for programs, as a CycloneDX 1.5 bill of materials with the crates' SHA-256
+    parts.cdx.json      the same for programs, as a CycloneDX 1.5 bill of materials with the crates' SHA-256, and which of
+                        them depends on which
 
-Further arguments are parts that Cargo does not know. Fails where a crate has no licence.
+They are those of the target CARGO_BUILD_TARGET, or of this machine. Further arguments are package URLs of parts that Cargo
+does not know. Fails where a crate has no licence.
 """
 
 import json
@@ -21,33 +23,41 @@ ROOT = pathlib.Path(__file__).parents[2]
 TEXTS = re.compile(r"(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
 # Libraries in C that crates carry in a folder of that name, and their licences.
 INNER = {"turbojpeg-sys": {"libjpeg-turbo": "IJG AND BSD-3-Clause AND Zlib"}}
+INNER_VERSION = re.compile(r"^set\(VERSION ([\d.]+)\)$", re.MULTILINE)
+
+
+def host():
+    lines = subprocess.check_output(["rustc", "-vV"], text=True, cwd=ROOT).splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("host: "))
 
 
 def metadata():
-    host = next(
-        line.split()[1]
-        for line in subprocess.check_output(["rustc", "-vV"], text=True, cwd=ROOT).splitlines()
-        if line.startswith("host: ")
-    )
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", host]
+    target = os.environ.get("CARGO_BUILD_TARGET") or host()
+    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target]
     return json.loads(subprocess.check_output(command, cwd=ROOT))
 
 
 def linked(name, found):
-    """The packages linked into that one: procedural macros, and what builds and tests need, are not."""
+    """The packages linked into that one, and the identifiers of those that each depends on. Procedural macros, and what
+    builds and tests need, are not linked."""
     packages = {package["id"]: package for package in found["packages"]}
     nodes = {node["id"]: node for node in found["resolve"]["nodes"]}
     todo = [id for id, package in packages.items() if package["name"] == name]
     if not todo:
         sys.exit(f"{name}: no such crate in this workspace")
-    seen = set()
+
+    def is_macro(id):
+        return any("proc-macro" in target["kind"] for target in packages[id]["targets"])
+
+    needs = {}
     while todo:
         id = todo.pop()
-        if id in seen or any("proc-macro" in target["kind"] for target in packages[id]["targets"]):
+        if id in needs:
             continue
-        seen.add(id)
-        todo += [d["pkg"] for d in nodes[id]["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
-    return sorted((packages[id] for id in seen), key=lambda package: (package["name"], package["version"]))
+        wanted = [d["pkg"] for d in nodes[id]["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
+        needs[id] = [other for other in wanted if not is_macro(other)]
+        todo += needs[id]
+    return sorted((packages[id] for id in needs), key=lambda package: (package["name"], package["version"])), needs
 
 
 def texts(package):
@@ -80,42 +90,56 @@ def third_parties(packages):
     return "\n".join(lines) + "\n"
 
 
-def bill_of_materials(root, packages, others):
+def url_of(package):
+    return f"pkg:cargo/{package['name']}@{package['version']}"
+
+
+def inner_url(package, library):
+    """The package URL of a library in C that a crate carries, with the version that its build files tell."""
+    file = pathlib.Path(package["manifest_path"]).parent / library / "CMakeLists.txt"
+    return f"pkg:generic/{library}@{INNER_VERSION.search(file.read_text())[1]}"
+
+
+def component(kind, url, licence):
+    name, version = url.rsplit("/", 1)[1].split("@")
+    part = {"type": kind, "name": name, "version": version, "licenses": [{"expression": licence}]}
+    return part | {"bom-ref": url, "purl": url}
+
+
+def bill_of_materials(root, packages, needs, others):
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
     sums = {(entry["name"], entry["version"]): entry.get("checksum") for entry in lock}
-
-    def component(kind, name, version, licence, **more):
-        return {"type": kind, "name": name, "version": version, "licenses": [{"expression": licence}], **more}
-
-    parts = []
+    urls = {package["id"]: url_of(package) for package in packages}
+    parts, dependencies = [], []
     for package in packages:
-        name, version = package["name"], package["version"]
+        url, inner = url_of(package), INNER.get(package["name"], {})
         # Before there was a syntax for choices, crates wrote slashes.
-        licence = package["license"].replace("/", " OR ")
-        url = f"pkg:cargo/{name}@{version}"
-        part = component("library", name, version, licence, **{"bom-ref": url, "purl": url})
-        if sums.get((name, version)):
-            part["hashes"] = [{"alg": "SHA-256", "content": sums[name, version]}]
-        if name == root:
+        part = component("library", url, package["license"].replace("/", " OR "))
+        if checksum := sums.get((package["name"], package["version"])):
+            part["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+        carried = [component("library", inner_url(package, library), licence) for library, licence in inner.items()]
+        needed = [urls[id] for id in needs[package["id"]]] + [part["purl"] for part in carried]
+        if package["name"] == root:
             part["type"], subject = "application", part
+            carried = [component("library", *other.split("=")) for other in others]
+            needed += [part["purl"] for part in carried]
         else:
             parts.append(part)
-        for inner, licence in INNER.get(name, {}).items():
-            parts.append({"type": "library", "name": inner, "licenses": [{"expression": licence}]})
-    parts += [component("library", *other.split("=")) for other in others]
+        parts += carried
+        dependencies.append({"ref": url, "dependsOn": sorted(set(needed))})
     bill = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
-    bill |= {"metadata": {"component": subject}, "components": parts}
+    bill |= {"metadata": {"component": subject}, "components": parts, "dependencies": dependencies}
     # The same parts have the same number, whenever they are listed.
     bill["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(bill)).urn
     return bill
 
 
 def main(crate, folder, *others):
-    packages = linked(crate, metadata())
+    packages, needs = linked(crate, metadata())
     os.makedirs(folder, exist_ok=True)
     folder = pathlib.Path(folder)
     (folder / "third-parties.txt").write_text(third_parties(packages))
-    bill = bill_of_materials(crate, packages, others)
+    bill = bill_of_materials(crate, packages, needs, others)
     (folder / "parts.cdx.json").write_text(json.dumps(bill, indent=1, ensure_ascii=False) + "\n")
 
 
