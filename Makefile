@@ -36,7 +36,7 @@ DEB_TEST_PACKAGES := debootstrap ffmpeg
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo web inspect test test-web test-integrations test-batch test-train test-arm64 test-deb soak faults air obs \
+.PHONY: all help packages runtime runtime-openvino demo web inspect test docs-cache test-web test-integrations test-batch test-train test-arm64 test-deb soak faults air obs \
 	deb tarball lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
@@ -88,6 +88,9 @@ $(VENV)/ready: tests/python/requirements.lock | packages
 	@python3 -I -m venv $(VENV)
 	@$(PIP_INSTALL) -r $<
 	@touch $@
+
+docs-cache: runtime ## write docs/plugins/gst_plugins_cache.json anew, from the elements
+	@LIPSYNC_WRITE_DOCS_CACHE=1 cargo test --locked --quiet --test docs_cache
 
 .PHONY: fixtures
 fixtures: $(VENV)/ready

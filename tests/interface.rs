@@ -10,10 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::gst::{avatar, init, pipeline, sound};
+use common::gst::{avatar, init, pipeline, signal_names, sound};
 use common::studio::{FRAME, SECOND, Studio};
 use gst::glib;
-use gst::glib::translate::IntoGlib;
 use gst::prelude::*;
 
 const ELEMENTS: [&str; 2] = ["lipsync", "lipsyncsrc"];
@@ -123,20 +122,6 @@ fn it_lists_the_properties() {
 /// The names of an element's own signals, with what they take and return.
 fn signals(name: &str) -> BTreeMap<String, (Vec<String>, String)> {
     let kind = element(name).type_();
-    let mut count = 0;
-    // SAFETY: the type has a class, as there has been an object of it; the list is of `count` ids, and is freed below.
-    let ids = unsafe { glib::gobject_ffi::g_signal_list_ids(kind.into_glib(), &mut count) };
-    let names: Vec<String> = (0..count as usize)
-        .map(|i| {
-            // SAFETY: as above; names of signals are static strings.
-            unsafe {
-                let name = glib::gobject_ffi::g_signal_name(*ids.add(i));
-                std::ffi::CStr::from_ptr(name).to_str().unwrap().to_string()
-            }
-        })
-        .collect();
-    // SAFETY: the list was allocated by GLib for the caller.
-    unsafe { glib::ffi::g_free(ids.cast()) };
     let query = |name: &String| {
         let query = glib::subclass::SignalId::lookup(name, kind).unwrap().query();
         let takes = query.param_types().iter().map(|kind| kind.type_().name().to_string()).collect();
@@ -144,7 +129,7 @@ fn signals(name: &str) -> BTreeMap<String, (Vec<String>, String)> {
         let returns = if returns == glib::Type::UNIT { String::new() } else { returns.name().into() };
         (name.clone(), (takes, returns))
     };
-    names.iter().map(query).collect()
+    signal_names(kind).iter().map(query).collect()
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use std::sync::Once;
 
+use gst::glib;
+use gst::glib::translate::IntoGlib;
 use gst::prelude::*;
 
 use super::fixture;
@@ -31,6 +33,22 @@ pub fn sound(name: &str) -> String {
 pub fn pipeline(line: &str) -> gst::Pipeline {
     init();
     gst::parse::launch(line).unwrap_or_else(|e| panic!("{line}: {e}")).downcast().unwrap()
+}
+
+/// The names of the signals that a type has itself. There has been an object of it.
+pub fn signal_names(kind: glib::Type) -> Vec<String> {
+    let mut count = 0;
+    // SAFETY: the type has a class, as there has been an object of it; the list is of `count` ids, and is freed below.
+    let ids = unsafe { glib::gobject_ffi::g_signal_list_ids(kind.into_glib(), &mut count) };
+    let names = (0..count as usize).map(|i| {
+        // SAFETY: as above; names of signals are static strings.
+        let name = unsafe { std::ffi::CStr::from_ptr(glib::gobject_ffi::g_signal_name(*ids.add(i))) };
+        name.to_str().unwrap().to_string()
+    });
+    let names = names.collect();
+    // SAFETY: the list was allocated by GLib for the caller.
+    unsafe { glib::ffi::g_free(ids.cast()) };
+    names
 }
 
 /// How a pipeline ended.
