@@ -40,10 +40,11 @@ def contexts(model, audio, numbers):
 class Person(nn.Module):
     """Painter and personal head, which are trained together."""
 
-    def __init__(self, box, head):
+    def __init__(self, film, head):
         super().__init__()
         self.head = PersonalHead(head)
-        self.painter = Painter(box, units=N_UNITS + PersonalHead.MORE)
+        weight = train_generator.importance(film.change())
+        self.painter = Painter(film.box, units=N_UNITS + PersonalHead.MORE, keep=(1 - of_mouth(weight)).cpu())
 
     def forward(self, references, states, rows, keep=1.0):
         return self.painter(references, torch.cat([states, self.head.more(rows) * keep], 1))
@@ -66,6 +67,11 @@ def fine(pictures):
     return grey - without_detail(grey)
 
 
+def of_mouth(weight):
+    """1 at lips and teeth, whose finest detail is painted; 0 at skin that only moves."""
+    return ((weight - 1) / 5) ** 2
+
+
 def film_loss(painted, wanted, weight):
     """As train_generator.loss_of, but only lips and teeth have to be right in their finest detail.
 
@@ -73,8 +79,7 @@ def film_loss(painted, wanted, weight):
     """
     error = painted - wanted
     blurred = without_detail(error)
-    sharp = ((weight - 1) / 5) ** 2
-    return train_generator.loss_of(blurred, blurred * 0, weight) + ((error - blurred) * sharp).abs().mean() * SHARP_WEIGHT
+    return train_generator.loss_of(blurred, blurred * 0, weight) + ((error - blurred) * of_mouth(weight)).abs().mean() * SHARP_WEIGHT
 
 
 def texture_loss(painted, wanted, weight):
@@ -135,10 +140,14 @@ class Examples:
         return references, self.states[chosen].to(trainer.DEVICE), self.rows[chosen].to(trainer.DEVICE), wanted
 
 
-def train(examples, checkpoint, arguments, report):
+def train(examples, checkpoint, arguments, report, begin_with=None):
+    """Trains to a checkpoint; begin_with: the painter of another person, whose mouth this one's is learned from."""
     torch.manual_seed(0)
     film = examples.film
-    person = Person(film.box, examples.head).to(trainer.DEVICE, memory_format=torch.channels_last)
+    person = Person(film, examples.head)
+    if begin_with:
+        person.painter.begin_with(begin_with)
+    person = person.to(trainer.DEVICE, memory_format=torch.channels_last)
     weight = train_generator.importance(film.change())
 
     def loss(step):
@@ -153,7 +162,7 @@ def train(examples, checkpoint, arguments, report):
 
 
 def load(checkpoint, film, head):
-    person = Person(film.box, head)
+    person = Person(film, head)
     person.load_state_dict(torch.load(checkpoint, map_location="cpu")["average"])
     return person.eval()
 
@@ -163,7 +172,8 @@ def paint(person, examples, chosen, size=8):
     """Painted and wanted boxes of frames, uint8 BGR [N, H, W, 3]."""
     found = [[], []]
     for start in range(0, len(chosen), size):
-        references, states, rows, wanted = examples.fixed(chosen[start : start + size])
+        # As it is loaded: what is exported is judged, and a GPU is not missed.
+        references, states, rows, wanted = (part.cpu() for part in examples.fixed(chosen[start : start + size]))
         painted = person(references, states, rows).clamp(0, 1)
         for side, pictures in zip(found, (painted, wanted)):
             side.append((pictures * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())

@@ -90,8 +90,9 @@ class Painter(nn.Module):
 
     STATE = 64
     FADE = 12  # pixels over which the box border fades to the reference
+    DETAIL = 5  # pixels: what is finer is detail
 
-    def __init__(self, box, hole=None, units=N_UNITS):
+    def __init__(self, box, hole=None, units=N_UNITS, keep=None):
         super().__init__()
         left, top, width, height = box
         self.register_buffer("box", torch.tensor(box))  # in the network's picture; sides are multiples of 16
@@ -112,8 +113,37 @@ class Painter(nn.Module):
         nn.init.zeros_(self.paint.bias)
         self.film = nn.Linear(self.STATE, 2 * (128 + 96 + 58))
         self.register_buffer("window", self._window(height, width))
+        # 1 where the finest detail of the reference stays, whatever is painted: skin that the network cannot know.
+        self.register_buffer("keep", keep)
         # 1 where the reference is hidden from the network: in a video the mouth is already moving.
         self.register_buffer("hole", torch.zeros(1, 1, height, width) if hole is None else torch.as_tensor(hole)[None, None])
+
+    @torch.no_grad()
+    def begin_with(self, other):
+        """Takes over what another person's painter has learned, but for what it paints; its box may be another.
+
+        A mask that is there from the beginning would hide this person's skin, and stay.
+        """
+        own = self.state_dict()
+        shared = other.state_dict()
+        units = other.state[0].in_features
+        own["state.0.weight"][:, :units] = shared.pop("state.0.weight")[:, :units]
+        # What the other painter draws in each cell of its grid, at this one's cells.
+        left, top, width, height = other.box.tolist()
+        rows, columns = self.grid_size
+        x = (self.box[0] + (torch.arange(columns) + 0.5) * self.box[2] / columns - left) / width * 2 - 1
+        y = (self.box[1] + (torch.arange(rows) + 0.5) * self.box[3] / rows - top) / height * 2 - 1
+        at = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2)[None]
+        for name in ("grid.weight", "grid.bias"):
+            cells = shared.pop(name).view(32, *other.grid_size, -1)
+            last = cells.shape[3]
+            cells = cells.permute(3, 0, 1, 2).reshape(1, last * 32, *other.grid_size)
+            cells = nn.functional.grid_sample(cells, at, padding_mode="border", align_corners=False)
+            cells = cells.view(last, 32 * rows * columns)
+            own[name].copy_(cells.T if name == "grid.weight" else cells[0])
+        for name in ("box", "window", "hole", "paint.weight", "paint.bias"):
+            shared.pop(name)
+        self.load_state_dict(own | shared)
 
     @classmethod
     def _window(cls, height, width):
@@ -142,7 +172,11 @@ class Painter(nn.Module):
         y = relu(self.up2(torch.cat([y, x0], 1)) * (1 + gains[2]) + offsets[2])
         painted = nn.functional.pixel_shuffle(self.paint(y), 4)
         colours, mask = painted[:, :3], painted[:, 3:]
-        return reference + self.window * (colours - mask * reference)
+        removed = reference
+        if self.keep is not None:
+            smooth = nn.functional.avg_pool2d(reference, self.DETAIL, 1, self.DETAIL // 2, count_include_pad=False)
+            removed = reference - self.keep * (reference - smooth)
+        return reference + self.window * (colours - mask * removed)
 
     @staticmethod
     def _double(x):

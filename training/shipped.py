@@ -9,9 +9,12 @@ from nets import Generator, MouthHead, Painter
 from onnx import numpy_helper
 
 
-def generator():
-    """The nets.Generator of the shipped avatar of PERSON."""
-    graph = onnx.load(str(AVATAR / "generator.onnx")).graph
+def generator(path=AVATAR / "generator.onnx"):
+    """The nets.Generator of a shipped avatar, by default that of PERSON.
+
+    Raises KeyError or StopIteration where the file holds another network.
+    """
+    graph = onnx.load(str(path)).graph
     weights = {initializer.name: numpy_helper.to_array(initializer).copy() for initializer in graph.initializer}
     # The exporter has transposed the head's first layer and dropped its name.
     first = next(node for node in graph.node if node.op_type == "MatMul")

@@ -59,7 +59,7 @@ def fingerprint(film, examples):
     digest = hashlib.sha256()
     for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
         digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
-    shapes = film_painter.Person(film.box, examples.head).state_dict()
+    shapes = film_painter.Person(film, examples.head).state_dict()
     digest.update(repr([(name, tuple(value.shape)) for name, value in shapes.items()]).encode())
     return digest.hexdigest()[:12]
 
@@ -74,6 +74,7 @@ def run(arguments, out, stop):
     import film_painter
     import footage
     import judge_film
+    import shipped
     import torch
     import train_encoder
 
@@ -98,7 +99,13 @@ def run(arguments, out, stop):
         stop.check()
 
     stop.training = True
-    film_painter.train(examples, checkpoint, plan, trained)
+    begin_with = None
+    if arguments.begin_with:
+        try:
+            begin_with = shipped.generator(arguments.begin_with).painter
+        except (KeyError, StopIteration, RuntimeError):
+            print(f"{arguments.begin_with}: is another network, so the mouth is learned from nothing", file=sys.stderr)
+    film_painter.train(examples, checkpoint, plan, trained, begin_with)
     stop.training = False
 
     report = progress.stage("export")
@@ -136,6 +143,7 @@ def main():
     parser.add_argument("avatar", type=Path, help="folder to write; what it held is replaced once the new avatar is complete")
     parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="all of this takes (default: %(default)g)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--begin-with", type=Path, help="generator.onnx of iris or theo: a mouth is not learned from nothing")
     parser.add_argument("--sheet", type=Path, help="contact sheet to write (default: AVATAR-sheet.jpg)")
     arguments = parser.parse_args()
     stop = Stop()

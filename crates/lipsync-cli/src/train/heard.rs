@@ -14,8 +14,8 @@ use super::offset::{FINE, loudness};
 use crate::audio_contexts::for_each_context;
 use crate::film::RATE;
 
-/// The avatar whose networks listen.
-const LISTENER: &str = "iris";
+/// The avatar whose networks listen, and from whose mouth others are learned.
+pub const TEACHER: &str = "iris";
 
 /// What was heard, [`FINE`] times a second.
 pub struct Hearing {
@@ -28,7 +28,7 @@ pub struct Hearing {
 pub fn hear(samples: &[f32], library_dir: Option<&Path>, progress: &mut dyn FnMut(usize)) -> Result<Hearing> {
     let engine = Engine::default().with_library_dir(library_dir);
     // Without the avatar the tool still works, less exactly.
-    let Ok(avatar) = Avatar::find(LISTENER, library_dir) else { return Ok(by_loudness(samples)) };
+    let Ok(avatar) = Avatar::find(TEACHER, library_dir) else { return Ok(by_loudness(samples)) };
     let Some(mut lips) = LipOpening::open(&avatar.generator, &engine)? else {
         return Ok(by_loudness(samples));
     };

@@ -119,12 +119,14 @@ impl Making<'_> {
         }
         let kit = kit::unpack()?;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let teacher = Avatar::find(heard::TEACHER, plugin::library_dir().as_deref()).ok();
         let training = Training {
             python,
             kit: &kit,
             work: self.work.folder(),
             set: &self.set.folder,
             avatar: &self.folder(),
+            begin_with: teacher.as_ref().map(|avatar| avatar.generator.as_path()),
             minutes: self.options.minutes,
             threads: self.options.threads.map_or(threads, usize::from),
         };

@@ -45,6 +45,8 @@ pub struct Training<'a> {
     pub work: &'a Path,
     pub set: &'a Path,
     pub avatar: &'a Path,
+    /// The network of another person, from whose mouth this one's is learned; without it that takes longer.
+    pub begin_with: Option<&'a Path>,
     pub minutes: Option<f64>,
     pub threads: usize,
 }
@@ -102,6 +104,8 @@ pub fn run(training: &Training, progress: &mut Progress) -> Result<Judgement> {
     command.arg(training.work.join("trainer.lock")).arg(std::process::id().to_string());
     command.args([training.set, training.avatar]);
     command.args(["--threads", &training.threads.to_string()]);
+    command
+        .args(training.begin_with.into_iter().flat_map(|file| ["--begin-with".as_ref(), file.as_os_str()]));
     if let Some(minutes) = training.minutes {
         command.args(["--minutes", &minutes.to_string()]);
     }
