@@ -217,6 +217,8 @@ fn wrong_jobs_are_told_from_those_to_be_tried_again() {
             "b.mp4: no such file",
         ),
         (r#"{"speech": "speech.wav", "avatar": "OWN", "video": "mine.mp4"}"#, "no job has made it"),
+        // A report of the first try would have told the second that a job has made it.
+        (r#"{"speech": "speech.wav", "avatar": "OWN", "video": "mine.mp4"}"#, "no job has made it"),
     ] {
         let ran = ends(start(folder.path(), &job.replace("OWN", &own), &[]));
         assert_eq!(ran.code, Some(3), "{job}: {}", ran.output);

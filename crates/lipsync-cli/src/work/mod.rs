@@ -66,7 +66,9 @@ fn end_with_parent() {
 fn attempt(file: &Path) -> Result<(Done, bool), Failure> {
     let job = Job::read(file).map_err(Failure::of_job)?;
     let result = complete(&job);
-    if let Err(Failure::Wrong(reason) | Failure::Failed(reason)) = &result {
+    if let Err(Failure::Wrong(reason) | Failure::Failed(reason)) = &result
+        && !is_of_no_job(&job.video)
+    {
         let retry = matches!(result, Err(Failure::Failed(_)));
         let report = Report::Failed { reason: crate::message(reason), retry, version: VERSION.into() };
         // Where the disk is full, or the folder is missing, what is printed has to do.
@@ -95,7 +97,7 @@ fn complete(job: &Job) -> Result<(Done, bool), Failure> {
         folder.remove().map_err(Failure::of)?;
         return Ok((done, true));
     }
-    if job.video.exists() && Report::read(&job.video).is_none() && !folder.was_begun {
+    if is_of_no_job(&job.video) && !folder.was_begun {
         folder.remove().map_err(Failure::of)?;
         let video = job.video.display();
         return Err(Failure::Wrong(anyhow::anyhow!(
@@ -107,6 +109,11 @@ fn complete(job: &Job) -> Result<(Done, bool), Failure> {
         folder.remove().map_err(Failure::of)?;
     }
     Ok((result?, false))
+}
+
+/// Whether there is a video which no job has made: it is not replaced, and nothing is said of it.
+fn is_of_no_job(video: &Path) -> bool {
+    video.exists() && Report::read(video).is_none()
 }
 
 /// What the job shows, and the checksum of all that it depends on.
