@@ -174,7 +174,7 @@ pub struct Split {
     /// The file with the job, as for work.
     #[arg(value_name = "JOB.json")]
     pub job: PathBuf,
-    /// How many parts at most; none is shorter than five seconds.
+    /// How many parts at most, of five seconds or more each, give or take one for the quiet place.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub parts: u16,
     /// Folder for the jobs and for what they write. Default: VIDEO.parts, beside the video.
