@@ -9,6 +9,7 @@ use lipsync_core::avatar::Avatar;
 use lipsync_core::file::{self, Sha256};
 use serde::{Deserialize, Serialize};
 
+use super::checksum;
 use crate::cli::Look;
 use crate::format::parse_size;
 use crate::media::check_file;
@@ -182,16 +183,8 @@ impl Job {
 
 /// Adds a file's name and content.
 fn add(sum: &mut Sha256, path: &Path) -> Result<()> {
-    let unreadable = || format!("{}: cannot be read", path.display());
-    let mut file = std::fs::File::open(path).with_context(unreadable)?;
     sum.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block).with_context(unreadable)? {
-            0 => return Ok(()),
-            count => sum.update(&block[..count]),
-        }
-    }
+    checksum::add_file(sum, path).map(drop)
 }
 
 /// Adds all files of an avatar: its folders are one or two levels deep.

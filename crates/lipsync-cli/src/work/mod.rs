@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `work`: one job of a queue, whichever runs it. Done twice it is done once, and what was killed is gone on with.
 
+mod checksum;
 mod failure;
 mod folder;
 mod job;
@@ -142,7 +143,7 @@ fn make(job: &Job, look: &Look, avatar: &Avatar, folder: &Folder, fingerprint: S
         }
         (None, None) => in_pieces(&speech, &whole, look, rate, folder, &mut progress)?,
     };
-    let (bytes, sha256) = report::checksum(&whole)?;
+    let (bytes, sha256) = checksum::of_file(&whole)?;
     std::fs::rename(&whole, &job.video)?;
     let done = Done {
         video: job.video.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The report of a job, a JSON file beside its video. It is written last: where it says so, the video is complete.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use lipsync_core::file::{self, Sha256};
+use anyhow::Result;
+use lipsync_core::file;
 use serde::{Deserialize, Serialize};
 
-use super::json;
+use super::{checksum, json};
 
 /// Bytes of a report at most.
 const MOST_BYTES: u64 = 1 << 16;
@@ -70,24 +69,8 @@ impl Done {
     /// That of a video which is there, complete, and what a job with that fingerprint asks for.
     pub fn of(video: &Path, fingerprint: &str) -> Option<Self> {
         let Some(Report::Done(done)) = Report::read(video) else { return None };
-        let is_same =
-            done.fingerprint == fingerprint && checksum(video).ok()? == (done.bytes, done.sha256.clone());
+        let is_same = done.fingerprint == fingerprint
+            && checksum::of_file(video).ok()? == (done.bytes, done.sha256.clone());
         is_same.then_some(done)
-    }
-}
-
-/// Length and SHA-256 of a file.
-pub fn checksum(path: &Path) -> Result<(u64, String)> {
-    let unreadable = || format!("{}: cannot be read", path.display());
-    let mut file = std::fs::File::open(path).with_context(unreadable)?;
-    let (mut sum, mut bytes, mut block) = (Sha256::default(), 0, vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut block).with_context(unreadable)? {
-            0 => return Ok((bytes, sum.finish())),
-            count => {
-                sum.update(&block[..count]);
-                bytes += count as u64;
-            }
-        }
     }
 }
