@@ -40,11 +40,11 @@ def contexts(model, audio, numbers):
 class Person(nn.Module):
     """Painter and personal head, which are trained together."""
 
-    def __init__(self, film, head):
+    def __init__(self, examples):
         super().__init__()
-        self.head = PersonalHead(head)
-        weight = train_generator.importance(film.change())
-        self.painter = Painter(film.box, units=N_UNITS + PersonalHead.MORE, keep=(1 - of_mouth(weight)).cpu())
+        self.head = PersonalHead(examples.head)
+        keep = (1 - of_mouth(examples.importance)).cpu()
+        self.painter = Painter(examples.film.box, units=N_UNITS + PersonalHead.MORE, keep=keep)
 
     def forward(self, references, states, rows, keep=1.0):
         return self.painter(references, torch.cat([states, self.head.more(rows) * keep], 1))
@@ -97,6 +97,7 @@ class Examples:
 
     def __init__(self, film, threads=2):
         self.film = film
+        self.importance = train_generator.importance(film.change())
         model = train_encoder.load()
         self.head = model.head
         self.rows, self.silence = contexts(model, film.audio, film.numbers)
@@ -143,12 +144,11 @@ class Examples:
 def train(examples, checkpoint, arguments, report, begin_with=None):
     """Trains to a checkpoint; begin_with: the painter of another person, whose mouth this one's is learned from."""
     torch.manual_seed(0)
-    film = examples.film
-    person = Person(film, examples.head)
+    person = Person(examples)
     if begin_with:
         person.painter.begin_with(begin_with)
     person = person.to(trainer.DEVICE, memory_format=torch.channels_last)
-    weight = train_generator.importance(film.change())
+    weight = examples.importance
 
     def loss(step):
         references, states, rows, wanted = examples.batch(step)
@@ -161,8 +161,8 @@ def train(examples, checkpoint, arguments, report, begin_with=None):
     trainer.train(person, checkpoint, arguments, loss, lambda weights: "", report=report)
 
 
-def load(checkpoint, film, head):
-    person = Person(film, head)
+def load(checkpoint, examples):
+    person = Person(examples)
     person.load_state_dict(torch.load(checkpoint, map_location="cpu")["average"])
     return person.eval()
 

@@ -59,7 +59,7 @@ def fingerprint(film, examples):
     digest = hashlib.sha256()
     for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
         digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
-    shapes = film_painter.Person(film, examples.head).state_dict()
+    shapes = film_painter.Person(examples).state_dict()
     digest.update(repr([(name, tuple(value.shape)) for name, value in shapes.items()]).encode())
     return digest.hexdigest()[:12]
 
@@ -109,7 +109,7 @@ def run(arguments, out, stop):
     stop.training = False
 
     report = progress.stage("export")
-    person = film_painter.load(checkpoint, film, examples.head)
+    person = film_painter.load(checkpoint, examples)
     frames = film_avatar.write(arguments.avatar, film, train_encoder.load().encoder, person, examples.silence, report)
 
     report = progress.stage("judge")
