@@ -7,7 +7,7 @@ Run it in the folder of your SyncTalk_2D checkout, with the Python that you trai
     python .../scripts/export_synctalk2d.py --name May
 
 It reads checkpoint/May/ (the newest checkpoint), and for --asr ave model/checkpoints/audio_visual_encoder.pth, and writes
-dataset/May/models/generator.onnx and audio_encoder.onnx. Then `lipsync avatar=.../dataset/May` speaks.
+dataset/May/models/generator.onnx and audio_encoder.onnx. Then `lipsync play speech.wav --avatar .../dataset/May` speaks.
 Needs PyTorch and onnx; with onnxruntime there, too, both networks are compared with PyTorch's.
 For --asr hubert it needs transformers, which fetches HuBERT as SyncTalk_2D's own script does.
 """

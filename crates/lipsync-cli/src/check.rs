@@ -50,7 +50,9 @@ pub fn run(options: &Check) -> Result<ExitCode> {
     }
     let problems = format::count(checked.problems.len(), "problem");
     let verdict = match checked.problems.len() {
-        0 => format!("verdict: would play: lipsync avatar={}", plain(&options.avatar)),
+        0 => {
+            format!("verdict: would play: lipsync say \"Good morning.\" --avatar {}", plain(&options.avatar))
+        }
         _ if checked.is_untrained() => {
             format!(
                 "verdict: would not play yet: its networks are to be trained, all else is there; {problems}"

@@ -272,7 +272,7 @@ pub struct Import {
     /// Folder of the avatar, or its name in the search path.
     #[arg(value_name = "FOLDER")]
     pub avatar: String,
-    /// Name of the new avatar, for lipsync avatar=.
+    /// Name of the new avatar, for --avatar.
     pub name: String,
     /// Quality of the JPEG frames.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u8).range(1..=100))]

@@ -116,7 +116,7 @@ fn for_oneself_it_is_found_with_no_variable_set() {
     assert!(listed.contains("iris") && listed.contains("theo"), "{listed}");
     let old_name = prefix.join("bin/lipsync-avatar");
     let said = run_well(&mut command(&home, old_name.to_str().unwrap(), &["check", "iris"]));
-    assert!(said.ends_with("verdict: would play: lipsync avatar=iris\n"), "{said}");
+    assert!(said.ends_with("verdict: would play: lipsync say \"Good morning.\" --avatar iris\n"), "{said}");
     assert!(prefix.join("share/man/man1/lipsync-render.1").is_file());
     assert!(prefix.join("share/bash-completion/completions/lipsync").is_file());
     // Neither ONNX Runtime nor anything else there was taken for a plugin.

@@ -37,7 +37,7 @@ fn every_layout_is_told_and_would_play() {
         assert!(told.lines().last().unwrap().starts_with("verdict: would play"), "{told}");
     }
     let told = run(home.path(), &["check", "iris"]).succeeds();
-    assert!(told.ends_with("verdict: would play: lipsync avatar=iris\n"), "{told}");
+    assert!(told.ends_with("verdict: would play: lipsync say \"Good morning.\" --avatar iris\n"), "{told}");
 }
 
 #[test]

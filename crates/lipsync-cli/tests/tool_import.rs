@@ -44,7 +44,7 @@ fn a_lossless_import_plays_the_same() {
     ] {
         let source = fixture(&format!("avatars/{avatar}"));
         let told = run(home.path(), &["import", path(&source), avatar, "--lossless"]).succeeds();
-        assert!(told.contains(&format!("use it: lipsync avatar={avatar}")), "{told}");
+        assert!(told.contains(&format!("lipsync say \"Good morning.\" --avatar {avatar}\n")), "{told}");
         let copy = home.path().join("lipsync/avatars").join(avatar);
         assert!(speech(&source) == speech(&copy), "{avatar} differs");
     }

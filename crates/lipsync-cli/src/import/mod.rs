@@ -58,8 +58,10 @@ pub fn run(options: &Import) -> Result<ExitCode> {
     }
     print_line!("  checked: it would play");
     match options.into {
-        None => print_line!("use it: lipsync avatar={}", plain(&options.name)),
-        Some(_) => print_line!("use it: lipsync avatar={}", plain(finished.display())),
+        None => print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(&options.name)),
+        Some(_) => {
+            print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(finished.display()))
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

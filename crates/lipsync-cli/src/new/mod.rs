@@ -141,6 +141,6 @@ Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (it comes with lipsync)
   3. lipsync check dataset/{name} --sheet {name}.png
      lipsync import dataset/{name} {name}
-     and speak: lipsync avatar={name}"
+     lipsync say \"Good morning.\" --avatar {name}"
     )
 }
