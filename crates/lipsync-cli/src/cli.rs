@@ -24,12 +24,12 @@ const AFTER: &str = "\
 Speak:
   lipsync render speech.mp3 out.mp4                        a video
   lipsync render speech.mp3 out.mp4 --avatar theo --background green --size 1920x1080
-  lipsync render --text \"Good morning.\" out.webm          text-to-speech by flite, espeak-ng or your own program
+  lipsync render --text \"Good morning.\" out.webm           by flite, espeak-ng or your own program
   lipsync play speech.mp3                                  in a window, with sound
-  lipsync say \"Good morning.\"                            the same from a text
-  lipsync render long.mp3 1.mp4 --frames 0-4999            a part of a long video; `join` puts parts together
+  lipsync say \"Good morning.\"                              the same from a text
+  lipsync render long.mp3 1.mp4 --frames 0-4999            a part; `join` puts parts together
   lipsync serve                                            in a browser: type, speak, drop a file
-  lipsync doctor                                           what is missing on this machine, and how to get it
+  lipsync doctor                                           what is missing here, and how to get it
 
 A face of your own, from a film:
   lipsync train me.mp4 me              (three minutes of film: 45 minutes on two cores)
@@ -44,17 +44,17 @@ The same in steps, with SyncTalk_2D:
   lipsync play speech.wav --avatar me
 
 Environment:
-  LIPSYNC_TTS          a command that reads a text from stdin and writes WAV to stdout, for --text and say
+  LIPSYNC_TTS          a command that turns text (stdin) into WAV (stdout), for --text and say
   LIPSYNC_AVATAR_PATH  folders of avatars, before those of the data folders, separated by ':'
-  XDG_DATA_HOME        the user's data folder (default ~/.local/share); avatars are in lipsync/avatars
+  XDG_DATA_HOME        the user's data folder (default ~/.local/share), with lipsync/avatars
   XDG_CACHE_HOME       the user's cache (default ~/.cache); in lipsync are prepared
                        graphs, and the Python packages of `new` and `train`
   ORT_DYLIB_PATH       ONNX Runtime's library, instead of the one beside the plugin
   LIPSYNC_PYTHON       as new --python and train --faces-python
 
 Exit status:
-  0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage; 130 interrupted;
-  `work` only: 3 the job itself is wrong, and would fail every time";
+  0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage;
+  130 interrupted; `work` only: 3 the job itself is wrong, and would fail every time";
 
 #[derive(Subcommand)]
 pub enum Command {
