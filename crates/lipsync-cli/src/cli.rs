@@ -303,7 +303,7 @@ pub struct Import {
 /// several, or not all of one, the longest range of frames between them is kept.
 ///
 /// The landmarks come from MediaPipe Face Mesh. On first use it is installed with pip into a folder of its
-/// own in the user's cache (about 320 MB).
+/// own in the user's cache (about 320 MB), which takes a Python from 3.9 to 3.12.
 #[derive(Args)]
 pub struct New {
     /// The video; any format that GStreamer can play.
@@ -331,7 +331,8 @@ pub struct New {
 /// is moved, by when lips are seen and heard to open. Then PyTorch is installed into the user's cache (once: 3.2 GB to download),
 /// the mouth is learnt, judged on seconds of the film that were not shown, and the avatar gets its name when it is complete.
 ///
-/// Three minutes of film take about 45 minutes on two cores, or minutes with a GPU. Ctrl-C stops it: the same command goes on.
+/// Three minutes of film take about 45 minutes on two cores; a GPU is used if PyTorch finds one. Ctrl-C stops it: the same command
+/// goes on. It needs Python 3.11, which is Debian 12's, unless --python and --faces-python are given.
 #[derive(Args)]
 pub struct Train {
     /// The film, in any format that GStreamer plays, or a folder that lipsync new has made.
