@@ -138,7 +138,7 @@ In less than an hour on two cores (PyTorch is 3.2 GB to download, once):
 Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
      there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.
-  2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (it comes with lipsync)
+  2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (of lipsync's repository)
   3. lipsync check dataset/{name} --sheet {name}.png
      lipsync import dataset/{name} {name}
      lipsync say \"Good morning.\" --avatar {name}"
