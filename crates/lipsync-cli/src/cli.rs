@@ -149,8 +149,8 @@ impl Render {
 /// "background", "clip" and "emphasis", as the options of render; "frames" ([0, 4999]) for a part without sound; "parts" (["1.mp4",
 /// "2.mp4"]) to join instead of rendering. Paths are relative to the file.
 ///
-/// The same job again does nothing: VIDEO.json, the report, says that it is done. What a killed run has rendered of a long video is
-/// gone on with. Progress goes to stdout, a line of JSON each: {"stage": "render", "done": 120, "of": 4500, "seconds_left": 31};
+/// The same job again does nothing: VIDEO.json, the report, says that it is done. A killed run of a long video is resumed where
+/// it was. Progress goes to stdout, a line of JSON each: {"stage": "render", "done": 120, "of": 4500, "seconds_left": 31};
 /// at the end {"result": REPORT}, or {"error": "what is wrong, and the remedy", "retry": true, "busy": false}.
 ///
 /// Exit status: 0 done; 1 failed, and another try may succeed (a full disk, or "busy": another process is at it); 3 the job is wrong,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `work`: one job of a queue, whichever runs it. Done twice it is done once, and what was killed is gone on with.
+//! `work`: one job of a queue, whichever runs it. Done twice it is done once, and a killed run is resumed.
 
 mod checksum;
 mod failure;

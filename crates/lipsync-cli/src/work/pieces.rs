@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Where long videos are cut: one after the other to be gone on with, or side by side for several machines.
+//! Where long videos are cut: one after the other, to be resumed, or side by side for several machines.
 
 /// The first and the last frame of a piece.
 pub type Piece = (u64, u64);
