@@ -80,14 +80,17 @@ inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
 	@$(GST_ENV) gst-inspect-1.0 lipsyncsrc
 
-# Isolated (-I): Python would run a venv.py or pip.py in the current folder. Only known files are installed.
-PIP_INSTALL := $(VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes
+# $(call venv,PYTHON[,OPTION]): with the packages of a lock file. Isolated (-I): Python would run a venv.py or pip.py in the
+# current folder. Only known files are installed.
+define venv
+@$(1) -I -m venv $(2) $(@D)
+@$(@D)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
+@touch $@
+endef
 
 $(VENV)/ready: tests/python/requirements.lock | packages
 	@echo "==> installing the Python reference (librosa, OpenCV, ONNX Runtime) into $(VENV)"
-	@python3 -I -m venv $(VENV)
-	@$(PIP_INSTALL) -r $<
-	@touch $@
+	$(call venv,python3)
 
 docs-cache: runtime ## write docs/plugins/gst_plugins_cache.json anew, from the elements
 	@LIPSYNC_WRITE_DOCS_CACHE=1 cargo test --locked --quiet --test docs_cache
@@ -109,9 +112,7 @@ test: runtime fixtures ## pass all tests
 $(INTEGRATIONS_VENV)/ready: integrations/requirements.lock | packages
 	@scripts/install-packages.sh $(PYTHON_PACKAGES)
 	@echo "==> installing LiveKit Agents and Pipecat into $(INTEGRATIONS_VENV) (0.8 GB, a minute or two)"
-	@$(SYSTEM_PYTHON) -I -m venv --system-site-packages $(INTEGRATIONS_VENV)
-	@$(INTEGRATIONS_VENV)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
-	@touch $@
+	$(call venv,$(SYSTEM_PYTHON),--system-site-packages)
 
 # With the plugin that the other tests have built.
 test-integrations: runtime fixtures $(INTEGRATIONS_VENV)/ready ## test the adapters for LiveKit Agents and Pipecat with the real packages (a minute)
@@ -126,9 +127,7 @@ test-integrations: runtime fixtures $(INTEGRATIONS_VENV)/ready ## test the adapt
 
 $(BATCH_VENV)/ready: batch/requirements.lock | packages
 	@echo "==> installing Celery and boto3 into $(BATCH_VENV)"
-	@$(SYSTEM_PYTHON) -I -m venv $(BATCH_VENV)
-	@$(BATCH_VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes -r $<
-	@touch $@
+	$(call venv,$(SYSTEM_PYTHON))
 
 test-batch: $(PLUGIN) $(BATCH_VENV)/ready ## many jobs on several workers: Celery with a real Redis that dies, S3, Kubernetes; as root, Slurm (some minutes)
 	@scripts/install-packages.sh $(BATCH_PACKAGES)
@@ -211,9 +210,7 @@ uninstall: ## remove what install put there
 
 $(PARTS_VENV)/ready: scripts/deb/requirements.lock | packages
 	@echo "==> installing CycloneDX's library into $(PARTS_VENV)"
-	@python3 -I -m venv $(PARTS_VENV)
-	@$(PARTS_VENV)/bin/python -I -m pip install --quiet --only-binary=:all: --require-hashes -r $<
-	@touch $@
+	$(call venv,python3)
 
 deb: $(PLUGIN) $(PARTS_VENV)/ready ## Debian packages into target/packages, checked by lintian
 	@scripts/install-packages.sh $(DEB_PACKAGES)
