@@ -55,7 +55,11 @@ app.conf.update(
 @signals.worker_init.connect
 def prepare(**_):
     """Refuses to start without the tool: such a worker would use up the attempts of every job."""
-    subprocess.run([settings.TOOL, "--version"], check=True, stdout=subprocess.DEVNULL)
+    try:
+        subprocess.run([settings.TOOL, "--version"], check=True, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError) as error:
+        # Celery logs other exceptions of a handler, and starts.
+        raise SystemExit(f"{settings.TOOL}: cannot be run: {error}. Install lipsync, or set LIPSYNC_TOOL") from error
     target.clear_up()
 
 

@@ -4,7 +4,7 @@
 import fcntl
 import json
 
-from conftest import check_video, leftovers, until
+from conftest import PATIENCE, check_video, leftovers, until
 
 
 def test_a_job_is_done_with_its_progress_and_its_report(farm, jobs):
@@ -96,3 +96,9 @@ def test_a_job_is_not_begun_while_another_process_makes_its_video(farm, jobs):
     farm.wait()
     assert farm.status(job)["attempts"] == "1"
     check_video(jobs.folder / "talk.mp4")
+
+
+def test_a_worker_without_the_tool_does_not_start(farm):
+    worker = farm.start("one", LIPSYNC_TOOL="no-such-tool")
+    assert worker.process.wait(PATIENCE) == 1
+    assert "no-such-tool: cannot be run" in (farm.folder / "one.log").read_text()
