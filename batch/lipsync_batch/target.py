@@ -15,7 +15,10 @@ S3 = "s3://"
 
 def of(job, job_id, folder):
     """The target of a job: its speech, its video, or both may be objects of S3."""
-    places = [job.get("speech"), job.get("video"), *(job.get("parts") or [])]
+    if not isinstance(job, dict):
+        raise JobFailed("is no job: write a JSON object. lipsync work --help says what a job is")
+    parts = job.get("parts")
+    places = [job.get("speech"), job.get("video"), *(parts if isinstance(parts, list) else ())]
     is_remote = any(isinstance(place, str) and place.startswith(S3) for place in places)
     return Bucket(job, job_id) if is_remote else Directory(job, folder)
 

@@ -69,16 +69,19 @@ def attempt(task, store, tool, job_id, record):
     except Ignore:
         store.take_back_attempt(job_id)
         raise
-    except (JobFailed, TryAgain) as error:
-        if isinstance(error, TryAgain):
-            if not error.counts:
+    except Exception as error:
+        # What nobody foresaw, such as a library that this machine lacks, may not happen on another.
+        reason = str(error) if isinstance(error, JobFailed | TryAgain) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, JobFailed):
+            counts = getattr(error, "counts", True)
+            if not counts:
                 store.take_back_attempt(job_id)
-            if not error.counts or number < settings.ATTEMPTS:
-                store.set_reason(job_id, str(error))
+            if not counts or number < settings.ATTEMPTS:
+                store.set_reason(job_id, reason)
                 raise task.retry(exc=error, countdown=backoff(number)) from error
-        store.fail(job_id, str(error))
+        store.fail(job_id, reason)
         wake(store, record["call"]["parent"])
-        raise JobFailed(str(error)) from error
+        raise JobFailed(reason) from error
     return finish(store, job_id, record, report)
 
 

@@ -52,11 +52,13 @@ class Tool:
         try:
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, text=True, errors="replace")
         except OSError as error:
-            raise TryAgain(f"{settings.TOOL}: {error.strerror}") from error
+            # The tool, or the folder, which this machine may lack.
+            raise TryAgain(f"{error.filename}: {error.strerror}") from error
         with self.process as process:
             if self.interrupted.is_set():
                 process.terminate()
-            notes = collections.deque(maxlen=1)
+            # The last line alone is often a hint that says nothing of the error.
+            notes = collections.deque(maxlen=5)
             listener = threading.Thread(target=lambda: notes.extend(process.stderr), daemon=True)
             listener.start()
             try:
@@ -71,7 +73,7 @@ class Tool:
                 if "stage" in last:
                     self.progress = last
             listener.join()
-        return outcome(process.returncode, last, "".join(notes).strip())
+        return outcome(process.returncode, last, " ".join("".join(notes).split()))
 
 
 def outcome(code, last, note):

@@ -62,6 +62,15 @@ def test_what_is_wrong_with_a_job_is_said_at_once_and_can_be_put_right(farm, job
     check_video(jobs.folder / "no-speech.mp4")
 
 
+def test_what_is_no_object_has_failed_at_once(farm, jobs):
+    file = jobs.folder / "list.json"
+    file.write_text("[]")
+    farm.start()
+    [job] = farm.submit(file)
+    farm.wait()
+    assert farm.failed()[job]["reason"].startswith("is no job")
+
+
 def test_a_job_that_kills_its_worker_each_time_ends_in_the_failed_list(farm, jobs):
     farm.start(LIPSYNC_ATTEMPTS="2")
     [job, _] = farm.submit(jobs.write("killer", speech="killer.wav"), jobs.make("good"))

@@ -91,3 +91,13 @@ def test_parts_go_through_the_bucket(farm, jobs, s3):
     assert farm.status(job)["report"]["frames"] == 300
     check_video(fetch(s3, jobs, "talk.mp4"), 12)
     until(lambda: keys(s3) == ["in/long.wav", "out/talk.mp4", "out/talk.mp4.json"], "the parts are removed")
+
+
+def test_what_nobody_foresaw_is_tried_again_and_said(farm, jobs):
+    # boto3 refuses that with an error that is none of its own.
+    farm.start(AWS_ENDPOINT_URL_S3="nonsense", LIPSYNC_ATTEMPTS="2")
+    [job] = farm.submit(jobs.write("talk", speech="s3://talks/in/speech.wav", video="s3://talks/out/talk.mp4"))
+    farm.wait()
+    failed = farm.failed()[job]
+    assert failed["attempts"] == 2
+    assert failed["reason"].startswith("ValueError: ")
