@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from . import settings
 from .tool import JobFailed, TryAgain
@@ -17,10 +18,15 @@ def of(job, job_id, folder):
     """The target of a job: its speech, its video, or both may be objects of S3."""
     if not isinstance(job, dict):
         raise JobFailed("is no job: write a JSON object. lipsync work --help says what a job is")
+    is_remote = any(map(is_object, places_of(job)))
+    return Bucket(job, job_id, folder) if is_remote else Directory(job, folder)
+
+
+def places_of(job):
+    """What a job reads and, last, what it writes."""
     parts = job.get("parts")
-    places = [job.get("speech"), job.get("video"), *(parts if isinstance(parts, list) else ())]
-    is_remote = any(isinstance(place, str) and place.startswith(S3) for place in places)
-    return Bucket(job, job_id) if is_remote else Directory(job, folder)
+    places = [job.get("speech"), *(parts if isinstance(parts, list) else ()), job.get("video")]
+    return [place for place in places if place is not None]
 
 
 class Directory:
@@ -37,34 +43,47 @@ class Directory:
     def deliver(self):
         """Brings what the tool has written to its place."""
 
+    def clear(self):
+        """Removes what lies on this machine for other attempts."""
+
     def shared(self, job):
         """A job that the tool has made of this one, as other machines are to get it."""
         return job
 
     def discard(self, parts):
         """Removes what `lipsync split` and the jobs of the parts have written."""
-        places = [Path(part) for part in parts]
-        for place in places:
+        for place in map(Path, parts):
             for file in (place, report_of(place), place.with_suffix(".json"), place.with_name("join.json")):
                 file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            places[0].parent.rmdir()
+            # The last one leaves it empty.
+            with contextlib.suppress(OSError):
+                place.parent.rmdir()
 
 
-class Bucket:
-    """Objects, in a folder of this machine that is the same for each attempt at the job: a killed run is resumed there."""
+class Bucket(Directory):
+    """Objects, in a folder of this machine that is the same for each attempt at the job: a killed run is resumed there.
 
-    def __init__(self, job, job_id):
+    What is no object is in folders, as it is without S3.
+    """
+
+    def __init__(self, job, job_id, folder):
         # boto3 takes endpoint, region and keys from the environment: AWS_ENDPOINT_URL_S3 and the like.
         import boto3
 
-        self.job = job
-        self.folder = Path(settings.SCRATCH) / f"lipsync-{job_id}"
+        super().__init__(job, folder)
+        # Where all is in S3, machines need not share the folder.
+        if not Path(self.folder).is_dir() and all(map(is_object, places_of(job))):
+            self.folder = "/"
+        # The id may be anything: with its slashes, it would be a path to somewhere else.
+        self.scratch = Path(settings.SCRATCH).absolute() / f"lipsync-{quote(job_id, safe='')}"
         self.s3 = boto3.client("s3")
         # Those of the job's places that are not on this machine, by where they are meanwhile.
         self.remote = {}
 
     def fetch(self):
+        *sources, video = places_of(self.job)
+        if video in sources:
+            raise JobFailed(f'{video}: would be read and written. Choose another "video"')
         with storage():
             job = dict(self.job)
             if is_object(job.get("speech")):
@@ -76,7 +95,9 @@ class Bucket:
             return job
 
     def _place(self, uri, folder):
-        place = self.folder / folder / uri.rsplit("/", 1)[1]
+        place = self.scratch / folder / uri.rsplit("/", 1)[1]
+        # Others on this machine are to see neither the speech nor the video.
+        self.scratch.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.parent.mkdir(parents=True, exist_ok=True)
         self.remote[str(place)] = uri
         return place
@@ -112,7 +133,10 @@ class Bucket:
                     # The report is last: where it is, the video is complete.
                     self.s3.upload_file(place, *bucket_and_key(uri))
                     self.s3.upload_file(place + ".json", *bucket_and_key(uri + ".json"))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.clear()
+
+    def clear(self):
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def shared(self, job):
         def back(value):
@@ -126,8 +150,9 @@ class Bucket:
         return {key: back(value) for key, value in job.items()}
 
     def discard(self, parts):
+        super().discard(part for part in parts if not is_object(part))
         with storage():
-            for part in parts:
+            for part in filter(is_object, parts):
                 for uri in (part, part + ".json"):
                     bucket, key = bucket_and_key(uri)
                     self.s3.delete_object(Bucket=bucket, Key=key)

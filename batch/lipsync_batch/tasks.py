@@ -121,7 +121,11 @@ def work(store, tool, job_id, record):
 
 def do(tool, job_id, job, folder):
     place = target.of(job, job_id, folder)
-    report = tool.work(place.fetch(), place.folder)
+    try:
+        report = tool.work(place.fetch(), place.folder)
+    except JobFailed:
+        place.clear()
+        raise
     place.deliver()
     return report
 
@@ -136,6 +140,8 @@ def split(store, tool, job_id, call):
     for part_id, part in parts.items():
         store.open(part_id, part)
     store.set_parts(job_id, list(parts), place.shared(target.read(join)))
+    # Another machine may join them, and what was fetched here would stay.
+    place.clear()
     for part_id, part in parts.items():
         send(part_id, part)
 

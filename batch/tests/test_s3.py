@@ -8,7 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from conftest import Farm, check_video, until
+from conftest import Farm, check_video, leftovers, until
 
 
 @pytest.fixture
@@ -101,3 +101,20 @@ def test_what_nobody_foresaw_is_tried_again_and_said(farm, jobs):
     failed = farm.failed()[job]
     assert failed["attempts"] == 2
     assert failed["reason"].startswith("ValueError: ")
+
+
+def test_speech_of_a_bucket_may_become_a_video_in_a_folder(farm, jobs, s3):
+    s3.upload_file(str(jobs.sound("long.wav", seconds=12, loop=1)), "talks", "in/long.wav")
+    farm.start()
+    for name, options in (("whole", []), ("split", ["--parts", 2])):
+        farm.submit(jobs.write(name, speech="s3://talks/in/long.wav"), options=[*options, "--wait"])
+        check_video(jobs.folder / f"{name}.mp4", 12)
+    until(lambda: not leftovers(jobs.folder), "the parts are removed")
+    until(lambda: not list((farm.folder / "scratch").iterdir()), "what was fetched is removed")
+
+
+def test_an_object_is_not_read_and_written(farm, jobs, s3):
+    farm.start()
+    [job] = farm.submit(jobs.write("talk", speech="s3://talks/talk.mp4", video="s3://talks/talk.mp4"))
+    farm.wait()
+    assert "would be read and written" in farm.failed()[job]["reason"]
