@@ -9,6 +9,8 @@ count=${2:?into how many parts?}
 shift 2
 here=$(realpath "$(dirname "$0")")
 folder=$(realpath "$job").parts
+# Those of an earlier time, if it had more parts, would be rendered as well.
+[ ! -d "$folder" ] || find "$folder" -name '[0-9]*.json' ! -name '*.*.json' -delete
 "${LIPSYNC_TOOL:-lipsync}" split "$job" --parts "$count" --into "$folder" >/dev/null
 find "$folder" -name '[0-9]*.json' ! -name '*.*.json' | sort -V >"$folder/parts.txt"
 echo "$folder/join.json" >"$folder/join.txt"
