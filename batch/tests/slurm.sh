@@ -129,6 +129,15 @@ until_so "it is requeued" grep -q "exit status 130: requeued" "lipsync-${array}_
 until_so "it has ended" has_ended "$array"
 check_frames stopped.mp4 300
 
+echo "==> one that is cancelled"
+sed 's/long.mp4/cancelled.mp4/' long.json >cancelled.json
+realpath cancelled.json >cancelled.txt
+array=$(sbatch --parsable --array=1 "$sbatch" cancelled.txt)
+until_so "it renders" grep -q '"done":[1-9]' "lipsync-${array}_1.log"
+scancel "$array"
+until_so "it has ended" has_ended "$array"
+[ "$(field "${array}_1" JobState)/$(field "${array}_1" Restarts)" = CANCELLED/0 ] || fail "it was requeued"
+
 echo "==> a long video in two parts, and the job that joins them"
 join=$("$parts" "$PWD/long.json" 2)
 until_so "it is joined" has_ended "$join"
