@@ -104,6 +104,7 @@ fn every_package_that_is_installed_is_known_by_its_files() {
         "scripts/onnxruntime.lock",
         "training/anny.lock",
         "training/ears.lock",
+        "crates/lipsync-cli/src/film/faces.lock",
         "crates/lipsync-cli/src/film/mediapipe.lock",
     ];
     for lock in lists.map(|list| format!("{list}.lock")).into_iter().chain(more.map(str::to_owned)) {

@@ -302,8 +302,8 @@ pub struct Import {
 /// show one whole face and have its speech; three to five minutes are usual. Where some frames show no face,
 /// several, or not all of one, the longest range of frames between them is kept.
 ///
-/// The landmarks come from MediaPipe Face Mesh. On first use it is installed with pip into a folder of its
-/// own in the user's cache (about 320 MB), which takes a Python from 3.9 to 3.12.
+/// The landmarks are those of MediaPipe Face Mesh. On first use its networks and what runs them are installed with
+/// pip into a folder of their own in the user's cache (135 MB), which takes a Python from 3.11 to 3.14.
 #[derive(Args)]
 pub struct New {
     /// The video; any format that GStreamer can play.
@@ -319,7 +319,7 @@ pub struct New {
     /// End at this time in the video.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub to: Option<f64>,
-    /// A Python interpreter that has mediapipe 0.10.x with its models and OpenCV, instead of installing them.
+    /// A Python interpreter that has ai-edge-litert, OpenCV and the files of mediapipe 0.10.21, instead of installing them.
     #[arg(long, env = "LIPSYNC_PYTHON", value_name = "FILE")]
     pub python: Option<PathBuf>,
 }
@@ -332,7 +332,7 @@ pub struct New {
 /// the mouth is learnt, judged on seconds of the film that were not shown, and the avatar gets its name when it is complete.
 ///
 /// Three minutes of film take about 45 minutes on two cores; a GPU is used if PyTorch finds one. Ctrl-C stops it: the same command
-/// goes on. It needs Python 3.11, which is Debian 12's, unless --python and --faces-python are given.
+/// goes on. It needs a Python from 3.11 to 3.14, unless --python and --faces-python are given.
 #[derive(Args)]
 pub struct Train {
     /// The film, in any format that GStreamer plays, or a folder that lipsync new has made.
@@ -358,7 +358,7 @@ pub struct Train {
     /// A Python interpreter that has PyTorch, ONNX, ONNX Runtime, OpenCV, SciPy and tqdm, instead of installing them.
     #[arg(long, value_name = "FILE")]
     pub python: Option<PathBuf>,
-    /// A Python interpreter that has mediapipe 0.10.x with its models and OpenCV, instead of installing them.
+    /// A Python interpreter that has ai-edge-litert, OpenCV and the files of mediapipe 0.10.21, instead of installing them.
     #[arg(long, env = "LIPSYNC_PYTHON", value_name = "FILE")]
     pub faces_python: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ use lipsync_core::avatar::Avatar;
 use lipsync_core::inference::runtime::environment;
 use lipsync_core::kernels;
 
+use crate::film::environment::SystemPython;
 use crate::render::output::Output;
 use crate::{format, interrupt, plugin, serve, speech};
 
@@ -50,6 +51,7 @@ pub fn run() -> Result<ExitCode> {
         print(wish, &elements(needs));
     }
     print("text-to-speech", &text_to_speech());
+    print("a face of your own", &python());
     print_line!("");
     if can_speak {
         print_line!("Avatars can speak here. Try: lipsync render --text \"Good morning.\" hello.mp4");
@@ -123,5 +125,14 @@ fn text_to_speech() -> Found {
     match speech::PROGRAMS.iter().find(|program| is_there(program.name)) {
         Some(program) => Found::Here(program.name.into()),
         None => Found::Missing("sudo apt-get install flite".into()),
+    }
+}
+
+/// What `new` and `train` begin with.
+fn python() -> Found {
+    match SystemPython::find() {
+        Some(python) if python.has_venv => Found::Here(format!("{}, 3.{}", python.name, python.minor)),
+        Some(python) => Found::Missing(format!("sudo apt-get install {}-venv", python.name)),
+        None => Found::Missing(SystemPython::REMEDY.into()),
     }
 }

@@ -113,15 +113,15 @@ fn nothing_is_run_from_the_current_folder() {
     let home = tempfile::tempdir().unwrap();
     let (folder, sprung) = trap(home.path());
     let spring = || std::fs::read_to_string(&sprung).ok();
-    // This interpreter has no MediaPipe.
+    // This interpreter has no LiteRT.
     let said = new_in(&folder, home.path(), &["--python", "/usr/bin/python3"], &[]);
     assert_eq!(spring(), None, "{}", said.output);
-    said.fails(&["the landmark script failed", "No module named", "mediapipe"]);
+    said.fails(&["the landmark script failed", "No module named", "It needs ai-edge-litert"]);
     // Pip, in an environment of our own that has just been made, finds no packages.
     let nowhere = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", "")];
     let said = new_in(&folder, home.path(), &[], &nowhere);
     assert_eq!(spring(), None, "{}", said.output);
-    said.fails(&["MediaPipe 0.10.21 exists for", "No matching distribution"]);
+    said.fails(&["could not be installed", "No matching distribution"]);
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn packages_that_are_others_than_were_known_are_not_installed() {
     let (folder, sprung) = trap(home.path());
     let wheels = home.path().join("wheels");
     std::fs::create_dir(&wheels).unwrap();
-    // The first of the list.
-    std::fs::write(wheels.join("absl_py-2.3.1-py3-none-any.whl"), "something else").unwrap();
+    std::fs::write(wheels.join("opencv_python_headless-5.0.0.93-py3-none-any.whl"), "something else")
+        .unwrap();
     let mirror = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", path(&wheels))];
     let said = new_in(&folder, home.path(), &[], &mirror).fails(&["its SHA-256 differs", "--python"]);
     // Nothing of what pip says.
@@ -151,7 +151,7 @@ fn wrong_times_are_refused() {
     wrong(&["--from", "1:00"]).fails(&["film.mp4: ends at 0:01", "before --from 1:00"]);
 }
 
-/// Needs the network the first time: MediaPipe is installed into target/tool-cache.
+/// Needs the network the first time: what finds faces is installed into target/tool-cache.
 #[test]
 fn a_video_becomes_a_data_set() {
     let home = tempfile::tempdir().unwrap();

@@ -76,14 +76,14 @@ impl Home {
         film
     }
 
-    /// Nothing of its work is left to other tests: each has a cache of its own, in which MediaPipe is the common one's.
+    /// Nothing of its work is left to other tests: each has a cache of its own, in which what finds faces is the common one's.
     fn start(&self, film: &Path, more: &[&str]) -> Child {
         let cache = self.at("cache/lipsync");
         if !cache.exists() {
             std::fs::create_dir_all(&cache).unwrap();
             let common = common::root().join("target/tool-cache/lipsync");
             std::fs::create_dir_all(&common).unwrap();
-            for name in ["landmarks-0.10.21-2", "landmarks-0.10.21-2.lock", "graphs"] {
+            for name in ["faces-1", "faces-1.lock", "graphs"] {
                 std::os::unix::fs::symlink(common.join(name), cache.join(name)).unwrap();
             }
         }
@@ -127,7 +127,7 @@ fn contains(text: &str, words: &[&str]) {
     words.iter().for_each(|word| assert!(text.contains(word), "no \"{word}\" in: {text}"));
 }
 
-/// Needs the network the first time, for MediaPipe.
+/// Needs the network the first time, for what finds faces.
 #[test]
 fn a_film_becomes_an_avatar_that_has_a_name() {
     let home = Home::new();

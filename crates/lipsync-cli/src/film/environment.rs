@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -25,28 +26,62 @@ pub struct Environment {
     pub folder: String,
     /// The packages to install, with the SHA-256 of every file that is allowed.
     pub packages: Cow<'static, str>,
-    /// The interpreter that the packages are for.
-    pub python: &'static str,
+    /// A package whose files are read and not run, so that it stays packed, for a Python and a processor that need not be
+    /// these ones; as `packages`.
+    pub data: &'static str,
     /// What is downloaded, to people.
     pub download: &'static str,
     /// Disk space in bytes for the download and for the unpacked files.
     pub room: u64,
-    /// Which interpreters the packages exist for.
-    pub exists_for: &'static str,
     /// What gives an interpreter that has the packages.
     pub option: &'static str,
 }
 
+/// Versions of Python 3 that the packages of all environments exist for.
+const PYTHONS: RangeInclusive<u32> = 11..=14;
+
+/// A Python of this system that the packages exist for.
+pub struct SystemPython {
+    /// Its command.
+    pub name: String,
+    /// Its version is 3 and this.
+    pub minor: u32,
+    pub has_venv: bool,
+}
+
+impl SystemPython {
+    pub const REMEDY: &str = "no Python 3.11 to 3.14 is installed. Install one with its venv (python3-venv)";
+
+    /// One that can make virtual environments, if there is one.
+    pub fn find() -> Option<Self> {
+        let named = PYTHONS.rev().map(|minor| format!("python3.{minor}"));
+        let found: Vec<Self> =
+            std::iter::once("python3".to_owned()).chain(named).filter_map(Self::examine).collect();
+        let best = found.iter().position(|python| python.has_venv).unwrap_or(0);
+        found.into_iter().nth(best)
+    }
+
+    fn examine(name: String) -> Option<Self> {
+        // Debian has the module venv without what it puts into environments.
+        let script = "import importlib.util, sys; print(sys.version_info.minor, importlib.util.find_spec('ensurepip') is not None)";
+        let output =
+            Command::new(&name).args([ISOLATED, "-c", script]).stderr(Stdio::null()).output().ok()?;
+        let said = String::from_utf8(output.stdout).ok()?;
+        let (minor, has_venv) = said.trim().split_once(' ')?;
+        let minor = minor.parse().ok().filter(|minor| PYTHONS.contains(minor))?;
+        Some(Self { name, minor, has_venv: has_venv == "True" })
+    }
+}
+
 /// What finds faces; `option` is what gives an interpreter that has it.
-pub fn mediapipe(option: &'static str) -> Environment {
+pub fn faces(option: &'static str) -> Environment {
     Environment {
-        name: "MediaPipe",
-        folder: "landmarks-0.10.21-2".into(),
-        packages: include_str!("mediapipe.lock").into(),
-        python: "python3",
-        download: "320 MB",
+        name: "LiteRT and MediaPipe's networks",
+        folder: "faces-1".into(),
+        packages: include_str!("faces.lock").into(),
+        data: include_str!("mediapipe.lock"),
+        download: "135 MB",
         room: 1_000_000_000,
-        exists_for: "MediaPipe 0.10.21 exists for Python 3.9 to 3.12",
         option,
     }
 }
@@ -78,15 +113,35 @@ impl Environment {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("{}: cannot be removed", folder.display()))?;
         }
-        finish(Command::new(self.python).args([ISOLATED, "-m", "venv"]).arg(&folder)).with_context(|| {
+        let system = SystemPython::find().with_context(|| {
             format!(
-                "{}: no virtual environment could be made. Install {python}-venv, or use {}",
-                folder.display(),
-                self.option,
-                python = self.python
+                "{}, or give an interpreter that has {} with {}",
+                SystemPython::REMEDY,
+                self.name,
+                self.option
             )
         })?;
-        self.install(&python, &folder.join("requirements.txt"))?;
+        finish(Command::new(&system.name).args([ISOLATED, "-m", "venv"]).arg(&folder)).with_context(
+            || {
+                format!(
+                    "{}: no virtual environment could be made. Install {}-venv, or use {}",
+                    folder.display(),
+                    system.name,
+                    self.option,
+                )
+            },
+        )?;
+        let list = folder.join("requirements.txt");
+        self.pip(&python, &list, &self.packages, &["install"])?;
+        if !self.data.is_empty() {
+            let of = ["--python-version=3.12", "--abi=cp312", "--platform=manylinux_2_28_x86_64", "--dest"];
+            self.pip(
+                &python,
+                &list,
+                self.data,
+                &[&["download"], &of[..], &[&folder.to_string_lossy()]].concat(),
+            )?;
+        }
         let ready = folder.join(READY);
         std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
         Ok(python)
@@ -108,15 +163,15 @@ impl Environment {
         Ok(linked.unwrap_or(folder))
     }
 
-    /// Installs the packages; only files with known hashes are accepted. Index and certificates are those of the
+    /// Runs pip with a list of packages; only files with known hashes are accepted. Index and certificates are those of the
     /// user's pip configuration.
-    fn install(&self, python: &Path, list: &Path) -> Result<()> {
-        std::fs::write(list, self.packages.as_bytes())
+    fn pip(&self, python: &Path, list: &Path, packages: &str, what: &[&str]) -> Result<()> {
+        std::fs::write(list, packages.as_bytes())
             .with_context(|| format!("{}: cannot be written", list.display()))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
         let only = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"];
         let mut command = Command::new(python);
-        finish(command.arg(ISOLATED).args(pip).args(only).arg(list)).map_err(|error| {
+        command.args([ISOLATED, "-m", "pip", "--quiet", "--disable-pip-version-check"]).args(what);
+        finish(command.args(only).arg(list)).map_err(|error| {
             if error.to_string().contains("DO NOT MATCH THE HASHES") {
                 anyhow::anyhow!(
                     "a package that was downloaded is not the file that this program knows (its SHA-256 differs), so \
@@ -126,7 +181,10 @@ impl Environment {
                     self.option
                 )
             } else {
-                error.context(format!("{}. Give an interpreter that has it with {}", self.exists_for, self.option))
+                error.context(format!(
+                    "{} could not be installed. Give an interpreter that has it with {}",
+                    self.name, self.option
+                ))
             }
         })
     }

@@ -16,17 +16,10 @@ Thumbnails are RGB, in hexadecimal. What they mean for a frame is for the progra
 
 import json
 import sys
-import types
 from pathlib import Path
-
-# MediaPipe imports matplotlib for a plotting function that nothing here calls: an empty module spares 60 MB.
-for name in ("matplotlib", "matplotlib.pyplot"):
-    sys.modules.setdefault(name, types.ModuleType(name))
 
 import cv2
 import numpy as np
-from mediapipe.python.solutions.face_detection import FaceDetection
-from mediapipe.python.solutions.face_mesh import FaceMesh
 
 # Numbers of MediaPipe's 468 mesh points. "Left" and "right" are those of the picture.
 #
@@ -73,23 +66,6 @@ def layout(mesh):
     return points
 
 
-def mesh_of(solution, rgb):
-    """Returns the mesh of the face in a picture, in pixels with their depth, or None."""
-    found = solution.process(rgb).multi_face_landmarks
-    height, width = rgb.shape[:2]
-    return np.array([(p.x * width, p.y * height, p.z * width) for p in found[0].landmark]) if found else None
-
-
-def square_around(box, rgb):
-    """Returns the part of the picture around a detected face, and its corner."""
-    height, width = rgb.shape[:2]
-    x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
-    reach = 1.5 * max(box.width * width, box.height * height)
-    left, top = int(max(0, x - reach)), int(max(0, y - reach))
-    part = rgb[top : int(y + reach) + 1, left : int(x + reach) + 1]
-    return np.ascontiguousarray(part), np.array([left, top, 0])
-
-
 def distance(mesh, one, other):
     return float(np.linalg.norm(mesh[one] - mesh[other]))
 
@@ -122,20 +98,16 @@ def described(mesh, rgb):
 def main():
     frames, out, first, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     # Near faces first; those that are small in the picture need the other detector.
-    near, far = FaceDetection(0.5, model_selection=0), FaceDetection(0.5, model_selection=1)
-    # Following the face from frame to frame keeps its rectangle from trembling.
-    follow = FaceMesh(static_image_mode=False, max_num_faces=1)
-    single = FaceMesh(static_image_mode=True, max_num_faces=1)
+    near, far = FaceDetector(), FaceDetector(far=True)
+    follow = FaceMesh()
     for n in range(first, count):
         rgb = cv2.cvtColor(cv2.imread(str(frames / f"{n}.jpg")), cv2.COLOR_BGR2RGB)
-        faces = near.process(rgb).detections or far.process(rgb).detections or []
+        faces = near.find(rgb) or far.find(rgb)
         report = {"frame": n, "faces": len(faces), "picture": thumbnail(rgb, PICTURE)}
         if len(faces) == 1:
-            mesh = mesh_of(follow, rgb)
-            if mesh is None:
-                part, corner = square_around(faces[0].location_data.relative_bounding_box, rgb)
-                mesh = mesh_of(single, part)
-                mesh = None if mesh is None else mesh + corner
+            mesh = follow.find(rgb, faces[0])
+            if mesh is None:  # It was followed to where it is no more.
+                mesh = follow.find(rgb, faces[0])
             if mesh is None:
                 report["faces"] = 0
             else:

@@ -11,7 +11,8 @@ use super::environment::{Environment, ISOLATED};
 use super::script::{Heard, Script};
 use crate::interrupt;
 
-const SCRIPT: &str = include_str!("landmarks.py");
+/// Run as one program: it has no folder to import from.
+const SCRIPTS: [&str; 2] = [include_str!("faces.py"), include_str!("landmarks.py")];
 
 /// The script's report about a frame; reports come in the order of the frames. What it measures is described there.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -59,7 +60,7 @@ pub fn find(
     let python = environment.interpreter(given)?;
     let mut script = Script::start(
         Command::new(&python)
-            .args([ISOLATED, "-c", SCRIPT])
+            .args([ISOLATED, "-c", &SCRIPTS.concat()])
             .args([frames.pictures, frames.landmarks])
             .args([frames.first.to_string(), frames.count.to_string()])
             // The libraries log a lot.
@@ -85,8 +86,8 @@ pub fn find(
     interrupt::check()?;
     if !status.success() || told != frames.count {
         bail!(
-            "{}: the landmark script failed after {told} of {} frames: {}. It needs mediapipe 0.10.21 and OpenCV, \
-             installed for this interpreter itself: those of the user alone are left out",
+            "{}: the landmark script failed after {told} of {} frames: {}. It needs ai-edge-litert, OpenCV, and the \
+             files of mediapipe 0.10.21, installed for this interpreter itself: those of the user alone are left out",
             python.display(),
             frames.count,
             script.last_words()

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::cli::New;
-use crate::film::environment::mediapipe;
+use crate::film::environment::faces;
 use crate::film::landmarks::{Face, Frames};
 use crate::film::segment::Segment;
 use crate::film::video::{Extracted, Wanted};
@@ -46,7 +46,7 @@ pub fn run(options: &New) -> Result<ExitCode> {
     let bar = progress::bar(frames_with_sound, "faces");
     let mut verdicts = Vec::with_capacity(frames_with_sound);
     let all = Frames { pictures: &frames, landmarks: &landmarks, first: 0, count: frames_with_sound };
-    landmarks::find(&all, (&mediapipe("--python"), options.python.as_deref()), &mut |report| {
+    landmarks::find(&all, (&faces("--python"), options.python.as_deref()), &mut |report| {
         verdicts.push(report.face(extracted.size));
         bar.inc(1);
         Ok(())

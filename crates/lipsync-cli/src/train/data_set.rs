@@ -17,7 +17,7 @@ use super::screen::Screen;
 use super::source::Source;
 use super::stages::{Progress, Stage};
 use super::work::Work;
-use crate::film::environment::mediapipe;
+use crate::film::environment::faces;
 use crate::film::landmarks::{self, Face, Frames, Report};
 use crate::film::{MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, sound, time};
 
@@ -165,7 +165,7 @@ fn look(work: &Work, read: &Read, python: Option<&Path>, progress: &mut Progress
     if reports.len() == read.frames {
         return Ok(reports);
     }
-    let environment = mediapipe("--faces-python");
+    let environment = faces("--faces-python");
     progress.suspend(|| environment.interpreter(python))?;
     let mut journal = work.journal(REPORTS, &reports)?;
     let (pictures, landmarks) = (work.path("set/full_body_img"), work.subfolder("set/landmarks")?);

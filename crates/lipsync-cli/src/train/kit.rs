@@ -28,11 +28,10 @@ pub fn environment() -> Environment {
         name: "PyTorch",
         folder: format!("training-{}", &sha256_hex(packages.as_bytes())[..12]),
         packages: packages.into(),
-        python: "python3.11",
+        data: "",
         download: "3.2 GB to download, 6 GB on disk",
         // While pip is unpacking.
         room: 13_000_000_000,
-        exists_for: "The packages exist for Python 3.11, which is Debian 12's",
         option: "--python",
     }
 }

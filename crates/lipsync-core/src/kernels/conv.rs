@@ -12,7 +12,8 @@ use super::{QuantConv, QuantParams};
 /// A convolution with packed weights.
 pub struct PackedConv {
     pub panels: Vec<Panel>,
-    /// Whether AMX tiles may compute it.
+    /// Whether AMX tiles may compute it: only products of single pixels.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other processors have no AMX"))]
     pub has_tiles: bool,
     /// Bytes of an input pixel: the input channels, padded to quads, or to two of them where matrices are multiplied.
     pixel_bytes: usize,
@@ -235,17 +236,12 @@ impl PackedConv {
             });
             first_channel += registers * lanes;
         }
-        Self { panels, has_tiles: isa == Isa::Amx, pixel_bytes, kernel }
+        Self { panels, has_tiles: isa == Isa::Amx && kernel == 1, pixel_bytes, kernel }
     }
 
     /// Bytes of an input pixel.
     pub fn pixel_bytes(&self) -> usize {
         self.pixel_bytes
-    }
-
-    /// Whether an output pixel depends on one input pixel.
-    pub fn is_pointwise(&self) -> bool {
-        self.kernel == 1
     }
 
     /// Computes a 1 x 1 convolution of all pixels of `from`.

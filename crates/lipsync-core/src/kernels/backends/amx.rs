@@ -137,7 +137,6 @@ impl Drop for AmxTiles {
 #[inline(always)]
 pub fn is_faster(conv: &PackedConv, from: &Source<'_>) -> bool {
     conv.has_tiles
-        && conv.is_pointwise()
         && from.pixel_step == conv.pixel_bytes()
         && conv.pixel_bytes() >= MIN_PIXEL_BYTES
         && from.count >= TILE_PIXELS
