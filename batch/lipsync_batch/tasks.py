@@ -108,8 +108,9 @@ def work(store, tool, job_id, record):
     if not call["parts"]:
         return do(tool, job_id, call["job"], call["folder"])
     if "parts" not in record:
-        split(store, tool, job_id, call)
-        raise Ignore
+        if split(store, tool, job_id, call):
+            raise Ignore
+        return do(tool, job_id, call["job"], call["folder"])
     states = [store.record(part) for part in record["parts"]]
     for number, part in enumerate(states, 1):
         if part.get("state") == FAILED:
@@ -131,9 +132,13 @@ def do(tool, job_id, job, folder):
 
 
 def split(store, tool, job_id, call):
+    """Sends the parts of a job; false where the video is there already."""
     place = target.of(call["job"], job_id, call["folder"])
     files, join = tool.split(place.fetch(), place.folder, call["parts"])
     parts = {}
+    if not files:
+        place.clear()
+        return False
     for file in files:
         part = {"job": place.shared(target.read(file)), "folder": call["folder"], "parts": 0, "parent": job_id}
         parts[id_of(part)] = part
@@ -144,6 +149,7 @@ def split(store, tool, job_id, call):
     place.clear()
     for part_id, part in parts.items():
         send(part_id, part)
+    return True
 
 
 def wake(store, parent):

@@ -14,5 +14,8 @@ folder=$(realpath "$job").parts
 "${LIPSYNC_TOOL:-lipsync}" split "$job" --parts "$count" --into "$folder" >/dev/null
 find "$folder" -name '[0-9]*.json' ! -name '*.*.json' | sort -V >"$folder/parts.txt"
 echo "$folder/join.json" >"$folder/join.txt"
+if [ ! -s "$folder/parts.txt" ]; then # the video is there already
+    exec sbatch --parsable --array=1 "$@" "$here/render.sbatch" "$folder/join.txt"
+fi
 array=$(sbatch --parsable --array="1-$(wc -l <"$folder/parts.txt")" "$@" "$here/render.sbatch" "$folder/parts.txt")
 sbatch --parsable --array=1 --dependency="afterok:$array" --kill-on-invalid-dep=yes "$@" "$here/render.sbatch" "$folder/join.txt"

@@ -168,7 +168,8 @@ pub struct Work {
 /// Split the job of a long video into jobs for its parts and one that joins them, for `work` on several machines.
 ///
 /// Writes 1.json, 2.json and so on, and join.json; prints {"parts": [FILE, ...], "join": FILE, "frames": COUNT}. Parts take equally
-/// long, and are cut where the speech is quiet. Their frames are exactly those of one run.
+/// long, and are cut where the speech is quiet. Their frames are exactly those of one run. Where the video is there already, there are
+/// no parts, and join.json is the job itself. Errors and exit status are those of `work`.
 #[derive(Args)]
 pub struct Split {
     /// The file with the job, as for work.

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Render(options) => render::run(&options),
         Command::Join(options) => render::join::run(&options),
         Command::Work(options) => Ok(work::run(&options)),
-        Command::Split(options) => work::split::run(&options),
+        Command::Split(options) => Ok(work::split::run(&options)),
         Command::Play(options) => play::run(&options.speech, &options.look),
         Command::Say(options) => play::say(&options),
         Command::Serve(options) => serve::run(&options),

@@ -216,6 +216,10 @@ impl Reader {
         let nothing = error.matches(gst::CoreError::MissingPlugin);
         match self.missing.as_slice() {
             [] if nothing => self.file_error("holds no sound"),
+            // It could be opened: what fails later is the disk, or the network to it.
+            [] if error.matches(gst::ResourceError::Read) => {
+                anyhow::anyhow!("{}: cannot be read to its end: {}", self.file.display(), error.message())
+            }
             [] if error.matches(gst::StreamError::WrongType) => self.file_error(error.message()),
             [] => self.file_error(&format!("cannot be read: {}", error.message().trim_end_matches('.'))),
             missing => anyhow::anyhow!(
@@ -256,16 +260,20 @@ impl AudioBytes {
 
 /// Regular files only: opening a pipe would block until there is a writer, and could not be interrupted.
 pub fn check_file(file: &Path, remedy: &str) -> Result<()> {
-    let problem: String = match std::fs::metadata(file) {
-        Ok(data) if data.is_dir() => "is a folder".into(),
-        Ok(data) if !data.is_file() => "is no regular file".into(),
-        Ok(data) if data.len() == 0 => "is empty".into(),
-        Ok(_) => match std::fs::File::open(file) {
-            Ok(_) => return Ok(()),
-            Err(error) => format!("cannot be read: {error}"),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such file".into(),
-        Err(error) => format!("cannot be read: {error}"),
+    let problem = match std::fs::metadata(file) {
+        Ok(data) if data.is_dir() => "is a folder",
+        Ok(data) if !data.is_file() => "is no regular file",
+        Ok(data) if data.len() == 0 => "is empty",
+        Ok(_) => {
+            std::fs::File::open(file)
+                .with_context(|| format!("{}: cannot be read. {remedy}", file.display()))?;
+            return Ok(());
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such file",
+        other => {
+            other.with_context(|| format!("{}: cannot be read. {remedy}", file.display()))?;
+            return Ok(());
+        }
     };
-    Err(InputError::of(file, &problem, remedy).into())
+    Err(InputError::of(file, problem, remedy).into())
 }

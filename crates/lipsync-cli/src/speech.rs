@@ -44,17 +44,23 @@ pub struct Program {
 /// Longer texts would be spoken for hours.
 const MAX_TEXT: usize = 100_000;
 
-/// Speaks a text; the file is removed when it is dropped.
-///
-/// # Errors
-/// Where there is nothing to speak, no program that could, or that program fails.
-pub fn speak(text: &str, voice: Option<&str>) -> Result<TempPath> {
+/// Whether a text can be spoken, by any program.
+pub fn check(text: &str) -> Result<()> {
     if text.trim().is_empty() {
         bail!("the text is empty. Give something to say");
     }
     if text.len() > MAX_TEXT {
         bail!("the text has {} bytes, of which {MAX_TEXT} are taken at most. Speak it in parts", text.len());
     }
+    Ok(())
+}
+
+/// Speaks a text; the file is removed when it is dropped.
+///
+/// # Errors
+/// Where there is nothing to speak, no program that could, or that program fails.
+pub fn speak(text: &str, voice: Option<&str>) -> Result<TempPath> {
+    check(text)?;
     let temporary = |ending: &str| {
         let file = tempfile::Builder::new().prefix("lipsync-").suffix(ending).tempfile();
         file.context("no temporary file can be made for the speech")

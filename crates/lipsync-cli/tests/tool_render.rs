@@ -104,12 +104,12 @@ fn every_ending_is_a_kind_of_file_with_the_sound_in_step() {
         let at = time_of_click(&file);
         assert!((0.498..=0.504).contains(&at), "{name}: the click is at {at}");
     }
-    let said = run(folder.path(), &["render", &click, "out/", "--avatar", &avatar("masks")]).succeeds();
-    assert_eq!(said, "out/: 0:01, 25 frames of 256 x 192\n");
-    let mut pictures = names(&folder.path().join("out"));
+    let said = run(folder.path(), &["render", &click, "100%n/", "--avatar", &avatar("masks")]).succeeds();
+    assert_eq!(said, "100%n/: 0:01, 25 frames of 256 x 192\n");
+    let mut pictures = names(&folder.path().join("100%n"));
     pictures.sort();
     assert_eq!((pictures.len(), &pictures[0][..], &pictures[24][..]), (25, "00000.png", "00024.png"));
-    let picture = image::open(folder.path().join("out/00000.png")).unwrap().to_rgba8();
+    let picture = image::open(folder.path().join("100%n/00000.png")).unwrap().to_rgba8();
     assert!(picture.pixels().any(|pixel| pixel.0[3] == 0) && picture.pixels().any(|pixel| pixel.0[3] == 255));
     assert_eq!(names(folder.path()).iter().filter(|name| name.starts_with('.')).count(), 0);
 }

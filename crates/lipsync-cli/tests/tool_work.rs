@@ -107,6 +107,9 @@ fn a_job_is_done_once() {
 
     let written = std::fs::metadata(&video).unwrap().modified().unwrap();
     assert_eq!(done(work(folder.path(), &job))["already"], true);
+    // A job that fails says nothing of the video that another has made.
+    let lost = work(folder.path(), &json!({ "speech": "none.wav", "video": "new/folder/out.mp4" }));
+    assert_eq!((lost.code, &report(&video)["status"]), (Some(3), &json!("done")), "{}", lost.output);
     assert_eq!(std::fs::metadata(&video).unwrap().modified().unwrap(), written);
     // What is damaged is made again, and so is what another job asks for.
     std::fs::write(&video, "damaged").unwrap();
@@ -182,6 +185,7 @@ fn wrong_jobs_are_told_from_those_to_be_tried_again() {
     std::fs::copy(&speech, at("speech.wav")).unwrap();
     std::fs::write(at("junk.mp3"), [7; 1000]).unwrap();
     std::fs::write(at("mine.mp4"), "mine").unwrap();
+    std::fs::write(at("talk.mp4.json"), "somebody's").unwrap();
     let own = avatar("own");
     for (job, word) in [
         ("{", "stdin: is no job"),
@@ -207,6 +211,11 @@ fn wrong_jobs_are_told_from_those_to_be_tried_again() {
         ),
         (r#"{"speech": "speech.wav", "avatar": "OWN", "clip": "jump", "video": "a.mp4"}"#, "--clip jump"),
         (r#"{"speech": "none.wav", "avatar": "OWN", "video": "a.mp4"}"#, "none.wav: no such file"),
+        // The character is one that a terminal must not get, and that JSON has an escape of its own for.
+        (
+            r#"{"speech": "none\u200f.wav", "avatar": "OWN", "video": "a.mp4"}"#,
+            r"none\u200f.wav: no such file",
+        ),
         (r#"{"speech": "junk.mp3", "avatar": "OWN", "video": "a.mp4"}"#, "junk.mp3: "),
         (
             r#"{"speech": "speech.wav", "avatar": "OWN", "frames": [900, 901], "video": "a.mp4"}"#,
@@ -219,6 +228,11 @@ fn wrong_jobs_are_told_from_those_to_be_tried_again() {
         (r#"{"speech": "speech.wav", "avatar": "OWN", "video": "mine.mp4"}"#, "no job has made it"),
         // A report of the first try would have told the second that a job has made it.
         (r#"{"speech": "speech.wav", "avatar": "OWN", "video": "mine.mp4"}"#, "no job has made it"),
+        (
+            r#"{"speech": "speech.wav", "avatar": "OWN", "video": "talk.mp4"}"#,
+            "talk.mp4.json: is there already",
+        ),
+        (r#"{"text": " ", "avatar": "OWN", "video": "a.mp4"}"#, "the text is empty"),
     ] {
         let ran = ends(start(folder.path(), &job.replace("OWN", &own), &[]));
         assert_eq!(ran.code, Some(3), "{job}: {}", ran.output);
@@ -231,6 +245,7 @@ fn wrong_jobs_are_told_from_those_to_be_tried_again() {
         );
     }
     assert_eq!(std::fs::read(at("mine.mp4")).unwrap(), b"mine");
+    assert_eq!(std::fs::read(at("talk.mp4.json")).unwrap(), b"somebody's");
     assert_eq!(report(&at("a.mp4"))["status"], "failed");
     assert!(!names(folder.path()).iter().any(|name| name.starts_with('.') && name.contains(".mp4")));
 
@@ -275,5 +290,11 @@ fn a_job_is_split_where_it_is_quiet_and_joined_to_the_same_video() {
     assert_eq!(done(work(folder.path(), &job))["already"], true);
     run(&["render", "speech.wav", "whole.mov", "--avatar", &own, "--fps", "30"]).succeeds();
     assert_eq!(frames(&folder.path().join("out.mov")), frames(&folder.path().join("whole.mov")));
-    run(&["split", parts[0].as_str().unwrap(), "--parts", "2"]).fails(&["only the job of a whole video"]);
+    // Split again, it is known to be done.
+    let split = last(&run(&["split", "job.json", "--parts", "2"]));
+    assert_eq!(split["parts"], json!([]));
+    assert_eq!(done(run(&["work", split["join"].as_str().unwrap()]))["already"], true);
+    let part = run(&["split", parts[0].as_str().unwrap(), "--parts", "2"]);
+    assert_eq!((part.code, &last(&part)["retry"]), (Some(3), &json!(false)), "{}", part.output);
+    assert!(part.output.contains("only the job of a whole video"), "{}", part.output);
 }

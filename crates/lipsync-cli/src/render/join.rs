@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 
 use super::output::Output;
-use super::{Frames, REMEDY, Report, Written};
+use super::{Frames, REMEDY, Report, Written, write_into};
 use crate::cli::Join;
 use crate::media::{InputError, Reader};
 use crate::partial::PartialOutput;
@@ -59,7 +59,7 @@ pub fn write(
     for (number, part) in parts.iter().enumerate() {
         reader.element(&format!("part{number}"))?.set_property("location", part);
     }
-    reader.write_to(target.temporary(), video)?;
+    write_into(&target, output, &mut reader, video)?;
     let pictures = reader.element("parts")?.static_pad("src").context("there are no pictures")?;
     pictures.set_offset(output.picture_delay().nseconds() as i64);
     let frames = Frames::of(&pictures);

@@ -92,10 +92,12 @@ pub fn write(
     if output == Output::Pngs {
         std::fs::create_dir(target.temporary())
             .with_context(|| format!("{}: cannot be made", target.temporary().display()))?;
-        reader.write_to(&target.temporary().join("%05d.png"), video)?;
+        // The whole path is a format of printf.
+        let folder = target.temporary().to_string_lossy().replace('%', "%%");
+        reader.write_to(&Path::new(&folder).join("%05d.png"), video)?;
         reader.element("sink")?.set_property("index", part.map_or(0, |(first, _)| first as i32));
     } else {
-        reader.write_to(target.temporary(), video)?;
+        write_into(&target, output, &mut reader, video)?;
     }
     let painted = reader.element("painted")?.static_pad("src").context("the pipeline shows nothing")?;
     painted.set_offset(output.picture_delay().nseconds() as i64);
@@ -129,6 +131,15 @@ pub fn write(
     Ok(Written { frames: frames.count(), length, size: stage.size() })
 }
 
+/// Has the muxer write a film. MP4 begins with an index, so that the rest waits in another file, for which there need not be room
+/// where temporary files usually go.
+fn write_into(target: &PartialOutput, output: Output, reader: &mut Reader, video: &Path) -> Result<()> {
+    if output == Output::Mp4 {
+        reader.element("film")?.set_property("faststart-file", target.scratch());
+    }
+    reader.write_to(target.temporary(), video)
+}
+
 /// A pipeline that begins with [`SPEECH`] and has the stage's line in it, ready to read `file`.
 pub fn open(line: &str, file: &Path, look: &Look, avatar: &Avatar, stage: &Stage) -> Result<Reader> {
     let mut reader = Reader::open(line, file, REMEDY)?;
@@ -146,7 +157,9 @@ fn line(output: Output, stage: &Stage, look: &Look, is_part: bool) -> String {
         output.video(),
     );
     match (output.muxer(), output.sound()) {
-        (Some(muxer), Some(_)) if is_part => format!("{video} ! {muxer} ! filesink name=sink"),
+        (Some(muxer), Some(_)) if is_part => {
+            format!("{video} ! {muxer} name=film ! filesink name=sink")
+        }
         (None, _) if is_part => format!("{video} ! multifilesink name=sink"),
         (Some(muxer), Some(sound)) => {
             format!(

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Size and shape of the video, and what is behind the avatar: what its frames show, a colour, a picture, or nothing.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 use image::imageops::FilterType;
-use image::{DynamicImage, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage};
 use lipsync_core::avatar::Avatar;
 use lipsync_core::picture::image_file;
 use tempfile::TempPath;
@@ -186,8 +187,10 @@ fn picture(path: &Path, (width, height): (u32, u32)) -> Result<TempPath> {
 
 /// Writes a picture to a temporary file, in a format that GStreamer reads in any installation.
 fn file_of(picture: &DynamicImage) -> Result<TempPath> {
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png).context("the background cannot be encoded")?;
     let file = tempfile::Builder::new().prefix("lipsync-").suffix(".png").tempfile();
     let file = file.context("no temporary file can be made for the background")?.into_temp_path();
-    picture.save(&file).context("the background cannot be written to a temporary file")?;
+    std::fs::write(&file, png.get_ref()).context("the background cannot be written to a temporary file")?;
     Ok(file)
 }

@@ -60,7 +60,9 @@ fn is_of_machine(error: &anyhow::Error) -> bool {
         Interrupted, OutOfMemory, QuotaExceeded, StaleNetworkFileHandle, StorageFull, TimedOut,
     };
     let passing = [Interrupted, OutOfMemory, QuotaExceeded, StaleNetworkFileHandle, StorageFull, TimedOut];
-    let kinds =
-        error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    interrupt::requested() || kinds.into_iter().any(|kind| passing.contains(&kind))
+    let mut errors = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    // A disk that fails has no kind of error of its own.
+    let passes =
+        |error: &std::io::Error| passing.contains(&error.kind()) || error.raw_os_error() == Some(libc::EIO);
+    interrupt::requested() || errors.any(passes)
 }

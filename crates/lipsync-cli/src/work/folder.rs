@@ -60,13 +60,15 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Removes it and what is in it.
-    pub fn remove(self) -> Result<()> {
-        self.clear()?;
-        std::fs::remove_file(self.file(LOCK))?;
+    /// Removes it and what is in it. What cannot be removed stays: whatever has become of the job, that does not change it.
+    pub fn remove(self) {
+        let _ = self.clear();
+        let _ = std::fs::remove_file(self.file(LOCK));
+        let Self { path, _lock: lock, .. } = self;
+        // NFS keeps a removed file that is open, and with it the folder.
+        drop(lock);
         // It stays where another process has just come, which will find the job done.
-        let _ = std::fs::remove_dir(&self.path);
-        Ok(())
+        let _ = std::fs::remove_dir(path);
     }
 
     fn clear(&self) -> Result<()> {

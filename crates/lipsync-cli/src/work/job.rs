@@ -14,6 +14,7 @@ use crate::cli::Look;
 use crate::format::parse_size;
 use crate::media::check_file;
 use crate::render::output::Output;
+use crate::speech;
 
 /// Bytes of a job at most; the longest part of one is its text.
 const MOST_BYTES: u64 = 1 << 20;
@@ -107,6 +108,7 @@ impl Job {
             (Some(_), None) if self.voice.is_some() => {
                 bail!("\"voice\" is for \"text\" only. Leave it out")
             }
+            (None, Some(text)) => speech::check(text)?,
             _ => {}
         }
         if self.frames.is_some() && self.parts.is_some() {

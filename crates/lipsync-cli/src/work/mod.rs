@@ -44,11 +44,11 @@ pub fn run(options: &Work) -> ExitCode {
         Ok((done, already)) => {
             let mut result = serde_json::to_value(Report::Done(done)).unwrap_or_default();
             result["already"] = already.into();
-            print_line!("{}", json!({ "result": result }));
+            json::print(&json!({ "result": result }));
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            print_line!("{}", failure.line());
+            json::print(&failure.line());
             failure.code()
         }
     }
@@ -68,7 +68,8 @@ fn attempt(file: &Path) -> Result<(Done, bool), Failure> {
     let job = Job::read(file).map_err(Failure::of_job)?;
     let result = complete(&job);
     if let Err(Failure::Wrong(reason) | Failure::Failed(reason)) = &result
-        && !is_of_no_job(&job.video)
+        && of_no_job(&job.video).is_none()
+        && !is_done(&job.video)
     {
         let retry = matches!(result, Err(Failure::Failed(_)));
         let report = Report::Failed { reason: crate::message(reason), retry, version: VERSION.into() };
@@ -95,26 +96,32 @@ fn complete(job: &Job) -> Result<(Done, bool), Failure> {
     let Some(folder) = folder else { return Err(Failure::Busy(job.video.clone())) };
     // Another process may have done it while this one got here.
     if let Some(done) = Done::of(&job.video, &fingerprint) {
-        folder.remove().map_err(Failure::of)?;
+        folder.remove();
         return Ok((done, true));
     }
-    if is_of_no_job(&job.video) && !folder.was_begun {
-        folder.remove().map_err(Failure::of)?;
-        let video = job.video.display();
+    if let Some(there) = of_no_job(&job.video).filter(|_| !folder.was_begun) {
+        folder.remove();
         return Err(Failure::Wrong(anyhow::anyhow!(
-            "{video}: is there already, and no job has made it. Choose another \"video\", or remove it"
+            "{}: is there already, and no job has made it. Choose another \"video\", or remove it",
+            there.display()
         )));
     }
     let result = make(job, &look, &avatar, &folder, fingerprint).map_err(Failure::of);
     if let Ok(_) | Err(Failure::Wrong(_)) = result {
-        folder.remove().map_err(Failure::of)?;
+        folder.remove();
     }
     Ok((result?, false))
 }
 
-/// Whether there is a video which no job has made: it is not replaced, and nothing is said of it.
-fn is_of_no_job(video: &Path) -> bool {
-    video.exists() && Report::read(video).is_none()
+/// What has the name of the video, or of its report, and no job has made: it is not replaced, and nothing is said of it.
+fn of_no_job(video: &Path) -> Option<PathBuf> {
+    let there = [video.to_path_buf(), Report::path(video)].into_iter().find(|path| path.exists());
+    there.filter(|_| Report::read(video).is_none())
+}
+
+/// Whether a complete video is there, made by this job or another: what fails after that leaves its report alone.
+fn is_done(video: &Path) -> bool {
+    video.exists() && matches!(Report::read(video), Some(Report::Done(_)))
 }
 
 /// What the job shows, and the checksum of all that it depends on.

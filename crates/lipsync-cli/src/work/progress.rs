@@ -61,6 +61,6 @@ impl Progress {
             let left = self.begun.elapsed().as_secs_f64() * (of - done) as f64 / mine as f64;
             line["seconds_left"] = (left.round() as u64).into();
         }
-        print_line!("{line}");
+        super::json::print(&line);
     }
 }

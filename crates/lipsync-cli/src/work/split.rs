@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use lipsync_core::rate::SECOND;
+use serde_json::Value;
 
+use super::failure::Failure;
 use super::job::Job;
+use super::report::Done;
 use super::{json, name, pieces};
 use crate::cli::Split;
 use crate::film::sound_file;
@@ -19,8 +22,22 @@ const LEAST_SECONDS: u64 = 5;
 const SLOTS: u64 = 25;
 const NEIGHBOURS: usize = 2;
 
-/// Writes the jobs, and prints where they are.
-pub fn run(options: &Split) -> Result<ExitCode> {
+/// Writes the jobs, and prints where they are, or why there are none, as `lipsync work` does.
+pub fn run(options: &Split) -> ExitCode {
+    match split(options) {
+        Ok(written) => {
+            json::print(&written);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let failure = Failure::of_job(error);
+            json::print(&failure.line());
+            failure.code()
+        }
+    }
+}
+
+fn split(options: &Split) -> Result<Value> {
     let job = Job::read(&options.job)?;
     let Some(speech) = job.speech.as_deref().filter(|_| job.frames.is_none() && job.parts.is_none()) else {
         bail!(
@@ -30,7 +47,8 @@ pub fn run(options: &Split) -> Result<ExitCode> {
     };
     plugin::load()?;
     let look = job.look()?;
-    let rate = look.frame_rate(&look.open_avatar()?);
+    let avatar = look.open_avatar()?;
+    let rate = look.frame_rate(&avatar);
     let (loudness, length) = measure(speech)?;
     let frames = rate.frames_covering(length);
     let loudness_at = |frame: u64| {
@@ -39,7 +57,11 @@ pub fn run(options: &Split) -> Result<ExitCode> {
         loudness.get(near).into_iter().flatten().sum::<f32>()
     };
     let least = rate.frames_covering(LEAST_SECONDS * SECOND);
-    let parts = pieces::side_by_side(frames, options.parts.into(), least, loudness_at);
+    let mut parts = pieces::side_by_side(frames, options.parts.into(), least, loudness_at);
+    let is_done = Done::of(&job.video, &job.fingerprint(&avatar)?).is_some();
+    if is_done {
+        parts.clear();
+    }
 
     let mut beside = job.video.as_os_str().to_owned();
     beside.push(".parts");
@@ -55,9 +77,8 @@ pub fn run(options: &Split) -> Result<ExitCode> {
         videos.push(video);
     }
     let join = folder.join("join.json");
-    json::write(&join, &Job { parts: Some(videos), ..job.clone() })?;
-    print_line!("{}", serde_json::json!({ "parts": files, "join": join, "frames": frames }));
-    Ok(ExitCode::SUCCESS)
+    json::write(&join, &Job { parts: (!is_done).then_some(videos), ..job })?;
+    Ok(serde_json::json!({ "parts": files, "join": join, "frames": frames }))
 }
 
 /// The mean square of each 25th of a second, and the length in nanoseconds.
