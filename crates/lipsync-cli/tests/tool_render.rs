@@ -259,7 +259,7 @@ fn an_interruption_leaves_nothing_and_a_killed_run_is_cleaned_up_after() {
         let child = start_long(folder.path(), &long, output);
         kill(&child, "-KILL");
         assert_eq!(ends(child).code, None);
-        assert_eq!(names(folder.path()).len(), before.len() + 1);
+        assert!(names(folder.path()).len() > before.len());
         let next = ["render", &sound("one_sample"), output, "--avatar", &avatar("own_160")];
         run(folder.path(), &next).succeeds();
         assert_eq!(names(folder.path()).len(), before.len() + 1, "{:?}", names(folder.path()));

@@ -182,7 +182,7 @@ impl Environment {
                 )
             } else {
                 error.context(format!(
-                    "{} could not be installed. Give an interpreter that has it with {}",
+                    "{} could not be installed. Give an interpreter of your own with {}",
                     self.name, self.option
                 ))
             }
