@@ -39,7 +39,7 @@ The same in steps, with SyncTalk_2D:
   lipsync new me.mp4 me                frames, sound and landmarks: the data set ./me
   (train with SyncTalk_2D, export both networks to me/models: `new` says how)
   lipsync check me --sheet me.png
-  lipsync quantize me                  an 8-bit network beside the original, twice as fast
+  lipsync quantize me                  an 8-bit network beside it: faster on most processors
   lipsync import me me
   lipsync play speech.wav --avatar me
 
@@ -364,7 +364,7 @@ pub struct Train {
     pub faces_python: Option<PathBuf>,
 }
 
-/// Quantize the generator to 8 bits, which makes it twice as fast.
+/// Quantize the generator to 8 bits, which makes it faster on most processors.
 ///
 /// The network is calibrated on the avatar's own frames and on speech, and evaluated on speech that was not
 /// used for the calibration. Layers that would change the result too much stay in float32. The 8-bit network
