@@ -54,7 +54,7 @@ Environment:
 
 Exit status:
   0 done, or `check` or `doctor` found nothing; 1 problems, each with its remedy; 2 wrong usage;
-  130 interrupted; `work` only: 3 the job itself is wrong, and would fail every time";
+  130 interrupted; `work` and `split`: 3 the job itself is wrong, and would fail every time";
 
 #[derive(Subcommand)]
 pub enum Command {
