@@ -36,8 +36,8 @@ DEB_TEST_PACKAGES := debootstrap ffmpeg
 # The plugin where gst-launch-1.0 and gst-inspect-1.0 find it, in a registry of its own.
 GST_ENV := GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) GST_REGISTRY=$(CURDIR)/target/gst-registry.bin
 
-.PHONY: all help packages runtime runtime-openvino demo web inspect test docs-cache test-web test-integrations test-batch test-train test-arm64 test-deb soak faults air obs \
-	deb tarball lint bench bench-gpu parity licences fuzz install uninstall clean
+.PHONY: all help packages runtime runtime-openvino demo web inspect test docs-cache test-web test-integrations test-batch test-train test-arm64 test-deb test-deb-arm64 soak faults air obs \
+	deb deb-arm64 tarball lint bench bench-gpu parity licences fuzz install uninstall clean
 
 all: $(PLUGIN) ## build the plugin, with ONNX Runtime and the avatars beside it, and the tool lipsync
 	@echo "==> ready. Try: GST_PLUGIN_PATH=$(CURDIR)/$(PLUGIN) gst-inspect-1.0 lipsync"
@@ -151,6 +151,10 @@ test-deb: ## as root: the packages of make deb in fresh Debian 12 and 13: instal
 	@scripts/install-packages.sh $(DEB_TEST_PACKAGES)
 	@scripts/deb/test.sh
 
+test-deb-arm64: ## as root: the packages of make deb-arm64 in a fresh Debian 12 for ARM64, emulated by qemu (half an hour)
+	@scripts/install-packages.sh $(DEB_TEST_PACKAGES)
+	@ARCH=arm64 scripts/deb/test.sh
+
 soak: runtime fixtures ## lipsyncsrc for a day of media time, and for 20 minutes of real time
 	@echo "==> about 35 minutes; LIPSYNC_SOAK_HOURS and LIPSYNC_SOAK_MINUTES make it shorter"
 	@scripts/release.sh test --test soak -- --ignored --nocapture --test-threads 1
@@ -216,6 +220,12 @@ deb: $(PLUGIN) $(PARTS_VENV)/ready ## Debian packages into target/packages, chec
 	@scripts/install-packages.sh $(DEB_PACKAGES)
 	@scripts/deb/build.sh deb
 	@lintian --fail-on error target/packages/*.deb
+
+deb-arm64: $(PARTS_VENV)/ready ## the same for ARM64 into target/packages-arm64, built on x86-64
+	@scripts/install-packages.sh $(DEB_PACKAGES)
+	@scripts/arm64/prepare.sh $(ONNXRUNTIME)
+	@scripts/arm64/deb.sh
+	@lintian --fail-on error target/packages-arm64/*.deb
 
 tarball: $(PLUGIN) $(PARTS_VENV)/ready ## a tarball into target/packages that works wherever it is unpacked, and its test
 	@scripts/deb/build.sh tarball

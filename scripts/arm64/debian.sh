@@ -5,7 +5,7 @@
 #
 # Needs no root and changes nothing outside the folder: apt works with a state of its own, in which nothing is installed and
 # the first ARCHITECTURE is the machine's. Packages come from the system's own sources. Those after --alone come without
-# what they depend on.
+# what they depend on. FOLDER/shlibs tells which package has which library, as dpkg-shlibdeps reads it.
 set -eu
 folder=$1
 shift
@@ -54,6 +54,7 @@ for package in "$apt"/archives/*.deb; do
     # Without owners and set-user-id bits, which a folder of one's own has no use for.
     dpkg-deb --fsys-tarfile "$package" | tar -x -C "$folder" --no-same-owner --no-same-permissions \
         --exclude=./usr/share/doc --exclude=./usr/share/locale --exclude=./usr/share/man
+    dpkg-deb --ctrl-tarfile "$package" | tar -x -O ./shlibs 2>/dev/null >>"$folder/shlibs" || true
 done
 rm -rf "$apt"
 echo "$wanted" >"$folder/packages"

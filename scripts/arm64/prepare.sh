@@ -10,8 +10,8 @@
 "$ROOT/scripts/install-packages.sh" gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user
 
 # Of the good plugins wavparse alone is used, so what the others depend on can stay away.
-"$HERE/debian.sh" "$SYSROOT" arm64 -- libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools \
-    gstreamer1.0-plugins-base --alone gstreamer1.0-plugins-good
+"$HERE/debian.sh" "$SYSROOT" arm64 -- libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev \
+    libgstreamer-plugins-bad1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base --alone gstreamer1.0-plugins-good
 # qemu-user shows programs the /proc/cpuinfo of this machine, and ONNX Runtime crashes on one that is not ARM's. A file below
 # QEMU_LD_PREFIX goes before it. It names a Cortex-A72, of which nothing more is assumed than what qemu tells by the auxiliary
 # vector: see QEMU_CPU.

@@ -3,13 +3,24 @@
 # Makes packages of what cargo has built: build.sh deb|tarball
 #
 # Debian packages and a tarball that works wherever it is unpacked, both from what install.sh installs, go into OUT
-# (target/packages). BUILT and RUNTIME, as for install.sh, say where the programs and ONNX Runtime are.
+# (target/packages). BUILT and RUNTIME, as for install.sh, say where the programs and ONNX Runtime are. With ARCH=arm64 on
+# another machine they are what scripts/arm64 has made, and OUT is target/packages-arm64.
 #
 # The same programs make the same packages, byte for byte: their dates are those of the last commit.
 set -euo pipefail
 kind=$1
 cd "$(dirname "$0")/../.."
 ROOT=$PWD
+# dpkg is told of another architecture than the machine's.
+dpkg_for=()
+if [ "${ARCH:-}" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
+    . scripts/arm64/common.sh
+    export CARGO_BUILD_TARGET=$TARGET SYSROOT
+    BUILT=${BUILT:-$ARM64/build/$TARGET/release}
+    RUNTIME=${RUNTIME:-$ARM64/onnxruntime}
+    OUT=${OUT:-target/packages-arm64}
+    dpkg_for=(dpkg-architecture -a arm64 -c)
+fi
 BUILT=$(realpath "${BUILT:-target/release}")
 RUNTIME=$(realpath "${RUNTIME:-target/onnxruntime}")
 OUT=$(realpath -m "${OUT:-target/packages}")
@@ -51,9 +62,11 @@ gst-plugin-lipsync ($version-1) unstable; urgency=medium
 
  -- $(sed -n 's/^Maintainer: //p' scripts/deb/debian/control)  $(date -R -u -d "@$SOURCE_DATE_EPOCH")
 END
+    # Which package of that architecture has which library.
+    [ "${#dpkg_for[@]}" -eq 0 ] || cp "$SYSROOT/shlibs" "$tree/debian/shlibs.local"
     rm -f "$OUT"/*.deb
     # Only what goes wrong is worth reading.
-    if ! (cd "$tree" && debian/rules binary >"$OUT/log" 2>&1); then
+    if ! (cd "$tree" && "${dpkg_for[@]}" debian/rules binary >"$OUT/log" 2>&1); then
         cat "$OUT/log" >&2
         exit 1
     fi
