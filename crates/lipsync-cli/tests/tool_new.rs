@@ -131,8 +131,7 @@ fn packages_that_are_others_than_were_known_are_not_installed() {
     let wheels = home.path().join("wheels");
     std::fs::create_dir(&wheels).unwrap();
     // The first of the list.
-    std::fs::write(wheels.join("ai_edge_litert-2.3.0-py3-none-any.whl"), "something else")
-        .unwrap();
+    std::fs::write(wheels.join("ai_edge_litert-2.3.0-py3-none-any.whl"), "something else").unwrap();
     let mirror = [("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", path(&wheels))];
     let said = new_in(&folder, home.path(), &[], &mirror).fails(&["its SHA-256 differs", "--python"]);
     // Nothing of what pip says.
