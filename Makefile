@@ -151,7 +151,7 @@ test-deb: ## as root: the packages of make deb in fresh Debian 12 and 13: instal
 	@scripts/install-packages.sh $(DEB_TEST_PACKAGES)
 	@scripts/deb/test.sh
 
-test-deb-arm64: ## as root: the packages of make deb-arm64 in a fresh Debian 12 for ARM64, emulated by qemu (half an hour)
+test-deb-arm64: ## as root: the packages of make deb-arm64 in a fresh Debian 12 for ARM64, emulated by qemu (some minutes)
 	@scripts/install-packages.sh $(DEB_TEST_PACKAGES)
 	@ARCH=arm64 scripts/deb/test.sh
 
