@@ -27,11 +27,12 @@ import onnx
 import onnxruntime
 import pictures
 import reader
+import shipped
 import speech_data
 import torch
 import train_encoder
-import train_generator
 import walls
+from choose_poses import TRUTH_EVERY
 from common import AVATAR, BOX_H, BOX_W, BOX_X, BOX_Y, CROP_X, CROP_Y, HERE, OWN, WORK
 from frames import levels, move, premultiplied
 from judge_hearing import FULL_MM, GROUPS, UNSEEN, best_lag, closures, held, misalignment, movement, table, true_opening, with_intensity
@@ -96,7 +97,7 @@ class Painted:
 
     def __init__(self, avatar):
         self.avatar = avatar
-        self.painter = train_generator.load(OWN / "painter.pt")
+        self.painter = shipped.generator().painter.eval()
 
     def box_place(self, number):
         x, y, _, _ = self.avatar.crops[self.avatar.ping_pong(number)]
@@ -126,7 +127,7 @@ def rendered_truth(painted):
     bar = tqdm(total=len(poses["truth"]), desc="truth")
     for name, frames in zip(poses["truth_clips"], poses["truth_frames"]):
         boxes, points = [], []
-        for number in range(frames):
+        for number in range(0, frames * TRUTH_EVERY, TRUTH_EVERY):
             pose = make_idle.pose_at(painted.avatar.ping_pong(number))
             picture = pictures.still_with_mouth(pictures.still(), OWN / "truth" / f"{index:04}.png")
             moved = np.clip(move(premultiplied(picture), pose, eyes), 0, 1)
@@ -185,6 +186,7 @@ def judge_pictures(painted, read, truth, worst_path):
         for name, (_, boxes, points) in truth.items():
             audio = clips[name].audio
             got = painted.shipped(audio) if hearer is None else painted.of_states(hearer(audio))
+            got = got[::TRUTH_EVERY]
             apart = np.linalg.norm(reader.read(read, got) - points, axis=2).mean(1)
             each = [(psnr(a, b), ssim(a, b), d) for a, b, d in zip(got, boxes, apart)]
             values["all"] += each
