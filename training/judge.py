@@ -111,9 +111,10 @@ class Painted:
         return [self.cut(self.avatar.paint(n, c), n) for n, c in enumerate(self.avatar.contexts(audio))]
 
     @torch.no_grad()
-    def of_states(self, states):
-        """The same for mouth states from another source."""
-        boxes = [self.cut(self.avatar.frames[self.avatar.ping_pong(n)], n) for n in range(len(states))]
+    def of_states(self, states, every=1):
+        """The same for mouth states from another source: those of each frame, or of one in `every`."""
+        numbers = range(0, len(states) * every, every)
+        boxes = [self.cut(self.avatar.frames[self.avatar.ping_pong(n)], n) for n in numbers]
         planes = torch.from_numpy(np.stack(boxes)).permute(0, 3, 1, 2).float() / 255
         out = torch.cat([self.painter(p, s) for p, s in zip(planes.split(16), torch.tensor(states).float().split(16))])
         return list((out * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
@@ -177,21 +178,24 @@ def pixels_of_jaw():
 
 
 def judge_pictures(painted, read, truth, worst_path):
-    """PSNR, SSIM and landmark error relative to the ground truth, for the avatar and the baselines."""
-    clips = {clip.name: clip for clip in speech_data.load_clips("held")}
-    hearers = {NAME.capitalize(): None, "first avatar": hear_first, "loudness": hear_loudness}
+    """PSNR, SSIM and landmark error relative to the ground truth, for the avatar, its painter alone and the baselines."""
+    audio = {clip.name: clip.audio for clip in speech_data.load_clips("held")}
+    sources = {
+        NAME.capitalize(): lambda name: painted.shipped(audio[name])[::TRUTH_EVERY],
+        "given the true mouth states": lambda name: painted.of_states(truth[name][0], TRUTH_EVERY),
+        "first avatar": lambda name: painted.of_states(hear_first(audio[name])[::TRUTH_EVERY], TRUTH_EVERY),
+        "loudness": lambda name: painted.of_states(hear_loudness(audio[name])[::TRUTH_EVERY], TRUTH_EVERY),
+    }
     rows, worst = [], []
-    for label, hearer in hearers.items():
+    for label, source in sources.items():
         values = {"unseen": [], "all": []}
         for name, (_, boxes, points) in truth.items():
-            audio = clips[name].audio
-            got = painted.shipped(audio) if hearer is None else painted.of_states(hearer(audio))
-            got = got[::TRUTH_EVERY]
+            got = source(name)
             apart = np.linalg.norm(reader.read(read, got) - points, axis=2).mean(1)
             each = [(psnr(a, b), ssim(a, b), d) for a, b, d in zip(got, boxes, apart)]
             values["all"] += each
             values["unseen"] += each if name.startswith(UNSEEN) else []
-            if hearer is None:
+            if label == NAME.capitalize():
                 worst += [(e[0], b, g) for e, b, g in zip(each, boxes, got)]
         for which, found in values.items():
             p, s, d = np.array(found).T
