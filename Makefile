@@ -80,11 +80,13 @@ inspect: $(PLUGIN) ## show the manual pages of both elements
 	@$(GST_ENV) gst-inspect-1.0 lipsync
 	@$(GST_ENV) gst-inspect-1.0 lipsyncsrc
 
-# $(call venv,PYTHON[,OPTION]): with the packages of a lock file. Isolated (-I): Python would run a venv.py or pip.py in the
-# current folder. Only known files are installed.
+# Of a lock file, into the environment of the target. Isolated (-I): Python would run a venv.py or pip.py in the current folder. Only
+# known files are installed.
+PIP_INSTALL = $(@D)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
+# $(call venv,PYTHON[,OPTION])
 define venv
 @$(1) -I -m venv $(2) $(@D)
-@$(@D)/bin/python -I -m pip install --quiet --no-deps --only-binary=:all: --require-hashes -r $<
+@$(PIP_INSTALL)
 @touch $@
 endef
 
@@ -180,7 +182,7 @@ lint: packages ## formatting, clippy, the core on its own, the shell scripts, li
 	scripts/check-spdx.sh
 
 $(VENV)/bench: benches/python/requirements.lock | $(VENV)/ready
-	@$(PIP_INSTALL) -r $<
+	@$(PIP_INSTALL)
 	@touch $@
 
 bench: $(PLUGIN) $(VENV)/bench ## measure all targets beside the Python reference (a quarter of an hour; BEFORE= an older time_parts)
