@@ -21,8 +21,6 @@ from tqdm import tqdm
 # Two held-out voices, two known voices with unseen sentences, and a human reader.
 TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
 TRUTH_CLIPS += ["slt-010", "jm_kumo-010", "human-0930"]
-
-
 TRUTH_EVERY = 4  # neighbouring frames are alike, and a render takes ten seconds
 
 

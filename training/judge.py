@@ -97,7 +97,7 @@ class Painted:
 
     def __init__(self, avatar):
         self.avatar = avatar
-        self.painter = shipped.generator().painter.eval()
+        self.painter = shipped.generator().painter
 
     def box_place(self, number):
         x, y, _, _ = self.avatar.crops[self.avatar.ping_pong(number)]

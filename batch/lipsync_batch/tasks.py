@@ -135,10 +135,10 @@ def split(store, tool, job_id, call):
     """Sends the parts of a job; false where the video is there already."""
     place = target.of(call["job"], job_id, call["folder"])
     files, join = tool.split(place.fetch(), place.folder, call["parts"])
-    parts = {}
     if not files:
         place.clear()
         return False
+    parts = {}
     for file in files:
         part = {"job": place.shared(target.read(file)), "folder": call["folder"], "parts": 0, "parent": job_id}
         parts[id_of(part)] = part

@@ -133,6 +133,6 @@ fn python() -> Found {
     match SystemPython::find() {
         Some(python) if python.has_venv => Found::Here(format!("{}, 3.{}", python.name, python.minor)),
         Some(python) => Found::Missing(format!("sudo apt-get install {}-venv", python.name)),
-        None => Found::Missing(SystemPython::REMEDY.into()),
+        None => Found::Missing(SystemPython::missing()),
     }
 }

@@ -260,20 +260,14 @@ impl AudioBytes {
 
 /// Regular files only: opening a pipe would block until there is a writer, and could not be interrupted.
 pub fn check_file(file: &Path, remedy: &str) -> Result<()> {
+    let unreadable = || format!("{}: cannot be read. {remedy}", file.display());
     let problem = match std::fs::metadata(file) {
         Ok(data) if data.is_dir() => "is a folder",
         Ok(data) if !data.is_file() => "is no regular file",
         Ok(data) if data.len() == 0 => "is empty",
-        Ok(_) => {
-            std::fs::File::open(file)
-                .with_context(|| format!("{}: cannot be read. {remedy}", file.display()))?;
-            return Ok(());
-        }
+        Ok(_) => return std::fs::File::open(file).map(drop).with_context(unreadable),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "no such file",
-        other => {
-            other.with_context(|| format!("{}: cannot be read. {remedy}", file.display()))?;
-            return Ok(());
-        }
+        Err(error) => return Err(error).with_context(unreadable),
     };
     Err(InputError::of(file, problem, remedy).into())
 }

@@ -50,15 +50,23 @@ pub struct SystemPython {
 }
 
 impl SystemPython {
-    pub const REMEDY: &str = "no Python 3.11 to 3.14 is installed. Install one with its venv (python3-venv)";
+    /// What is wrong, and to do, where there is none.
+    pub fn missing() -> String {
+        let (first, last) = (PYTHONS.start(), PYTHONS.end());
+        format!("no Python 3.{first} to 3.{last} is installed. Install one with its venv (python3-venv)")
+    }
 
-    /// One that can make virtual environments, if there is one.
+    /// The first one that can make virtual environments, or else the first.
     pub fn find() -> Option<Self> {
         let named = PYTHONS.rev().map(|minor| format!("python3.{minor}"));
-        let found: Vec<Self> =
-            std::iter::once("python3".to_owned()).chain(named).filter_map(Self::examine).collect();
-        let best = found.iter().position(|python| python.has_venv).unwrap_or(0);
-        found.into_iter().nth(best)
+        let mut first = None;
+        for python in std::iter::once("python3".to_owned()).chain(named).filter_map(Self::examine) {
+            if python.has_venv {
+                return Some(python);
+            }
+            first.get_or_insert(python);
+        }
+        first
     }
 
     fn examine(name: String) -> Option<Self> {
@@ -116,7 +124,7 @@ impl Environment {
         let system = SystemPython::find().with_context(|| {
             format!(
                 "{}, or give an interpreter that has {} with {}",
-                SystemPython::REMEDY,
+                SystemPython::missing(),
                 self.name,
                 self.option
             )
