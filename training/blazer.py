@@ -16,7 +16,9 @@ from people import PERSON
 LOW, HIGH = 0.30, clothes.COLLAR + 0.05  # m, the part that is kept
 CELL = 0.006  # m, of the new surface
 BUTTON, THROAT = 0.383, 0.528  # m, heights between which the blazer is open
-OPENING = 0.090  # m from the middle, at the throat
+RIDGE = -0.018  # m, depth from which the cloth is the back's
+NAPE = 0.040  # m by which the blazer's back is lower than the top
+BESIDE_NECK = 0.085  # m from the middle, from which the back is as high as the front
 NOTCH = 0.470  # m, height at which collar and lapel meet
 ARMPIT = np.array([0.150, -0.03, 0.425])
 
@@ -99,7 +101,7 @@ def coordinates(graph):
 def beside_opening(graph):
     """m from the edge of the open front, outwards."""
     aside, _, height = coordinates(graph)
-    return graph.math("SUBTRACT", aside, graph.ramp(height, BUTTON, THROAT, 0.0, OPENING))
+    return graph.math("SUBTRACT", aside, graph.ramp(height, BUTTON, THROAT, 0.0, PERSON.opening))
 
 
 def add_blazer():
@@ -108,10 +110,15 @@ def add_blazer():
     add_layer("top", 0.004, 4, top, 0.4)
 
     cloth = woven("blazer", PERSON.clothes, 0.22, 900)
-    behind = cloth.math("GREATER_THAN", coordinates(cloth)[1], 0.0)
+    behind = cloth.math("GREATER_THAN", coordinates(cloth)[1], RIDGE)
     outside = cloth.math("GREATER_THAN", beside_opening(cloth), 0.0)
-    collar = clothes.below_neckline(cloth, -0.008)
-    cloth.set(Alpha=cloth.math("MULTIPLY", cloth.math("MAXIMUM", behind, outside), collar))
+    high = clothes.below_neckline(cloth, -PERSON.collar)
+    in_front = cloth.math("MULTIPLY", outside, high)
+    # Lower behind the neck, where the camera would look into the dark between it and the cloth.
+    aside = cloth.math("GREATER_THAN", coordinates(cloth)[0], BESIDE_NECK)
+    as_high = cloth.math("MULTIPLY", aside, high)
+    at_back = cloth.math("MULTIPLY", behind, cloth.math("MAXIMUM", as_high, clothes.below_neckline(cloth, NAPE)))
+    cloth.set(Alpha=cloth.math("MAXIMUM", cloth.math("MULTIPLY", in_front, cloth.math("SUBTRACT", 1.0, behind)), at_back))
     add_layer("blazer", 0.011, 14, cloth)
 
     lapel = woven("lapels", tuple(1.12 * c for c in PERSON.clothes), 0.22, 900)
@@ -121,6 +128,6 @@ def add_blazer():
     width = lapel.mix(lapel.math("GREATER_THAN", height, NOTCH), below, (0.024, 0.024, 0.024))
     width = lapel.mix(lapel.math("GREATER_THAN", height, NOTCH + 0.006), width, (0.038, 0.038, 0.038))
     inside = lapel.math("MULTIPLY", lapel.math("LESS_THAN", beside, width), lapel.math("GREATER_THAN", beside, -0.002))
-    in_front = lapel.math("LESS_THAN", coordinates(lapel)[1], 0.0)
-    lapel.set(Alpha=lapel.math("MULTIPLY", lapel.math("MULTIPLY", inside, in_front), clothes.below_neckline(lapel, -0.035)))
+    in_front = lapel.math("LESS_THAN", coordinates(lapel)[1], RIDGE)
+    lapel.set(Alpha=lapel.math("MULTIPLY", lapel.math("MULTIPLY", inside, in_front), clothes.below_neckline(lapel, -PERSON.collar - 0.002)))
     add_layer("lapels", 0.0150, 14, lapel, 0.8)

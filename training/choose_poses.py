@@ -4,7 +4,7 @@
 `learn`   [count, N_UNITS]: the painter's training data.  The basic shapes first, then states from the training
           speech, ordered so that any prefix covers speech as well as that many states can: farthest-point
           sampling, with every third state drawn at random.
-`truth`   [frames, N_UNITS]: every fourth video frame of a few held-out clips, concatenated: judge.py compares the
+`truth`   [frames, N_UNITS]: one in TRUTH_EVERY video frames of a few held-out clips, concatenated: judge.py compares the
           generated video with them.  `truth_clips` are their names, `truth_frames` how many of each clip these are.
 """
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 # Two held-out voices, two known voices with unseen sentences, and a human reader.
 TRUTH_CLIPS = [f"{voice}-020" for voice in HELD_VOICES]
 TRUTH_CLIPS += ["slt-010", "jm_kumo-010", "human-0930"]
-TRUTH_EVERY = 4  # neighbouring frames are alike, and a render takes ten seconds
+TRUTH_EVERY = 6  # neighbouring frames are alike, and a render takes ten seconds
 
 
 def visited_states(step=8):

@@ -19,7 +19,11 @@ import train_encoder
 import train_generator
 from common import AVATAR, OWN
 from nets import Generator
+from onnx import numpy_helper
 from people import PERSON
+from shipped import HALVED
+
+LEAST_HALVED = 256  # elements; smaller tensors hardly count
 
 AVATAR_TOML = """\
 # A lipsync avatar. See models/README.md for every key.
@@ -44,8 +48,22 @@ at_rest = true
 """
 
 
+def halved(model):
+    """Stores large weights as float16, with a Cast to float32 behind each: half the size, and computed as before."""
+    graph, casts = model.graph, []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= LEAST_HALVED:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + HALVED))
+            casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def write(module, path, inputs, output):
-    """Export with a dynamic batch axis and compare with torch."""
+    """Export with a dynamic batch axis and weights in float16, and compare with torch."""
     examples = tuple(inputs.values())
     axes = {key: {0: "N"} for key in (*inputs, output)}
     torch.onnx.export(
@@ -58,6 +76,7 @@ def write(module, path, inputs, output):
     # The exporter leaves symbolic names for these; consumers of the model expect numbers.
     for dimension, size in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], sizes):
         dimension.dim_value = size
+    halved(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -71,7 +90,7 @@ def write(module, path, inputs, output):
 def macs(path, inputs):
     """MMAC of the convolutions and matrix products for one item."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
-    weights = {w.name: list(w.dims) for w in graph.initializer}
+    weights = {w.name.removesuffix(HALVED): list(w.dims) for w in graph.initializer}
     weights |= {n.output[0]: list(n.attribute[0].t.dims) for n in graph.node if n.op_type == "Constant"}
     names = [n.output[0] for n in graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
     model = onnx.load(str(path))

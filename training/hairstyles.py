@@ -3,7 +3,7 @@
 
 import numpy as np
 from face import normalized
-from hair import add_curves, gather, grow, scalp_points, tangent
+from hair import add_curves, gather, grow, hairline, scalp_points, tangent
 from layered_hair import layered
 
 
@@ -43,7 +43,30 @@ def short(skull, rng, count):
     return gather(strands, way, rng, 1500, 0.6)
 
 
-STYLES = {"layered": (layered, 90_000), "swept": (swept, 80_000), "short": (short, 90_000)}
+def quiff(skull, rng, count):
+    """Short at the sides; on top it stands up from the forehead and falls back and aside, in locks."""
+    way = scalp_points(skull, rng, count)
+    azimuth, elevation = skull.angles(way)
+    top = np.clip((elevation - np.radians(20)) / np.radians(26), 0, 1)
+    front = np.clip(-way[:, 1] + 0.1, 0, 1)
+    edge = np.clip((elevation - hairline(azimuth)) / 0.12, 0.25, 1)  # the first rows are shorter and finer
+    length = (0.007 + (0.028 + 0.016 * front) * top * edge) * rng.uniform(0.7, 1.15, len(way))
+    back = np.stack([0.35 + 0.5 * way[:, 0], 0.75 + 0 * top, 0.15 + 0 * top], -1)
+    down = np.stack([0 * top, 0.30 + 0 * top, -1 + 0 * top], -1)
+    comb = back * top[:, None] + down * (1 - top)[:, None]
+    upright = (0.35 + 0.95 * top * front * edge)[:, None]
+    direction = normalized(tangent(comb + rng.normal(0, 0.16, comb.shape), way) + way * upright)
+    lift = 0.0012 + (0.003 + 0.013 * top) * rng.random(len(way)) ** 1.2
+
+    def bend(at, away, along, heading):
+        return tangent(comb, away) * (0.10 + 0.22 * top)[:, None] - away * (0.06 + 0.10 * along)
+
+    strands = grow(skull, way, direction, length, 10, bend, lift)
+    strands = gather(strands, way, rng, 260, 0.35)
+    return gather(strands, way, rng, 2600, 0.7)
+
+
+STYLES = {"layered": (layered, 90_000), "swept": (swept, 80_000), "short": (short, 90_000), "quiff": (quiff, 90_000)}
 
 
 def add_hair(skull, material, style):

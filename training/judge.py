@@ -4,8 +4,8 @@
     PERSON=iris python judge.py                 # prints the tables
     PERSON=iris python judge.py --write         # and writes them to models/README.md, with the worst frames
 
-The ground truth is rendered: the mesh in the mouth states that `mouth.trajectory` computes from the phone
-times, in the same head pose and the same frame.  The generated mouth is measured from the pixels
+The ground truth is rendered: the mesh in the mouth states that `speech_data.load_clips` computes from phone
+times and sound, in the same head pose and the same frame.  The generated mouth is measured from the pixels
 (reader.py).  Two baselines predict the mouth states differently and use the same painter: `loudness` opens the
 jaw by the audio level, `first avatar` uses the encoder and head of the first Iris.
 """
@@ -35,7 +35,10 @@ import walls
 from choose_poses import TRUTH_EVERY
 from common import AVATAR, BOX_H, BOX_W, BOX_X, BOX_Y, CROP_X, CROP_Y, HERE, OWN, WORK
 from frames import levels, move, premultiplied
-from judge_hearing import FULL_MM, GROUPS, UNSEEN, best_lag, closures, held, misalignment, movement, table, true_opening, with_intensity
+from judge_hearing import (
+    FULL_MM, GROUPS, HITS, UNSEEN, best_lag, closures, held, hits, hits_of, misalignment, movement, percent, table, true_states,
+    with_intensity,
+)  # fmt: skip
 from people import NAME
 from preview import Avatar, tile
 from scipy.stats import spearmanr
@@ -191,7 +194,7 @@ def judge_pictures(painted, read, truth, worst_path):
         values = {"unseen": [], "all": []}
         for name, (_, boxes, points) in truth.items():
             got = source(name)
-            apart = np.linalg.norm(reader.read(read, got) - points, axis=2).mean(1)
+            apart = np.linalg.norm(reader.read(read, got).points - points, axis=2).mean(1)
             each = [(psnr(a, b), ssim(a, b), d) for a, b, d in zip(got, boxes, apart)]
             values["all"] += each
             values["unseen"] += each if name.startswith(UNSEEN) else []
@@ -200,7 +203,7 @@ def judge_pictures(painted, read, truth, worst_path):
         for which, found in values.items():
             p, s, d = np.array(found).T
             rows.append([f"{label}, {which}", len(found), f"{p.mean():.1f} (lowest {p.min():.1f})", f"{s.mean():.3f}", f"{d.mean():.2f}"])
-    found = [np.linalg.norm(reader.read(read, boxes) - points, axis=2).mean() for _, boxes, points in truth.values()]
+    found = [np.linalg.norm(reader.read(read, boxes).points - points, axis=2).mean() for _, boxes, points in truth.values()]
     rows.append(["the ground truth itself (error of the detector)", sum(len(b) for _, b, _ in truth.values()), "", "", f"{np.mean(found):.2f}"])
     worst.sort(key=lambda item: item[0])
     cells = [np.concatenate([b[16:176, 32:224], g[16:176, 32:224]]) for _, b, g in worst[:8]]
@@ -209,28 +212,27 @@ def judge_pictures(painted, read, truth, worst_path):
 
 
 def judge_speech(painted, read):
-    """Opening, closures, lag and movement, measured in the pixels, for every group of held-out speech."""
+    """Opening, closures, f and v, rounding, lag and movement, measured in the pixels, for every group of held-out speech."""
     rows = []
     for group, names in GROUPS.items():
         clips = held(names)
         if not clips:
             continue
-        openings = [
-            opening_mm(reader.read(read, painted.shipped(clip.audio))) for clip in tqdm(clips, desc=group, leave=False)
-        ]
-        truths = [true_opening(clip, len(o)) for clip, o in zip(clips, openings)]
+        seen = [reader.read(read, painted.shipped(clip.audio)) for clip in tqdm(clips, desc=group, leave=False)]
+        openings = [opening_mm(one.points) for one in seen]
+        wanted = [true_states(clip, len(o)) for clip, o in zip(clips, openings)]
+        truths = [mouth.opening(states) for states in wanted]
         a, b = np.concatenate(openings), np.concatenate(truths)
-        shut = [s for clip, o in zip(clips, openings) for s in closures(clip, o)]
-        possible = [s for clip, t in zip(clips, truths) for s in closures(clip, t)]
+        shown = hits(clips, openings, [one.roll for one in seen], [one.rounding for one in seen])
         lag = best_lag(openings, [clip.track for clip in clips])
         off = np.concatenate([misalignment(o, t) for o, t in zip(openings, truths)]).mean()
         level, moves = np.concatenate([np.stack(with_intensity(c.audio, o)) for c, o in zip(clips, openings)], 1)
         rows.append([
             group, f"{sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE:.0f} s", f"{spearmanr(a, b).statistic:.3f}",
-            f"{lag:+d} ms", f"{np.mean(shut):.1%} of {len(shut)} ({np.mean(possible):.1%})", f"{movement(openings) / movement(truths):.2f}",
-            f"{off:.0f} ms", f"{np.corrcoef(level, moves)[0, 1]:.2f}",
+            f"{lag:+d} ms", *(percent(*both) for both in zip(shown, hits_of(clips, wanted))),
+            f"{movement(openings) / movement(truths):.2f}", f"{off:.0f} ms", f"{np.corrcoef(level, moves)[0, 1]:.2f}",
         ])  # fmt: skip
-    head = ["held-out speech", "length", "rank correlation of the mouth opening", "lag", "p, b, m closed (truth)", "movement relative to truth"]
+    head = ["held-out speech", "length", "rank correlation of the mouth opening", "lag", *HITS, "movement relative to truth"]
     head += ["misalignment", "movement with intensity"]
     return table(head, rows)
 
@@ -239,7 +241,7 @@ def judge_quiet(painted, read):
     """Sounds that must not make the mouth speak, and a vowel that must keep it steady."""
 
     def share(sounds):
-        return np.concatenate([opening_mm(reader.read(read, painted.shipped(s.astype(np.float32)))) for s in sounds]) / FULL_MM
+        return np.concatenate([opening_mm(reader.read(read, painted.shipped(s.astype(np.float32))).points) for s in sounds]) / FULL_MM
 
     rows = []
     for label, sounds in judge_hearing.quiet_sounds().items():

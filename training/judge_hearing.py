@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Evaluate the hearing alone: mouth states that it predicts, against those that the phone times give, on held-out speech.
+"""Evaluate the hearing alone: mouth states that it predicts, against those that phone times and sound give, on held-out speech.
 
     python judge_hearing.py                          # of WORK/encoder.pt, or else of hearing.npz
     python judge_hearing.py --weights older.npz      # of other weights
@@ -10,6 +10,7 @@ No picture is painted, so it takes a minute, and says nothing about the painter:
 import argparse
 from pathlib import Path
 
+import formants
 import mel
 import mouth
 import numpy as np
@@ -34,8 +35,7 @@ SHUT_MM = 0.05 * FULL_MM
 LAGS = np.arange(-200, 201)  # ms
 RATES = (25, 50, 60)
 ROUNDED = {"w", "uw"}
-ROUND_UNITS = [mouth.UNIT_NAMES.index(unit) for unit in ("funnel", "pucker")]
-ROLL = mouth.UNIT_NAMES.index("roll_lower")
+HITS = ["p, b, m closed (truth)", "f, v under the teeth (truth)", "w, oo rounded (truth)"]
 WARP_RATE, WARP_REACH = 100, 20  # samples per second that are aligned, and how many of them an event may be off
 LEVEL_SECONDS = 0.2  # over which the intensity of speech and the movement of the lips are averaged
 
@@ -62,17 +62,30 @@ def closures(clip, opening):
     return [opening[frames_of(*at, len(opening))].min() < SHUT_MM for name, *at in clip.phones if name in mouth.CLOSED_PHONES]
 
 
-def tucked(clip, states):
+def tucked(clip, opening, roll):
     """For every f and v: is the lower lip rolled in by half, under teeth that show, in a frame of it?"""
-    under = (states[:, ROLL] > 0.35) & (mouth.opening(states) < 4)
-    return [under[frames_of(*at, len(states))].any() for name, *at in clip.phones if name in ("f", "v")]
+    under = (roll > 0.35) & (opening < 4)
+    return [under[frames_of(*at, len(under))].any() for name, *at in clip.phones if name in ("f", "v")]
 
 
-def rounded(clip, states):
+def rounded(clip, rounding):
     """For every w and oo: are the lips rounded, by 60 % of the shape, in a frame of it?"""
-    amount = states[:, ROUND_UNITS].sum(1)
-    full = mouth.shape_vector("oo")[ROUND_UNITS].sum()
-    return [amount[frames_of(*at, len(states))].max() > 0.6 * full for name, *at in clip.phones if name in ROUNDED]
+    full = mouth.shape_vector("oo")[mouth.ROUNDING].sum()
+    return [rounding[frames_of(*at, len(rounding))].max() > 0.6 * full for name, *at in clip.phones if name in ROUNDED]
+
+
+def hits(clips, openings, rolls, roundings):
+    """Closures, f and v, w and oo of clips: for each of these three, whether each of its phones can be seen."""
+    found = [
+        (closures(clip, opening), tucked(clip, opening, roll), rounded(clip, rounding))
+        for clip, opening, roll, rounding in zip(clips, openings, rolls, roundings)
+    ]
+    return [sum(one, []) for one in zip(*found)]
+
+
+def hits_of(clips, states):
+    """The same for mouth states."""
+    return hits(clips, *zip(*[(mouth.opening(s), s[:, mouth.ROLL], s[:, mouth.ROUNDING].sum(1)) for s in states]))
 
 
 def movement(openings):
@@ -147,6 +160,19 @@ def with_intensity(audio, opening):
     return level[spoken], moves[: parts * frames].reshape(parts, frames).mean(1)[spoken]
 
 
+def with_formant(clip, opening):
+    """(opening in mm, first formant as log(Hz) without this clip's offset from what is usual), wherever a vowel shows one."""
+    times, found, usual = formants.of_vowels(clip.audio, clip.phones)
+    if not len(times):
+        return times, found
+    return np.interp(times * mel.FPS, np.arange(len(opening)), opening), found - np.median(found - usual)
+
+
+def formant_rank(clips, openings):
+    """Rank correlation of the opening and the first formant."""
+    return spearmanr(*np.concatenate([np.stack(with_formant(c, o)) for c, o in zip(clips, openings)], 1)).statistic
+
+
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
@@ -167,21 +193,19 @@ def judge_speech(model):
         wanted = [true_states(clip, len(states)) for clip, states in zip(clips, heard)]
         openings, truths = [mouth.opening(s) for s in heard], [mouth.opening(s) for s in wanted]
         a, b = np.concatenate(openings), np.concatenate(truths)
-        seen = [
-            percent(*([hit for clip, one in zip(clips, side) for hit in test(clip, one)] for side in sides))
-            for test, sides in ((closures, (openings, truths)), (tucked, (heard, wanted)), (rounded, (heard, wanted)))
-        ]
+        seen = [percent(*both) for both in zip(hits_of(clips, heard), hits_of(clips, wanted))]
         level, moves = np.concatenate([np.stack(with_intensity(c.audio, o)) for c, o in zip(clips, openings)], 1)
         level_t, moves_t = np.concatenate([np.stack(with_intensity(c.audio, t)) for c, t in zip(clips, truths)], 1)
         off = np.concatenate([misalignment(o, t) for o, t in zip(openings, truths)])
         rows.append([
-            group, f"{sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE:.0f} s", f"{spearmanr(a, b).statistic:.3f}", *seen,
+            group, f"{sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE:.0f} s", f"{spearmanr(a, b).statistic:.3f}",
+            f"{formant_rank(clips, openings):.2f} ({formant_rank(clips, truths):.2f})", *seen,
             f"{np.mean(a[b > 4] < SHUT_MM):.1%}", f"{best_lag(openings, [c.track for c in clips]):+d} ms", f"{off.mean():.0f} ms",
             f"{np.corrcoef(level, moves)[0, 1]:.2f} ({np.corrcoef(level_t, moves_t)[0, 1]:.2f})",
             f"{movement(openings) / movement(truths):.2f}",
         ])  # fmt: skip
-    head = ["held-out speech", "length", "rank correlation of the opening", "p, b, m closed (truth)", "f, v under the teeth (truth)"]
-    head += ["w, oo rounded (truth)", "closed where it is open", "lag", "misalignment", "movement with intensity (truth)", "movement / truth"]
+    head = ["held-out speech", "length", "rank correlation of the opening", "with the first formant (truth)", *HITS]
+    head += ["closed where it is open", "lag", "misalignment", "movement with intensity (truth)", "movement / truth"]
     return table(head, rows)
 
 

@@ -74,6 +74,7 @@ def guides(skull, body, rng):
     fringe = np.clip(1 - above_line / 0.30, 0, 1) * np.clip(front * 2 - 0.6, 0, 1) * swept
     # Along the parting, hair falls forward from the crown; where it turned back halfway, the scalp would show.
     near_part = np.clip(1.3 - np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.035, 0, 1) * np.clip((0.25 - way[:, 1]) / 0.5, 0, 1)
+    near_part = near_part * np.clip((way[:, 1] + 0.80) / 0.25, 0, 1)
     back = (0.45 - 0.15 * front - 0.45 * fringe) * (1 - near_part) - 0.10 * near_part
     comb = np.stack([side * 1.1 * (1 - low_root), back, 0.2 * front * (1 - low_root) - 1.2 * low_root], -1)
     from_part = np.clip(np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.022, 0.35, 1)
@@ -174,7 +175,7 @@ def layered(skull, rng, count):
     roots = np.concatenate([roots, more[(np.abs(more[:, 0] * 0.1 - part_at(more)) < 0.010) & (more[:, 2] > 0.3)]])
     azimuth, elevation = skull.angles(roots)
     roots = roots[~((elevation < 0) & (np.abs(azimuth) < np.radians(95)))]  # no sideburns
-    across = np.interp(roots[:, 1], [-0.8, -0.4], [0.006, 0.002])  # m within which hairs fall to either side; most in front
+    across = 0.0015  # m within which hairs fall to either side
     roots_swept = roots[:, 0] * 0.1 < part_at(roots) + rng.normal(0, 1, len(roots)) * across
     strands = (skull.centre + roots * (skull.radius(roots) - 0.0005)[:, None])[:, None] + between(
         way, swept, shapes, roots, roots_swept

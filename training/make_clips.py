@@ -26,9 +26,7 @@ from people import NAME
 from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
-QUALITY = 76  # of JPEG, and more where
-LEAST_PSNR = 40.0  # dB around the face are not reached with it
-SHADES = 32  # of the masks
+LEAST_PSNR = 40.0  # dB around the face
 SHEET_BOX = (420, 40, 440)  # left, top and side of what a contact sheet shows of a frame
 
 
@@ -70,7 +68,7 @@ def blink_phase(clip, number):
 
 def make(name, clip, folder):
     """Writes the clip; returns the line about it."""
-    writer = frames.Writer(folder, QUALITY, LEAST_PSNR, SHADES)
+    writer = frames.Writer(folder, LEAST_PSNR)
     for number, (pose, strength) in enumerate(zip(tqdm(poses(clip), name, leave=False), strengths(clip))):
         still = pictures.still_with(clip.expression, float(strength), blink_phase(clip, number))
         writer.add(frames.premultiplied(still), pose)

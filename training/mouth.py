@@ -26,6 +26,8 @@ UNITS = {
 }
 UNIT_NAMES = list(UNITS)
 N_UNITS = len(UNITS)
+ROLL = UNIT_NAMES.index("roll_lower")
+ROUNDING = [UNIT_NAMES.index("funnel"), UNIT_NAMES.index("pucker")]
 
 # Mouth shapes.  A jaw of 0.40 is already a full "aa" on this face; 0.5 looks like shock.
 SHAPES = {
@@ -125,7 +127,7 @@ def _gaussian(sigma):
     return taps / taps.sum()
 
 
-def _smooth(signal, sigma):
+def smooth(signal, sigma):
     """Gaussian smoothing along axis 0; the end values are repeated."""
     taps = _gaussian(sigma)
     pad = len(taps) // 2
@@ -153,9 +155,9 @@ def blended(phones, seconds):
             strength[here] = weight
             pull[here] = weight * shape_vector(shape)
 
-    blend = _smooth(pull, BLEND_SIGMA) / _smooth(strength, BLEND_SIGMA)[:, None]
+    blend = smooth(pull, BLEND_SIGMA) / smooth(strength, BLEND_SIGMA)[:, None]
     lead = int(ROUND_LEAD * RATE)
-    wide = _smooth(pull, ROUND_SIGMA) / _smooth(strength, ROUND_SIGMA)[:, None]
+    wide = smooth(pull, ROUND_SIGMA) / smooth(strength, ROUND_SIGMA)[:, None]
     wide = np.concatenate([wide[lead:], np.repeat(wide[-1:], lead, 0)])
     for unit in ("funnel", "pucker"):
         blend[:, UNIT_NAMES.index(unit)] = wide[:, UNIT_NAMES.index(unit)]
@@ -167,7 +169,7 @@ def blended(phones, seconds):
                 more = max(0.0, shortest - (end - start)) / 2
                 here[(time >= start - more) & (time < end + more)] = share
         if here.any():
-            here = np.clip(_smooth(here, sigma) * 1.15, 0, share)[:, None]
+            here = np.clip(smooth(here, sigma) * 1.15, 0, share)[:, None]
             chosen = [UNIT_NAMES.index(unit) for unit in units or UNIT_NAMES]
             blend[:, chosen] = blend[:, chosen] * (1 - here) + shape_vector(shape)[chosen] * here
     return blend.astype(np.float32)
@@ -187,18 +189,12 @@ def closed(phones, count, speed=1.0):
             start /= speed
             more = max(0.0, SHORTEST_CLOSURE - (release - start)) / 2
             shut[(time >= start - 0.005 - more) & (time < release + more)] = 1.0
-    return np.clip(_smooth(shut, CLOSURE_SIGMA) * 1.15, 0, 1).astype(np.float32)
+    return np.clip(smooth(shut, CLOSURE_SIGMA) * 1.15, 0, 1).astype(np.float32)
 
 
 def with_closures(blend, shut):
     """Lip closures applied to mouth states, because blending would leave the lips half open."""
     return (blend * (1 - shut[:, None]) + shape_vector("pbm") * shut[:, None]).astype(np.float32)
-
-
-def trajectory(phones, seconds):
-    """Timed phones [(name, start, end)] -> mouth state at RATE, array [samples, N_UNITS]."""
-    blend = blended(phones, seconds)
-    return with_closures(blend, closed(phones, len(blend)))
 
 
 def with_effort(track, audio, sample_rate):
@@ -207,7 +203,7 @@ def with_effort(track, audio, sample_rate):
     power = np.zeros(len(track))
     cut = audio[: len(audio) // step * step].reshape(-1, step) ** 2
     power[: len(cut)] = cut.mean(1)[: len(power)]
-    level = 10 * np.log10(_smooth(power, EFFORT_SECONDS / 2) + 1e-9)
+    level = 10 * np.log10(smooth(power, EFFORT_SECONDS / 2) + 1e-9)
     spoken = level > level.max() - 25
     above = np.clip(level - level[spoken].mean(), -EFFORT_DB, EFFORT_DB)
     track = track.copy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A small network that detects lip landmarks in pictures of one person, to evaluate generated mouths.
+"""A small network that sees in pictures of one person where the lips are, and whether they are rolled in or rounded.
 
 It is trained on the rendered states (`learn`), for which the mesh gives the landmarks, and tested on the held-out
 ground truth; its own error there is printed with everything that is measured with it.
@@ -8,9 +8,11 @@ ground truth; its own error there is printed with everything that is measured wi
 """
 
 import argparse
+from typing import NamedTuple
 
 import cv2
 import landmarks
+import mouth
 import numpy as np
 import renders
 import torch
@@ -20,10 +22,22 @@ from torch import nn
 
 CHECKPOINT = OWN / "reader.pt"
 BATCH = 12
+SHAPE_WEIGHT = 2.0  # of what the lips do, beside the landmarks' pixels
+
+
+class Seen(NamedTuple):
+    points: np.ndarray  # landmarks [N, COUNT, 2], in pixels of the mouth box
+    roll: np.ndarray  # [N], how far the lower lip is rolled in: mouth.ROLL
+    rounding: np.ndarray  # [N], how round the lips are: the sum of mouth.ROUNDING
+
+
+def shape(states):
+    """Roll and rounding of mouth states [..., N_UNITS], as [..., 2]."""
+    return np.stack([states[..., mouth.ROLL], states[..., mouth.ROUNDING].sum(-1)], -1).astype(np.float32)
 
 
 class Reader(nn.Module):
-    """Mouth box [N, 3, 192, 256] in [0, 1] -> offsets of the landmarks from their mean, [N, COUNT, 2] in pixels."""
+    """Mouth box [N, 3, 192, 256] in [0, 1] -> landmarks [N, COUNT, 2] in pixels, and roll and rounding [N, 2]."""
 
     def __init__(self):
         super().__init__()
@@ -31,11 +45,12 @@ class Reader(nn.Module):
         layers = [nn.PixelUnshuffle(2)]
         for a, b in zip(sizes, sizes[1:]):
             layers += [nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 6 * 8, 128), nn.ReLU(), nn.Linear(128, landmarks.COUNT * 2))
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 6 * 8, 128), nn.ReLU(), nn.Linear(128, landmarks.COUNT * 2 + 2))
         self.register_buffer("mean", torch.zeros(landmarks.COUNT, 2))
 
     def forward(self, box):
-        return self.body(box - 0.5).view(-1, landmarks.COUNT, 2) * 4 + self.mean
+        found = self.body(box - 0.5)
+        return found[:, :-2].view(-1, landmarks.COUNT, 2) * 4 + self.mean, found[:, -2:]
 
 
 def in_box(state):
@@ -61,9 +76,10 @@ def load():
 
 @torch.no_grad()
 def read(reader, boxes):
-    """Landmarks [N, COUNT, 2] in mouth boxes (uint8 BGR)."""
+    """What is Seen in mouth boxes (uint8 BGR)."""
     planes = torch.from_numpy(np.stack(boxes)).permute(0, 3, 1, 2).float() / 255
-    return torch.cat([reader(part) for part in planes.split(32)]).numpy()
+    points, shapes = (torch.cat(parts).numpy() for parts in zip(*map(reader, planes.split(32))))
+    return Seen(points, *shapes.T)
 
 
 def opening(points):
@@ -79,17 +95,17 @@ def main():
     torch.set_num_threads(arguments.threads)
     poses = np.load(WORK / "poses.npz")
     data = renders.Renders()
-    known = [(in_box(state), box) for state, box in data.examples + data.held]
-    truth = [(in_box(poses["truth"][n]), box) for n, box in renders.rendered("truth").items()]
-    mean = np.mean([points for points, _ in known], axis=0)
+    known = data.examples + data.held
+    truth = [(poses["truth"][n], box) for n, box in renders.rendered("truth").items()]
+    mean = np.mean([in_box(state) for state, _ in known], axis=0)
     reader = Reader().to(trainer.DEVICE)
     reader.mean.copy_(torch.from_numpy(mean))
 
     def loss(step):
         rng = np.random.default_rng([13, step])
-        pictures, wanted = [], []
+        pictures, wanted, shapes = [], [], []
         for _ in range(BATCH):
-            points, box = known[rng.integers(len(known))]
+            state, box = known[rng.integers(len(known))]
             target = data.rest.copy()
             target[renders.MARGIN : -renders.MARGIN, renders.MARGIN : -renders.MARGIN] = box
             amounts = data.mover.random(rng)
@@ -98,21 +114,29 @@ def main():
                 picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
             picture = picture * rng.normal(1, 0.03) + rng.normal(0, 2, picture.shape)
             pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
-            wanted.append(moved(points, data.mover, amounts))
+            wanted.append(moved(in_box(state), data.mover, amounts))
+            shapes.append(shape(state))
         planes = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().to(trainer.DEVICE) / 255
         with trainer.half_precision():
             found = reader(planes)
-        return (found.float() - torch.tensor(np.stack(wanted), dtype=torch.float32, device=trainer.DEVICE)).abs().mean()
+        off = [
+            (side.float() - torch.tensor(np.stack(right), dtype=torch.float32, device=trainer.DEVICE)).abs().mean()
+            for side, right in zip(found, (wanted, shapes))
+        ]
+        return off[0] + SHAPE_WEIGHT * off[1]
 
     def judge(weights):
         if not truth:
             return "no truth rendered yet"
         copy = Reader()
         copy.load_state_dict({k: v.cpu() for k, v in weights.items()})
-        found = read(copy.eval(), [box for _, box in truth])
-        wanted = np.stack([points for points, _ in truth])
-        apart = np.linalg.norm(found - wanted, axis=2)
-        return f"truth: landmarks {apart.mean():.2f} px off, opening {np.abs(opening(found) - opening(wanted)).mean():.2f} px off"
+        seen = read(copy.eval(), [box for _, box in truth])
+        states = np.stack([state for state, _ in truth])
+        wanted = np.stack([in_box(state) for state in states])
+        apart = np.linalg.norm(seen.points - wanted, axis=2).mean()
+        wide = np.abs(opening(seen.points) - opening(wanted)).mean()
+        roll, rounding = np.abs(np.stack([seen.roll, seen.rounding], 1) - shape(states)).mean(0)
+        return f"truth: landmarks {apart:.2f} px off, opening {wide:.2f} px, roll {roll:.2f}, rounding {rounding:.2f}"
 
     trainer.train(reader, CHECKPOINT, arguments, loss, judge, judge_every=500)
 

@@ -50,7 +50,7 @@ def build():
     strands = [hairstyles.add_hair(skull, material, PERSON.hair)]
     hair.add_brows(body_vertices)
     face.followers.append(hair.Lashes().follow)
-    add_lights(face.scene)
+    add_lights(face.scene, strands)
     add_camera(face.scene)
     set_up_cycles(face.scene)
     return face, strands
@@ -63,8 +63,12 @@ def aim(item, place, at):
     item.rotation_euler = (Vector(at) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
 
 
-def add_lights(scene):
+def add_lights(scene, strands):
+    """The lamps of the person; one whose name begins with "hair" lights only the strands."""
     head = (0, -0.12, 0.655)
+    only_hair = bpy.data.collections.new("hair")
+    for item in strands:
+        only_hair.objects.link(item)
     for name, place, size, watts, colour in PERSON.lamps:
         light = bpy.data.lights.new(name, "AREA")
         light.shape = "RECTANGLE"
@@ -73,6 +77,8 @@ def add_lights(scene):
         item = bpy.data.objects.new(name, light)
         scene.collection.objects.link(item)
         aim(item, place, head)
+        if name.startswith("hair"):
+            item.light_linking.receiver_collection = only_hair
     scene.world = bpy.data.worlds.new("world")
     scene.world.use_nodes = True
     sky = scene.world.node_tree.nodes["Background"]

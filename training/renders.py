@@ -92,7 +92,7 @@ class Renders:
             target = self.rest.copy()
             target[MARGIN:-MARGIN, MARGIN:-MARGIN] = box
             maps = self.mover.maps(*self.mover.random(rng))
-            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(86, 97))]  # the frames are JPEG files
+            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(86, 97))]  # the frames are JPEG files, of another make
             reference = cv2.imencode(".jpg", self.mover.move(self.rest, maps), quality)[1]
             references.append(cv2.imdecode(reference, cv2.IMREAD_COLOR))
             wanted.append(self.mover.move(target, maps))

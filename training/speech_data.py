@@ -4,6 +4,7 @@
 import json
 from typing import NamedTuple
 
+import formants
 import mouth
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ def load_clips(split, prefix=""):
         audio = stored["audio"].astype(np.float32)
         audio /= max(1.0, np.abs(audio).max())
         phones, seconds = json.loads(str(stored["phones"])), len(audio) / SAMPLE_RATE
-        blend = mouth.with_effort(mouth.blended(phones, seconds), audio, SAMPLE_RATE)
+        blend = formants.with_openness(mouth.blended(phones, seconds), audio, phones)
+        blend = mouth.with_effort(blend, audio, SAMPLE_RATE)
         track = mouth.with_closures(blend, mouth.closed(phones, len(blend)))
         clips.append(Clip(path.stem, audio, track, phones, blend))
     return clips
@@ -229,8 +231,8 @@ def laughter(rng, samples):
     out = fft.irfft(fft.rfft(voice * gate + breath) * shape, samples)
     count = samples // STEP + 2
     where = np.clip(np.arange(count) * STEP, 0, samples - 1)
-    wide = mouth._smooth(on[where].astype(float), 0.08)
-    jaw = mouth._smooth(gate[where], 0.03)
+    wide = mouth.smooth(on[where].astype(float), 0.08)
+    jaw = mouth.smooth(gate[where], 0.03)
     units = {"jaw": 0.12 * wide + 0.08 * jaw, "smile": 0.35 * wide, "upper_up": 0.3 * wide, "lower_down": 0.2 * wide, "tongue": 0.25 * wide}
     states = np.stack([units.get(unit, 0 * wide) for unit in mouth.UNIT_NAMES], 1)
     return (out / max(np.abs(out).max(), 1e-6)).astype(np.float32), states.astype(np.float32)

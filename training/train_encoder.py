@@ -43,7 +43,6 @@ OPENING_MM = 3.0  # an error of this size has a loss of one
 CLOSED_MM, CLOSED_FACTOR = 1.0, 12.0  # extra weight of frames that should be closed
 SHUT_WEIGHT, SHUT_FACTOR = 3.0, 3.0  # of p, b and m as such; missing one costs more than an unnecessary one
 CRITICAL_FACTOR = 4.0
-ROLL, ROUND = mouth.UNIT_NAMES.index("roll_lower"), [mouth.UNIT_NAMES.index(unit) for unit in ("funnel", "pucker")]
 SHORT_CONTEXT = 0.4  # share of examples with a shortened lookahead
 LIPS = torch.from_numpy(mouth.OPENING_MM).to(trainer.DEVICE)
 
@@ -141,8 +140,8 @@ def targets(tracks, phase):
 def importance(states):
     """Weights [..., N_UNITS] of errors: what f, v, w and oo cannot do without is rare, and would be missed for the sake of the rest."""
     weight = torch.ones_like(states)
-    weight[..., ROLL] += (CRITICAL_FACTOR - 1) * (states[..., ROLL] > 0.4)
-    weight[..., ROUND] += (CRITICAL_FACTOR - 1) * (states[..., ROUND].sum(-1, keepdim=True) > 0.6)
+    weight[..., mouth.ROLL] += (CRITICAL_FACTOR - 1) * (states[..., mouth.ROLL] > 0.4)
+    weight[..., mouth.ROUNDING] += (CRITICAL_FACTOR - 1) * (states[..., mouth.ROUNDING].sum(-1, keepdim=True) > 0.6)
     return weight
 
 

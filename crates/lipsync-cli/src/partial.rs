@@ -61,8 +61,8 @@ pub fn free_target(place: &Path, name: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// The end of a scratch file's name.
-const SCRATCH: &str = ".scratch";
+/// The extension of a scratch file.
+const SCRATCH: &str = "scratch";
 
 fn prefix(name: &str) -> String {
     format!(".{name}.partial-")
@@ -80,12 +80,12 @@ fn check_name(name: &str) -> Result<()> {
 
 /// Removes what runs that were killed have left, not what running processes are writing.
 fn remove_stale(place: &Path, name: &str) {
-    let prefix = prefix(name);
+    let (prefix, scratch) = (prefix(name), format!(".{SCRATCH}"));
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
         let process = file_name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        let process =
-            process.and_then(|process| process.strip_suffix(SCRATCH).unwrap_or(process).parse::<u32>().ok());
+        let process = process
+            .and_then(|process| process.strip_suffix(&scratch).unwrap_or(process).parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
             // Best effort: what stays does no harm.
             let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
@@ -136,9 +136,7 @@ impl PartialOutput {
 
     /// The name of a file for what is needed until then. Whoever makes it removes it.
     pub fn scratch(&self) -> PathBuf {
-        let mut scratch = self.temporary.as_os_str().to_owned();
-        scratch.push(SCRATCH);
-        scratch.into()
+        self.temporary.with_added_extension(SCRATCH)
     }
 
     /// Renames it to its target.

@@ -18,8 +18,9 @@ include!(concat!(env!("OUT_DIR"), "/kit.rs"));
 /// Everything that the kit installs, also what films need not be trained with.
 const LOCK: &str = include_str!("../../../../training/requirements.lock");
 
-/// Packages that only make speech, and what only these need: beginnings of names.
-const SPEECH: [&str; 6] = ["cffi", "jaconv", "kokoro", "pocketsphinx", "pycparser", "sounddevice"];
+/// Packages that make speech and write the frames of rendered people, and what only these need: beginnings of names.
+const NOT_FOR_FILMS: [&str; 7] =
+    ["cffi", "jaconv", "kokoro", "pillow", "pocketsphinx", "pycparser", "sounddevice"];
 
 /// The environment with PyTorch.
 pub fn environment() -> Environment {
@@ -41,7 +42,7 @@ fn packages() -> String {
     let mut wanted = true;
     let lines = LOCK.lines().filter(|line| {
         if line.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-            wanted = !SPEECH.iter().any(|name| line.starts_with(name));
+            wanted = !NOT_FOR_FILMS.iter().any(|name| line.starts_with(name));
         }
         wanted
     });
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_those_of_the_lock_without_speech() {
+    fn packages_are_those_of_the_lock_that_films_need() {
         let packages = packages();
         let names: Vec<&str> = packages.lines().filter_map(|line| Some(line.split_once("==")?.0)).collect();
         for name in
@@ -86,7 +87,10 @@ mod tests {
         {
             assert!(names.contains(&name), "{name} is missing: {names:?}");
         }
-        assert!(!names.iter().any(|name| SPEECH.iter().any(|speech| name.starts_with(speech))), "{names:?}");
+        assert!(
+            !names.iter().any(|name| NOT_FOR_FILMS.iter().any(|left_out| name.starts_with(left_out))),
+            "{names:?}"
+        );
         assert!(names.len() > 30 && packages.contains("--hash=sha256:"));
     }
 

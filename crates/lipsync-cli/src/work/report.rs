@@ -48,9 +48,7 @@ pub struct Done {
 impl Report {
     /// Where that of a video is.
     pub fn path(video: &Path) -> PathBuf {
-        let mut path = video.as_os_str().to_owned();
-        path.push(".json");
-        path.into()
+        video.with_added_extension("json")
     }
 
     /// That of a video; `None` where there is none.

@@ -63,9 +63,8 @@ fn split(options: &Split) -> Result<Value> {
         parts.clear();
     }
 
-    let mut beside = job.video.as_os_str().to_owned();
-    beside.push(".parts");
-    let folder = std::path::absolute(options.into.clone().unwrap_or_else(|| beside.into()))?;
+    let beside = || job.video.with_added_extension("parts");
+    let folder = std::path::absolute(options.into.clone().unwrap_or_else(beside))?;
     std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let mut files = Vec::new();
     let mut videos = Vec::new();

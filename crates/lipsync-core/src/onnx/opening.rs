@@ -27,15 +27,16 @@ impl Model {
                 .get(name.as_str())
                 .is_some_and(|tensor| matches!(tensor.dims[..], [rows, 1] if rows > 1))
         };
-        // What depends on the sound alone; the format demands that nodes are sorted topologically.
+        // What depends on the sound alone, and what on nothing, as weights do that are stored as float16; the format demands
+        // that nodes are sorted topologically.
         let mut heard = HashSet::from([sound]);
+        let mut fixed: HashSet<&str> = constants.keys().copied().collect();
         let found = graph.node.iter().find(|node| {
-            let inputs = || node.input.iter().filter(|name| !name.is_empty());
-            let depends = inputs().any(|name| heard.contains(name.as_str()));
-            if depends
-                && inputs().all(|name| heard.contains(name.as_str()) || constants.contains_key(name.as_str()))
-            {
-                heard.extend(node.output.iter().map(String::as_str));
+            let inputs = || node.input.iter().map(String::as_str).filter(|name| !name.is_empty());
+            if inputs().all(|name| heard.contains(name) || fixed.contains(name)) {
+                let depends = inputs().any(|name| heard.contains(name));
+                let known = if depends { &mut heard } else { &mut fixed };
+                known.extend(node.output.iter().map(String::as_str));
             }
             let [output] = &node.output[..] else { return false };
             node.op_type() == "MatMul"
