@@ -84,8 +84,8 @@ fn remove_stale(place: &Path, name: &str) {
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         let file_name = entry.file_name();
         let process = file_name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        let process = process
-            .and_then(|process| process.strip_suffix(&scratch).unwrap_or(process).parse::<u32>().ok());
+        let process =
+            process.and_then(|process| process.strip_suffix(&scratch).unwrap_or(process).parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
             // Best effort: what stays does no harm.
             let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
