@@ -21,9 +21,9 @@ from common import AVATAR, OWN
 from nets import Generator
 from onnx import numpy_helper
 from people import PERSON
-from shipped import HALVED
+from shipped import FLOAT16
 
-LEAST_HALVED = 256  # elements; smaller tensors hardly count
+MIN_ELEMENTS = 256  # of a weight that is stored as float16; smaller ones hardly count
 
 AVATAR_TOML = """\
 # A lipsync avatar. See models/README.md for every key.
@@ -48,14 +48,17 @@ at_rest = true
 """
 
 
-def halved(model):
-    """Stores large weights as float16, with a Cast to float32 behind each: half the size, and computed as before."""
+def convert_weights_to_float16(model):
+    """Stores large weights as float16, with a Cast to float32 behind each: half the size, and the computation stays in float32.
+
+    What lipsync import --fp16 does (crates/lipsync-core/src/onnx/float16.rs), with the same names: the kit runs without the tool.
+    """
     graph, casts = model.graph, []
     for weight in graph.initializer:
         values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size >= LEAST_HALVED:
+        if values.dtype == np.float32 and values.size >= MIN_ELEMENTS and np.abs(values).max() <= np.finfo(np.float16).max:
             name = weight.name
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + HALVED))
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + FLOAT16))
             casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
@@ -72,25 +75,27 @@ def write(module, path, inputs, output):
     )  # fmt: skip
     model = onnx.load(str(path))
     with torch.no_grad():
-        sizes = module(*examples).shape[1:]
+        wanted = module(*examples).numpy()
     # The exporter leaves symbolic names for these; consumers of the model expect numbers.
-    for dimension, size in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], sizes):
+    for dimension, size in zip(model.graph.output[0].type.tensor_type.shape.dim[1:], wanted.shape[1:]):
         dimension.dim_value = size
-    halved(model)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    got = session.run(None, {k: v.numpy() for k, v in inputs.items()})[0]
-    with torch.no_grad():
-        worst = float(np.abs(got - module(*examples).numpy()).max())
-    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, differs from torch by {worst:.1e}")
+
+    def off():
+        onnx.checker.check_model(model, full_check=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return float(np.abs(session.run(None, {k: v.numpy() for k, v in inputs.items()})[0] - wanted).max())
+
+    worst = off()
     assert worst < 1e-3
+    convert_weights_to_float16(model)
+    onnx.save(model, str(path))
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, differs from torch by {worst:.1e}, with weights in float16 by {off():.1e}")
 
 
 def macs(path, inputs):
     """MMAC of the convolutions and matrix products for one item."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
-    weights = {w.name.removesuffix(HALVED): list(w.dims) for w in graph.initializer}
+    weights = {w.name.removesuffix(FLOAT16): list(w.dims) for w in graph.initializer}
     weights |= {n.output[0]: list(n.attribute[0].t.dims) for n in graph.node if n.op_type == "Constant"}
     names = [n.output[0] for n in graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
     model = onnx.load(str(path))

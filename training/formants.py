@@ -31,11 +31,11 @@ SECONDS = 0.025  # over which measurements are averaged
 # Sundberg, for [a]), but the tongue does most of it.
 GAIN = 2.0
 FADE = 0.3  # the larger, the sooner it has no effect beside a vowel
-ROOM = 0.36, 0.08  # a jaw lower than the first is lowered ever less, by the second at most, before effort: a wider mouth looks shocked
+JAW_LIMIT = 0.36, 0.08  # a jaw lower than the first is lowered ever less, by the second at most, before effort: a wider mouth looks shocked
 
 
-def first(audio, times):
-    """The first formant at these times of speech of 16 kHz, in Hz; NaN where there is none to be seen."""
+def first_formants(audio, times):
+    """The first formant at these times of speech of 16 kHz, in Hz, by linear prediction; NaN where there is none."""
     speech = lfilter([1, -0.97], [1], resample_poly(audio, LPC_HZ, SAMPLE_RATE))
     found = np.full(len(times), np.nan)
     for number, time in enumerate(times):
@@ -43,11 +43,11 @@ def first(audio, times):
         if start < 0 or start + WINDOW > len(speech):
             continue
         piece = speech[start : start + WINDOW] * np.hamming(WINDOW)
-        likeness = np.correlate(piece, piece, "full")[WINDOW - 1 : WINDOW + ORDER]
-        if likeness[0] < 1e-6:
+        autocorrelation = np.correlate(piece, piece, "full")[WINDOW - 1 : WINDOW + ORDER]
+        if autocorrelation[0] < 1e-6:
             continue
-        likeness[0] *= 1.0001
-        poles = np.roots(np.r_[1, solve_toeplitz(likeness[:ORDER], -likeness[1:])])
+        autocorrelation[0] *= 1.0001
+        poles = np.roots(np.r_[1, solve_toeplitz(autocorrelation[:ORDER], -autocorrelation[1:])])
         poles = poles[poles.imag > 0]
         hertz = np.angle(poles) * LPC_HZ / (2 * np.pi)
         width = -np.log(np.abs(poles)) * LPC_HZ / np.pi
@@ -58,17 +58,18 @@ def first(audio, times):
 
 
 def of_vowels(audio, phones):
-    """Times in s within the vowels of [(phone, start, end)] at which there is a first formant; these formants as log(Hz), and what
-    they would be in Hillenbrand's men."""
+    """Times in s within the vowels of [(phone, start, end)] at which there is a first formant; these formants, and what they would be
+    in Hillenbrand's men, both as log(Hz). By what those of the clip are higher in the median is taken off: it is the speaker's."""
     times, usual = [np.zeros(0)], [np.zeros(0)]
     for name, start, end in phones:
         if name in VOWELS:
             times.append(np.arange(start + EDGE, end - EDGE, 1 / RATE))
             usual.append(np.interp(times[-1], (start, end), np.log(VOWELS[name])))
     times, usual = np.concatenate(times), np.concatenate(usual)
-    hertz = first(audio, times)
-    seen = ~np.isnan(hertz)
-    return times[seen], np.log(hertz[seen]), usual[seen]
+    hertz = first_formants(audio, times)
+    known = ~np.isnan(hertz)
+    times, found, usual = times[known], np.log(hertz[known]), usual[known]
+    return times, found - (np.median(found - usual) if len(found) else 0), usual
 
 
 def with_openness(track, audio, phones):
@@ -76,15 +77,13 @@ def with_openness(track, audio, phones):
     times, found, usual = of_vowels(audio, phones)
     if len(times) < LEAST:
         return track
-    beyond = found - usual
-    beyond = np.clip(beyond - np.median(beyond), -MOST, MOST)
-    total, seen = np.zeros(len(track)), np.zeros(len(track))
+    total, measured = np.zeros(len(track)), np.zeros(len(track))
     places = np.minimum(np.round(times * mouth.RATE).astype(int), len(track) - 1)
-    np.add.at(total, places, beyond)
-    np.add.at(seen, places, 1)
-    mean = mouth.smooth(total, SECONDS) / (mouth.smooth(seen, SECONDS) + FADE * RATE / mouth.RATE)
+    np.add.at(total, places, np.clip(found - usual, -MOST, MOST))
+    np.add.at(measured, places, 1)
+    mean = mouth.smooth(total, SECONDS) / (mouth.smooth(measured, SECONDS) + FADE * RATE / mouth.RATE)
     track = track.copy()
     wide = track[:, 0] * np.exp(GAIN * mean)
-    excess = np.maximum(wide - ROOM[0], 0)
-    track[:, 0] = wide - excess + ROOM[1] * np.tanh(excess / ROOM[1])
+    excess = np.maximum(wide - JAW_LIMIT[0], 0)
+    track[:, 0] = wide - excess + JAW_LIMIT[1] * np.tanh(excess / JAW_LIMIT[1])
     return track

@@ -160,17 +160,15 @@ def with_intensity(audio, opening):
     return level[spoken], moves[: parts * frames].reshape(parts, frames).mean(1)[spoken]
 
 
-def with_formant(clip, opening):
-    """(opening in mm, first formant as log(Hz) without this clip's offset from what is usual), wherever a vowel shows one."""
-    times, found, usual = formants.of_vowels(clip.audio, clip.phones)
-    if not len(times):
-        return times, found
-    return np.interp(times * mel.FPS, np.arange(len(opening)), opening), found - np.median(found - usual)
+def formant_ranks(clips, *sides):
+    """Rank correlation of the opening and the first formant in vowels, for each list of openings."""
+    times, found, _ = zip(*(formants.of_vowels(clip.audio, clip.phones) for clip in clips))
 
+    def rank(openings):
+        heard = [np.interp(at * mel.FPS, np.arange(len(opening)), opening) for at, opening in zip(times, openings)]
+        return spearmanr(np.concatenate(heard), np.concatenate(found)).statistic
 
-def formant_rank(clips, openings):
-    """Rank correlation of the opening and the first formant."""
-    return spearmanr(*np.concatenate([np.stack(with_formant(c, o)) for c, o in zip(clips, openings)], 1)).statistic
+    return [rank(openings) for openings in sides]
 
 
 def table(head, rows):
@@ -199,7 +197,7 @@ def judge_speech(model):
         off = np.concatenate([misalignment(o, t) for o, t in zip(openings, truths)])
         rows.append([
             group, f"{sum(len(c.audio) for c in clips) / mel.SAMPLE_RATE:.0f} s", f"{spearmanr(a, b).statistic:.3f}",
-            f"{formant_rank(clips, openings):.2f} ({formant_rank(clips, truths):.2f})", *seen,
+            "{:.2f} ({:.2f})".format(*formant_ranks(clips, openings, truths)), *seen,
             f"{np.mean(a[b > 4] < SHUT_MM):.1%}", f"{best_lag(openings, [c.track for c in clips]):+d} ms", f"{off.mean():.0f} ms",
             f"{np.corrcoef(level, moves)[0, 1]:.2f} ({np.corrcoef(level_t, moves_t)[0, 1]:.2f})",
             f"{movement(openings) / movement(truths):.2f}",

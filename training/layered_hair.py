@@ -74,7 +74,7 @@ def guides(skull, body, rng):
     fringe = np.clip(1 - above_line / 0.30, 0, 1) * np.clip(front * 2 - 0.6, 0, 1) * swept
     # Along the parting, hair falls forward from the crown; where it turned back halfway, the scalp would show.
     near_part = np.clip(1.3 - np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.035, 0, 1) * np.clip((0.25 - way[:, 1]) / 0.5, 0, 1)
-    near_part = near_part * np.clip((way[:, 1] + 0.80) / 0.25, 0, 1)
+    near_part = near_part * np.clip((way[:, 1] + 0.80) / 0.25, 0, 1)  # not at the hairline: it would hang into the forehead
     back = (0.45 - 0.15 * front - 0.45 * fringe) * (1 - near_part) - 0.10 * near_part
     comb = np.stack([side * 1.1 * (1 - low_root), back, 0.2 * front * (1 - low_root) - 1.2 * low_root], -1)
     from_part = np.clip(np.abs(way[:, 0] * 0.1 - part_at(way)) / 0.022, 0.35, 1)

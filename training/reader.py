@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A small network that sees in pictures of one person where the lips are, and whether they are rolled in or rounded.
+"""A small network that detects lip landmarks in pictures of one person, and whether the lips are rolled in or rounded.
 
 It is trained on the rendered states (`learn`), for which the mesh gives the landmarks, and tested on the held-out
 ground truth; its own error there is printed with everything that is measured with it.
@@ -25,7 +25,7 @@ BATCH = 12
 SHAPE_WEIGHT = 2.0  # of what the lips do, beside the landmarks' pixels
 
 
-class Seen(NamedTuple):
+class Detected(NamedTuple):
     points: np.ndarray  # landmarks [N, COUNT, 2], in pixels of the mouth box
     roll: np.ndarray  # [N], how far the lower lip is rolled in: mouth.ROLL
     rounding: np.ndarray  # [N], how round the lips are: the sum of mouth.ROUNDING
@@ -76,10 +76,10 @@ def load():
 
 @torch.no_grad()
 def read(reader, boxes):
-    """What is Seen in mouth boxes (uint8 BGR)."""
+    """What is Detected in mouth boxes (uint8 BGR)."""
     planes = torch.from_numpy(np.stack(boxes)).permute(0, 3, 1, 2).float() / 255
     points, shapes = (torch.cat(parts).numpy() for parts in zip(*map(reader, planes.split(32))))
-    return Seen(points, *shapes.T)
+    return Detected(points, *shapes.T)
 
 
 def opening(points):
@@ -130,12 +130,12 @@ def main():
             return "no truth rendered yet"
         copy = Reader()
         copy.load_state_dict({k: v.cpu() for k, v in weights.items()})
-        seen = read(copy.eval(), [box for _, box in truth])
+        detected = read(copy.eval(), [box for _, box in truth])
         states = np.stack([state for state, _ in truth])
         wanted = np.stack([in_box(state) for state in states])
-        apart = np.linalg.norm(seen.points - wanted, axis=2).mean()
-        wide = np.abs(opening(seen.points) - opening(wanted)).mean()
-        roll, rounding = np.abs(np.stack([seen.roll, seen.rounding], 1) - shape(states)).mean(0)
+        apart = np.linalg.norm(detected.points - wanted, axis=2).mean()
+        wide = np.abs(opening(detected.points) - opening(wanted)).mean()
+        roll, rounding = np.abs(np.stack([detected.roll, detected.rounding], 1) - shape(states)).mean(0)
         return f"truth: landmarks {apart:.2f} px off, opening {wide:.2f} px, roll {roll:.2f}, rounding {rounding:.2f}"
 
     trainer.train(reader, CHECKPOINT, arguments, loss, judge, judge_every=500)

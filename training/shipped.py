@@ -8,7 +8,7 @@ from common import AVATAR, NET_BOX_X, NET_BOX_Y
 from nets import Generator, MouthHead, Painter
 from onnx import numpy_helper
 
-HALVED = ".stored_as_float16"  # end of the name of such a weight, also of those that lipsync import --fp16 stores
+FLOAT16 = ".stored_as_float16"  # end of the name of such a weight, also of those that lipsync import --fp16 stores
 
 
 def generator(path=AVATAR / "generator.onnx"):
@@ -17,7 +17,7 @@ def generator(path=AVATAR / "generator.onnx"):
     Raises KeyError or StopIteration where the file holds another network.
     """
     graph = onnx.load(str(path)).graph
-    weights = {w.name.removesuffix(HALVED): numpy_helper.to_array(w).astype(np.float32) for w in graph.initializer}
+    weights = {w.name.removesuffix(FLOAT16): numpy_helper.to_array(w).astype(np.float32) for w in graph.initializer}
     # The exporter has transposed the head's first layer and dropped its name.
     first = next(node for node in graph.node if node.op_type == "MatMul")
     weights["head.row.weight"] = weights[first.input[1]].T
