@@ -100,3 +100,37 @@ fn every_launch_line_can_be_parsed() {
     }
     assert!(count > 10, "only {count} lines");
 }
+
+/// What the links of a page point to, as the package `lipsync-doc` would have it: without anchors, addresses and mail.
+fn targets(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let files = links
+        .map(|link| link.split('#').next().unwrap())
+        .filter(|link| !link.is_empty() && !link.contains(':'));
+    files.map(str::to_owned).collect()
+}
+
+#[test]
+fn links_of_packaged_pages_point_to_what_is_packaged() {
+    let patterns = fs::read_to_string(root().join("scripts/deb/doc-files")).unwrap();
+    let output = Command::new("git")
+        .arg("ls-files")
+        .args(patterns.split_whitespace())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let packaged = String::from_utf8(output.stdout).unwrap();
+    let packaged: Vec<&str> = packaged.lines().collect();
+    assert!(packaged.contains(&"README.md") && packaged.contains(&"docs/presenters.jpg"), "{packaged:?}");
+    for page in packaged.iter().filter(|file| file.ends_with(".md")) {
+        let folder = root().join(page).parent().unwrap().to_owned();
+        for link in targets(page) {
+            let file = fs::canonicalize(folder.join(&link)).unwrap_or_else(|e| panic!("{page}: {link}: {e}"));
+            let file =
+                file.strip_prefix(fs::canonicalize(root()).unwrap()).unwrap().to_str().unwrap().to_owned();
+            let there = packaged.iter().any(|one| *one == file || one.starts_with(&format!("{file}/")));
+            assert!(there, "{page}: {link} is not in lipsync-doc: see scripts/deb/doc-files");
+        }
+    }
+}

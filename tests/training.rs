@@ -35,6 +35,32 @@ fn fails(folder: &Path, step: &str, variables: &[&str]) -> String {
     said
 }
 
+/// With the Python that makes the fixtures.
+#[test]
+fn a_film_of_any_length_gets_a_contact_sheet() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let script = "\
+import sys
+from pathlib import Path
+sys.path.insert(0, 'training')
+import cv2, film_sheet, numpy as np
+for count in (20, 26, 40, 400):
+    boxes = np.zeros((count, 48, 64, 3), np.uint8)
+    path = Path(sys.argv[1]) / f'{count}.png'
+    film_sheet.write(path, boxes, boxes + 9, np.arange(count) * 1.0)
+    assert cv2.imread(str(path)).shape == (3 * 2 * 48, 6 * 64, 3)
+";
+    let python = root.join("target/venv/bin/python");
+    let output = Command::new(python)
+        .args(["-B", "-c", script])
+        .arg(folder.path())
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn footage_that_cannot_be_learned_from_is_refused_before_anything_is_installed() {
     let home = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 UNSEEN = ("jf_nezumi", "jf_tebukuro", "human")
 GROUPS = {  # prefixes of the names of held-out clips
     "flite and festival, known voices": ("slt", "rms", "awb", "kal16", "ked_diphone"),
+    "SVOX pico, known voices": ("pico_us", "pico_gb"),
     "Kokoro, known voices": ("jf_gongitsune", "jm_kumo", "jf_alpha"),
     "espeak-ng, four languages": ("de_", "fr_", "es_", "it_"),
     "Kokoro, unseen voices": ("jf_nezumi", "jf_tebukuro"),

@@ -3,6 +3,7 @@
 
     python make_speech.py flite      # 4 voices, phone times from the synthesizer
     python make_speech.py festival   # one more, likewise
+    python make_speech.py pico       # two more, times by forced alignment
     python make_speech.py kokoro     # neural voices, times by forced alignment
     python make_speech.py espeak     # German, French, Spanish, Italian; times from the synthesizer
     python make_speech.py aloud      # all of flite in one file, WORK/aloud.wav, for train_fullsize.py
@@ -35,6 +36,7 @@ RATE = 16_000
 FLITE_VOICES = ["slt", "rms", "awb", "kal16"]
 FLITE_SENTENCES = 330  # per voice: the written sentences, then random words
 FESTIVAL_VOICE = "ked_diphone"
+PICO_VOICES = {"pico_us": "en-US", "pico_gb": "en-GB"}
 KOKORO_VOICES = ["jf_gongitsune", "jm_kumo", "jf_alpha"]
 HELD_VOICES = ["jf_nezumi", "jf_tebukuro"]  # held out; the first is that of examples/sample.wav
 ESPEAK_VARIANTS = ["f2", "f4", "m1", "m3", "m7"]  # within the range of human voices
@@ -146,6 +148,9 @@ WORDS = {
 }  # fmt: skip
 
 
+NOT_ALIGNED = (RuntimeError, AssertionError)  # a word that is not in the dictionary, a phone that is not in PHONES
+
+
 def align(audio, text):
     """Forced alignment of a known text with 16 kHz audio, in two passes of pocketsphinx.
 
@@ -154,7 +159,7 @@ def align(audio, text):
     import pocketsphinx
 
     data = (np.clip(audio, -1, 1) * 32767).astype(np.int16).tobytes()
-    decoder = pocketsphinx.Decoder(loglevel="FATAL")
+    decoder = pocketsphinx.Decoder(loglevel="FATAL", lm=None)  # loading a language model would take most of the time
     for word, phones in WORDS.items():
         decoder.add_word(word, phones, update=True)
     decoder.set_align_text(re.sub(r"[^a-z' ]", "", text.lower().replace("-", " ")))
@@ -191,6 +196,21 @@ def festival(text, voice):
     return resample(audio, rate, RATE), phones
 
 
+@functools.cache
+def pico_engine(language):
+    import ttspico
+
+    return ttspico.TtsEngine(language)
+
+
+def pico(text, voice):
+    """(audio, phones).  Its pitch varies without its formants: further voices."""
+    rng, engine = random.Random(f"{voice}{text}"), pico_engine(PICO_VOICES[voice])
+    engine.pitch, engine.rate = rng.randint(70, 130), rng.randint(85, 125)  # percent
+    audio = np.frombuffer(engine.speak(text), np.int16).astype(np.float32) / 32768
+    return audio, align(audio, text)
+
+
 def run_flite(_, voices=FLITE_VOICES, speak=flite):
     words = dictionary_words()
     written = sentences()
@@ -204,7 +224,7 @@ def run_flite(_, voices=FLITE_VOICES, speak=flite):
                 continue
             try:
                 save(path, *speak(text, voice))
-            except ValueError:
+            except (ValueError, *NOT_ALIGNED):
                 pass
 
 
@@ -212,11 +232,15 @@ def run_festival(_):
     run_flite(None, [FESTIVAL_VOICE], festival)
 
 
+def run_pico(_):
+    run_flite(None, PICO_VOICES, pico)
+
+
 def save_aligned(path, audio, text):
     """`audio` has 16 kHz."""
     try:
         save(path, audio, align(audio, text))
-    except (RuntimeError, AssertionError) as error:  # a word that is not in the dictionary
+    except NOT_ALIGNED as error:
         tqdm.write(f"{path.stem}: {error}")
 
 
@@ -309,7 +333,7 @@ def run_aloud(_):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = {"flite": run_flite, "festival": run_festival, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human, "piper": run_piper}
+    steps = {"flite": run_flite, "festival": run_festival, "pico": run_pico, "kokoro": run_kokoro, "espeak": run_espeak, "human": run_human, "piper": run_piper}
     steps["aloud"] = run_aloud
     parser.add_argument("source", choices=steps)
     parser.add_argument("--limit", type=int, help="Kokoro: only so many of the sentences")

@@ -38,7 +38,8 @@ class MouthHead(nn.Module):
 
     WIDTH = 128
     NEAR_MM = 3.0  # this and the next were chosen with the scores of all voices in view, also the unseen ones
-    MAYBE_SHUT, SURELY_SHUT = 0.5, 0.8  # a closure begins to be shown, and is shown in full
+    MAYBE_SHUT, SURELY_SHUT = 0.5, 0.8  # a closure begins to be shown, and is shown in full, where the lips would be open ...
+    LEAST = 0.35  # ... and as little as this share of that is enough where they would be nearly shut
 
     def __init__(self):
         super().__init__()
@@ -64,16 +65,20 @@ class MouthHead(nn.Module):
         """The states to render: clamped to the valid range, with lips that close pressed together.
 
         Where a closure is likely but not certain, the head predicts a little of it, but viewers expect the lips to close: from
-        SURELY_SHUT on they have the whole shape of a p, b or m.  Openings below `NEAR_MM` are reduced quadratically by moving the
-        jaw.  Both mappings are continuous and monotonic.
+        SURELY_SHUT on they have the whole shape of a p, b or m, and from less on where they would hardly be open anyway.  Openings
+        below `NEAR_MM` are reduced quadratically by moving the jaw.  Both mappings are continuous and monotonic.
         """
-        heard = self(rows)
+        return self.shown(self(rows))
+
+    def shown(self, heard):
+        """What `states` says, of what `forward` does."""
         state = heard[:, :-1].clamp(0, 1)
         opening = (state @ self.lips).clamp(min=0)
         shown = torch.minimum(opening, opening**2 / self.NEAR_MM)
         jaw = (state[:, :1] - (opening - shown) / self.lips[0]).clamp(min=0)
         state = torch.cat([jaw, state[:, 1:]], 1)
-        shut = ((heard[:, -1:] - self.MAYBE_SHUT) / (self.SURELY_SHUT - self.MAYBE_SHUT)).clamp(0, 1)
+        certainty = heard[:, -1:] / (opening / self.NEAR_MM).clamp(self.LEAST, 1)
+        shut = ((certainty - self.MAYBE_SHUT) / (self.SURELY_SHUT - self.MAYBE_SHUT)).clamp(0, 1)
         return state + shut * (self.pressed - state)
 
 

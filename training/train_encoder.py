@@ -34,7 +34,7 @@ FINER = RATE // mel.FPS
 PROBE_TIMES = np.array([0.045, 0.094, 0.143])
 PROBE_WEIGHT = 0.3
 SPEED_WEIGHT = 2.0  # on frame-to-frame change: no jitter, no lag
-TURN_WEIGHT = 2.0  # on the change of that, in steps of 20 ms
+TURN_WEIGHT = 3.0  # on the change of that, in steps of 20 ms
 # Viewers notice the distance between the lips first, and missed closures most of all.
 OPENING_WEIGHT = 0.5
 # The voices that are closest to people's are drawn so much more often.
@@ -159,12 +159,16 @@ def loss_of(model, audio, tracks, scale, phase, futures):
     speed = nn.functional.smooth_l1_loss(change * FINER, change * 0)
     turn = change[:, 1:] - change[:, :-1]
     turn = nn.functional.smooth_l1_loss(turn * FINER, turn * 0)
-    opening = states @ LIPS
     want_opening = (want_states @ LIPS).clamp(min=0)
-    # In closed frames it does not matter how firmly the lips are pressed together.
-    miss = torch.where(want_opening > 0, opening, opening.clamp(min=0)) - want_opening
     weight = 1 + (CLOSED_FACTOR - 1) * (want_opening < CLOSED_MM)
-    lips = (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
+
+    def apart(opening):
+        # In closed frames it does not matter how firmly the lips are pressed together.
+        miss = torch.where(want_opening > 0, opening, opening.clamp(min=0)) - want_opening
+        return (weight * nn.functional.smooth_l1_loss(miss / OPENING_MM, miss * 0, reduction="none")).mean()
+
+    # As they are heard, and as they are shown.
+    lips = (apart(states @ LIPS) + apart(model.head.shown(heard.flatten(0, 1)).view(states.shape) @ LIPS)) / 2
     probe = nn.functional.smooth_l1_loss(probes / scale, want_probes / scale)
     closure = ((1 + (SHUT_FACTOR - 1) * want_shut) * (shut - want_shut) ** 2).mean()
     return main + SPEED_WEIGHT * speed + TURN_WEIGHT * turn + PROBE_WEIGHT * probe + OPENING_WEIGHT * lips + SHUT_WEIGHT * closure

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DEFAULT_MINUTES = 30.0
 JUDGE_SECONDS = 75.0  # of the time for exporting and judging, at most
-STEPS = 14_000  # where a GPU reaches them; on two cores the minutes end first
+STEPS = 14_000  # where a GPU reaches them and no minutes are given; on two cores the minutes end first
 STAGES = ("read", "train", "export", "judge")
 RATE = 2e-3
 
@@ -66,7 +66,7 @@ def fingerprint(film, examples):
 
 def run(arguments, out, stop):
     begun = time.time()
-    minutes = 60 * arguments.minutes
+    minutes = 60 * (arguments.minutes or DEFAULT_MINUTES)
     progress = Progress(out, begun + minutes)
     report = progress.stage("read")
     import cv2
@@ -81,6 +81,7 @@ def run(arguments, out, stop):
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
     film = footage.Footage(arguments.dataset, report, arguments.threads)
+    film_avatar.loop(film)  # a film without one is refused before it is trained on
     examples = film_painter.Examples(film, arguments.threads)
     print(film, file=sys.stderr, flush=True)
 
@@ -89,12 +90,16 @@ def run(arguments, out, stop):
     for other in arguments.dataset.glob("painter-*.pt"):
         if other != checkpoint:
             other.unlink()
-    left = minutes - (time.time() - begun) - min(JUDGE_SECONDS, minutes / 6)
-    plan = argparse.Namespace(
-        steps=STEPS, minutes=max(left, minutes / 4) / 60, rate=RATE, threads=arguments.threads, restart=False
-    )
+    judging = min(JUDGE_SECONDS, minutes / 6)
+    left = max(minutes - (time.time() - begun) - judging, minutes / 4)
+    steps = STEPS if arguments.minutes is None else 1_000_000
+    plan = argparse.Namespace(steps=steps, minutes=left / 60, rate=RATE, threads=arguments.threads, restart=False)
+    first = []  # share and time: where an interrupted training goes on, or a GPU is fast, less is left than was planned
 
     def trained(share):
+        first[:] = first or [share, time.time()]
+        since, gone = share - first[0], time.time() - first[1]
+        progress.deadline = time.time() + judging + (1 - share) * (gone / since if since > 0.005 else left)
         report(1000 * share, 1000)
         stop.check()
 
@@ -141,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("avatar", type=Path, help="folder to write; what it held is replaced once the new avatar is complete")
-    parser.add_argument("--minutes", type=float, default=DEFAULT_MINUTES, help="all of this takes (default: %(default)g)")
+    parser.add_argument("--minutes", type=float, help=f"all of this takes (default: {DEFAULT_MINUTES:g}, less with a GPU)")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--begin-with", type=Path, help="generator.onnx of iris or theo: a mouth is not learned from nothing")
     parser.add_argument("--sheet", type=Path, help="contact sheet to write (default: AVATAR-sheet.jpg)")
@@ -176,7 +181,7 @@ def check(arguments):
     for part in ("full_body_img", "landmarks", "aud.wav"):
         if not (arguments.dataset / part).exists():
             raise SystemExit(f"{arguments.dataset / part}: not found. Make the data set of a film first: lipsync new me.mp4 me")
-    if not arguments.minutes > 0:
+    if arguments.minutes is not None and not arguments.minutes > 0:
         raise SystemExit(f"--minutes {arguments.minutes:g}: must be more than 0")
 
 

@@ -67,7 +67,10 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
     def save(step):
         part = checkpoint.with_suffix(".part")
         state = {"model": module.state_dict(), "average": average.values, "optimizer": optimizer.state_dict()}
-        torch.save(state | {"step": step, "spent": time.time() - begun}, part)
+        with part.open("wb") as file:
+            torch.save(state | {"step": step, "spent": time.time() - begun}, file)
+            file.flush()
+            os.fsync(file.fileno())  # under its name it is whole, also after a power cut
         os.replace(part, checkpoint)
 
     step, smooth, saved_at = start, None, time.time()

@@ -83,7 +83,7 @@ make_tarball() {
     rm -r "$stage/$name"/share/lipsync/{installed,licences}
     licences "$stage/$name/share/lipsync/licences"
     strip --strip-unneeded "$stage/$name"/bin/lipsync "$stage/$name"/lib/gstreamer-1.0/libgstlipsync.so
-    cp docs/installing.md "$stage/$name/README.md"
+    cp scripts/deb/tarball.md "$stage/$name/README.md"
     tar -C "$stage" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -c "$name" |
         gzip -n >"$OUT/$name.tar.gz"
     rm -rf "$stage"

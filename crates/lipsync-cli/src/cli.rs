@@ -32,7 +32,7 @@ Speak:
   lipsync doctor                                           what is missing here, and how to get it
 
 A face of your own, from a film:
-  lipsync train me.mp4 me              (three minutes of film: 45 minutes on two cores)
+  lipsync train me.mp4 me              (three minutes of film: 35 minutes on two cores)
   lipsync say \"Good morning.\" --avatar me
 
 The same in steps, with SyncTalk_2D:
@@ -332,7 +332,7 @@ pub struct New {
 /// is moved, by when lips are seen and heard to open. Then PyTorch is installed into the user's cache (once: 3.2 GB to download),
 /// the mouth is learnt, judged on seconds of the film that were not shown, and the avatar gets its name when it is complete.
 ///
-/// Three minutes of film take about 45 minutes on two cores; a GPU is used if PyTorch finds one. Ctrl-C stops it: the same command
+/// Three minutes of film take about 35 minutes on two cores; a GPU is used if PyTorch finds one. Ctrl-C stops it: the same command
 /// goes on. It needs a Python from 3.11 to 3.14, unless --python and --faces-python are given.
 #[derive(Args)]
 pub struct Train {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Formats and parses numbers, times and lists for people.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Bytes with a suitable unit.
@@ -16,6 +17,16 @@ pub fn number(count: u64) -> String {
 /// A number of things: `1 frame`, `2 frames`.
 pub fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A word of a command that is shown, so that a shell takes it for one.
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
+    }
 }
 
 /// A time in minutes and seconds, to a hundredth where it is no whole second: `0:07`, `1:23.44`.
@@ -134,6 +145,14 @@ pub fn change(before: &[PathBuf], after: &[PathBuf]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_stay_words_in_a_shell() {
+        assert_eq!(shell_word("/home/zoë/me.mp4"), "/home/zoë/me.mp4");
+        assert_eq!(shell_word("My Films/me"), "'My Films/me'");
+        assert_eq!(shell_word("it's; rm"), r"'it'\''s; rm'");
+        assert_eq!(shell_word(""), "''");
+    }
 
     #[test]
     fn runs_are_shortened() {

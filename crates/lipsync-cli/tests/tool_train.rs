@@ -217,6 +217,12 @@ fn films_that_nothing_can_be_learnt_from_are_refused_with_what_to_film_instead()
         &["more than one face is found in", "Film one person alone"],
     );
     refused("drawbox=color=gray:t=fill", &["no face is found in", "Film a face"]);
+    // Black for a moment, again and again.
+    let film = home.film("drawbox=color=black:t=fill:enable='lt(mod(t,2.6),0.1)'", &["-t", "24"]);
+    home.refuses(
+        &film,
+        &["is the longest part that can be used", "three seconds are the least", "Film in one go"],
+    );
     // A still with a voice.
     refused("loop=loop=400:size=1", &["the mouth does not move"]);
 }
@@ -282,7 +288,14 @@ fn what_the_training_says_is_wrong_is_told_as_it_is() {
     assert!(!said.contains("Traceback") && !home.avatar().exists(), "{said}");
     std::fs::remove_file(home.at("training/fails")).unwrap();
     std::fs::write(home.at("training/networks"), "/nowhere").unwrap();
-    home.train(&film, &[]).fails(&["the training failed", "/nowhere", "Run the same command again"]);
+    home.train(&film, &[]).fails(&["the training failed", "/nowhere", "what was learnt is kept"]);
+    // What was learnt of a film is not thrown away for another.
+    let said = home.train(&home.film("hflip", &[]), &[]).fails(&[
+        "her is half made of another film",
+        "film.mp4",
+        "train/her",
+    ]);
+    assert!(!said.contains(READING), "{said}");
     // A folder that `new` has made serves as well.
     std::fs::write(home.at("training/networks"), path(&common::root().join("models/iris"))).unwrap();
     let set = home.at("cache/lipsync/train/her/set");
@@ -291,6 +304,7 @@ fn what_the_training_says_is_wrong_is_told_as_it_is() {
     for name in ["full_body_img", "aud.wav"] {
         std::fs::rename(set.join(name), folder.join(name)).unwrap();
     }
+    std::fs::remove_dir_all(home.at("cache/lipsync/train/her")).unwrap();
     let told = home.train(&folder, &[]).succeeds();
     contains(&told, &["made: 0:12", "used          0:12"]);
 }

@@ -31,6 +31,8 @@ pub struct Environment {
     pub data: &'static str,
     /// What is downloaded, to people.
     pub download: &'static str,
+    /// What it is imported as.
+    pub modules: &'static [&'static str],
     /// Disk space in bytes for the download and for the unpacked files.
     pub room: u64,
     /// What gives an interpreter that has the packages.
@@ -89,6 +91,7 @@ pub fn faces(option: &'static str) -> Environment {
         packages: include_str!("faces.lock").into(),
         data: include_str!("mediapipe.lock"),
         download: "135 MB",
+        modules: &["ai_edge_litert", "cv2", "numpy"],
         room: 1_000_000_000,
         option,
     }
@@ -105,22 +108,19 @@ impl Environment {
         if is_ready(&folder) {
             return Ok(python);
         }
-        self.check_room(&folder)?;
         // Held until the end, so that two processes do not install into it at the same time.
         let _lock = self.lock(&folder)?;
         if is_ready(&folder) {
             return Ok(python);
         }
+        remove(&folder)?;
+        self.check_room(&folder)?;
         print_error!(
             "==> installing {} into {} (once, about {})",
             self.name,
             folder.display(),
             self.download
         );
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be removed", folder.display()))?;
-        }
         let system = SystemPython::find().with_context(|| {
             format!(
                 "{}, or give an interpreter that has {} with {}",
@@ -150,18 +150,29 @@ impl Environment {
                 &[&["download"], &of[..], &[&folder.to_string_lossy()]].concat(),
             )?;
         }
+        remove(&folder.join(TEMPORARY))?;
         let ready = folder.join(READY);
         std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
         Ok(python)
     }
 
-    /// Fails early where it is still to be installed and cannot be.
+    /// Fails early where it is still to be installed and cannot be, or the given interpreter lacks something.
     pub fn check(&self, given: Option<&Path>) -> Result<()> {
-        if given.is_some() {
-            return Ok(());
+        if let Some(python) = given {
+            let script = format!("import {}", self.modules.join(", "));
+            return finish(Command::new(python).args([ISOLATED, "-c", &script])).with_context(|| {
+                format!(
+                    "{}: is no Python with {}, installed for this interpreter itself: those of the user alone are left out. \
+                     Install them, or leave out {}",
+                    python.display(),
+                    self.modules.join(", "),
+                    self.option
+                )
+            });
         }
         let folder = self.place()?;
-        if is_ready(&folder) { Ok(()) } else { self.check_room(&folder) }
+        // What of it is there already, or is being installed, takes room that it needs no more.
+        if folder.exists() { Ok(()) } else { self.check_room(&folder) }
     }
 
     /// Also behind a link, as of who keeps gigabytes on another disk.
@@ -177,7 +188,12 @@ impl Environment {
         std::fs::write(list, packages.as_bytes())
             .with_context(|| format!("{}: cannot be written", list.display()))?;
         let only = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"];
+        // Gigabytes, for which the system's may be too small; and what is left by a pip that is killed goes with the folder.
+        let temporary = list.with_file_name(TEMPORARY);
+        std::fs::create_dir_all(&temporary)
+            .with_context(|| format!("{}: cannot be made", temporary.display()))?;
         let mut command = Command::new(python);
+        command.env("TMPDIR", temporary);
         command.args([ISOLATED, "-m", "pip", "--quiet", "--disable-pip-version-check"]).args(what);
         finish(command.args(only).arg(list)).map_err(|error| {
             if error.to_string().contains("DO NOT MATCH THE HASHES") {
@@ -239,6 +255,18 @@ pub fn cache() -> Result<PathBuf> {
 
 /// Written last, so that an incomplete installation is never used.
 const READY: &str = "ready";
+
+/// Where pip keeps what it downloads, in the folder.
+const TEMPORARY: &str = "temporary";
+
+fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot be removed", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
 
 fn is_ready(folder: &Path) -> bool {
     folder.join(READY).exists() && folder.join("bin/python").exists()

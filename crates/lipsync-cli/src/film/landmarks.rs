@@ -66,6 +66,7 @@ pub fn find(
             // The libraries log a lot.
             .env("GLOG_minloglevel", "2")
             .env("TF_CPP_MIN_LOG_LEVEL", "2"),
+        environment.option,
     )?;
     let mut told = frames.first;
     loop {

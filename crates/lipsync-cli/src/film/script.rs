@@ -27,11 +27,12 @@ pub enum Heard {
 }
 
 impl Script {
-    pub fn start(command: &mut Command) -> Result<Self> {
+    /// `option` is what gives another interpreter.
+    pub fn start(command: &mut Command, option: &str) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(
-                || format!("{program}: cannot be started. Give a Python interpreter with --python"),
+                || format!("{program}: cannot be started. Give a Python interpreter with {option}"),
             )?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // Both are read by threads: waiting for a line can be interrupted, and a full pipe would block the program.

@@ -50,5 +50,5 @@ pub fn write(path: &Path, samples: &[i16], frames: &Range<usize>) -> Result<()> 
     file.extend(b"\x02\0\x10\0data");
     file.extend(bytes.to_le_bytes());
     file.extend(range.flat_map(|n| samples.get(n).copied().unwrap_or(0).to_le_bytes()));
-    std::fs::write(path, file).with_context(|| format!("{}: cannot be written", path.display()))
+    std::fs::write(path, file).with_context(|| format!("{}: cannot be written. Make room", path.display()))
 }

@@ -195,7 +195,8 @@ fn write_frame(sample: &gst::Sample, path: &Path) -> Result<(u32, u32)> {
         format: turbojpeg::PixelFormat::RGB,
     };
     let jpeg = turbojpeg::compress(image, QUALITY, turbojpeg::Subsamp::Sub2x2)?;
-    std::fs::write(path, &jpeg).with_context(|| format!("{}: cannot be written", path.display()))?;
+    std::fs::write(path, &jpeg)
+        .with_context(|| format!("{}: cannot be written. Make room", path.display()))?;
     Ok((info.width(), info.height()))
 }
 

@@ -16,6 +16,7 @@ use lipsync_core::text::plain;
 
 use crate::check::Checked;
 use crate::cli::Import;
+use crate::format::shell_word;
 use crate::partial::Partial;
 use crate::{format, interrupt, plugin, trial};
 
@@ -57,12 +58,11 @@ pub fn run(options: &Import) -> Result<ExitCode> {
         }
     }
     print_line!("  checked: it would play");
-    match options.into {
-        None => print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(&options.name)),
-        Some(_) => {
-            print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(finished.display()))
-        }
-    }
+    let name = if options.into.is_some() { finished.display().to_string() } else { options.name.clone() };
+    print_line!(
+        "say something: lipsync say \"Good morning.\" --avatar {}",
+        shell_word(&plain(name).to_string())
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ use crate::film::video::{Extracted, Wanted};
 use crate::film::{
     MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, landmarks, sound, time, video,
 };
+use crate::format::shell_word;
 use crate::partial::Partial;
 use crate::{format, progress};
 
@@ -130,16 +131,18 @@ fn too_short(frames: usize) -> Option<String> {
 }
 
 fn remaining(folder: &str, name: &str) -> String {
+    let sheet = format!("{name}.png");
+    let [folder, name, sheet] = [folder, name, &sheet].map(shell_word);
     format!(
         "
-What remains is the training. See first whether the landmarks fit: lipsync check {folder} --sheet {name}.png
+What remains is the training. See first whether the landmarks fit: lipsync check {folder} --sheet {sheet}
 In less than an hour on two cores (PyTorch is 3.2 GB to download, once):
   lipsync train {folder} {name}
 Or, some hours with SyncTalk_2D (github.com/ZiqiaoPeng/SyncTalk_2D) on a GPU:
   1. Move {folder} to its folder dataset/ and do what its training_328.sh does, but for frames and landmarks, which are
      there: the audio features of aud.wav (the last step of its process.py), syncnet_328.py, train_328.py.
   2. Export both networks to dataset/{name}/models/: scripts/export_synctalk2d.py --name {name} (of lipsync's repository)
-  3. lipsync check dataset/{name} --sheet {name}.png
+  3. lipsync check dataset/{name} --sheet {sheet}
      lipsync import dataset/{name} {name}
      lipsync say \"Good morning.\" --avatar {name}"
     )

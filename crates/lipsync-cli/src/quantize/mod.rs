@@ -12,6 +12,7 @@ use lipsync_core::audio::resample::SAMPLE_RATE;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features;
+use lipsync_core::file as files;
 use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::int8_file;
 use lipsync_core::inference::runtime::Engine;
@@ -89,6 +90,8 @@ pub fn quantize(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Quantized> {
     let avatar = Avatar::open(folder)?;
+    let network = int8_file(&avatar.generator);
+    files::check_replaceable(&network, "Quantize a copy of your own, which lipsync import makes")?;
     let sound = sound_file::read(file)?;
     trial::check_networks(&avatar, library_dir)?;
     let engine = Engine::default().with_library_dir(library_dir);
@@ -128,11 +131,10 @@ pub fn quantize(
     let start = Instant::now();
     paint(&mut generator, &evaluation_samples)?;
     let time = start.elapsed() / evaluation_samples.len() as u32;
-    let file = int8_file(&avatar.generator);
-    quantizer.write(model, &file)?;
+    quantizer.write(model, &network)?;
     let played = Generator::open(&avatar.generator, avatar.face, &engine, 1)?;
     Ok(Quantized {
-        file,
+        file: network,
         original: avatar.generator.clone(),
         mouth_psnr,
         layers: [layers_in_7_bits, quantizer.layers().len() - layers_in_7_bits - float_layers, float_layers],

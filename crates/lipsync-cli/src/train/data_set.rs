@@ -16,13 +16,15 @@ use super::offset::{self, Offset};
 use super::screen::Screen;
 use super::source::Source;
 use super::stages::{Progress, Stage};
-use super::work::Work;
+use super::work::{VALUABLE, Work};
 use crate::film::environment::faces;
 use crate::film::landmarks::{self, Face, Frames, Report};
 use crate::film::{MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, sound, time};
 
 /// A narrower face is not learnt from.
 const MIN_FACE: i64 = 96;
+/// Successive frames that the loop of an avatar needs: SHORTEST_LOOP of the kit's film_avatar.py.
+const MIN_LOOP_FRAMES: usize = 75;
 /// The opening of lips, relative to the distance of the eyes, varies by more where somebody speaks.
 const MOVES: f32 = 0.025;
 /// Share of frames with several faces from which on these are why there is too little.
@@ -31,6 +33,9 @@ const MANY: f32 = 0.3;
 const RELATED: f32 = 0.2;
 /// Windows from which on that can be said.
 const MIN_WINDOWS: usize = 6;
+
+/// What gives an interpreter that finds faces.
+pub const FACES_OPTION: &str = "--faces-python";
 
 /// The data set's folder in the work folder.
 const SET: &str = "set";
@@ -102,8 +107,7 @@ pub fn make(
     library_dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<DataSet> {
-    const DONE: &str = "set.json";
-    if let Some(set) = work.noted::<DataSet>(DONE) {
+    if let Some(set) = work.noted::<DataSet>(VALUABLE) {
         return Ok(set);
     }
     let read = read(work, source, progress)?;
@@ -114,7 +118,7 @@ pub fn make(
     );
     let reports = look(work, &read, python, progress)?;
     let set = Looked { work, name: source.name(), read, reports, samples }.finish(library_dir, progress)?;
-    work.note(DONE, &set)?;
+    work.note(VALUABLE, &set)?;
     Ok(set)
 }
 
@@ -165,7 +169,7 @@ fn look(work: &Work, read: &Read, python: Option<&Path>, progress: &mut Progress
     if reports.len() == read.frames {
         return Ok(reports);
     }
-    let environment = faces("--faces-python");
+    let environment = faces(FACES_OPTION);
     progress.suspend(|| environment.interpreter(python))?;
     let mut journal = work.journal(REPORTS, &reports)?;
     let (pictures, landmarks) = (work.path("set/full_body_img"), work.subfolder("set/landmarks")?);
@@ -192,15 +196,15 @@ struct Looked<'a> {
 impl Looked<'_> {
     fn finish(self, library_dir: Option<&Path>, progress: &mut Progress) -> Result<DataSet> {
         let read = &self.read;
-        let verdicts = frames::judge(&self.reports, read.size, &read.pieces, read.with_sound);
-        let used: Vec<usize> = (0..verdicts.len()).filter(|n| verdicts[*n] == Verdict::Good).collect();
-        let reasons = frames::reasons(&verdicts, |frame| read.film_frame(frame));
-        self.refuse(&verdicts, &used, &reasons)?;
-        let sides: Vec<f32> = used.iter().filter_map(|n| self.side(*n)).collect();
-        let (narrowest, widest) = (quantile(sides.clone(), 0.0), quantile(sides, 1.0));
-
+        let mut verdicts = frames::judge(&self.reports, read.size, &read.pieces, read.with_sound);
+        self.refuse(&verdicts)?;
         let offset = self.measure_offset(&verdicts, library_dir, progress)?;
         let late = (offset.0.to_mend() * SAMPLE_RATE as f32 / 1000.0).round() as isize;
+        frames::mark_joins(&mut verdicts, &read.pieces, late.unsigned_abs().div_ceil(sound::samples_of(1)));
+        let used = frames::used(&verdicts);
+        let reasons = self.reasons(&verdicts);
+        let sides: Vec<f32> = used.iter().filter_map(|n| self.side(*n)).collect();
+        let (narrowest, widest) = (quantile(sides.clone(), 0.0), quantile(sides, 1.0));
         let set = self.work.path(SET);
         sound::write(&set.join("aud.wav"), &moved(&self.samples, late), &(0..read.frames))?;
         let mut table = String::from("frame,use,reason\n");
@@ -249,9 +253,14 @@ impl Looked<'_> {
         }
     }
 
+    fn reasons(&self, verdicts: &[Verdict]) -> Vec<String> {
+        frames::reasons(verdicts, |frame| self.read.film_frame(frame))
+    }
+
     /// Refuses a film that nothing can be learnt from, in one sentence on what to film instead.
-    fn refuse(&self, verdicts: &[Verdict], used: &[usize], reasons: &[String]) -> Result<()> {
+    fn refuse(&self, verdicts: &[Verdict]) -> Result<()> {
         let name = &self.name;
+        let (used, reasons) = (frames::used(verdicts), self.reasons(verdicts));
         let share = |kind| verdicts.iter().filter(|one| **one == kind).count() as f32 / verdicts.len() as f32;
         if used.len() < MIN_TRAINABLE_FRAMES {
             let remedy = match () {
@@ -265,6 +274,15 @@ impl Looked<'_> {
             refuse!(
                 "{name}: only {} can be learnt from, and 10 seconds are the least: {}. {remedy}",
                 time(used.len()),
+                reasons.join("; ")
+            );
+        }
+        let longest = frames::stretches(verdicts).iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        if longest < MIN_LOOP_FRAMES {
+            refuse!(
+                "{name}: {} is the longest part that can be used without a break, and three seconds are the least: {}. \
+                 Film in one go",
+                time(longest),
                 reasons.join("; ")
             );
         }

@@ -96,15 +96,30 @@ pub fn judge(
         mark_hidden(&reports[shot[0]..shot[1]], &mut verdicts[shot[0]..shot[1]]);
     }
     mark_blurred(reports, &mut verdicts);
-    for cut in cuts {
-        let beside = cut.saturating_sub(REACH)..(cut + REACH).min(verdicts.len());
-        verdicts[beside].iter_mut().filter(|one| **one == Verdict::Good).for_each(|one| *one = Verdict::Cut);
-    }
+    cuts.into_iter().for_each(|cut| mark_cut(&mut verdicts, cut, REACH));
     verdicts.iter_mut().skip(with_sound).for_each(|one| *one = Verdict::NoSound);
     for stretch in stretches(&verdicts).into_iter().filter(|stretch| stretch.len() < MIN_STRETCH) {
         verdicts[stretch].fill(Verdict::Short);
     }
     verdicts
+}
+
+/// The good frames.
+pub fn used(verdicts: &[Verdict]) -> Vec<usize> {
+    (0..verdicts.len()).filter(|n| verdicts[*n] == Verdict::Good).collect()
+}
+
+/// Leaves out the frames beside the joins of pieces that hear another piece, once the sound is moved by so many frames.
+pub fn mark_joins(verdicts: &mut [Verdict], pieces: &[Range<usize>], moved: usize) {
+    if moved > 0 {
+        let joins = joins(pieces);
+        joins.into_iter().for_each(|join| mark_cut(verdicts, join, REACH + moved));
+    }
+}
+
+fn mark_cut(verdicts: &mut [Verdict], cut: usize, reach: usize) {
+    let beside = cut.saturating_sub(reach)..(cut + reach).min(verdicts.len());
+    verdicts[beside].iter_mut().filter(|one| **one == Verdict::Good).for_each(|one| *one = Verdict::Cut);
 }
 
 /// Runs of good frames.
@@ -123,14 +138,7 @@ pub fn stretches(verdicts: &[Verdict]) -> Vec<Range<usize>> {
 fn cuts(reports: &[Report], size: (u32, u32), pieces: &[Range<usize>]) -> Vec<usize> {
     let pictures: Vec<Vec<u8>> = reports.iter().map(|report| bytes(&report.picture)).collect();
     let changes: Vec<f32> = (1..reports.len()).map(|n| difference(&pictures[n - 1], &pictures[n])).collect();
-    let mut joins: Vec<usize> = pieces
-        .iter()
-        .scan(0, |frame, piece| {
-            *frame += piece.len();
-            Some(*frame)
-        })
-        .collect();
-    joins.pop();
+    let joins = joins(pieces);
     (1..reports.len())
         .filter(|&n| {
             let change = changes[n - 1];
@@ -141,6 +149,19 @@ fn cuts(reports: &[Report], size: (u32, u32), pieces: &[Range<usize>]) -> Vec<us
             picture || jumps(&reports[n - 1], &reports[n], size) || joins.contains(&n)
         })
         .collect()
+}
+
+/// The first frames of all pieces but the first.
+fn joins(pieces: &[Range<usize>]) -> Vec<usize> {
+    let mut ends: Vec<usize> = pieces
+        .iter()
+        .scan(0, |frame, piece| {
+            *frame += piece.len();
+            Some(*frame)
+        })
+        .collect();
+    ends.pop();
+    ends
 }
 
 /// Whether the face is somewhere else from one frame to the next.
@@ -315,9 +336,14 @@ mod tests {
         let mut film = reports(200);
         film[150..].iter_mut().for_each(|frame| (frame.left, frame.right) = (Some(280), Some(480)));
         assert_eq!(judged(&film).iter().filter(|one| **one == Verdict::Cut).count(), 16);
-        // Where pieces of a long film meet.
-        let verdicts = judge(&reports(200), SIZE, &[0..100, 900..1000], 200);
-        assert_eq!(verdicts.iter().filter(|one| **one == Verdict::Cut).count(), 16);
+        // Where pieces of a long film meet, whose sound is then moved by three frames.
+        let pieces = [0..100, 900..1000];
+        let mut verdicts = judge(&reports(200), SIZE, &pieces, 200);
+        assert_eq!(used(&verdicts), Vec::from_iter((0..92).chain(108..200)));
+        mark_joins(&mut verdicts, &pieces, 0);
+        assert_eq!(used(&verdicts).len(), 184);
+        mark_joins(&mut verdicts, &pieces, 3);
+        assert_eq!(used(&verdicts), Vec::from_iter((0..89).chain(111..200)));
     }
 
     #[test]

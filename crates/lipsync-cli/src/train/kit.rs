@@ -31,6 +31,7 @@ pub fn environment() -> Environment {
         packages: packages.into(),
         data: "",
         download: "3.2 GB to download, 6 GB on disk",
+        modules: &["torch", "onnx", "onnxruntime", "cv2", "scipy", "tqdm"],
         // While pip is unpacking.
         room: 13_000_000_000,
         option: "--python",

@@ -22,6 +22,8 @@ use lipsync_core::inference::precision::int8_file;
 use lipsync_core::text::plain;
 
 use crate::cli::{self, Train};
+use crate::film::environment::faces;
+use crate::format::shell_word;
 use crate::partial::{Partial, free_target};
 use crate::quantize::{Talk, quantize};
 use crate::{import, interrupt, plugin};
@@ -53,6 +55,7 @@ fn train(options: &Train) -> Result<()> {
     let environment = kit::environment();
     // Before half an hour of work.
     environment.check(options.python.as_deref())?;
+    faces(data_set::FACES_OPTION).check(options.faces_python.as_deref())?;
     let work = Work::open(&options.name, &source.identity())?;
     let mut progress = Progress::new(Guess { film: FILM, minutes: options.minutes.unwrap_or(MINUTES) });
 
@@ -86,7 +89,10 @@ fn train(options: &Train) -> Result<()> {
         .for_each(|sheet| print_line!("  sheet         {}", plain(sheet.display())));
     print_line!("verdict: {}", verdict::words(&judgement, set.seconds));
     let name = if options.into.is_some() { avatar.display().to_string() } else { options.name.clone() };
-    print_line!("say something: lipsync say \"Good morning.\" --avatar {}", plain(name));
+    print_line!(
+        "say something: lipsync say \"Good morning.\" --avatar {}",
+        shell_word(&plain(name).to_string())
+    );
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Runs the kit's Python program that trains, exports and judges, and parses what it reports.
 
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ pub fn run(training: &Training, progress: &mut Progress) -> Result<Judgement> {
     }
     // Ctrl-C reaches whole groups: it is told once, by this tool, and not while it writes its checkpoint.
     command.process_group(0);
-    let mut script = Script::start(&mut command)?;
+    let mut script = Script::start(&mut command, "--python")?;
     let mut asked: Option<Instant> = None;
     let (mut judgement, mut problem) = (None, None);
     loop {
@@ -147,9 +147,16 @@ pub fn run(training: &Training, progress: &mut Progress) -> Result<Judgement> {
         (_, Some(problem)) => bail!("{problem}"),
         (Some(judgement), None) if status.success() => Ok(judgement),
         _ => bail!(
-            "{}: the training failed ({status}): {}. Run the same command again to go on where it stopped",
+            "{}: the training failed ({status}): {}. {}",
             training.python.display(),
-            script.last_words()
+            script.last_words(),
+            // Killed, for memory as a rule; otherwise it would most likely fail again.
+            match status.signal() {
+                Some(_) =>
+                    "Close other programs, and run the same command again: it goes on where it stopped",
+                None =>
+                    "If it says CUDA, set CUDA_VISIBLE_DEVICES= to train without the GPU; what was learnt is kept",
+            }
         ),
     }
 }

@@ -23,7 +23,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Opens or makes the folder of an avatar; one that was made from another film is begun again.
+    /// Opens or makes the folder of an avatar; one that another film was only read into is begun again.
     pub fn open(name: &str, source: &str) -> Result<Self> {
         let place = cache()?.join("train");
         let remedy = || {
@@ -41,6 +41,7 @@ impl Work {
         let source = format!("{FORMAT}\n{source}");
         let known = std::fs::read_to_string(work.path(SOURCE)).unwrap_or_default();
         if known != source {
+            work.check_unused(&known, name)?;
             work.remove()?;
             std::fs::create_dir(&work.folder).with_context(remedy)?;
             file::replace(&work.path(SOURCE), source.as_bytes())?;
@@ -104,11 +105,32 @@ impl Work {
         Ok(Journal { file: file.with_context(|| format!("{}: cannot be written", path.display()))?, path })
     }
 
-    /// Removes the folder.
+    /// Fails where it holds what may have taken half an hour, from another film or another part of this one.
+    fn check_unused(&self, known: &str, name: &str) -> Result<()> {
+        let mut lines = known.lines();
+        let (format, film) = (lines.next(), lines.next());
+        if self.path(VALUABLE).exists() && format == Some(&FORMAT.to_string()) {
+            bail!(
+                "{name} is half made of another film, or of another part of it: {}. Go on with that, choose another name, or \
+                 remove {} to begin again",
+                film.unwrap_or_default(),
+                self.folder.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes the folder. Until the last file is gone, none of them is taken for whole.
     pub fn remove(&self) -> Result<()> {
+        let cannot = || format!("{}: cannot be removed", self.folder.display());
         if self.folder.symlink_metadata().is_ok() {
-            std::fs::remove_dir_all(&self.folder)
-                .with_context(|| format!("{}: cannot be removed", self.folder.display()))?;
+            match std::fs::remove_file(self.path(SOURCE)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(cannot);
+                }
+                _ => {}
+            }
+            std::fs::remove_dir_all(&self.folder).with_context(cannot)?;
         }
         Ok(())
     }
@@ -116,6 +138,9 @@ impl Work {
 
 /// What the folder was made from.
 const SOURCE: &str = "source";
+
+/// There once a film has been looked at, and the training begins.
+pub const VALUABLE: &str = "set.json";
 
 /// A file of lines of JSON.
 pub struct Journal {

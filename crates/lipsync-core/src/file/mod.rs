@@ -81,22 +81,41 @@ pub(crate) fn no_file(path: &Path, is_folder: bool, remedy: &str) -> Error {
 /// [`Error::Invalid`]; nothing is left behind then.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(permissions(path));
-        let mut file = builder.prefix(".lipsync-").tempfile_in(folder)?;
+        let mut file = beside(path)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         // The file is whole, whether or not the folder can be told to the disk, too.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
         Ok(())
     };
-    write().map_err(|e: std::io::Error| {
-        Error::invalid(path, format!("cannot be written: {e}"), "Make room or choose another place")
-    })
+    write().map_err(|e: std::io::Error| unwritable(path, &e, "Make room or choose another place"))
+}
+
+/// Finds out whether [`replace`] may write there, before the work that makes what is written.
+///
+/// # Errors
+/// [`Error::Invalid`] with the remedy.
+pub fn check_replaceable(path: &Path, remedy: &str) -> Result<()> {
+    if path.is_dir() {
+        return Err(no_file(path, true, remedy));
+    }
+    beside(path).map(drop).map_err(|e| unwritable(path, &e, remedy))
+}
+
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(permissions(path));
+    builder.prefix(".lipsync-").tempfile_in(folder_of(path))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error, remedy: &str) -> Error {
+    Error::invalid(path, format!("cannot be written: {error}"), remedy)
 }
 
 /// Permissions of the file being replaced, or the default for new files.
