@@ -97,9 +97,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] with the remedy.
 pub fn check_replaceable(path: &Path, remedy: &str) -> Result<()> {
-    if path.is_dir() {
-        return Err(no_file(path, true, remedy));
-    }
     beside(path).map(drop).map_err(|e| unwritable(path, &e, remedy))
 }
 
@@ -137,6 +134,15 @@ fn too_large(path: &Path, bytes: u64, most: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_that_cannot_be_written_to_are_known_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        check_replaceable(&folder.path().join("a"), "").unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        let error = check_replaceable(&folder.path().join("missing/a"), "Copy it").unwrap_err().to_string();
+        assert!(error.contains("missing/a: cannot be written: ") && error.ends_with("Copy it"), "{error}");
+    }
 
     #[test]
     fn files_up_to_the_bound_are_read() {
