@@ -39,7 +39,7 @@ class MouthHead(nn.Module):
     WIDTH = 128
     NEAR_MM = 3.0  # this and the next were chosen with the scores of all voices in view, also the unseen ones
     MAYBE_SHUT, SURELY_SHUT = 0.5, 0.8  # a closure begins to be shown, and is shown in full, where the lips would be open ...
-    LEAST = 0.35  # ... and as little as this share of that is enough where they would be nearly shut
+    LEAST = 0.5  # ... and as little as this share of that is enough where they would be nearly shut
 
     def __init__(self):
         super().__init__()
