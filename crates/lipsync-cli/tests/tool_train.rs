@@ -202,6 +202,15 @@ fn films_that_are_too_short_or_silent_are_refused_at_once() {
         &home.film("null", &["-af", "volume=0"]),
         &["its sound is silence", "Film with a microphone"],
     );
+    // The Python that makes the fixtures has no PyTorch.
+    let python = common::root().join("target/venv/bin/python");
+    let film = home.film("null", &[]);
+    let said = run(home.folder.path(), &["train", path(&film), "her", "--python", path(&python)]).fails(&[
+        "venv/bin/python: ",
+        "No module named 'torch'. It needs torch, onnx",
+        "leave out --python",
+    ]);
+    assert!(!said.contains(READING) && !said.contains("Traceback"), "{said}");
     home.train(Path::new("/nowhere.mp4"), &[]).fails(&["/nowhere.mp4: no such file. Give a video"]);
     home.train(&home.at("training"), &[]).fails(&["is a folder without full_body_img"]);
 }

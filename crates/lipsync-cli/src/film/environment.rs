@@ -108,6 +108,7 @@ impl Environment {
         if is_ready(&folder) {
             return Ok(python);
         }
+        self.check(None)?;
         // Held until the end, so that two processes do not install into it at the same time.
         let _lock = self.lock(&folder)?;
         if is_ready(&folder) {
@@ -159,13 +160,15 @@ impl Environment {
     /// Fails early where it is still to be installed and cannot be, or the given interpreter lacks something.
     pub fn check(&self, given: Option<&Path>) -> Result<()> {
         if let Some(python) = given {
-            let script = format!("import {}", self.modules.join(", "));
-            return finish(Command::new(python).args([ISOLATED, "-c", &script])).with_context(|| {
-                format!(
-                    "{}: is no Python with {}, installed for this interpreter itself: those of the user alone are left out. \
+            let modules = self.modules.join(", ");
+            let script = format!("import {modules}");
+            return finish(Command::new(python).args([ISOLATED, "-c", &script])).map_err(|error| {
+                let said = error.to_string();
+                anyhow::anyhow!(
+                    "{}: {}. It needs {modules}, installed for this interpreter itself: those of the user alone are left out. \
                      Install them, or leave out {}",
                     python.display(),
-                    self.modules.join(", "),
+                    said.lines().last().unwrap_or_default(),
                     self.option
                 )
             });

@@ -92,11 +92,12 @@ pub fn judge(
     let mut starts = cuts.clone();
     starts.insert(0, 0);
     starts.push(reports.len());
+    // First: landmarks of the frame behind a cut are often those before it, and its mouth seems to be hidden.
+    cuts.into_iter().for_each(|cut| mark_cut(&mut verdicts, cut, REACH));
     for shot in starts.windows(2) {
         mark_hidden(&reports[shot[0]..shot[1]], &mut verdicts[shot[0]..shot[1]]);
     }
     mark_blurred(reports, &mut verdicts);
-    cuts.into_iter().for_each(|cut| mark_cut(&mut verdicts, cut, REACH));
     verdicts.iter_mut().skip(with_sound).for_each(|one| *one = Verdict::NoSound);
     for stretch in stretches(&verdicts).into_iter().filter(|stretch| stretch.len() < MIN_STRETCH) {
         verdicts[stretch].fill(Verdict::Short);
