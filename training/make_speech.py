@@ -208,7 +208,10 @@ def pico(text, voice):
     rng, engine = random.Random(f"{voice}{text}"), pico_engine(PICO_VOICES[voice])
     engine.pitch, engine.rate = rng.randint(70, 130), rng.randint(85, 125)  # percent
     audio = np.frombuffer(engine.speak(text), np.int16).astype(np.float32) / 32768
-    return audio, align(audio, text)
+    try:
+        return audio, align(audio, text)
+    except NOT_ALIGNED as error:
+        raise ValueError("no alignment") from error
 
 
 def run_flite(_, voices=FLITE_VOICES, speak=flite):
@@ -224,7 +227,7 @@ def run_flite(_, voices=FLITE_VOICES, speak=flite):
                 continue
             try:
                 save(path, *speak(text, voice))
-            except (ValueError, *NOT_ALIGNED):
+            except ValueError:
                 pass
 
 

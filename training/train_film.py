@@ -94,10 +94,11 @@ def run(arguments, out, stop):
     left = max(minutes - (time.time() - begun) - judging, minutes / 4)
     steps = STEPS if arguments.minutes is None else 1_000_000
     plan = argparse.Namespace(steps=steps, minutes=left / 60, rate=RATE, threads=arguments.threads, restart=False)
-    first = []  # share and time: where an interrupted training goes on, or a GPU is fast, less is left than was planned
+    first = None  # share and time: where an interrupted training goes on, or a GPU is fast, less is left than was planned
 
     def trained(share):
-        first[:] = first or [share, time.time()]
+        nonlocal first
+        first = first or (share, time.time())
         since, gone = share - first[0], time.time() - first[1]
         progress.deadline = time.time() + judging + (1 - share) * (gone / since if since > 0.005 else left)
         report(1000 * share, 1000)

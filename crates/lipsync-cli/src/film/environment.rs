@@ -108,13 +108,14 @@ impl Environment {
         if is_ready(&folder) {
             return Ok(python);
         }
+        // Before anything is written there.
         self.check(None)?;
         // Held until the end, so that two processes do not install into it at the same time.
         let _lock = self.lock(&folder)?;
         if is_ready(&folder) {
             return Ok(python);
         }
-        remove(&folder)?;
+        remove_folder(&folder)?;
         self.check_room(&folder)?;
         print_error!(
             "==> installing {} into {} (once, about {})",
@@ -151,7 +152,7 @@ impl Environment {
                 &[&["download"], &of[..], &[&folder.to_string_lossy()]].concat(),
             )?;
         }
-        remove(&folder.join(TEMPORARY))?;
+        remove_folder(&folder.join(TEMPORARY))?;
         let ready = folder.join(READY);
         std::fs::write(&ready, "").with_context(|| format!("{}: cannot be written", ready.display()))?;
         Ok(python)
@@ -262,7 +263,8 @@ const READY: &str = "ready";
 /// Where pip keeps what it downloads, in the folder.
 const TEMPORARY: &str = "temporary";
 
-fn remove(folder: &Path) -> Result<()> {
+/// Removes a folder that need not be there.
+pub fn remove_folder(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("{}: cannot be removed", folder.display()))

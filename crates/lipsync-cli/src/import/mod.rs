@@ -58,12 +58,17 @@ pub fn run(options: &Import) -> Result<ExitCode> {
         }
     }
     print_line!("  checked: it would play");
-    let name = if options.into.is_some() { finished.display().to_string() } else { options.name.clone() };
+    print_say_something(options.into.as_deref().map(|_| finished.as_path()), &options.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints how a new avatar speaks: by its name, or where it lies elsewhere, by its folder.
+pub fn print_say_something(elsewhere: Option<&Path>, name: &str) {
+    let avatar = elsewhere.map_or(name.into(), |folder| folder.display().to_string());
     print_line!(
         "say something: lipsync say \"Good morning.\" --avatar {}",
-        shell_word(&plain(name).to_string())
+        shell_word(&plain(avatar).to_string())
     );
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The given folder, else that of the user's avatars.

@@ -12,7 +12,7 @@ use lipsync_core::audio::resample::SAMPLE_RATE;
 use lipsync_core::avatar::Avatar;
 use lipsync_core::avatar::frames::FrameStore;
 use lipsync_core::features;
-use lipsync_core::file as files;
+use lipsync_core::file;
 use lipsync_core::generator::{FaceInput, Generator};
 use lipsync_core::inference::precision::int8_file;
 use lipsync_core::inference::runtime::Engine;
@@ -91,7 +91,7 @@ pub fn quantize(
 ) -> Result<Quantized> {
     let avatar = Avatar::open(folder)?;
     let network = int8_file(&avatar.generator);
-    files::check_replaceable(&network, "Quantize a copy of your own, which lipsync import makes")?;
+    file::check_replaceable(&network, "Quantize a copy of your own, which lipsync import makes")?;
     let sound = sound_file::read(file)?;
     trial::check_networks(&avatar, library_dir)?;
     let engine = Engine::default().with_library_dir(library_dir);

@@ -16,7 +16,7 @@ use super::offset::{self, Offset};
 use super::screen::Screen;
 use super::source::Source;
 use super::stages::{Progress, Stage};
-use super::work::{VALUABLE, Work};
+use super::work::{DATA_SET, Work};
 use crate::film::environment::faces;
 use crate::film::landmarks::{self, Face, Frames, Report};
 use crate::film::{MIN_SHARP_FACE, MIN_TRAINABLE_FRAMES, RATE, RECOMMENDED_FRAMES, sound, time};
@@ -107,7 +107,7 @@ pub fn make(
     library_dir: Option<&Path>,
     progress: &mut Progress,
 ) -> Result<DataSet> {
-    if let Some(set) = work.noted::<DataSet>(VALUABLE) {
+    if let Some(set) = work.noted::<DataSet>(DATA_SET) {
         return Ok(set);
     }
     let read = read(work, source, progress)?;
@@ -118,7 +118,7 @@ pub fn make(
     );
     let reports = look(work, &read, python, progress)?;
     let set = Looked { work, name: source.name(), read, reports, samples }.finish(library_dir, progress)?;
-    work.note(VALUABLE, &set)?;
+    work.note(DATA_SET, &set)?;
     Ok(set)
 }
 

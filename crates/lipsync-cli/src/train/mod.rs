@@ -23,7 +23,6 @@ use lipsync_core::text::plain;
 
 use crate::cli::{self, Train};
 use crate::film::environment::faces;
-use crate::format::shell_word;
 use crate::partial::{Partial, free_target};
 use crate::quantize::{Talk, quantize};
 use crate::{import, interrupt, plugin};
@@ -88,11 +87,7 @@ fn train(options: &Train) -> Result<()> {
         .iter()
         .for_each(|sheet| print_line!("  sheet         {}", plain(sheet.display())));
     print_line!("verdict: {}", verdict::words(&judgement, set.seconds));
-    let name = if options.into.is_some() { avatar.display().to_string() } else { options.name.clone() };
-    print_line!(
-        "say something: lipsync say \"Good morning.\" --avatar {}",
-        shell_word(&plain(name).to_string())
-    );
+    import::print_say_something(options.into.as_deref().map(|_| avatar.as_path()), &options.name);
     Ok(())
 }
 

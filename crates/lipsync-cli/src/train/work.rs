@@ -10,7 +10,7 @@ use lipsync_core::file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::film::environment::cache;
+use crate::film::environment::{cache, remove_folder};
 
 /// Raised when what is in the folder changes its meaning, so that older ones are begun again.
 const FORMAT: u32 = 1;
@@ -66,11 +66,7 @@ impl Work {
 
     /// An empty folder in it.
     pub fn fresh_subfolder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.path(name);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be removed", folder.display()))?;
-        }
+        remove_folder(&self.path(name))?;
         self.subfolder(name)
     }
 
@@ -109,7 +105,7 @@ impl Work {
     fn check_unused(&self, known: &str, name: &str) -> Result<()> {
         let mut lines = known.lines();
         let (format, film) = (lines.next(), lines.next());
-        if self.path(VALUABLE).exists() && format == Some(&FORMAT.to_string()) {
+        if self.path(DATA_SET).exists() && format == Some(&FORMAT.to_string()) {
             bail!(
                 "{name} is half made of another film, or of another part of it: {}. Go on with that, choose another name, or \
                  remove {} to begin again",
@@ -122,25 +118,20 @@ impl Work {
 
     /// Removes the folder. Until the last file is gone, none of them is taken for whole.
     pub fn remove(&self) -> Result<()> {
-        let cannot = || format!("{}: cannot be removed", self.folder.display());
-        if self.folder.symlink_metadata().is_ok() {
-            match std::fs::remove_file(self.path(SOURCE)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(cannot);
-                }
-                _ => {}
-            }
-            std::fs::remove_dir_all(&self.folder).with_context(cannot)?;
+        let source = self.path(SOURCE);
+        if source.exists() {
+            std::fs::remove_file(&source)
+                .with_context(|| format!("{}: cannot be removed", source.display()))?;
         }
-        Ok(())
+        remove_folder(&self.folder)
     }
 }
 
 /// What the folder was made from.
 const SOURCE: &str = "source";
 
-/// There once a film has been looked at, and the training begins.
-pub const VALUABLE: &str = "set.json";
+/// Noted once the data set of a film is complete, and the training begins.
+pub const DATA_SET: &str = "set.json";
 
 /// A file of lines of JSON.
 pub struct Journal {
