@@ -18,6 +18,7 @@ PIECE, AROUND = 1000, 16  # frames whose sound is heard at once, and so many bef
 SAME_SHARE = 0.3  # of the frames with closed lips, so many are their own reference, and must come back unchanged
 TEXTURE_WEIGHT = 6.0
 SHARP_WEIGHT = 12.0  # the finest detail of lips and teeth
+HEAD_SHARE = 0.1  # of the learning rate
 DROP = 0.25  # share of examples without the personal values: the shared states must do where those are unsure
 
 
@@ -46,8 +47,15 @@ class Person(nn.Module):
         keep = (1 - of_mouth(examples.importance)).cpu()
         self.painter = Painter(examples.film.box, units=N_UNITS + PersonalHead.MORE, keep=keep)
 
-    def forward(self, references, states, rows, keep=1.0):
-        return self.painter(references, torch.cat([states, self.head.more(rows) * keep], 1))
+    def forward(self, references, rows, keep=1.0):
+        return self.painter(references, self.head.states(rows, keep))
+
+    def groups(self):
+        """Parameters by the share of the learning rate that they get: the head knows much already."""
+        head, own = [], []
+        for name, parameter in self.named_parameters():
+            (head if name.startswith("head.head.") else own).append(parameter)
+        return [{"params": own}, {"params": head, "share": HEAD_SHARE}]
 
     def generator(self, silence):
         return Generator(self.head, self.painter, silence)
@@ -93,7 +101,7 @@ def texture_loss(painted, wanted, weight):
 
 
 class Examples:
-    """Batches of a film: (references, states, rows, wanted), prepared while the last one is trained on."""
+    """Batches of a film: (references, rows, wanted), prepared while the last one is trained on."""
 
     def __init__(self, film, threads=2):
         self.film = film
@@ -101,8 +109,6 @@ class Examples:
         model = train_encoder.load()
         self.head = model.head
         self.rows, self.silence = contexts(model, film.audio, film.numbers)
-        with torch.no_grad():
-            self.states = torch.cat([model.head.states(part) for part in self.rows.split(256)])
         self.learn = np.flatnonzero(film.learn)
         self.pool = ThreadPoolExecutor(threads)
         self.next = {}
@@ -138,7 +144,7 @@ class Examples:
     def _tensors(self, chosen, pairs):
         references, wanted = (train_generator.tensor(side) for side in zip(*pairs))
         chosen = torch.from_numpy(np.asarray(chosen))
-        return references, self.states[chosen].to(trainer.DEVICE), self.rows[chosen].to(trainer.DEVICE), wanted
+        return references, self.rows[chosen].to(trainer.DEVICE), wanted
 
 
 def train(examples, checkpoint, arguments, report, begin_with=None):
@@ -151,14 +157,15 @@ def train(examples, checkpoint, arguments, report, begin_with=None):
     weight = examples.importance
 
     def loss(step):
-        references, states, rows, wanted = examples.batch(step)
+        references, rows, wanted = examples.batch(step)
         keep = (torch.rand(len(rows), 1, generator=torch.Generator().manual_seed(step)) > DROP).float().to(rows.device)
+        states = person.head.states(rows, keep)
         with trainer.half_precision():
-            painted = person(references, states, rows, keep).float()
+            painted = person.painter(references, states).float()
         main = film_loss(painted, wanted, weight)
         return main + TEXTURE_WEIGHT * texture_loss(painted, wanted, weight.clamp(max=2))
 
-    trainer.train(person, checkpoint, arguments, loss, lambda weights: "", report=report)
+    trainer.train(person, checkpoint, arguments, loss, lambda weights: "", report=report, groups=person.groups())
 
 
 def load(checkpoint, examples):
@@ -173,8 +180,8 @@ def paint(person, examples, chosen, size=8):
     found = [[], []]
     for start in range(0, len(chosen), size):
         # As it is loaded: what is exported is judged, and a GPU is not missed.
-        references, states, rows, wanted = (part.cpu() for part in examples.fixed(chosen[start : start + size]))
-        painted = person(references, states, rows).clamp(0, 1)
+        references, rows, wanted = (part.cpu() for part in examples.fixed(chosen[start : start + size]))
+        painted = person(references, rows).clamp(0, 1)
         for side, pictures in zip(found, (painted, wanted)):
             side.append((pictures * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return [np.concatenate(side) for side in found]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """The three networks (audio encoder, temporal head, painter) and the two ONNX models built from them."""
 
+import copy
+
 import torch
 from mouth import N_UNITS, OPENING_MM, shape_vector
 from torch import nn
@@ -189,13 +191,16 @@ class Painter(nn.Module):
 
 
 class PersonalHead(nn.Module):
-    """The head with a few values more: what of the sound matters to this person's mouth and the shared states do not say."""
+    """The head with a few values more: what of the sound matters to this person's mouth and the shared states do not say.
+
+    The head itself is a copy, which is trained further: it has heard many voices, but not this one.
+    """
 
     MORE, WIDTH = 6, 24
 
     def __init__(self, head):
         super().__init__()
-        self.head = head.requires_grad_(False)
+        self.head = copy.deepcopy(head)
         self.row = nn.Linear(EMBEDDING, self.WIDTH)
         self.mix = nn.Linear(ROWS * self.WIDTH, self.MORE)
         nn.init.zeros_(self.mix.weight)
@@ -204,8 +209,8 @@ class PersonalHead(nn.Module):
         """[N, MORE] of encoder rows [N, 16, 512]."""
         return torch.tanh(self.mix(nn.functional.relu(self.row(rows)).flatten(1)))
 
-    def states(self, rows):
-        return torch.cat([self.head.states(rows), self.more(rows)], 1)
+    def states(self, rows, keep=1.0):
+        return torch.cat([self.head.states(rows), self.more(rows) * keep], 1)
 
 
 class Generator(nn.Module):

@@ -44,15 +44,16 @@ def add_arguments(parser, steps, rate):
     parser.add_argument("--restart", action="store_true", help="continue from the weights with a new schedule")
 
 
-def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200, report=None):
+def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_up=200, report=None, groups=None):
     """Minimize `loss_of(step)`; `judge(average weights)` returns a line to report progress.
 
+    groups: parameters as for an optimizer, each with the `share` of the learning rate that they get (default: all of it)
     report(progress): called before every step, instead of a progress bar; what it raises ends the training at a checkpoint.
 
     Weights, optimizer, average, step and elapsed time are saved to `checkpoint` every few minutes, and a new run resumes
     from there.  Random numbers must be derived from the step, so that a resumed run is identical to an uninterrupted one.
     """
-    optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups or module.parameters(), lr=arguments.rate, weight_decay=0.01)
     average = Average(module)
     start, spent = 0, 0.0
     if checkpoint.exists():
@@ -88,7 +89,7 @@ def train(module, checkpoint, arguments, loss_of, judge, judge_every=1000, warm_
             break
         rate = arguments.rate * min(1, (step - start + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1)
         module.train()
         loss = loss_of(step)
         optimizer.zero_grad()
