@@ -116,6 +116,11 @@ static void speak_file(Program *program, const char *file) {
     }
     /* That was all: nothing waits for more of it. */
     mark(program, "lipsync-utterance-end", id);
+    GstMessage *problem = gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR);
+    if (problem != NULL) { /* it broke off: what came before is spoken */
+      print_problem(problem);
+      gst_message_unref(problem);
+    }
   }
   gst_message_unref(message);
   gst_object_unref(bus);

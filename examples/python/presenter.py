@@ -7,7 +7,7 @@ once, and you are told how much has been said. Ctrl-D ends the program when all 
 
 What it needs on Debian, beside the plugin:
 
-    sudo apt install python3-gi gir1.2-gst-plugins-base-1.0 flite
+    sudo apt install python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly flite
 
 How to run it (in a checkout, after `make`; after `make install` without the variable):
 
@@ -167,9 +167,10 @@ class Program:
                 if utterance.is_interrupted:
                     break
                 GLib.idle_add(self.push, utterance, *synthesize(sentence.strip()))
-        except (OSError, ValueError, wave.Error, subprocess.CalledProcessError) as error:
-            print(f"text-to-speech: {error}", file=sys.stderr)
-        GLib.idle_add(self.push_end, utterance)
+        except Exception as error:  # whatever a text-to-speech of your own raises
+            print(f"text-to-speech: {error!r}", file=sys.stderr)
+        finally:
+            GLib.idle_add(self.push_end, utterance)
 
     def push(self, utterance, rate, samples):
         if utterance.is_interrupted:

@@ -349,6 +349,8 @@ class Presenter:
     async def speak(self, data, rate, channels=1):
         """Appends sound (S16, interleaved) to the open utterance, or begins one. Waits while more than `max_backlog` is under way.
 
+        What is under way ends by being iterated over, which another task must do meanwhile.
+
         Returns the name of the utterance; `None` if it was interrupted meanwhile, and the sound is dropped.
         """
         self._check()

@@ -59,7 +59,7 @@ mod stream;
  * Element messages: `lipsync-utterance-start` (`id`, `running-time`), `lipsync-utterance-end` (`id`, `running-time`, `reason`, `samples`,
  * `rate`, `duration`), `lipsync-interrupted` (`utterance`, `running-time`, `samples`, `rate`, `duration`) where a flush cuts one
  * short, and `lipsync-progress` (`position`, `duration`, `percent`, `frames`, `running-time`, `speed`) once a second, unless upstream is
- * live. The types are in docs/live.md.
+ * live. The types are in docs/embedding.md.
  *
  * The avatar's clips are chosen by #GstLipsync:clip and #GstLipsync:state, once by the signal #GstLipsync::play-clip, or, in step
  * with a word, by the custom downstream event `lipsync-clip` with the field `clip`.

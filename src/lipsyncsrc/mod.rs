@@ -88,7 +88,7 @@ mod state;
  * * `lipsync-avatar-changed` (`avatar`)
  * * `lipsync-interrupted` (`utterance`, `samples`, `rate`, `duration`, `speech-samples`, `speech-duration`), at once
  *
- * A `reason` is `finished`, `interrupted`, `eos`, `stopped` or `lost`. The types are in docs/live.md.
+ * A `reason` is `finished`, `interrupted`, `eos`, `stopped` or `lost`. The types are in docs/embedding.md.
  *
  * Each frame has a #GstVideoRegionOfInterestMeta of type `face`.
  *

@@ -14,6 +14,9 @@ const MISSED: &str = "lipsync-stream-missed";
 /// Times that a file is read again after its only stream was missed: it happens once in fifty times on a busy
 /// machine.
 const RETRIES: u32 = 20;
+/// Kinds of elements that open what a file names: the pieces of a playlist, the streams of a session description, the clips
+/// of a timeline.
+const REACHES_OUT: [&str; 3] = ["Adaptive", "Network", "Editing"];
 
 /// An error that is a file's own: it would be the same at any time, on any machine.
 #[derive(Debug)]
@@ -69,7 +72,9 @@ impl Reader {
             retries: 0,
         };
         let uri = gst::glib::filename_to_uri(std::path::absolute(file)?, None)?;
-        reader.element("source")?.set_property("uri", uri.as_str());
+        let source = reader.element("source")?;
+        source.set_property("uri", uri.as_str());
+        keep_to_file(&source)?;
         Ok(reader)
     }
 
@@ -236,6 +241,27 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }
+}
+
+/// Has a `uridecodebin` open nothing but its file, which may be a stranger's.
+fn keep_to_file(source: &gst::Element) -> Result<()> {
+    let choices = gst::glib::Type::from_name("GstAutoplugSelectResult")
+        .and_then(gst::glib::EnumClass::with_type)
+        .context("uridecodebin is another than that of GStreamer")?;
+    source.connect("autoplug-select", false, move |values| {
+        let factory = values.get(3).and_then(|value| value.get::<gst::ElementFactory>().ok());
+        let kind = factory.as_ref().and_then(|factory| factory.metadata("klass")).unwrap_or_default();
+        let reaches_out = REACHES_OUT.iter().any(|other| kind.contains(other));
+        if let Some(source) = values[0].get::<gst::Element>().ok().filter(|_| reaches_out) {
+            gst::element_error!(
+                source,
+                gst::StreamError::WrongType,
+                ("only names other files, which are not opened")
+            );
+        }
+        choices.to_value_by_nick(if reaches_out { "skip" } else { "try" })
+    });
+    Ok(())
 }
 
 /// Raw audio, as it is collected.

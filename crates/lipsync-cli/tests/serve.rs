@@ -54,6 +54,12 @@ fn bad_requests_get_a_sentence() {
     let server = Server::start(&["--max-text", "100"]);
     let session = server.session();
     let long = format!("{{\"text\": \"{}\"}}", "x".repeat(101));
+    // What it names may be anybody's.
+    let speech = fixture("audio/speech.wav");
+    let playlist = format!(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{}\n#EXT-X-ENDLIST\n",
+        speech.display()
+    );
     let huge = format!("{{\"text\": \"{}\"}}", "x".repeat(300_000));
     for (path, body, status, words) in [
         ("/say", "", 400, &["missing field `text`"][..]),
@@ -66,6 +72,7 @@ fn bad_requests_get_a_sentence() {
         ("/say", &huge, 413, &["too large"]),
         ("/speak", "", 400, &["no sound"]),
         ("/speak", "These are words, not a sound.", 422, &["the file", "Send speech"]),
+        ("/speak", &playlist, 422, &["the file", "names other files", "Send speech"]),
         ("/clip", "{\"name\": \"jump\"}", 404, &["jump", "It has idle"]),
         ("/clip", "{\"name\": \"jump\", \"hold\": true}", 404, &["jump", "It has idle"]),
         ("/state", "{\"name\": \"tired\"}", 400, &["tired", "thinking"]),
@@ -92,6 +99,7 @@ fn bad_requests_get_a_sentence() {
     }
     server.delete(&format!("{whep}/nobody")).is(404, &["no such viewer"]);
     server.get(&format!("{session}/audio?rate=1")).is(400, &["rate=1"]);
+    server.get(&format!("{session}/audio?rate=fast")).is(400, &["rate"]);
     server.get(&format!("{session}/audio")).is(400, &["WebSockets"]);
     server.get(&format!("{session}/recording")).is(404, &["nothing is recorded"]);
     server.delete(&format!("{session}/recording")).is(409, &["not being recorded"]);
@@ -111,6 +119,8 @@ fn wrong_options_are_refused() {
         (&["--bind", "everywhere"][..], 2, "--bind"),
         (&["--token", "short"], 2, "16"),
         (&["--allow-origin", "example.org"], 2, "https://example.org"),
+        (&["--stun", "stun:stun.example.org:3478"], 2, "stun://HOST:PORT"),
+        (&["--turn", "turn://example.org:3478"], 2, "turn://USER:PASSWORD@HOST:PORT"),
         (&["--avatar", "nobody"], 1, "nobody: no avatar of that name"),
         (&["--avatar", "own", "--bind", "192.0.2.1:1"], 1, "192.0.2.1:1 cannot be listened at"),
     ] {
@@ -174,13 +184,35 @@ fn strangers_need_the_token() {
     assert!(server.page.ends_with("/?token=0123456789abcdef"));
     server.get("/api/avatars").is(401, &[]);
     server.get("/api/avatars?token=0123456789abcdef").is(200, &[]);
+
+    // A proxy may stand in front of it, which lets in everybody.
+    let server = Server::start(&["--allow-origin", "https://example.org"]);
+    server.get("/api/sessions").is(401, &[]);
+    let server = Server::start(&["--allow-origin", "http://localhost:3000"]);
+    server.get("/api/sessions").is(200, &[]);
+    let server = Server::start_at("127.0.0.2:0", &["--avatar", "own"]);
+    ask("GET", &format!("{}api/sessions", server.page), &[], "").is(200, &[]);
+}
+
+#[test]
+fn strangers_cannot_take_all_places() {
+    let server = Server::start(&[]);
+    let address = server.address.trim_start_matches("http://");
+    let mut silent: Vec<TcpStream> = (0..600).map(|_| TcpStream::connect(address).unwrap()).collect();
+    server.get("/").is(200, &[]);
+    silent[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    let left = silent[0].read_to_end(&mut Vec::new());
+    assert!(left.is_ok(), "who says nothing is not waited for: {left:?}");
 }
 
 #[test]
 fn other_sites_are_kept_out() {
-    let server = Server::start(&["--allow-origin", "https://example.org"]);
+    let server = Server::start(&["--allow-origin", "https://example.org", "--token", "0123456789abcdef"]);
     let port = server.address.rsplit(':').next().unwrap();
-    let request = |headers: &[&str]| server.ask("POST", "/api/sessions", headers, "{\"avatar\": \"nobody\"}");
+    let request = |headers: &[&str]| {
+        let headers = [headers, &["Authorization: Bearer 0123456789abcdef"]].concat();
+        server.ask("POST", "/api/sessions", &headers, "{\"avatar\": \"nobody\"}")
+    };
     request(&["Origin: http://evil.example"]).is(403, &["http://evil.example", "--allow-origin"]);
     request(&["Origin: null"]).is(403, &[]);
     request(&["Host: evil.example"]).is(403, &["evil.example"]);
@@ -226,22 +258,28 @@ fn what_is_said_is_told() {
     assert!(ended["id"] == "u2" && ended["reason"] == "finished", "{ended}");
     assert!(ended["samples"].as_u64().unwrap().abs_diff(2 * samples) <= 6, "{ended}, {samples}");
 
+    // What cannot be spoken ends it.
+    say(&text.replace("another", "unspeakable"));
+    assert!(events.next("warning")["message"].as_str().unwrap().contains("no voice for it"));
+    let ended = events.next("utterance-end");
+    assert!(ended["id"] == "u3" && ended["reason"] == "finished", "{ended}");
+
     // An interruption takes away what is being said, and what waits.
     say("one");
     say("two");
-    assert_eq!(events.next("utterance-start")["id"], "u3");
+    assert_eq!(events.next("utterance-start")["id"], "u4");
     events.next("speech-start");
     let answer = server.post(&format!("{session}/interrupt"), "").is(200, &[]).json();
-    assert_eq!(answer["utterance"], "u3", "{answer}");
+    assert_eq!(answer["utterance"], "u4", "{answer}");
     let ended = events.next("utterance-end");
-    assert!(ended["id"] == "u3" && ended["reason"] == "interrupted", "{ended}");
+    assert!(ended["id"] == "u4" && ended["reason"] == "interrupted", "{ended}");
     assert_eq!(ended["samples"], answer["samples"]);
     let ended = events.next("utterance-end");
-    assert!(ended["id"] == "u4" && ended["samples"] == 0, "{ended}");
+    assert!(ended["id"] == "u5" && ended["samples"] == 0, "{ended}");
     let answer = server.post(&format!("{session}/interrupt"), "").is(200, &[]).json();
     assert!(answer["utterance"].is_null() && answer["samples"] == 0, "{answer}");
     say("three");
-    assert_eq!(events.next("utterance-start")["id"], "u5");
+    assert_eq!(events.next("utterance-start")["id"], "u6");
 
     server.delete(&session).is(200, &[]);
     assert_eq!(events.next("end")["reason"], "it was ended");
@@ -249,7 +287,7 @@ fn what_is_said_is_told() {
 
 #[test]
 fn raw_sound_is_spoken_as_it_comes() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--max-sound", "8"]);
     let session = server.session();
     let events = Listener::of(&server, &session);
     let url = format!("{}{session}/audio?rate=16000", server.address.replace("http", "ws"));
@@ -279,6 +317,17 @@ fn raw_sound_is_spoken_as_it_comes() {
     assert_eq!(told.as_str(), "{\"utterance\":\"u2\"}");
     assert!(socket.read().unwrap().into_text().unwrap().contains("\"utterance\":\"u2\""));
     assert_eq!(events.next("utterance-end")["reason"], "interrupted");
+
+    // Sent faster than it is spoken: it waits.
+    let whole = [&bytes[..], &bytes[..]].concat();
+    socket.send(Message::binary(whole.clone())).unwrap();
+    socket.send(Message::binary(whole)).unwrap();
+    assert_eq!(events.next("utterance-start")["id"], "u3");
+    socket.send(Message::text("end")).unwrap();
+    let ended = events.next("utterance-end");
+    assert!(ended["samples"].as_u64().unwrap().abs_diff(4 * samples) < 4000, "{ended}, {samples}");
+    let told = socket.read().unwrap().into_text().unwrap();
+    assert_eq!(told.as_str(), "{\"utterance\":\"u3\"}");
 
     socket.send(Message::text("sing")).unwrap();
     let closed = socket.read().unwrap();

@@ -3,7 +3,10 @@
 //!
 //! On the loopback address any program of this machine is, but no page of another site: a browser sends such a page's
 //! requests with its `Origin`, or, where the page has its own name resolved to 127.0.0.1 (DNS rebinding), with its
-//! `Host`. At any other address the token is needed.
+//! `Host`. The token is needed at any other address, and where origins of elsewhere are allowed: a proxy may stand in front,
+//! which lets in everybody.
+
+use std::net::IpAddr;
 
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq;
@@ -42,8 +45,7 @@ impl Access {
     /// Where it is of another site, or was sent to a name that is not this machine's.
     pub fn check_origin(&self, headers: &HeaderMap) -> Outcome<()> {
         let host = text(headers, header::HOST).unwrap_or_default();
-        let name = host_name(host);
-        let is_local = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
+        let is_local = is_local(host);
         let is_proxied = self.origins.iter().any(|origin| authority(origin).eq_ignore_ascii_case(host));
         if self.loopback && !is_local && !is_proxied {
             return Err(Failure::new(
@@ -112,6 +114,18 @@ fn authority(origin: &str) -> &str {
     origin.split_once("://").map_or(origin, |(_, authority)| authority)
 }
 
+/// Whether a host, perhaps with a port, is this machine by any name: an address that a site can choose is not.
+fn is_local(host: &str) -> bool {
+    let name = host_name(host);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether an origin is this machine.
+pub fn is_local_origin(origin: &str) -> bool {
+    is_local(authority(origin))
+}
+
 /// A host without its port.
 fn host_name(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
@@ -139,6 +153,9 @@ mod tests {
         assert!(check("127.0.0.1:8080", None));
         assert!(check("localhost:8080", Some("http://localhost:8080")));
         assert!(check("[::1]:8080", Some("http://[::1]:8080")));
+        assert!(check("127.0.0.2:8080", Some("http://127.0.0.2:8080")));
+        assert!(!check("127.0.0.1.evil.example:8080", None));
+        assert!(!check("192.0.2.1:8080", None));
         assert!(check("127.0.0.1:8080", Some("https://example.org")));
         assert!(check("example.org", Some("https://example.org")));
         assert!(!check("127.0.0.1:8080", Some("http://evil.example")));

@@ -7,6 +7,7 @@
 
 mod access;
 mod avatars;
+mod connections;
 mod events;
 mod failure;
 mod http;
@@ -63,7 +64,8 @@ pub fn run(options: &Serve) -> Result<ExitCode> {
     }
     let avatars = Avatars::new(&options.avatar)?;
     let loopback = options.bind.ip().is_loopback();
-    let token = match (&options.token, loopback) {
+    let is_private = loopback && options.allow_origin.iter().all(|origin| access::is_local_origin(origin));
+    let token = match (&options.token, is_private) {
         (Some(token), _) => Some(token.clone()),
         (None, true) => None,
         (None, false) => Some(random_token().context("the system has no random numbers for a token")?),
@@ -101,25 +103,29 @@ async fn serve(server: &Arc<http::Server>) -> Result<()> {
     print_line!("Open http://{host}:{}/{query}", address.port());
     let routes = http::routes(server.clone());
     tokio::select! {
-        served = async { axum::serve(listener, routes).await } => served.context("the server has failed"),
-        () = tidy(server) => Ok(()),
+        () = connections::serve(listener, routes) => {}
+        () = tidy(server) => {}
+        () = interrupted() => {}
+    }
+    Ok(())
+}
+
+/// Looks after the sessions; never ends. It may wait for other servers.
+async fn tidy(server: &Arc<http::Server>) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        let server = server.clone();
+        let ended = tokio::task::spawn_blocking(move || server.sessions.tidy()).await;
+        for (id, why) in ended.unwrap_or_default() {
+            print_error!("lipsync: session {id} has ended: {why}");
+        }
     }
 }
 
-/// Looks after the sessions, until Ctrl-C.
-async fn tidy(server: &Arc<http::Server>) {
-    let mut since = TIDY;
+/// Waits for Ctrl-C.
+async fn interrupted() {
     while !interrupt::requested() {
         tokio::time::sleep(LOOK).await;
-        since += LOOK;
-        if since >= TIDY {
-            since = Duration::ZERO;
-            let server = server.clone();
-            let ended = tokio::task::spawn_blocking(move || server.sessions.tidy()).await;
-            for (id, why) in ended.unwrap_or_default() {
-                print_error!("lipsync: session {id} has ended: {why}");
-            }
-        }
     }
 }
 

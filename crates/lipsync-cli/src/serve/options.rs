@@ -17,8 +17,8 @@ pub struct Serve {
     /// Address and port to listen at. Anything but 127.0.0.1 and [::1] lets others in, who need the token.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub bind: SocketAddr,
-    /// What others must know to be let in, at least 16 characters. Default: made at random where others can reach it, and
-    /// printed; none on 127.0.0.1.
+    /// What others must know to be let in, at least 16 characters. Default: made at random where others can reach it, also by
+    /// an --allow-origin of elsewhere, and printed; else none.
     #[arg(long, env = "LIPSYNC_TOKEN", hide_env_values = true, value_parser = parse_token)]
     pub token: Option<String>,
     /// A page of another address that may use it, as in https://example.org; or its own where a proxy is in front of it.
@@ -52,10 +52,10 @@ pub struct Serve {
     #[arg(long, default_value_t = 212, value_parser = clap::value_parser!(u32).range(92..=1000))]
     pub lookahead: u32,
     /// A STUN server, for viewers behind a router: stun://HOST:PORT.
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", value_parser = parse_stun)]
     pub stun: Option<String>,
     /// A TURN server: turn://USER:PASSWORD@HOST:PORT.
-    #[arg(long, value_name = "URI", env = "LIPSYNC_TURN", hide_env_values = true)]
+    #[arg(long, value_name = "URI", env = "LIPSYNC_TURN", hide_env_values = true, value_parser = parse_turn)]
     pub turn: Option<String>,
 }
 
@@ -77,9 +77,49 @@ fn parse_origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// As webrtcbin wants it: of others it says nothing, and viewers behind a router do not get through.
+fn parse_stun(text: &str) -> Result<String, String> {
+    match text.strip_prefix("stun://") {
+        Some(server) if has_port(server) => Ok(text.into()),
+        _ => Err("a STUN server is stun://HOST:PORT, as in stun://stun.example.org:3478".into()),
+    }
+}
+
+fn parse_turn(text: &str) -> Result<String, String> {
+    let server = text.strip_prefix("turn://").or_else(|| text.strip_prefix("turns://"));
+    match server.and_then(|server| server.rsplit_once('@')) {
+        Some((user, server)) if user.contains(':') && has_port(server) => Ok(text.into()),
+        // Of what is wrong nothing is repeated: it has a password.
+        _ => Err("a TURN server is turn://USER:PASSWORD@HOST:PORT, or turns:// for TLS".into()),
+    }
+}
+
+fn has_port(server: &str) -> bool {
+    let server = server.split('?').next().unwrap_or_default();
+    server.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_have_a_port() {
+        for good in ["stun://stun.example.org:3478", "stun://[2001:db8::1]:3478"] {
+            assert!(parse_stun(good).is_ok(), "{good}");
+        }
+        for bad in ["stun:stun.example.org:3478", "stun://stun.example.org", "stun.example.org:3478"] {
+            assert!(parse_stun(bad).is_err(), "{bad}");
+        }
+        for good in ["turn://me:secret@example.org:3478", "turns://me:s%40@example.org:443?transport=tcp"] {
+            assert!(parse_turn(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["turn://example.org:3478", "turn:me:secret@example.org:3478", "turn://me@example.org:3478"]
+        {
+            assert!(parse_turn(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn tokens_are_long_and_plain() {

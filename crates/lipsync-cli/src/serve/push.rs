@@ -15,6 +15,9 @@ use super::presenter::Streams;
 /// What a server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What it may take to note that a session has ended: the program may be waiting to end, too.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// A session on its way to a server. It is ended when it is dropped.
 pub struct Push {
     url: String,
@@ -85,7 +88,7 @@ impl Drop for Push {
                 request = request.header("Authorization", format!("Bearer {token}"));
             }
             // A server that is gone needs not be told.
-            let _ = request.call();
+            let _ = request.config().timeout_global(Some(FAREWELL)).build().call();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! A session: one avatar, what it says, who watches, and what is recorded of it. All of it blocks; nothing here knows HTTP.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use lipsync_core::sync::lock;
 use serde_json::{Value, json};
 use tempfile::TempPath;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::events::Events;
 use super::failure::{Failure, Outcome};
@@ -27,12 +29,20 @@ use crate::speech;
 /// States that can be asked for.
 pub const STATES: [&str; 5] = ["auto", "idle", "listening", "thinking", "speaking"];
 
+/// How often it is looked whether there is room for more sound.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// Files of sound of a session that may be on their way at a time.
+const UPLOADS: usize = 8;
+
 /// A session. It ends when it is closed, or dropped.
 pub struct Session {
     pub id: String,
     pub events: Events,
     /// Requests that say something take turns, in the order in which they came.
     pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// Places of files of sound that are sent, or wait for their turn.
+    pub uploads: Arc<Semaphore>,
     options: Serve,
     runtime: Handle,
     presenter: Presenter,
@@ -41,6 +51,8 @@ pub struct Session {
     viewers: Mutex<HashMap<String, Viewer>>,
     recording: Mutex<Recorded>,
     push: Mutex<Option<Push>>,
+    /// Held while a push begins: a server may take its time, and the state of a session can be asked for meanwhile.
+    pushing: Mutex<()>,
     last_used: Mutex<Instant>,
     failure: Mutex<Option<String>>,
     closed: AtomicBool,
@@ -76,6 +88,7 @@ impl Session {
             id,
             events: Events::default(),
             turn: Arc::default(),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
             options: options.clone(),
             runtime: Handle::current(),
             presenter,
@@ -84,6 +97,7 @@ impl Session {
             viewers: Mutex::default(),
             recording: Mutex::default(),
             push: Mutex::default(),
+            pushing: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             failure: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -326,9 +340,14 @@ impl Session {
         self.presenter.backlog() as f64 / 1e9
     }
 
-    /// Whether as much waits as may.
-    pub fn is_full(&self) -> bool {
-        self.waiting() + 1.0 > f64::from(self.options.max_sound)
+    /// Whether so many seconds more may wait; or whether nothing waits that they could wait for.
+    pub fn has_room(&self, seconds: f64) -> bool {
+        let waiting = self.waiting();
+        waiting + seconds <= f64::from(self.options.max_sound) || waiting == 0.0 || self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Says a part of a text.
@@ -345,9 +364,31 @@ impl Session {
         if !self.is_wanted(utterance) {
             return Err(interrupted());
         }
-        let file = speech::speak(text, voice).map_err(|error| Failure::unusable(format!("{error:#}")))?;
-        let sound = sound::decode(&file, self.options.max_sound)?;
+        let file = speech::speak(text, voice).map_err(|error| Failure::unusable(format!("{error:#}")));
+        let sound = file.and_then(|file| self.decode(utterance, &file));
+        let sound = sound.inspect_err(|_| self.end(utterance))?;
+        let seconds = sound::seconds(sound.len());
+        // What follows of a text waits, as nobody is left who could be told to send it later.
+        while utterance.has_begun() && self.is_wanted(utterance) && !self.has_room(seconds) {
+            std::thread::sleep(LOOK);
+        }
         self.push(utterance, sound, is_last)
+    }
+
+    /// Decodes a file, as long as it is wanted.
+    ///
+    /// # Errors
+    /// As [`sound::decode`]; 409 where it was interrupted.
+    pub fn decode(&self, utterance: &Utterance, file: &Path) -> Outcome<Vec<u8>> {
+        let is_wanted = || !self.is_closed() && self.is_wanted(utterance);
+        sound::decode(file, self.options.max_sound, is_wanted)?.ok_or_else(interrupted)
+    }
+
+    /// Nothing more comes of an utterance.
+    fn end(&self, utterance: &Utterance) {
+        if utterance.has_begun() && self.is_wanted(utterance) {
+            self.presenter.mark("end", &utterance.id);
+        }
     }
 
     /// Stops speaking; tells what was played.
@@ -515,8 +556,8 @@ impl Session {
             if recorded.running.is_some() {
                 return Err(Failure::conflict("it is being recorded already. Stop that recording first"));
             }
-            recorded.file = None;
             recorded.running = Some(Recording::begin(self.presenter.streams())?);
+            recorded.file = None;
         }
         self.changed();
         Ok(())
@@ -556,12 +597,18 @@ impl Session {
     /// Where it is sent already, or the server does not take it.
     pub fn start_push(&self, ice: &IceServers, url: &str, token: Option<&str>) -> Outcome<()> {
         self.touch();
-        if lock(&self.push).is_some() {
+        let begins = self.pushing.try_lock();
+        if begins.is_err() || lock(&self.push).is_some() {
             return Err(Failure::conflict("it is sent to a server already. End that first (DELETE)"));
         }
         self.presenter.encode(true);
         let push = Push::begin(self.presenter.streams(), ice, url, token).inspect_err(|_| self.changed())?;
         *lock(&self.push) = Some(push);
+        if self.is_closed() {
+            let late = lock(&self.push).take();
+            drop(late);
+            return Err(Failure::missing("the session has ended meanwhile"));
+        }
         self.changed();
         Ok(())
     }

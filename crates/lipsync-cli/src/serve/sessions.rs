@@ -113,12 +113,14 @@ impl Sessions {
         ended
     }
 
-    /// Ends all of them.
+    /// Ends all of them, at a time: each may wait for another server.
     pub fn close_all(&self) {
         let all = std::mem::take(&mut *lock(&self.all));
-        for session in all.into_values().flatten() {
-            session.close("lipsync serve was ended");
-        }
+        std::thread::scope(|scope| {
+            for session in all.into_values().flatten() {
+                scope.spawn(move || session.close("lipsync serve was ended"));
+            }
+        });
     }
 
     fn living(&self) -> Vec<Arc<Session>> {

@@ -30,11 +30,11 @@ pub fn seconds(bytes: usize) -> f64 {
     bytes as f64 / BYTES_A_SECOND as f64
 }
 
-/// Decodes a file of at most so many seconds.
+/// Decodes a file of at most so many seconds; none where it is not wanted any more.
 ///
 /// # Errors
 /// Where it holds no sound, too much of it, or cannot be decoded.
-pub fn decode(file: &Path, max_seconds: u16) -> Outcome<Vec<u8>> {
+pub fn decode(file: &Path, max_seconds: u16, is_wanted: impl Fn() -> bool) -> Outcome<Option<Vec<u8>>> {
     let line = format!(
         "uridecodebin name=source caps=audio/x-raw expose-all-streams=false audioconvert name=convert ! audioresample ! \
          audio/x-raw,format=S16LE,layout=interleaved,rate={RATE},channels=1 ! appsink name=sink sync=false"
@@ -70,10 +70,13 @@ pub fn decode(file: &Path, max_seconds: u16) -> Outcome<Vec<u8>> {
         if ended {
             break;
         }
+        if !is_wanted() {
+            return Ok(None);
+        }
     }
     match sound.take() {
         empty if empty.is_empty() => Err(Failure::unusable(format!("the file holds no sound. {REMEDY}"))),
-        sound => Ok(sound),
+        sound => Ok(Some(sound)),
     }
 }
 

@@ -60,7 +60,8 @@ impl Answer {
     }
 }
 
-/// `lipsync serve` with the avatars of the fixtures, and a text-to-speech program that says the same every time.
+/// `lipsync serve` with the avatars of the fixtures, and a text-to-speech program that says the same every time, and fails
+/// where a text has the word "unspeakable".
 pub fn command(home: &Path, plugin: &Path) -> Command {
     let speech = fixture("audio/speech.wav");
     let mut command = tool(home);
@@ -71,7 +72,13 @@ pub fn command(home: &Path, plugin: &Path) -> Command {
             "LIPSYNC_AVATAR_PATH",
             format!("{}:{}", fixture("avatars").display(), root().join("models").display()),
         )
-        .env("LIPSYNC_TTS", format!("cat >/dev/null; cat '{}'", speech.display()))
+        .env(
+            "LIPSYNC_TTS",
+            format!(
+                "case \"$(cat)\" in *unspeakable*) echo 'no voice for it' >&2; exit 1;; esac; cat '{}'",
+                speech.display()
+            ),
+        )
         .env_remove("LIPSYNC_TOKEN")
         .arg("serve");
     command

@@ -3,12 +3,12 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Query, State};
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -18,15 +18,12 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::request::{Asked, Body, Named, blocking};
 use crate::serve::failure::{Failure, Outcome};
-use crate::serve::session::Session;
-use crate::serve::sound::{Converter, decode, sentences};
+use crate::serve::session::{LOOK, Session};
+use crate::serve::sound::{Converter, seconds, sentences};
 use crate::serve::utterances::Utterance;
 
 /// Bytes of a message with raw sound: five seconds of two channels at 48 kHz.
 const MAX_MESSAGE: usize = 1 << 20;
-
-/// How often it is looked whether there is room for more sound.
-const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,23 +112,32 @@ fn check_voice(voice: Option<&str>) -> Outcome<()> {
     }
 }
 
-/// Any file of sound that GStreamer decodes.
-pub async fn speak(State(server): Shared, Named(session): Named, Body(body): Body) -> Outcome<Response> {
+/// Any file of sound that GStreamer decodes. It waits for its turn on the disk.
+pub async fn speak(State(server): Shared, Named(session): Named, request: Request) -> Outcome<Response> {
+    // Before it is read into memory.
+    let place = session.uploads.clone().try_acquire_owned().map_err(|_| {
+        Failure::limit("too many files of sound wait to be spoken. Send this one when others have been")
+    })?;
+    let Body(body) = Body::from_request(request, &server).await?;
     if body.is_empty() {
         return Err(Failure::bad("there is no sound. Send a file: curl --data-binary @speech.wav"));
     }
     let mut utterance = session.ask();
     let id = utterance.id.clone();
-    let turn = session.turn.clone().lock_owned().await;
-    blocking(move || {
-        let _turn = turn;
+    let file = blocking(move || {
         let written = || -> anyhow::Result<_> {
             let mut file = tempfile::Builder::new().prefix("lipsync-").suffix(".sound").tempfile()?;
             file.write_all(&body)?;
             Ok(file.into_temp_path())
         };
-        let file = written().context("no temporary file can be made for the sound").map_err(Failure::ours)?;
-        session.push(&mut utterance, decode(&file, server.options.max_sound)?, true)
+        written().context("no temporary file can be made for the sound").map_err(Failure::ours)
+    })
+    .await?;
+    let turn = session.turn.clone().lock_owned().await;
+    blocking(move || {
+        let _held = (turn, place);
+        let sound = session.decode(&utterance, &file)?;
+        session.push(&mut utterance, sound, true)
     })
     .await?;
     Ok(accepted(&id))
@@ -149,9 +155,10 @@ fn accepted(id: &str) -> Response {
 /// Raw sound as it comes: binary messages of S16LE. The text `end` ends an utterance, `interrupt` stops it.
 pub async fn audio(
     Named(session): Named,
-    Query(format): Query<Format>,
+    format: Result<Query<Format>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Outcome<Response> {
+    let Query(format) = format.map_err(|rejection| Failure::bad(rejection.body_text()))?;
     let converter = Converter::new(format.rate, format.channels)?;
     let upgrade = upgrade
         .map_err(|rejection| Failure::bad(format!("this is for WebSockets: {}", rejection.body_text())))?;
@@ -191,6 +198,8 @@ async fn hear(mut socket: WebSocket, session: Arc<Session>, mut converter: Conve
                 ))),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            // What is too large is read no further, so that nothing behind it is understood.
+            Some(Err(_)) => break Some(format!("messages of at most {MAX_MESSAGE} bytes are understood")),
             _ => break None,
         };
         if let Err(failure) = outcome {
@@ -215,11 +224,11 @@ async fn take(
     open: &mut Option<Utterance>,
     bytes: &[u8],
 ) -> Outcome<()> {
+    let sound = converter.convert(bytes)?;
     // Whoever sends faster than it is spoken waits.
-    while session.is_full() {
+    while !session.has_room(seconds(sound.len())) {
         tokio::time::sleep(LOOK).await;
     }
-    let sound = converter.convert(bytes)?;
     let wanted = open.take().filter(|utterance| session.is_wanted(utterance));
     let mut utterance = match wanted {
         Some(utterance) => utterance,

@@ -146,6 +146,8 @@ async function start() {
   try {
     avatars = await (await api('GET', '/api/avatars')).json();
     const shared = query.get('session');
+    // One that could not be watched is not left behind.
+    if (session && isOwner) await api('DELETE', `/api/sessions/${session.id}`).catch(() => {});
     isOwner = !shared;
     const asked = query.get('avatar');
     session = await (shared
@@ -297,10 +299,12 @@ video.addEventListener('resize', () => {
 
 // ---- What is said ----
 
-async function say(text) {
+async function say(text, sent = () => {}) {
   if (!text.trim()) return;
+  stopMicrophone(); // what it hears would come in between
   await attempt(async () => {
     const { utterance } = await (await api('POST', of('say'), { text })).json();
+    sent();
     addToLog(utterance, text.trim());
   });
 }
@@ -308,8 +312,10 @@ async function say(text) {
 $('say').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = $('text').value;
-  $('text').value = '';
-  say(text);
+  // What was refused can be mended and sent again.
+  say(text, () => {
+    if ($('text').value === text) $('text').value = '';
+  });
 });
 
 $('text').addEventListener('keydown', (event) => {
@@ -338,6 +344,7 @@ document.addEventListener('keydown', (event) => {
 
 async function speakFile(file) {
   if (!file || $('file').disabled) return;
+  stopMicrophone();
   await attempt(async () => {
     const { utterance } = await (await api('POST', of('speak'), file, 'application/octet-stream')).json();
     addToLog(utterance, `♪ ${file.name}`);
