@@ -113,7 +113,7 @@ impl Sessions {
         ended
     }
 
-    /// Ends all of them, at a time: each may wait for another server.
+    /// Ends all of them at once: each may wait for another server.
     pub fn close_all(&self) {
         let all = std::mem::take(&mut *lock(&self.all));
         std::thread::scope(|scope| {
