@@ -53,14 +53,15 @@ class Progress:
 
 
 def fingerprint(film, examples):
-    """Tells checkpoints of other data sets, of another hearing or of other networks from this one's."""
+    """Tells checkpoints of other data sets, of another hearing, of other networks or another optimizer from this one's."""
     import film_painter
 
     digest = hashlib.sha256()
     for part in (film.numbers, film.marks, examples.silence.numpy(), film.box):
         digest.update(repr(part).encode() if isinstance(part, tuple) else part.tobytes())
-    shapes = film_painter.Person(examples).state_dict()
-    digest.update(repr([(name, tuple(value.shape)) for name, value in shapes.items()]).encode())
+    person = film_painter.Person(examples)
+    digest.update(repr([(name, tuple(value.shape)) for name, value in person.state_dict().items()]).encode())
+    digest.update(repr([len(group["params"]) for group in person.groups()]).encode())
     return digest.hexdigest()[:12]
 
 
