@@ -97,6 +97,13 @@ fn a_person_uses_the_page() {
     assert!(browser.js("document.getElementById('reply').textContent").as_str().unwrap().ends_with(" ms"));
     browser.wait("document.getElementById('latency').textContent.endsWith(' ms')");
 
+    // A text that is refused is not lost.
+    browser.js("(() => { const text = document.getElementById('text'); text.value = 'x'.repeat(10001); \
+         text.form.requestSubmit(); return text.value; })()");
+    browser.wait("document.getElementById('text').value.length === 10001");
+    browser.js("document.getElementById('text').value = ''");
+    browser.complaints.retain(|complaint| !complaint.contains("413"));
+
     // Escape interrupts.
     say(&mut browser, "One.");
     browser.wait(&format!("{STATE} === 'Speaking'"));

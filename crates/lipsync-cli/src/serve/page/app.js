@@ -299,23 +299,23 @@ video.addEventListener('resize', () => {
 
 // ---- What is said ----
 
-async function say(text, sent = () => {}) {
-  if (!text.trim()) return;
+/** True when it will be said. */
+async function say(text) {
+  if (!text.trim()) return false;
   stopMicrophone(); // what it hears would come in between
-  await attempt(async () => {
+  return Boolean(await attempt(async () => {
     const { utterance } = await (await api('POST', of('say'), { text })).json();
-    sent();
     addToLog(utterance, text.trim());
-  });
+    return true;
+  }));
 }
 
-$('say').addEventListener('submit', (event) => {
+$('say').addEventListener('submit', async (event) => {
   event.preventDefault();
   const text = $('text').value;
-  // What was refused can be mended and sent again.
-  say(text, () => {
-    if ($('text').value === text) $('text').value = '';
-  });
+  $('text').value = '';
+  // What was refused can be mended and sent again, unless something else has been begun.
+  if (!(await say(text)) && !$('text').value) $('text').value = text;
 });
 
 $('text').addEventListener('keydown', (event) => {
