@@ -159,6 +159,7 @@ def train(examples, checkpoint, arguments, report, begin_with=None):
     def loss(step):
         references, rows, wanted = examples.batch(step)
         keep = (torch.rand(len(rows), 1, generator=torch.Generator().manual_seed(step)) > DROP).float().to(rows.device)
+        # In full precision: where lips are nearly shut, the states' terms cancel out.
         states = person.head.states(rows, keep)
         with trainer.half_precision():
             painted = person.painter(references, states).float()

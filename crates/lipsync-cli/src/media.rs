@@ -249,7 +249,7 @@ fn keep_to_file(source: &gst::Element) -> Result<()> {
         .and_then(gst::glib::EnumClass::with_type)
         .context("uridecodebin is another than that of GStreamer")?;
     source.connect("autoplug-select", false, move |values| {
-        let factory = values.get(3).and_then(|value| value.get::<gst::ElementFactory>().ok());
+        let factory = values[3].get::<gst::ElementFactory>().ok();
         let kind = factory.as_ref().and_then(|factory| factory.metadata("klass")).unwrap_or_default();
         let reaches_out = REACHES_OUT.iter().any(|other| kind.contains(other));
         if let Some(source) = values[0].get::<gst::Element>().ok().filter(|_| reaches_out) {

@@ -340,7 +340,7 @@ impl Session {
         self.presenter.backlog() as f64 / 1e9
     }
 
-    /// Whether so many seconds more may wait; or whether nothing waits that they could wait for.
+    /// Whether so many seconds more may wait; or whether it is in vain to wait for room, as all of it is free, or it has ended.
     pub fn has_room(&self, seconds: f64) -> bool {
         let waiting = self.waiting();
         waiting + seconds <= f64::from(self.options.max_sound) || waiting == 0.0 || self.is_closed()
@@ -366,7 +366,8 @@ impl Session {
         }
         let file = speech::speak(text, voice).map_err(|error| Failure::unusable(format!("{error:#}")));
         let sound = file.and_then(|file| self.decode(utterance, &file));
-        let sound = sound.inspect_err(|_| self.end(utterance))?;
+        // Nothing more comes of it.
+        let sound = sound.inspect_err(|_| drop(self.push(utterance, Vec::new(), true)))?;
         let seconds = sound::seconds(sound.len());
         // What follows of a text waits, as nobody is left who could be told to send it later.
         while utterance.has_begun() && self.is_wanted(utterance) && !self.has_room(seconds) {
@@ -382,13 +383,6 @@ impl Session {
     pub fn decode(&self, utterance: &Utterance, file: &Path) -> Outcome<Vec<u8>> {
         let is_wanted = || !self.is_closed() && self.is_wanted(utterance);
         sound::decode(file, self.options.max_sound, is_wanted)?.ok_or_else(interrupted)
-    }
-
-    /// Nothing more comes of an utterance.
-    fn end(&self, utterance: &Utterance) {
-        if utterance.has_begun() && self.is_wanted(utterance) {
-            self.presenter.mark("end", &utterance.id);
-        }
     }
 
     /// Stops speaking; tells what was played.
@@ -499,7 +493,7 @@ impl Session {
             }
             viewers.insert(id.into(), viewer);
         }
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             self.remove_viewer(id)?;
             return Err(Failure::missing("the session has ended. Make another"));
         }
